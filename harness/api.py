@@ -1,0 +1,501 @@
+"""The plugin contract, version 1: the records and protocols that a plugin sees.
+
+Everything here is an immutable value or a protocol, and nothing outside the standard library is imported, so a plugin
+module that imports only this file loads in milliseconds.
+
+The shape of the whole (SEAL, arXiv 2506.10943, section 3, generalised)::
+
+    Task -> Episode(context) -> Editor -> SelfEdit -> Updater -> State -> Evaluator -> Score
+                                  ^                                |
+                                policy <- Trainer <- Reward <------+
+
+Four rules hold everywhere:
+
+* **Bulk.** A component sees all items of a call at once and answers in their order, so that the engine can batch.
+* **Every effect is a Session call.** It is journalled under the digest of what it is, so that a killed run replays.
+* **Two kinds of failure.** ``failed`` is the method's doing and counts as wrong. ``error`` is ours: it has no value,
+  is retried, and leaves the row incomplete. Neither is ever a silent zero.
+* **References stay with the core.** Only an evaluator is handed a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+
+API_VERSION = 1
+"""Raised when a plugin written for the old contract would stop working; arguments are otherwise only added."""
+
+JSON: TypeAlias = Mapping[str, Any]
+"""A JSON object. Digests are taken over its canonical form: sorted keys, no NaN."""
+
+Turns: TypeAlias = tuple[tuple[str, str], ...]
+"""A conversation: ``(role, text)`` pairs; the model's own chat template renders it."""
+
+Prompt: TypeAlias = str | Turns
+"""Raw text for a base model, or a conversation for an instruct model."""
+
+Split: TypeAlias = Literal["train", "validation", "test", "made"]
+"""``made`` holds the episodes that a method wrote itself (R-Zero, Evol-Instruct), with its own references."""
+
+Status: TypeAlias = Literal["ok", "failed", "error"]
+References: TypeAlias = Mapping[str, Sequence[str]]
+"""Query id -> accepted answers."""
+
+
+# --- what is learnt from, and who learns ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class State:
+    """An immutable name for "a model as it is now". The weights themselves live in the core's store."""
+
+    base: str
+    """Digest of the frozen weights, or a dated remote name such as ``openai:gpt-4.1-2025-04-14``."""
+    adapters: tuple[str, ...] = ()
+    """Digests of what was learnt since, in the order of application: policy, then inner update, ..."""
+    memory: JSON = field(default_factory=dict)
+    """What is added to prompts: a passage, a playbook, retrieved text."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question about an episode. Never holds the references."""
+
+    id: str
+    text: str
+    meta: JSON = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Something new that a model meets, and the queries that test what it made of it."""
+
+    id: str
+    split: Split
+    context: JSON
+    """What a method may see: ``{"title", "text"}`` | ``{"demos"}`` | ``{"claim"}`` | ..., as the task documents."""
+    queries: tuple[Query, ...] = ()
+    """Empty in what a method sees when its card says ``sees="context"``; the core keeps the full episode."""
+    group: str | None = None
+    """Consistency group (ICM, arXiv 2506.10139)."""
+    parent: str | None = None
+    """The episode this one was made from (Evol-Instruct, arXiv 2304.12244)."""
+
+
+# --- asking a language model ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """``n`` continuations of one prompt by one state. Requests of different states batch together."""
+
+    state: State
+    prompt: Prompt
+    n: int = 1
+    temperature: float = 0.0
+    """0 is greedy decoding."""
+    top_p: float = 1.0
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    """Texts that end the continuation; they are not part of it."""
+    seed: int = 0
+    """Sampling draws from one generator per (request, sample), so batch order never changes a text."""
+    dropout: bool = False
+    schema: JSON | None = None
+    """JSON schema of the answer, where the model ``can`` follow one."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One continuation; also the policy's action, with enough in it for SFT, DPO and GRPO."""
+
+    request: Request
+    text: str
+    tokens: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+    finish: str = "stop"
+    """``stop`` or ``length`` (cut at ``max_tokens``), or ``failed: <why>`` (no text could be had: prompt too long)."""
+    cost: JSON = field(default_factory=dict)
+    """``prompt_tokens``, ``completion_tokens``, and ``usd`` where there is a price."""
+
+
+# --- what an edit is made of ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training sequence. The loss is on ``target`` only; with an empty prompt, on everything."""
+
+    prompt: Prompt
+    target: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A preferred and a rejected answer to one prompt (DPO, arXiv 2305.18290)."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A sampled action with its advantage within a group (GRPO, arXiv 2402.03300)."""
+
+    action: Completion
+    group: str
+    advantage: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training data by name: the task expands it just before training (:meth:`Task.expand`); never stored expanded."""
+
+    name: str
+    args: JSON = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MemoryOps:
+    """Changes to :attr:`State.memory`; each operation is ``{"set": {...}}`` or ``{"delete": [keys]}``."""
+
+    ops: tuple[JSON, ...]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Ready-made weights in the core's store (a generated or recorded adapter)."""
+
+    artefact: str
+    scale: float = 1.0
+
+
+Data: TypeAlias = Example | Preference | Rollout | Recipe | MemoryOps | Delta
+
+
+@dataclass(frozen=True)
+class SelfEdit:
+    """What a model (or a teacher) wrote so that it may learn: training data, and the settings to learn them with."""
+
+    id: str
+    """Unique within the run; by convention ``<episode>/<sample index>``."""
+    episode: str
+    data: tuple[Data, ...]
+    settings: JSON = field(default_factory=dict)
+    """The edit's own update settings (SEAL's ARC edits choose rate, epochs and loss mask)."""
+    actions: tuple[Completion, ...] = ()
+    """The completions that wrote it: what an outer loop trains the policy on."""
+    status: Status = "ok"
+    reason: str = ""
+
+
+# --- updates -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UpdateJob:
+    """A start and the edits to apply to it.
+
+    One edit is a single-passage update, all edits are continued pretraining, the last state as ``start`` is continual
+    editing, the policy as ``start`` is the outer step.
+    """
+
+    id: str
+    start: State
+    edits: tuple[SelfEdit, ...]
+    seed: int
+    settings: JSON = field(default_factory=dict)
+    """Overrides of the updater's settings; the edits' own settings come on top."""
+    replay: str | None = None
+    """Digest of a corpus to mix in; how much of it is a setting of the updater."""
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What became of a job. ``state`` is None unless ``status`` is ``ok``."""
+
+    job: str
+    state: State | None
+    status: Status = "ok"
+    reason: str = ""
+    log: JSON = field(default_factory=dict)
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (last step's mean), and whatever else the updater reports."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Ask a state all queries of an episode, ``samples`` times."""
+
+    state: State
+    episode: Episode
+    samples: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """The mark of one query. ``value`` is in [0, 1], 0.0 when ``failed``, and None when ``error``."""
+
+    episode: str
+    query: str
+    value: float | None
+    status: Status = "ok"
+    answers: tuple[str, ...] = ()
+    parts: JSON = field(default_factory=dict)
+    """Further measures by name (``exact``, ``f1``, ...), and ``reason`` where the status is not ``ok``."""
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A number for one candidate; None where it could not be had (status ``error``)."""
+
+    value: float | None
+    status: Status = "ok"
+    parts: JSON = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EditAsk:
+    """Ask an editor for ``n`` self-edits of one episode, written by ``state``."""
+
+    episode: Episode
+    state: State
+    n: int
+    seed: int
+    feedback: tuple[Score, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """The candidates for one ask; ``rewards`` is parallel to ``edits`` once they are known."""
+
+    ask: EditAsk
+    edits: tuple[SelfEdit, ...]
+    rewards: tuple[Reward, ...] = ()
+
+
+@dataclass(frozen=True)
+class Round:
+    """A checkpoint of the outer loop: who holds which state now, and what was measured on the way."""
+
+    index: int
+    roles: Mapping[str, State]
+    metrics: JSON = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Update, ask, release. Refused for episodes of the test split."""
+
+    job: UpdateJob
+    episodes: tuple[Episode, ...]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A recipe: which components play together, in which roles, and the card that says what the method may do."""
+
+    name: str
+    paper: str
+    """arXiv id or URL, with the section; "" for a control of our own."""
+    summary: str
+    """One line, shown by ``harness plugins list --verbose``."""
+    components: Mapping[str, JSON]
+    """Slot -> ``{"use": component, **settings}``. The slots ``editor``, ``reward``, ``updater``, ``evaluator`` and
+    ``trainer`` are of the kind they are named after; any other names its ``kind``, such as
+    ``"policy": {"kind": "updater", "use": "lora"}``."""
+    roles: Mapping[str, str] = field(default_factory=lambda: {"teacher": "model", "student": "@teacher"})
+    """Role -> ``"model"`` (the run's model), a model spec of its own, or ``"@other"`` (whatever that role is now)."""
+    sees: Literal["context", "context+queries"] = "context"
+    transductive: bool = False
+    open_book: bool = False
+    outside_teacher: bool = False
+    needs: frozenset[str] = frozenset()
+    """What the teacher's model must be able to do (see :attr:`LM.can`); checked before anything is spent."""
+    grouping: Literal["single", "cpt"] = "single"
+    """One edit an update, or all edits in one (continued pretraining)."""
+    beside: tuple[str, ...] = ()
+    """Methods that ``harness run`` runs beside this one, so that its figure means something."""
+    presets: Mapping[str, JSON] = field(default_factory=dict)
+    """Named configurations; one named like the model (``lab``) is taken by default with that model."""
+
+
+# --- what the core talks to ----------------------------------------------------------------------------------------
+
+
+class LM(Protocol):
+    """A language model, in bulk. Each request names its own state, so different adapters share a batch."""
+
+    can: frozenset[str]
+    """Subset of ``generate logprobs hidden train seed schema chat``."""
+    base: str
+    """Digest of the frozen weights; :attr:`State.base` of every state of this model."""
+
+    def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+        """``asks[i].n`` completions for every request, in order."""
+        ...
+
+    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+        """Natural-log probability of every token of the given continuation after the prompt."""
+        ...
+
+    def hidden(
+        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+    ) -> Sequence[Sequence[float]]:
+        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector of the model's width."""
+        ...
+
+
+class Task(Protocol):
+    """A benchmark: splits, prompts, what counts as an answer, and how edits become training sequences."""
+
+    name: str
+    version: str
+    """Part of every row's comparability key: change it whenever items, prompts or scoring change."""
+    metric: str
+    """Name of the headline measure that an evaluator reports for this task."""
+
+    def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
+        """All items of a split in their fixed order. The core keeps the references."""
+        ...
+
+    def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
+        """The answering prompt; ``chat`` says whether the model is an instruct model."""
+        ...
+
+    def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
+        """Training sequences of a recipe. Raises :class:`EditFailed` where the recipe's arguments make none."""
+        ...
+
+    def extract(self, query: Query, answer: str, /) -> str | None:
+        """The answer proper within a model's text; None when it cannot be parsed."""
+        ...
+
+    def same(self, query: Query, a: str, b: str, /) -> bool:
+        """Whether two answers mean the same (majority votes need it)."""
+        ...
+
+
+class Editor(Protocol):
+    def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
+        """One list an ask, in order; a list may be empty or shorter than ``ask.n``."""
+        ...
+
+
+class RewardFunction(Protocol):
+    def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
+        """One reward a candidate, in order. Sees all groups of the round."""
+        ...
+
+
+class Updater(Protocol):
+    accepts: ClassVar[frozenset[type]]
+    """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
+
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        """One :class:`Updated` a job, in order of completion; never an exception for a single job's failure."""
+        ...
+
+
+class Evaluator(Protocol):
+    def evaluate(
+        self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
+        """The scores of each ask's queries, ask by ask in order. ``key`` is episode id -> references."""
+        ...
+
+
+class Trainer(Protocol):
+    def run(self, s: Session, /) -> Iterator[Round]:
+        """The outer loop as one generator; every yield is a checkpoint that may be chosen on the validation split."""
+        ...
+
+
+class Session(Protocol):
+    """The core's services. Every call is journalled, cached, resumable and costed."""
+
+    task: Task
+    roles: MutableMapping[str, State]
+    """Who holds which state now. A role defined as ``@other`` follows the other one."""
+    settings: JSON
+    """The resolved configuration of the run, read only."""
+
+    def lm(self, who: str | State, /) -> LM:
+        """The model behind a role or a state."""
+        ...
+
+    def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
+        """A split's episodes as the method may see them."""
+        ...
+
+    def make(self, episodes: Sequence[Episode], references: Mapping[str, References], /) -> Sequence[Episode]:
+        """Register episodes of the method's own (split ``made``), with its own references."""
+        ...
+
+    def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
+        """Have a role's editor write edits: the slot named like the role, else the slot ``editor``."""
+        ...
+
+    def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
+        """The same groups with their rewards, from the slot ``name``."""
+        ...
+
+    def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
+        """Apply jobs with the updater of slot ``name``, in job order; the new states are kept until released."""
+        ...
+
+    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
+        """Update (slot ``updater``), ask, release; the scores of all episodes of each job, in job order."""
+        ...
+
+    def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
+        """Scores, ask by ask. On the test split they are booked and come back without values."""
+        ...
+
+    def expand(self, job: UpdateJob, /) -> Sequence[Data]:
+        """All data of a job's edits, with recipes replaced by what the task makes of them."""
+        ...
+
+    def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
+        """Book how a method's guesses (query id -> answer) compare with the hidden references; nothing comes back."""
+        ...
+
+    def release(self, states: Sequence[State], /) -> None:
+        """Give up states that nobody will ask again, so that their weights can go."""
+        ...
+
+    def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
+        """Train LoRA adapters in the batched engine. Each job's ``settings`` are complete hyper-parameters."""
+        ...
+
+    def borrow(self, state: State, /) -> AbstractContextManager[Any]:
+        """``(nn.Module, tokenizer)`` of a state, with its adapters in the weights; digest checked on return."""
+        ...
+
+    def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
+        """Keep weights; the digest that comes back may be used in :attr:`State.adapters` and :class:`Delta`."""
+        ...
+
+    def seed(self, *name: object) -> int:
+        """A seed in [0, 2**31) derived from the run's root seed and a name."""
+        ...
+
+    def keep(self, name: str, value: JSON | None = None, /) -> JSON | None:
+        """Journalled scratch of a method: curricula, pools, Elo. Without a value, what was kept."""
+        ...
+
+
+class EditFailed(Exception):
+    """Raised inside a component where one edit is at fault; the message becomes the edit's ``reason``."""
+
+
+class HarnessError(Exception):
+    """Something the user can mend. Shown as one line, without a traceback; ``exit_code`` is the process's."""
+
+    exit_code: ClassVar[int] = 2

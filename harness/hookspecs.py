@@ -1,0 +1,85 @@
+# mypy: disable-error-code="empty-body"
+"""The hooks, in the order in which a run calls them. Imports nothing at run time.
+
+A plugin is a module named by an entry point of the group ``harness.plugins``. It implements the hooks it needs, marked
+with ``harness.hookimpl``. The eight providers answer ``name -> "package.module:Class"``, so that listing what is there
+imports no component; the three observers receive a frozen event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from harness.api import Method
+    from harness.events import RoundFinished, RunFinished, RunStarted
+
+hookspec = pluggy.HookspecMarker("harness")
+
+
+# --- providers: called when a run first needs a name of that kind ---------------------------------------------------
+
+
+@hookspec
+def harness_methods() -> Mapping[str, Method | str]:
+    """Methods by name: what ``--plugin NAME`` runs.
+
+    Called when the configuration is resolved. A value is a :class:`harness.api.Method`, or ``"module:attribute"`` of
+    one.
+    """
+
+
+@hookspec
+def harness_tasks() -> Mapping[str, str]:
+    """Tasks by name: ``--task NAME``. Each is a class with :class:`harness.api.Task`'s methods, made from its Settings."""
+
+
+@hookspec
+def harness_models() -> Mapping[str, str]:
+    """Model backends by name: ``--model NAME`` or ``--model NAME:what``. Each is a class with :class:`harness.api.LM`'s."""
+
+
+@hookspec
+def harness_editors() -> Mapping[str, str]:
+    """Editors by name, for the slot ``editor``: classes with :class:`harness.api.Editor`'s method ``propose``."""
+
+
+@hookspec
+def harness_rewards() -> Mapping[str, str]:
+    """Rewards by name, for the slot ``reward``: classes with :class:`harness.api.RewardFunction`'s method ``score``."""
+
+
+@hookspec
+def harness_updaters() -> Mapping[str, str]:
+    """Updaters by name, for the slot ``updater``: classes with :class:`harness.api.Updater`'s ``accepts`` and ``apply``."""
+
+
+@hookspec
+def harness_evaluators() -> Mapping[str, str]:
+    """Evaluators by name, for the slot ``evaluator``: classes with :class:`harness.api.Evaluator`'s ``evaluate``."""
+
+
+@hookspec
+def harness_trainers() -> Mapping[str, str]:
+    """Trainers by name, for the slot ``trainer``: classes with :class:`harness.api.Trainer`'s generator ``run``."""
+
+
+# --- observers: an exception in one is a warning that names plugin, hook and distribution; the run goes on -----------
+
+
+@hookspec
+def harness_run_started(event: RunStarted) -> None:
+    """Called once the configuration is resolved and the run's folder exists, before anything is spent."""
+
+
+@hookspec
+def harness_round_finished(event: RoundFinished) -> None:
+    """Called after every round of an outer loop, when its checkpoint is safe on disk."""
+
+
+@hookspec
+def harness_run_finished(event: RunFinished) -> None:
+    """Called when all rows of the run are known and the leaderboard file is written."""

@@ -1,0 +1,303 @@
+"""Find plugins, load the one that is named, check it, explain it. The only module that talks to pluggy's manager.
+
+Discovery reads entry-point metadata of the group ``harness.plugins`` and imports nothing. A name is resolved to a
+component by importing as little as possible: the plugin at hand (the one whose method runs), the plugin of that name,
+the one whose name is the name's first part (``lab-facts`` is looked for in ``lab``), the core, and only then the
+others. Each plugin gets a pluggy manager of its own, so that one broken plugin breaks nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from harness import hookspecs
+from harness.api import API_VERSION, Method
+from harness.errors import PluginError, UsageError, nearest
+
+GROUP = "harness.plugins"
+KINDS: Mapping[str, str] = {
+    "method": "harness_methods",
+    "task": "harness_tasks",
+    "model": "harness_models",
+    "editor": "harness_editors",
+    "reward": "harness_rewards",
+    "updater": "harness_updaters",
+    "evaluator": "harness_evaluators",
+    "trainer": "harness_trainers",
+}
+"""Kind of component -> the hook that provides it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plugin as the metadata shows it, not imported."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    path: Path | None = None
+    """Set when the plugin is a single file given on the command line."""
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} ({self.distribution} {self.version}, {self.path or self.module})"
+
+
+@dataclass
+class Plugin:
+    """An imported plugin: its module, and what its providers answered."""
+
+    found: Found
+    module: ModuleType
+    manager: pluggy.PluginManager
+    _provided: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def provides(self, kind: str) -> Mapping[str, Any]:
+        """Name -> ``"module:Class"`` of one kind of component (for methods: a Method, or where to find it)."""
+        if kind not in self._provided:
+            hook = KINDS[kind]
+            try:
+                answers = getattr(self.manager.hook, hook)()
+            except Exception as error:
+                raise PluginError(f"{self.found}: hook {hook} raised {describe(error)}") from error
+            merged: dict[str, Any] = {}
+            for answer in answers:
+                if not isinstance(answer, Mapping):
+                    raise PluginError(f"{self.found}: hook {hook} must return a mapping, not {type(answer).__name__}")
+                merged.update(answer)
+            self._provided[kind] = merged
+        return self._provided[kind]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component class with where it came from."""
+
+    kind: str
+    name: str
+    cls: Any
+    plugin: Plugin
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: what (file.py:12)``: the innermost frame outside this package's plumbing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = ""
+    if frames:
+        last = next((f for f in reversed(frames) if "importlib" not in f.filename), frames[-1])
+        place = f" ({last.filename}:{last.lineno})"
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" ({error.filename}:{error.lineno})"
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}{place}"
+
+
+class Plugins:
+    """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
+
+    def __init__(self, files: tuple[Path, ...] = ()) -> None:
+        self._found = _discover()
+        self._loaded: dict[str, Plugin] = {}
+        self.at_hand: list[str] = []
+        """Names of the plugins whose components come first: the file on the command line, the running method's."""
+        for file in files:
+            self.add_file(file)
+
+    def __iter__(self) -> Iterator[Found]:
+        return iter(sorted(self._found.values(), key=lambda found: found.name))
+
+    def add_file(self, path: Path) -> str:
+        """Take a single file as a plugin, named after the file; answers its name."""
+        if not path.is_file():
+            raise UsageError(f"no plugin file at {path}")
+        name = path.stem.replace("_", "-")
+        if name in self._found:
+            raise PluginError(f"the file {path} and {self._found[name]} have one name; rename the file")
+        self._found[name] = Found(name, path.stem, "a file", "-", path.resolve())
+        self.at_hand.insert(0, name)
+        return name
+
+    def load(self, name: str) -> Plugin:
+        """Import one plugin and check it.
+
+        Raises:
+            UsageError: no such plugin is installed.
+            PluginError: it cannot be imported, is written for a later contract, or has a hook that does not exist.
+        """
+        if name in self._loaded:
+            return self._loaded[name]
+        if name not in self._found:
+            raise UsageError(f"no plugin named {name!r} is installed.{nearest(name, self._found)}")
+        found = self._found[name]
+        try:
+            module = _import_file(found.path) if found.path else importlib.import_module(found.module)
+        except Exception as error:
+            raise PluginError(f"{found} cannot be imported: {describe(error)}") from error
+        wants = getattr(module, "HARNESS_API", API_VERSION)
+        if wants > API_VERSION:
+            raise PluginError(f"{found} is written for API {wants}, this harness has API {API_VERSION}; upgrade it")
+        manager = pluggy.PluginManager("harness")
+        manager.add_hookspecs(hookspecs)
+        try:
+            manager.register(module, name)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            place = inspect.getsourcefile(module) or found.module
+            known = [hook for hook in vars(hookspecs) if hook.startswith("harness_")]
+            wrong = next((hook for hook in vars(module) if hook.startswith("harness_") and hook not in known), "")
+            line = _line_of(module, wrong)
+            hint = nearest(wrong, known) if wrong else ""
+            first = str(error).strip().split("\n")[0]
+            raise PluginError(f"{found}: {first} ({place}{line}).{hint}") from error
+        self._loaded[name] = Plugin(found, module, manager)
+        return self._loaded[name]
+
+    def component(self, kind: str, name: str) -> Component:
+        """The component of that kind and name, its class imported.
+
+        Raises:
+            UsageError: no plugin provides it.
+            PluginError: two plugins do, or its class cannot be imported.
+        """
+        plugin, target = self._provider(kind, name)
+        return Component(kind, name, _import_target(plugin, kind, name, target), plugin)
+
+    def method(self, name: str) -> tuple[Method, Plugin]:
+        """The method that ``--plugin NAME`` runs. A plugin without methods but with one editor runs that editor."""
+        if name in self._found:
+            plugin = self.load(name)
+            methods = plugin.provides("method")
+            editors = plugin.provides("editor")
+            if name not in methods and len(methods) == 1:
+                name = next(iter(methods))
+            elif not methods and len(editors) == 1:
+                only = next(iter(editors))
+                return _editor_alone(only), plugin
+        plugin, target = self._provider("method", name)
+        method = target if isinstance(target, Method) else _import_target(plugin, "method", name, target)
+        if not isinstance(method, Method):
+            raise PluginError(f"{plugin.found}: method {name!r} is a {type(method).__name__}, not a harness.api.Method")
+        return method, plugin
+
+    def names(self, kind: str) -> dict[str, Found]:
+        """All names of one kind, from every plugin that loads; broken ones are left out."""
+        out: dict[str, Found] = {}
+        for plugin in self._loadable():
+            for name in plugin.provides(kind):
+                out.setdefault(name, plugin.found)
+        return dict(sorted(out.items()))
+
+    def observers(self) -> list[Plugin]:
+        """Imported plugins, in the order of import; their observer hooks are called."""
+        return list(self._loaded.values())
+
+    def _provider(self, kind: str, name: str) -> tuple[Plugin, Any]:
+        if kind not in KINDS:
+            raise UsageError(f"no kind of component is called {kind!r}.{nearest(kind, KINDS)}")
+        near = [*self.at_hand, name, name.split("-")[0], name.split(":")[0], "core"]
+        for candidate in dict.fromkeys(near):
+            if candidate in self._found:
+                plugin = self.load(candidate)
+                if name in plugin.provides(kind):
+                    return plugin, plugin.provides(kind)[name]
+        everywhere = [p for p in self._loadable() if name in p.provides(kind)]
+        if len(everywhere) > 1:
+            both = " and ".join(str(p.found) for p in everywhere)
+            raise PluginError(f"{kind} {name!r} is provided by {both}; uninstall one, or rename one")
+        if not everywhere:
+            raise UsageError(f"no {kind} is called {name!r}.{nearest(name, self.names(kind))}")
+        return everywhere[0], everywhere[0].provides(kind)[name]
+
+    def _loadable(self) -> list[Plugin]:
+        out = []
+        for found in self:
+            try:
+                plugin = self.load(found.name)
+                for kind in KINDS:
+                    plugin.provides(kind)
+            except PluginError as error:
+                import logging
+
+                logging.getLogger("harness").debug("%s", error)
+                continue
+            out.append(plugin)
+        return out
+
+
+def _discover() -> dict[str, Found]:
+    found: dict[str, Found] = {}
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+        dist = entry.dist
+        item = Found(
+            entry.name,
+            entry.value,
+            dist.metadata["Name"] if dist else "unknown distribution",
+            dist.version if dist else "-",
+        )
+        twin = found.get(entry.name)
+        if twin and (twin.distribution, twin.module) != (item.distribution, item.module):
+            raise PluginError(f"two plugins are called {entry.name!r}: {twin} and {item}; uninstall one")
+        found[entry.name] = item
+    return found
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # Components name their class as "module:Class", so the file must be importable under its own name.
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
+
+
+def _import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
+    if not isinstance(target, str):
+        return target
+    module_name, _, attribute = target.partition(":")
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except Exception as error:
+        raise PluginError(f"{plugin.found}: {kind} {name!r} = {target!r} fails: {describe(error)}") from error
+    return value
+
+
+def _line_of(module: ModuleType, name: str) -> str:
+    try:
+        return f":{inspect.getsourcelines(getattr(module, name))[1]}"
+    except (OSError, TypeError, AttributeError):
+        return ""
+
+
+def _editor_alone(editor: str) -> Method:
+    """An editor by itself: its edits, the usual inner update, no outer loop."""
+    return Method(
+        name=editor,
+        paper="",
+        summary=f"the editor {editor!r} with the default update and no outer loop",
+        components={
+            "editor": {"use": editor},
+            "updater": {"use": "lora"},
+            "evaluator": {"use": "closed-book"},
+            "trainer": {"use": "none"},
+        },
+        beside=("none", "passage", "seal-no-rl"),
+    )
