@@ -1,0 +1,138 @@
+"""What a row's scores amount to: headline and second average, interval, rank among rows it may be compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness import stats
+from harness.leaderboard.rows import ResultFile, Row, TaskItems, differing, key_groups
+
+COSTS = ("generation_s", "update_s", "grading_s", "outer_s", "meta_s", "edit_tokens", "usd", "labels")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line of a leaderboard. Scores are fractions; None where nothing was measured."""
+
+    row: Row
+    score: float | None
+    low: float | None
+    high: float | None
+    macro: float | None
+    micro: float | None
+    contexts: int
+    queries: int
+    rank: int | None
+    """1 + the number of rows of the same key that are better beyond noise; None where the row cannot be ranked."""
+    tied: tuple[str, ...]
+    """Ranked rows of the same key that cannot be told apart from this one."""
+    why_unranked: str
+
+    @property
+    def seeds(self) -> int:
+        return len(self.row.seeds)
+
+
+def tables(task: TaskItems, row: Row, average: str | None = None) -> stats.Clustered:
+    """The row's scores clustered by context; ``average`` defaults to the task's."""
+    sizes = [len(queries) for _, queries in task.items]
+    chosen = average or task.average
+    return stats.cluster(row.scores, sizes, row.seeds, "micro" if chosen == "micro" else "macro")
+
+
+def summarise(found: ResultFile) -> list[Summary]:
+    """One summary a row, in the file's order. Rows are ranked only within one comparability key."""
+    ranks = _ranks(found)
+    return [_summary(found, index, row, ranks) for index, row in enumerate(found.rows)]
+
+
+def _summary(found: ResultFile, index: int, row: Row, ranks: Mapping[int, tuple[int, tuple[str, ...]]]) -> Summary:
+    task = found.task
+    why = why_unranked(row)
+    rank, tied = ranks.get(index, (None, ()))
+    if not row.scores or row.scored == 0:
+        shown = row.reported
+        return Summary(
+            row,
+            shown.score if shown else None,
+            None,
+            None,
+            None,
+            None,
+            shown.contexts if shown else len(task.items),
+            shown.queries if shown else task.queries,
+            rank,
+            tied,
+            why,
+        )
+    headline = tables(task, row)
+    spread = stats.two_level(headline)
+    return Summary(
+        row,
+        headline.mean,
+        spread.low,
+        spread.high,
+        tables(task, row, "macro").mean,
+        tables(task, row, "micro").mean,
+        len(task.items),
+        task.queries,
+        rank,
+        tied,
+        why,
+    )
+
+
+def why_unranked(row: Row) -> str:
+    """Why a row has no rank; "" where it may have one."""
+    if not row.scores:
+        return "figure from a paper, no rows"
+    if row.scored == 0:
+        return "nothing measured"
+    if not row.complete:
+        return f"incomplete: {row.scored} of {row.expected} scored"
+    if len(row.seeds) == 1:
+        return "1 seed, unranked"
+    return ""
+
+
+def _ranks(found: ResultFile) -> dict[int, tuple[int, tuple[str, ...]]]:
+    """Ranks by row index. Pairs are told apart by the paired two-level bootstrap at 5%, Holm-adjusted in the group."""
+    position = {id(row): index for index, row in enumerate(found.rows)}
+    ranks: dict[int, tuple[int, tuple[str, ...]]] = {}
+    for group in key_groups(row for row in found.rows if not why_unranked(row)):
+        clustered = [tables(found.task, row) for row in group]
+        better = better_beyond_noise(clustered)
+        for at, row in enumerate(group):
+            above = sum(better[other][at] for other in range(len(group)))
+            tied = tuple(
+                one.method
+                for other, one in enumerate(group)
+                if other != at and not better[other][at] and not better[at][other]
+            )
+            ranks[position[id(row)]] = (1 + above, tied)
+    return ranks
+
+
+def better_beyond_noise(clustered: Sequence[stats.Clustered]) -> list[list[bool]]:
+    """``[i][j]``: whether row i is better than row j by more than noise, over rows of the same items."""
+    count = len(clustered)
+    better = [[False] * count for _ in range(count)]
+    if count < 2:
+        return better
+    drawn = stats.bootstrap(clustered)
+    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    gaps = [stats.difference_from(clustered[i].mean, clustered[j].mean, drawn[i], drawn[j]) for i, j in pairs]
+    for (i, j), gap, adjusted in zip(pairs, gaps, stats.holm([gap.p for gap in gaps]), strict=True):
+        if adjusted < 1 - stats.LEVEL:
+            winner, loser = (j, i) if gap.value > 0 else (i, j)
+            better[winner][loser] = True
+    return better
+
+
+def key_differences(rows: Sequence[Row]) -> list[str]:
+    """Fields in which the keys of some rows differ: why they are not all ranked together."""
+    if not rows:
+        return []
+    names = {name for row in rows[1:] for name in differing(rows[0].key, row.key)}
+    return sorted(names)
