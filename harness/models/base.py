@@ -1,0 +1,73 @@
+"""What the session and a model backend say to each other beyond :class:`harness.api.LM`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.api import JSON, LM, Completion, Data, State, Status
+
+if TYPE_CHECKING:
+    from harness.engine import Adapter
+
+
+@dataclass(frozen=True)
+class TrainItem:
+    """One adapter to train: a job of :meth:`harness.api.Session.fit` with its recipes already expanded."""
+
+    id: str
+    start: State
+    """Its adapters are frozen beneath the new one."""
+    data: Sequence[Data]
+    seed: int
+    settings: JSON = field(default_factory=dict)
+    """Complete hyper-parameters, named as in :class:`harness.models.encode.TrainSettings`."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of an item. ``adapter`` is None unless ``status`` is ``ok``."""
+
+    id: str
+    adapter: Adapter | None
+    status: Status = "ok"
+    reason: str = ""
+    log: JSON = field(default_factory=dict)
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (last step's mean); ``cause`` where the status is not ``ok``."""
+
+
+class WeightSource(Protocol):
+    """What a model needs of the session's weight store."""
+
+    def adapter(self, digest: str) -> Any:
+        """The artefact of that digest: a LoRA adapter, or all weights of a full fine-tune."""
+        ...
+
+
+class LocalModel(LM, Protocol):
+    """A model whose weights are in this process."""
+
+    def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
+        """Train one adapter an item, in order of completion."""
+        ...
+
+    def borrow(self, state: State) -> AbstractContextManager[Any]:
+        """``(module, tokenizer)`` with the state's adapters merged into the weights, put back afterwards."""
+        ...
+
+
+class RequestsFailed(Exception):
+    """Some requests of a bulk call could not be answered, by no fault of the method: they are booked as ``error``.
+
+    What was answered (and paid for) comes along, so that a retry need not ask it again.
+    """
+
+    def __init__(self, done: Mapping[int, Sequence[Completion]], reasons: Mapping[int, str]) -> None:
+        first = next(iter(sorted(reasons)))
+        super().__init__(f"{len(reasons)} of {len(done) + len(reasons)} requests failed; the first: {reasons[first]}")
+        self.done = dict(done)
+        """Request index -> its completions."""
+        self.reasons = dict(reasons)
+        """Request index -> why it could not be answered."""

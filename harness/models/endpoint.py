@@ -1,0 +1,178 @@
+"""One call to a remote endpoint: paced, retried with back-off, and with the key kept out of every message.
+
+Three ends are told apart. :class:`Unanswered` is the endpoint's failure after all retries. :class:`Declined` is the
+endpoint's verdict on this one text (too long, filtered). A :class:`harness.api.HarnessError` (wrong key, no such model,
+no credit) would meet every further call too, so it ends the run in a resumable state.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import re
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import openai
+import tenacity
+
+from harness.api import HarnessError
+from harness.errors import RunError, UsageError
+
+_MAX_WAIT = 600.0
+_TOO_LONG = re.compile(r"maximum context length|context window|context_length|prompt is too long", re.IGNORECASE)
+_FILTERED = re.compile(r"content[ _](filter|policy|management)", re.IGNORECASE)
+_KEY_LIKE = re.compile(r"\b(sk|pk|key)-[A-Za-z0-9_*.-]{4,}|Bearer\s+\S+")
+
+
+class Unanswered(Exception):
+    """No usable answer came, however often it was asked."""
+
+
+class Declined(Exception):
+    """The endpoint will not answer this text; the message says why, in a few words."""
+
+
+class _Transient(Exception):
+    def __init__(self, why: str, retry_after: float | None = None) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+
+
+class Pace:
+    """Lets calls start at most ``per_minute`` times a minute (0: no limit), and none before a server's Retry-After."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._gap = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Sleep until this thread's turn."""
+        with self._lock:
+            turn = max(time.monotonic(), self._next)
+            self._next = turn + self._gap
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+    def hold(self, seconds: float) -> None:
+        """Let no call start for that long."""
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+class Endpoint:
+    """An endpoint that speaks the OpenAI protocol.
+
+    Args:
+        base_url: such as ``https://api.openai.com/v1``.
+        key: the secret; held by the client only.
+        retries: further attempts after the first, each after an exponential back-off or the server's Retry-After.
+        backoff: seconds before the first retry; doubles each time, with jitter.
+        timeout: seconds for one attempt.
+        per_minute: calls that may start in a minute; 0 is no limit.
+    """
+
+    def __init__(
+        self, base_url: str, key: str, *, retries: int, backoff: float, timeout: float, per_minute: int
+    ) -> None:
+        self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=0)
+        self._url = base_url
+        self._key = key
+        self._retries = retries
+        self._pace = Pace(per_minute)
+        self._jitter = tenacity.wait_exponential_jitter(initial=backoff, max=60.0, jitter=backoff)
+
+    def ask(self, api: Literal["chat", "completions"], body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parsed answer, with at least one choice.
+
+        Raises:
+            Unanswered: after all retries.
+            Declined: the endpoint refuses this text.
+            HarnessError: further calls would fail the same way.
+        """
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Transient),
+            stop=tenacity.stop_after_attempt(self._retries + 1),
+            wait=self._wait,
+            reraise=True,
+        )
+        try:
+            return attempts(self._once, api, body)
+        except _Transient as error:
+            raise Unanswered(f"{error} (after {self._retries + 1} attempts)") from None
+
+    def _wait(self, attempt: tenacity.RetryCallState) -> float:
+        error = attempt.outcome.exception() if attempt.outcome else None
+        asked = error.retry_after if isinstance(error, _Transient) else None
+        if asked is None:
+            return self._jitter(attempt)
+        self._pace.hold(asked)
+        return asked
+
+    def _once(self, api: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._pace.wait()
+        # Everything travels as extra_body, so that a field which this client's version does not know gets through.
+        model = str(body["model"])
+        try:
+            if api == "chat":
+                raw = self._client.chat.completions.with_raw_response.create(model=model, messages=[], extra_body=body)
+            else:
+                raw = self._client.completions.with_raw_response.create(model=model, prompt="", extra_body=body)
+            answer = json.loads(raw.text)
+        except openai.APITimeoutError:
+            raise _Transient("timed out") from None
+        except openai.APIConnectionError as error:
+            raise _Transient(self._clean(f"no connection to {self._url}: {error.__cause__ or error}")) from None
+        except openai.APIStatusError as error:
+            raise self._of_status(error, model) from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise _Transient(f"the answer is not JSON: {error}") from None
+        if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list) or not answer["choices"]:
+            raise _Transient("the answer holds no choices")
+        if not all(isinstance(choice, dict) for choice in answer["choices"]):
+            raise _Transient("the answer's choices are malformed")
+        return answer
+
+    def _of_status(self, error: openai.APIStatusError, model: str) -> Exception:
+        text = self._clean(str(error.message))
+        code = str(error.code or "")
+        status = error.status_code
+        if status == 401 or status == 403:
+            return UsageError(f"{self._url} refused the key (HTTP {status}); check the variable that key_env names")
+        if status == 404:
+            return UsageError(f"{self._url} has no model {model!r} (HTTP 404): {text}")
+        if code == "insufficient_quota":
+            return _no_credit(self._url, text)
+        if status in (408, 409, 425, 429) or status >= 500:
+            return _Transient(f"HTTP {status}: {text}", _retry_after(error.response.headers))
+        if _TOO_LONG.search(code + " " + text):
+            return Declined("context length: " + text)
+        if _FILTERED.search(code + " " + text):
+            return Declined("content filter")
+        return Unanswered(f"HTTP {status}: {text}")
+
+    def _clean(self, text: str) -> str:
+        """Without the key, which some servers repeat in their errors, and in one line."""
+        return _KEY_LIKE.sub("***", " ".join(text.replace(self._key, "***").split()))[:300]
+
+
+def _no_credit(url: str, text: str) -> HarnessError:
+    return RunError(f"{url}: no credit left ({text}); top up, then `harness resume`")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait: a number, or a date (RFC 9110, section 10.2.3)."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return min(max(seconds, 0.0), _MAX_WAIT)

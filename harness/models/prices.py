@@ -1,0 +1,53 @@
+"""What a remote model's tokens cost, from a dated table that a user's own file overrides."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UsageError
+
+_TABLE = Path(__file__).with_name("prices.toml")
+# What providers append to a model's name to pin it to a day: gpt-4.1-2025-04-14, some-model-20250929.
+_DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+
+    def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The price of one call."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
+
+
+def price_of(model: str, table: str = "") -> Price | None:
+    """The price of a model, or None where the table has none.
+
+    Args:
+        model: the provider's name of it, with or without a date.
+        table: a TOML file of the shape of ``prices.toml``; "" is the table that ships with the package.
+
+    Raises:
+        UsageError: the file cannot be read, or is not of that shape.
+    """
+    path = Path(table) if table else _TABLE
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        models = {
+            str(name): Price(float(price["input"]), float(price["output"])) for name, price in content["models"].items()
+        }
+    except OSError as error:
+        raise UsageError(f"price table {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"price table {path} is not TOML: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"price table {path}: {error!r}; it needs models.NAME = {{ input = ..., output = ... }}"
+        ) from error
+    return models.get(model) or models.get(_DATED.sub("", model))
