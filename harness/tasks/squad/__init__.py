@@ -1,0 +1,1 @@
+"""Closed-book SQuAD v1.1: a passage is met once, then its questions are asked without it (SEAL, arXiv 2506.10943)."""

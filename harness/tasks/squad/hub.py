@@ -1,0 +1,40 @@
+"""SQuAD from the Hugging Face hub, at a pinned revision, through ``datasets`` (extra ``hub``)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.errors import UsageError
+from harness.tasks.squad.passages import Passage, gather, question
+
+NAME = "rajpurkar/squad"
+REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
+
+
+def from_hub(part: Literal["train", "validation"], revision: str = REVISION) -> list[Passage]:
+    """A published part: ``train`` (87,599 questions) or ``validation`` (10,570 questions, 2,067 passages).
+
+    Raises:
+        UsageError: where ``datasets`` is not installed, or the data neither in its cache nor to be had.
+    """
+    instead = "or give your own passages: --data FILE (docs/tasks.md)"
+    try:
+        import datasets
+    except ImportError as why:
+        raise UsageError(
+            f"task squad: looked for {NAME} on the hub, which needs the package 'datasets': "
+            f"pip install 'selfadapt-harness[hub]', {instead}"
+        ) from why
+    try:
+        rows = datasets.load_dataset(NAME, split=part, revision=revision)
+    except Exception as why:  # whatever the loader, the hub's client or the network raise, the data are not to be had
+        cache = datasets.config.HF_DATASETS_CACHE
+        reason = str(why).strip().splitlines()
+        raise UsageError(
+            f"task squad: looked for {NAME} ({part}, revision {revision[:12]}) in {cache} and on the hub: "
+            f"{type(why).__name__}: {reason[0] if reason else 'no reason given'}; "
+            f"load it once while online, set HF_HOME to a cache that has it, {instead}"
+        ) from why
+    return gather(
+        [(row["title"], row["context"], question(row["id"], row["question"], row["answers"]["text"])) for row in rows]
+    )

@@ -1,0 +1,161 @@
+"""The task ``squad``: episodes, prompts, and what edits become when they are learnt."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from harness.api import JSON, Data, EditFailed, Episode, Example, Prompt, Query, Recipe, References, SelfEdit, Split
+from harness.errors import UsageError, nearest
+from harness.metrics import MEASURES, normalize
+from harness.tasks.squad import splitter
+from harness.tasks.squad.passages import Passage
+from harness.tasks.squad.settings import SquadSettings
+from harness.tasks.squad.splits import Splits
+from harness.tasks.squad.subsets import SUBSETS
+
+
+class Squad:
+    """Closed-book question answering over passages, as in SEAL (arXiv 2506.10943, section 4.1).
+
+    An episode's context is ``{"title", "text"}``; its id a digest of the text. A query's ``meta`` is ``{"title"}``.
+    """
+
+    Settings = SquadSettings
+    name = "squad"
+    version = "squad-1"
+
+    def __init__(self, settings: SquadSettings) -> None:
+        for key, value, known in (("subset", settings.subset, SUBSETS), ("metric", settings.metric, MEASURES)):
+            if value not in known:
+                raise UsageError(f"task.{key}: no {value!r}." + nearest(value, known))
+        self.metric = settings.metric
+        self._settings = settings
+        self._passages = Splits(settings)
+        self._recipes: Mapping[str, Callable[[JSON, Episode], list[str]]] = {
+            "lines": self._lines,
+            "passage": self._passage,
+            "repeat": self._repeat,
+        }
+
+    # --- items -----------------------------------------------------------------------------------------------------
+
+    def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
+        """The split's passages in their fixed order.
+
+        Raises:
+            UsageError: where the data are absent or wrong, in one line.
+        """
+        if split == "made":
+            return []
+        return [_episode(passage, split) for passage in self._passages.of(split)]
+
+    # --- answering -------------------------------------------------------------------------------------------------
+
+    def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
+        """The question under its topic; with ``{"passage": text}`` in memory, open-book.
+
+        Raises:
+            UsageError: for any other key in memory, which this task would not know how to show.
+        """
+        unknown = set(memory) - {"passage"}
+        if unknown:
+            raise UsageError(f"task squad shows the memory key 'passage' only, not {sorted(unknown)[0]!r}")
+        how, passage = "Give a short and direct answer to the question.", ""
+        title = query.meta["title"]
+        if "passage" in memory:
+            how = "Give a short and direct answer to the question, using the passage."
+            passage = f"Passage:\n{title}\n{memory['passage']}\n\n"
+        asked = f"{passage}Topic: {title}\nQuestion: {query.text}"
+        if chat:
+            return (("system", how), ("user", asked))
+        return f"{how}\n\n{asked}\nAnswer:\n"
+
+    def extract(self, query: Query, answer: str, /) -> str | None:
+        """The text without white space around it; None where nothing is left."""
+        return answer.strip() or None
+
+    def same(self, query: Query, a: str, b: str, /) -> bool:
+        """Equality after SQuAD's normalisation."""
+        return normalize(a) == normalize(b)
+
+    # --- learning --------------------------------------------------------------------------------------------------
+
+    def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
+        """Sequences with the loss on everything: ``title``, newline, text.
+
+        Recipes: ``lines`` (``text``, and where wanted ``splitter``, ``marker``), ``passage``, and ``repeat``
+        (``times``: the passage so many times).
+
+        Raises:
+            EditFailed: where the text is empty, enormous or mostly control characters.
+            UsageError: for a recipe that this task does not have.
+        """
+        make = self._recipes.get(recipe.name)
+        if make is None:
+            raise UsageError(f"task squad has no recipe {recipe.name!r}." + nearest(recipe.name, self._recipes))
+        head = f"{episode.context['title']}\n" if self._settings.title else ""
+        return [Example("", head + text) for text in make(recipe.args, episode)]
+
+    def join(self, edits: Sequence[SelfEdit], /) -> tuple[SelfEdit, ...]:
+        """The edits as they are learnt together, in continued pretraining: texts keep their lines under the setting
+        ``lines = "single"``, and under ``passage = "once-per-context"`` only a context's first edit has the passage."""
+        seen: set[str] = set()
+        joined = []
+        for edit in edits:
+            again = edit.episode in seen and self._settings.passage == "once-per-context"
+            data = [item for item in edit.data if not (again and _is(item, "passage"))]
+            if self._settings.lines == "single":
+                data = [_whole(item) for item in data]
+            if any(_is(item, "passage") for item in edit.data):
+                seen.add(edit.episode)
+            joined.append(replace(edit, data=tuple(data)))
+        return tuple(joined)
+
+    def _lines(self, args: JSON, episode: Episode) -> list[str]:
+        text = str(args["text"])
+        _refuse(text, self._settings.max_edit_chars)
+        found = splitter.split(
+            text,
+            args.get("splitter", self._settings.splitter),
+            lines=args.get("lines", self._settings.lines != "never"),
+            cap=self._settings.cap,
+            marker=args.get("marker", ""),
+        )
+        if not any(map(str.strip, found)):
+            raise EditFailed("no training text in it")
+        return found
+
+    def _passage(self, args: JSON, episode: Episode) -> list[str]:
+        return [] if self._settings.passage == "never" else [str(episode.context["text"]).strip()]
+
+    def _repeat(self, args: JSON, episode: Episode) -> list[str]:
+        return [str(episode.context["text"]).strip()] * int(args["times"])
+
+
+def _episode(passage: Passage, split: Split) -> tuple[Episode, References]:
+    queries = tuple(Query(asked.id, asked.text, {"title": passage.title}) for asked in passage.questions)
+    context = {"title": passage.title, "text": passage.text}
+    return Episode(passage.id, split, context, queries), {asked.id: asked.answers for asked in passage.questions}
+
+
+def _is(item: Data, name: str) -> bool:
+    return isinstance(item, Recipe) and item.name == name
+
+
+def _whole(item: Data) -> Data:
+    return (
+        Recipe(item.name, {**item.args, "lines": False}) if isinstance(item, Recipe) and item.name == "lines" else item
+    )
+
+
+def _refuse(text: str, limit: int) -> None:
+    """Texts that no one would train on."""
+    if not text.strip():
+        raise EditFailed("empty")
+    if len(text) > limit:
+        raise EditFailed(f"enormous: {len(text)} characters, the limit is {limit}")
+    control = sum(unicodedata.category(character) == "Cc" and character not in "\n\r\t" for character in text)
+    if control > len(text) / 10:
+        raise EditFailed(f"full of control characters: {control} of {len(text)}")
