@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.api import JSON, LM, Completion, Data, State, Status
+from harness.api import JSON, LM, Data, State, Status
 
 if TYPE_CHECKING:
     from harness.engine import Adapter
@@ -56,18 +56,3 @@ class LocalModel(LM, Protocol):
     def borrow(self, state: State) -> AbstractContextManager[Any]:
         """``(module, tokenizer)`` with the state's adapters merged into the weights, put back afterwards."""
         ...
-
-
-class RequestsFailed(Exception):
-    """Some requests of a bulk call could not be answered, by no fault of the method: they are booked as ``error``.
-
-    What was answered (and paid for) comes along, so that a retry need not ask it again.
-    """
-
-    def __init__(self, done: Mapping[int, Sequence[Completion]], reasons: Mapping[int, str]) -> None:
-        first = next(iter(sorted(reasons)))
-        super().__init__(f"{len(reasons)} of {len(done) + len(reasons)} requests failed; the first: {reasons[first]}")
-        self.done = dict(done)
-        """Request index -> its completions."""
-        self.reasons = dict(reasons)
-        """Request index -> why it could not be answered."""

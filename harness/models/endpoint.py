@@ -118,10 +118,11 @@ class Endpoint:
         model = str(body["model"])
         try:
             if api == "chat":
-                raw = self._client.chat.completions.with_raw_response.create(model=model, messages=[], extra_body=body)
+                chat = self._client.chat.completions.with_raw_response
+                text = chat.create(model=model, messages=[], extra_body=body).text
             else:
-                raw = self._client.completions.with_raw_response.create(model=model, prompt="", extra_body=body)
-            answer = json.loads(raw.text)
+                text = self._client.completions.with_raw_response.create(model=model, prompt="", extra_body=body).text
+            answer = json.loads(text)
         except openai.APITimeoutError:
             raise _Transient("timed out") from None
         except openai.APIConnectionError as error:

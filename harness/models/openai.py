@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.api import JSON, Completion, HarnessError, Prompt, Request, State
 from harness.errors import RunError, UsageError
-from harness.models.base import RequestsFailed, WeightSource
+from harness.models.base import WeightSource
 from harness.models.prices import Price, price_of
 from harness.records import derive_seed
 
@@ -61,7 +61,11 @@ class OpenAISettings:
 
 
 class OpenAIModel:
-    """A remote model. It generates; it cannot be trained, and its log-probabilities are not asked for."""
+    """A remote model. It generates; it cannot be trained, and its log-probabilities are not asked for.
+
+    ``identity`` is what an answer depends on besides the request; ``chunk`` is how many requests are booked together,
+    few enough that a kill loses little that was paid for.
+    """
 
     Settings: ClassVar[type] = OpenAISettings
 
@@ -76,6 +80,11 @@ class OpenAIModel:
         self.base = f"openai:{settings.path}"
         can = {"generate"} | ({"schema"} if settings.schema != "none" else set())
         self.can = frozenset(can | ({"chat"} if settings.api == "chat" else set()))
+        self.identity: JSON = {
+            "name": settings.path,
+            **{key: getattr(settings, key) for key in ("base_url", "api", "schema", "body", "omit")},
+        }
+        self.chunk = 8 * settings.concurrency
         self._endpoint = _connect(settings)
         self._price = self._find_price()
         self._spent = 0.0
@@ -84,37 +93,34 @@ class OpenAIModel:
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
         """``asks[i].n`` completions for every request, in order.
 
+        What could not be answered after all retries has the finish ``error: <why>``.
+
         Raises:
-            RequestsFailed: some could not be answered after all retries; the others come along.
-            HarnessError: nothing was answered, and no further call would be.
+            HarnessError: nothing was answered, and no further call would be (wrong key, no credit, ``max_cost``).
         """
         for ask in asks:
             self._check(ask)
-        done: dict[int, Sequence[Completion]] = {}
-        reasons: dict[int, str] = {}
         stop: list[HarnessError] = []
 
-        def one(index: int) -> None:
+        def one(ask: Request) -> list[Completion]:
             from harness.models.endpoint import Unanswered
 
             if stop:
-                reasons[index] = f"not sent: {stop[0]}"
-                return
+                return _errors(ask, f"not sent: {stop[0]}")
             try:
-                done[index] = self._answer(asks[index])
+                return self._answer(ask)
             except Unanswered as error:
-                reasons[index] = str(error)
+                return _errors(ask, str(error))
             except HarnessError as error:
                 stop.append(error)
-                reasons[index] = str(error)
+                return _errors(ask, str(error))
 
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
-            list(pool.map(one, range(len(asks))))
-        if stop and not done:
+            answers = list(pool.map(one, asks))
+        # What was answered is paid for: it goes back to be booked, and the next call raises.
+        if stop and all(completions[0].finish.startswith("error") for completions in answers if completions):
             raise stop[0]
-        if reasons:
-            raise RequestsFailed(done, reasons)
-        return [done[index] for index in range(len(asks))]
+        return answers
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
         """Not offered by chat endpoints; see :attr:`can`."""
@@ -239,6 +245,10 @@ def _connect(settings: OpenAISettings) -> Endpoint:
         timeout=settings.timeout,
         per_minute=settings.requests_per_minute,
     )
+
+
+def _errors(ask: Request, why: str) -> list[Completion]:
+    return [Completion(ask, "", finish=f"error: {why}") for _ in range(ask.n)]
 
 
 def _read(choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, str]:
