@@ -55,11 +55,7 @@ def test_the_cap_touches_as_many_published_edits_as_reported() -> None:
     def touched(name: str) -> int:
         return sum(len(split(record["completions"][0], "reference", lines=True)) > 30 for record in recorded(name))
 
-    assert {name: touched(name) for name in ("val_base", "val_iter2", "val_gpt4_1")} == {
-        "val_base": 4,
-        "val_iter2": 0,
-        "val_gpt4_1": 2,
-    }
+    assert (touched("val_base"), touched("val_iter2")) == (4, 0)
 
 
 def test_the_fixed_variant_keeps_recorded_answers_with_their_questions() -> None:

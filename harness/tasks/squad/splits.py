@@ -45,12 +45,9 @@ class Splits:
 
     @cached_property
     def _data(self) -> list[Passage]:
-        settings = self._settings
-        return (
-            from_hub("validation", settings.revision)
-            if settings.data == HUB
-            else read(Path(settings.data).expanduser())
-        )
+        if self._settings.data == HUB:
+            return from_hub("validation", self._settings.revision)
+        return read(self._settings.data)
 
     @cached_property
     def _dealt(self) -> list[list[Passage]]:
