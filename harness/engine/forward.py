@@ -1,0 +1,123 @@
+"""The frozen base and the one way a forward pass is run on it; everything else in the engine goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .attention import Attend
+from .linear import Bank, Route, Segments, routed
+
+_FEW = 16  # tokens per run up to which one batched matmul beats a loop over runs on the CPU
+
+
+class FrozenModel:
+    """A Hugging Face causal LM that is only ever read: eval mode, no gradients, patched only while a forward runs."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        _refuse_unsupported(model)
+        self.model = model.requires_grad_(False)
+        self.model.train(False)
+        weight = next(model.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self.linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
+        self._anchor: Tensor | None = None
+
+    def segments(self, counts: Sequence[int], *, grad: bool = False) -> Segments:
+        """Token segments of slots with `counts` tokens each, with the kernel that suits device and sizes."""
+        ends, at = [], 0
+        for count in counts:
+            at += count
+            ends.append(at)
+        if self.device.type != "cpu":
+            kernel = "grouped"
+        else:
+            runs = [count for count in counts if count]
+            few = len(runs) > 2 and max(runs) <= _FEW and max(runs) * len(runs) <= 2 * at
+            kernel = "padded" if few and not grad else "loop"
+        return Segments(ends, kernel, self.device)
+
+    def logits(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        attend: Attend,
+        segments: Segments,
+        banks: Sequence[Bank],
+        keep: Sequence[int],
+        *,
+        grad: bool = False,
+    ) -> Tensor:
+        """Logits `[len(keep), vocab]` at the packed indices `keep`; with `grad`, attached to the banks' gradients.
+
+        The model is released on return: the backward pass needs the banks and the frozen weights only.
+        """
+        output = self._run(ids, positions, attend, segments, banks, grad, logits_to_keep=self._tensor(keep))
+        logits = output.logits[0]
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def hidden(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        attend: Attend,
+        segments: Segments,
+        banks: Sequence[Bank],
+        layer: int,
+    ) -> Tensor:
+        """Hidden states `[N, hidden]` of one layer (0: embeddings, -1: after the final norm)."""
+        keep = self._tensor([0])
+        output = self._run(
+            ids, positions, attend, segments, banks, False, logits_to_keep=keep, output_hidden_states=True
+        )
+        states = output.hidden_states[layer][0]
+        assert isinstance(states, Tensor)
+        return states
+
+    def _run(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        attend: Attend,
+        segments: Segments,
+        banks: Sequence[Bank],
+        grad: bool,
+        **options: Any,
+    ) -> Any:
+        if grad and self._anchor is None:
+            self._anchor = torch.zeros((), device=self.device, requires_grad=True)
+        route = Route(segments, banks, self._anchor if grad else None)
+        with routed(self.model, self.linears, route), torch.set_grad_enabled(grad):
+            return self.model(
+                input_ids=self._tensor(ids)[None],
+                position_ids=self._tensor(positions)[None],
+                use_cache=False,
+                packed=attend,
+                **options,
+            )
+
+    def _tensor(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.long, device=self.device)
+
+
+def _refuse_unsupported(model: PreTrainedModel) -> None:
+    """Packing is exact only where tokens meet in attention alone, so every weight must be of a linear or embedding."""
+    if not isinstance(model, PreTrainedModel):
+        raise ValueError(f"the engine takes a transformers causal LM, got {type(model).__name__}")
+    if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]
+        raise ValueError(f"{type(model).__name__} has no output head; the engine takes causal LMs")
+    for name, module in model.named_modules():
+        if type(module) in (nn.Linear, nn.Embedding):
+            continue
+        if any(p.dim() >= 2 for p in module.parameters(recurse=False)):
+            raise ValueError(
+                f"{type(model).__name__} cannot be used by the engine: {name!r} is a {type(module).__name__}, and only "
+                "plain nn.Linear and nn.Embedding weights are supported (Llama, Qwen, Mistral, GPT-NeoX, Phi ...)"
+            )
+    if len({p.device for p in model.parameters()}) != 1:
+        raise ValueError(f"{type(model).__name__} is spread over several devices; the engine needs it on one")

@@ -1,0 +1,319 @@
+"""Greedy and sampled decoding of many rows, each under its own adapter stack, in one batch with a key/value cache.
+
+Rows are put in a canonical order first (adapters, then length and content), so the batches, and with them every bit of
+the arithmetic, do not depend on the order in which the rows were given. Prompts are prefilled packed; identical prompts
+of one stack are prefilled once, and so is a long common beginning. Finished rows leave when half of a batch is done,
+and waiting rows take their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from .adapter import Adapter, stack_digest
+from .attention import CachedAttention, PackedAttention, RowCache
+from .forward import FrozenModel
+from .jobs import Generated, GenerationRow
+from .linear import Bank, frozen_bank
+from .memory import MemoryPlan
+
+Prompt = tuple[str, tuple[int, ...]]  # (stack, ids)
+
+_SHARED = 32  # shortest common beginning worth a prefill of its own
+_GROW = 64  # cache positions added at a time
+
+
+@dataclass
+class _Live:
+    """A row being decoded."""
+
+    row: GenerationRow
+    place: int  # index in the caller's list
+    stack: str
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    uniforms: list[float] = field(default_factory=list)
+    done: Generated | None = None
+
+    def finish(self, finish: str, *, cut: int = 0, eos: int | None = None) -> None:
+        ids = tuple(self.ids[: len(self.ids) - cut])
+        logprobs = tuple(self.logprobs[: len(ids)]) if self.row.logprobs else None
+        self.done = Generated(ids, "stop" if finish == "stop" else "length", eos, logprobs)
+
+    def accept(self, token: int, logprob: float, eos: frozenset[int]) -> None:
+        """Take the next token and decide whether the row ends."""
+        if token in eos:
+            self.finish("stop", eos=token)
+            return
+        self.ids.append(token)
+        if self.row.logprobs:
+            self.logprobs.append(logprob)
+        if callable(self.row.stop):
+            if self.row.stop(self.ids):
+                self.finish("stop")
+        else:
+            for stop in self.row.stop:
+                if stop and tuple(self.ids[-len(stop) :]) == tuple(stop):
+                    self.finish("stop", cut=len(stop))
+        if self.done is None and len(self.ids) >= self.row.max_tokens:
+            self.finish("length")
+
+
+def generate(
+    frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[GenerationRow], eos: frozenset[int]
+) -> list[Generated]:
+    """Complete every row; results in the order of `rows`."""
+    stacks = {id(row): stack_digest(row.adapters) for row in rows}
+    waiting = [_Live(row, place, stacks[id(row)]) for place, row in enumerate(rows)]
+    for live in waiting:
+        if live.row.max_tokens == 0:
+            live.finish("length")
+        elif live.row.temperature > 0:
+            generator = torch.Generator().manual_seed(live.row.seed)
+            live.uniforms = torch.rand(live.row.max_tokens, generator=generator, dtype=torch.float64).tolist()
+    everything = list(waiting)
+    waiting = sorted((live for live in waiting if live.done is None), key=_canonical)
+    with torch.inference_mode():
+        batch = _Batch(frozen, plan, eos)
+        while waiting or batch.live:
+            waiting = batch.admit(waiting)
+            batch.step()
+            batch.compact(waiting=bool(waiting))
+    finished = sorted(everything, key=lambda live: live.place)
+    return [live.done for live in finished if live.done is not None]
+
+
+def _canonical(live: _Live) -> tuple[object, ...]:
+    row = live.row
+    return (live.stack, len(row.prompt), row.prompt, row.max_tokens, row.temperature, row.top_p, row.seed)
+
+
+class _Batch:
+    """The rows decoded together, their cache and the adapters they need; rows of one stack are neighbours."""
+
+    def __init__(self, frozen: FrozenModel, plan: MemoryPlan, eos: frozenset[int]) -> None:
+        self._frozen, self._plan, self._eos = frozen, plan, eos
+        self.live: list[_Live] = []
+        self._cache: RowCache | None = None
+        self._banks: list[Bank] = []
+        self._segments = frozen.segments([])
+
+    def admit(self, waiting: list[_Live]) -> list[_Live]:
+        """Take rows from the front of `waiting` while there is room; returns those that still wait."""
+        if not waiting or len(self.live) > self._plan.rows // 2:
+            return waiting
+        room = self._plan.cache_tokens - sum(_length(live) for live in self.live)
+        count = 0
+        while count < min(len(waiting), self._plan.rows - len(self.live)):
+            room -= _length(waiting[count])
+            if room < 0 and (count or self.live):
+                break
+            count += 1
+        if not count:
+            return waiting
+        fresh = waiting[:count]
+        cache = self._prefill(fresh)
+        merged = [*self.live, *fresh]
+        order = sorted((i for i in range(len(merged)) if merged[i].done is None), key=lambda i: (merged[i].stack, i))
+        if order:
+            caches = [cache] if self._cache is None else [self._cache, cache]
+            self._cache = RowCache.concatenate(caches).select(order)
+        else:
+            self._cache = None
+        self.live = [merged[i] for i in order]
+        self._load()
+        return waiting[count:]
+
+    def step(self) -> None:
+        """Decode one token for every row (rows that are done are carried along until the next compaction)."""
+        if not self.live or self._cache is None:
+            return
+        width = max(self._cache.lengths) + 1
+        if width > self._cache.capacity:
+            self._cache = self._cache.resized(width + _GROW)
+        attend = CachedAttention(self._cache, [1] * len(self.live), self._frozen.device)
+        logits = self._frozen.logits(
+            [live.ids[-1] if live.ids else live.row.prompt[-1] for live in self.live],
+            attend.positions, attend, self._segments, self._banks, range(len(self.live)),
+        )  # fmt: skip
+        _accept(self.live, logits, self._eos)
+
+    def compact(self, *, waiting: bool) -> None:
+        """Drop finished rows once they are half of the batch (or as soon as others wait for their places)."""
+        left = [i for i, live in enumerate(self.live) if live.done is None]
+        if len(left) == len(self.live) or (
+            2 * len(left) > len(self.live) and not (waiting and len(left) <= self._plan.rows // 2)
+        ):
+            return
+        self.live = [self.live[i] for i in left]
+        self._cache = self._cache.select(left) if left and self._cache is not None else None
+        self._load()
+
+    def _load(self) -> None:
+        stacks = list(dict.fromkeys(live.stack for live in self.live))
+        counts = [sum(live.stack == stack for live in self.live) for stack in stacks]
+        by_stack = {live.stack: live.row.adapters for live in self.live}
+        self._banks = _banks(self._frozen, [by_stack[stack] for stack in stacks])
+        self._segments = self._frozen.segments(counts)
+
+    def _prefill(self, fresh: list[_Live]) -> RowCache:
+        """Caches of all `fresh` rows (in that order), whose first token is chosen on the way."""
+        units = list(dict.fromkeys((live.stack, live.row.prompt) for live in fresh))
+        adapters = {live.stack: live.row.adapters for live in fresh}
+        caches, logits, order = [], [], []
+        for pack in _packs(_common_beginnings(units), self._plan.tokens):
+            for cache, out, members in self._prefill_pack(pack, adapters):
+                caches.append(cache)
+                logits.append(out)
+                order.extend(members)
+        index = {prompt: place for place, prompt in enumerate(order)}
+        rows = [index[live.stack, live.row.prompt] for live in fresh]
+        _accept(fresh, torch.cat(logits)[rows], self._eos)
+        return RowCache.concatenate(caches).select(rows)
+
+    def _prefill_pack(
+        self, pack: list[_Run], adapters: Mapping[str, Sequence[Adapter]]
+    ) -> Iterator[tuple[RowCache, Tensor, list[Prompt]]]:
+        """One packed forward over the runs' beginnings, one more over what follows the shared ones.
+
+        Yields (caches, next-token logits, prompts) of the runs of one prompt, then of the members of shared runs.
+        """
+        frozen = self._frozen
+        stacks = list(dict.fromkeys(run.stack for run in pack))
+        banks = _banks(frozen, [adapters[stack] for stack in stacks])
+        heads = [run.prompts[0][: run.shared] for run in pack]
+        lengths = [len(head) for head in heads]
+        counts = [sum(run.shared for run in pack if run.stack == stack) for stack in stacks]
+        attend = PackedAttention(lengths, device=frozen.device, record={})
+        logits = frozen.logits(
+            _flat(heads), [i for n in lengths for i in range(n)], attend, frozen.segments(counts), banks, _last(lengths)
+        )
+        capacity = max(len(prompt) for run in pack for prompt in run.prompts) + _GROW
+        cache = RowCache.from_packed(attend.record or {}, lengths, capacity)
+        single = [place for place, run in enumerate(pack) if len(run.prompts) == 1]
+        if single:
+            yield cache.select(single), logits[single], [(pack[i].stack, pack[i].prompts[0]) for i in single]
+        shared = [(place, prompt) for place, run in enumerate(pack) for prompt in run.prompts if len(run.prompts) > 1]
+        if shared:
+            rests = [prompt[pack[place].shared :] for place, prompt in shared]
+            counts = [
+                sum(len(r) for r, (p, _) in zip(rests, shared, strict=True) if pack[p].stack == s) for s in stacks
+            ]
+            cache = cache.select([place for place, _ in shared])
+            extend = CachedAttention(cache, [len(rest) for rest in rests], frozen.device)
+            logits = frozen.logits(
+                _flat(rests), extend.positions, extend, frozen.segments(counts), banks, _last([len(r) for r in rests])
+            )
+            yield cache, logits, [(pack[place].stack, prompt) for place, prompt in shared]
+
+
+def _flat(parts: Sequence[Sequence[int]]) -> list[int]:
+    return [token for part in parts for token in part]
+
+
+def _last(lengths: Sequence[int]) -> list[int]:
+    """The packed index of every sequence's last token."""
+    return [end - 1 for end in accumulate(lengths)]
+
+
+def _length(live: _Live) -> int:
+    return len(live.row.prompt) + live.row.max_tokens
+
+
+def _banks(frozen: FrozenModel, stacks: Sequence[Sequence[Adapter]]) -> list[Bank]:
+    bank = frozen_bank(frozen.model, frozen.linears, stacks, frozen.device, frozen.dtype)
+    return [] if bank is None else [bank]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Distinct prompts of one stack whose first `shared` tokens are prefilled once (all of a single prompt's)."""
+
+    stack: str
+    prompts: tuple[tuple[int, ...], ...]
+    shared: int
+
+    @property
+    def tokens(self) -> int:
+        return self.shared + sum(len(prompt) - self.shared for prompt in self.prompts)
+
+
+def _common_beginnings(prompts: Sequence[Prompt]) -> list[_Run]:
+    """Neighbours in sorted order join a run while their common beginning is long; every member keeps an own rest."""
+    runs: list[_Run] = []
+    for stack, prompt in sorted(prompts):
+        if runs and runs[-1].stack == stack:
+            last = runs[-1]
+            limit = min(last.shared - (len(last.prompts) == 1), len(prompt) - 1)
+            shared = next((i for i in range(limit) if last.prompts[0][i] != prompt[i]), limit)
+            if shared >= _SHARED and (len(last.prompts) == 1 or 2 * shared >= last.shared):
+                runs[-1] = _Run(stack, (*last.prompts, prompt), shared)
+                continue
+        runs.append(_Run(stack, (prompt,), len(prompt)))
+    return runs
+
+
+def _packs(runs: Sequence[_Run], tokens: int) -> list[list[_Run]]:
+    """Consecutive runs in packs of at most `tokens` tokens (a longer run goes alone)."""
+    packs: list[list[_Run]] = []
+    room = 0
+    for run in runs:
+        if not packs or run.tokens > room:
+            packs.append([])
+            room = tokens
+        packs[-1].append(run)
+        room -= run.tokens
+    return packs
+
+
+def _accept(live: Sequence[_Live], logits: Tensor, eos: frozenset[int]) -> None:
+    """Choose each live row's next token from its logits `[rows, vocab]`."""
+    tokens = choose(
+        logits,
+        [one.row.temperature for one in live],
+        [one.row.top_p for one in live],
+        [one.uniforms[len(one.ids)] if one.done is None and one.uniforms else 0.0 for one in live],
+    )
+    logprobs = [0.0] * len(live)
+    wanted = [i for i, one in enumerate(live) if one.row.logprobs and one.done is None]
+    if wanted:
+        rows = logits[wanted].float().log_softmax(-1)
+        picked = rows.gather(1, torch.tensor([[tokens[i]] for i in wanted], device=rows.device))[:, 0].tolist()
+        for i, value in zip(wanted, picked, strict=True):
+            logprobs[i] = value
+    for one, token, logprob in zip(live, tokens, logprobs, strict=True):
+        if one.done is None:
+            one.accept(token, logprob, eos)
+
+
+def choose(
+    logits: Tensor, temperature: Sequence[float], top_p: Sequence[float], uniforms: Sequence[float]
+) -> list[int]:
+    """Next tokens for logits `[rows, vocab]`: argmax at temperature 0, else nucleus sampling by inverse CDF.
+
+    The nucleus is the smallest set of most likely tokens with mass of at least `top_p` (Holtzman et al. 2020, arXiv
+    1904.09751). One uniform number in [0, 1) decides, so a row's text depends on its own stream only.
+    """
+    tokens: list[int] = logits.argmax(-1).tolist()
+    sampled = [i for i, t in enumerate(temperature) if t > 0]
+    if sampled:
+        heat, nucleus, uniform = (
+            torch.tensor([values[i] for i in sampled], device=logits.device, dtype=torch.float64)[:, None]
+            for values in (temperature, top_p, uniforms)
+        )
+        probs = (logits[sampled].double() / heat).softmax(-1)
+        probs, order = probs.sort(dim=-1, descending=True, stable=True)
+        before = probs.cumsum(-1) - probs
+        kept = torch.where(before < nucleus, probs, 0.0)
+        mass = kept.cumsum(-1)
+        index = torch.searchsorted(mass, uniform * mass[:, -1:], right=True)
+        last = (kept > 0).sum(-1, keepdim=True) - 1
+        picked = order.gather(1, torch.minimum(index, last))[:, 0].tolist()
+        for i, token in zip(sampled, picked, strict=True):
+            tokens[i] = token
+    return tokens

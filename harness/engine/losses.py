@@ -1,0 +1,3 @@
+"""Losses."""
+
+Loss = object

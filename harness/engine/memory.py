@@ -1,0 +1,126 @@
+"""How much the engine takes on at once: resolved from what is free, recorded with the run, reused on resume."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from transformers import PreTrainedModel
+
+from .adapter import Targets, resolve_targets
+
+_FP32 = 4
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Batch limits. They change speed and rounding, nothing else; a resumed run needs the very same plan.
+
+    `slots`: adapters trained together. `tokens`: token positions in one training or scoring forward. `rows`:
+    completions decoded together. `cache_tokens`: key/value cache positions, all rows together.
+    """
+
+    slots: int = 16
+    tokens: int = 2048
+    rows: int = 128
+    cache_tokens: int = 65536
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"memory plan: {name} must be a positive integer, got {value!r}")
+
+    @classmethod
+    def resolve(
+        cls,
+        model: PreTrainedModel,
+        *,
+        rank: int = 32,
+        targets: Targets = None,
+        budget: float = 0.6,
+        free: int | None = None,
+    ) -> MemoryPlan:
+        """The plan for adapters of `rank` on `targets` from the share `budget` of the free memory.
+
+        A quarter of it goes to adapter states, a half to activations, a quarter to the key/value cache, each up to
+        where more brings no speed (16 slots of a CPU's cache, 128 slots of an accelerator). `free` (bytes) overrides the
+        measurement, for tests and for sharing a machine.
+        """
+        device = next(model.parameters()).device
+        room = int((free_memory(device) if free is None else free) * budget)
+        cpu = device.type == "cpu"
+        slots = room // 4 // adapter_bytes(model, rank, targets)
+        tokens = room // 2 // activation_bytes_per_token(model)
+        cache = room // 4 // cache_bytes_per_token(model)
+        return cls(
+            slots=max(1, min(16 if cpu else 128, slots)),
+            tokens=max(256, min(2048 if cpu else 8192, tokens)),
+            rows=max(1, min(128 if cpu else 512, cache // 256)),
+            cache_tokens=max(4096, min(65536 if cpu else 1 << 20, cache)),
+        )
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, int]) -> MemoryPlan:
+        return cls(**values)
+
+    def halved(self) -> MemoryPlan | None:
+        """The next smaller plan after running out of memory, or None when nothing is left to halve."""
+        if self.slots == 1 and self.tokens <= 256 and self.rows == 1:
+            return None
+        return replace(
+            self, slots=max(1, self.slots // 2), tokens=max(256, self.tokens // 2), rows=max(1, self.rows // 2),
+            cache_tokens=max(4096, self.cache_tokens // 2),
+        )  # fmt: skip
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on the device: on CUDA what torch could still allocate, on the CPU what the system calls available."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux: the page count above leaves out reclaimable caches, which only makes the plan smaller
+    return available
+
+
+def adapter_bytes(model: PreTrainedModel, rank: int, targets: Targets) -> int:
+    """Training state of one adapter: value, gradient, AdamW's two moments in fp32, and a copy in the model's dtype."""
+    names, _ = resolve_targets(model, targets)
+    numbers = 0
+    for name in names:
+        module = model.get_submodule(name)
+        assert isinstance(module, torch.nn.Linear)
+        numbers += rank * (module.in_features + module.out_features)
+    copy = 0 if model.dtype == torch.float32 else model.dtype.itemsize
+    return numbers * (4 * _FP32 + copy)
+
+
+def activation_bytes_per_token(model: PreTrainedModel) -> int:
+    """What one token position keeps for the backward pass: every linear's input and output, norms, and fp32 logits.
+
+    Counted as each linear's input plus output once, twice the hidden size a layer for norms and residuals in fp32, and
+    three vocabulary-sized fp32 rows (logits, log-softmax, its gradient).
+    """
+    config = model.config
+    linears = sum(m.in_features + m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear))
+    norms = 2 * 2 * config.hidden_size * config.num_hidden_layers
+    return int(model.dtype.itemsize * linears + _FP32 * norms + 3 * _FP32 * config.vocab_size)
+
+
+def cache_bytes_per_token(model: PreTrainedModel) -> int:
+    """Keys and values of one token in all layers."""
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * dim * model.dtype.itemsize)

@@ -1,0 +1,17 @@
+"""The device the engine's tests run on: the CPU, or what `HARNESS_TEST_DEVICE` names (`cuda`)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    chosen = torch.device(os.environ.get("HARNESS_TEST_DEVICE", "cpu"))
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip("HARNESS_TEST_DEVICE=cuda, but there is no CUDA device")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return chosen
