@@ -108,7 +108,7 @@ class Plugins:
     """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
 
     def __init__(self, files: tuple[Path, ...] = ()) -> None:
-        self._found = _discover()
+        self._found, self.clashes = _discover()
         self._loaded: dict[str, Plugin] = {}
         self.at_hand: list[str] = []
         """Names of the plugins whose components come first: the file on the command line, the running method's."""
@@ -140,6 +140,8 @@ class Plugins:
             return self._loaded[name]
         if name not in self._found:
             raise UsageError(f"no plugin named {name!r} is installed.{nearest(name, self._found)}")
+        if name in self.clashes:
+            raise PluginError(self.clashes[name])
         found = self._found[name]
         try:
             module = _import_file(found.path) if found.path else importlib.import_module(found.module)
@@ -236,8 +238,10 @@ class Plugins:
         return out
 
 
-def _discover() -> dict[str, Found]:
+def _discover() -> tuple[dict[str, Found], dict[str, str]]:
+    """What is installed, and for every name that two distributions claim, the sentence that refuses it."""
     found: dict[str, Found] = {}
+    clashes: dict[str, str] = {}
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
         dist = entry.dist
         item = Found(
@@ -248,9 +252,10 @@ def _discover() -> dict[str, Found]:
         )
         twin = found.get(entry.name)
         if twin and (twin.distribution, twin.module) != (item.distribution, item.module):
-            raise PluginError(f"two plugins are called {entry.name!r}: {twin} and {item}; uninstall one")
+            clashes[entry.name] = f"two plugins are called {entry.name!r}: {twin} and {item}; uninstall one"
+            continue
         found[entry.name] = item
-    return found
+    return found, clashes
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -1,0 +1,195 @@
+"""``harness.run(config)``: every method of a configuration, every seed, into one folder and one result file."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from harness import config as configuration
+from harness.arm import Workshop, check_roles, observe, run_arm
+from harness.components import build
+from harness.config import Config
+from harness.environment import describe_environment
+from harness.errors import RunError, UsageError
+from harness.events import RunFinished, RunStarted
+from harness.leaderboard.rows import ResultFile, read, write
+from harness.plugins import Plugins
+from harness.results import result_file
+from harness.session.episodes import EpisodeBook
+from harness.session.journal import Journal
+from harness.session.progress import Progress, Quiet
+from harness.session.session import Books
+from harness.session.store import WeightStore
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    ``rows`` are those of the result file; :meth:`scores` is one record a query, sample and seed.
+    """
+
+    folder: Path
+    result: ResultFile
+    reused: int = 0
+    """Items answered from the journal."""
+    ran: int = 0
+    """Items computed now."""
+    leaderboard: Path | None = None
+    """The result file's copy under the leaderboards."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every expected score has a value."""
+        return all(row.complete for row in self.result.rows)
+
+    def scores(self) -> list[dict[str, Any]]:
+        """The per-query table: method, seed, episode, query, sample, value, status, answer and further measures."""
+        out = []
+        for path in sorted((self.folder / "scores").glob("*.jsonl")):
+            out += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return out
+
+
+def run(
+    config: Mapping[str, Any] | None = None,
+    *,
+    plugin_files: Sequence[Path] = (),
+    layers: Sequence[str] = ("arguments",),
+    progress: Progress | None = None,
+) -> Run:
+    """Run a method and those beside it.
+
+    Args:
+        config: keys of :class:`harness.config.Options` and slot tables, as in a configuration file.
+        plugin_files: single-file plugins to take beside the installed ones.
+        layers: where the configuration came from, for the record.
+
+    Raises:
+        UsageError: the configuration names something that does not exist.
+        RunError: the run could not go on; :func:`resume` continues it.
+    """
+    plugins = Plugins(tuple(plugin_files))
+    given = dict(config or {})
+    resolved = configuration.resolve(given, plugins, layers)
+    folder = _new_folder(resolved)
+    record = {"given": given, "plugin_files": [str(Path(f).resolve()) for f in plugin_files], "layers": list(layers),
+              "resolved": resolved.as_json()}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return _execute(folder, plugins, resolved, progress or Quiet(), recompute=False)
+
+
+def resume(folder: str | Path, *, recompute: bool = False, progress: Progress | None = None) -> Run:
+    """Go on with a run where it stopped; what is booked is not done again.
+
+    Args:
+        recompute: where a plugin's source changed since, run again what the change touches, instead of refusing.
+
+    Raises:
+        UsageError: there is no run in that folder, or its configuration now resolves to something else.
+    """
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no run at {folder}: there is no {folder / 'config.json'}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{folder / 'config.json'} is damaged: {error}") from None
+    plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
+    resolved = configuration.resolve(record["given"], plugins, record["layers"])
+    changed = _differences(record["resolved"], resolved.as_json())
+    if changed and not recompute:
+        raise UsageError(
+            f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or default changed since. "
+            "`harness resume --recompute` takes the new one and runs again what it touches"
+        )
+    return _execute(folder, plugins, resolved, progress or Quiet(), recompute=recompute)
+
+
+def open_run(folder: str | Path) -> Run:
+    """A finished run from its folder."""
+    path = Path(folder) / "result.json"
+    if not path.exists():
+        raise UsageError(f"{folder} holds no finished run; `harness resume {folder}` finishes one")
+    return Run(Path(folder), read(path))
+
+
+def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress, recompute: bool) -> Run:
+    journal = Journal(folder)
+    try:
+        workshop = _open(folder, plugins, config, journal, progress, recompute)
+        observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
+        outcomes = []
+        for seed in range(config.options.seed, config.options.seed + config.options.seeds):
+            for arm in config.arms:
+                progress.arm(f"{arm.method.name}, seed {seed}")
+                outcomes.append(run_arm(workshop, arm, seed))
+        result = result_file(folder.name, config, workshop.task, workshop.books, outcomes)
+        write(result, folder / "result.json")
+        copy = None
+        if config.options.leaderboard:
+            task_name = re.sub(r"[^\w.-]+", "-", result.task.name)
+            copy = write(result, Path(config.options.leaderboard) / task_name / f"{folder.name}.json")
+        done = Run(folder, result, journal.reused, journal.ran, copy)
+        rows = json.loads((folder / "result.json").read_text("utf-8"))["rows"]
+        observe(plugins, "harness_run_finished", RunFinished(folder, rows))
+        return done
+    finally:
+        progress.close()
+        journal.close()
+
+
+def _open(
+    folder: Path, plugins: Plugins, config: Config, journal: Journal, progress: Progress, recompute: bool
+) -> Workshop:
+    task = build(plugins, "task", config.task, "task")
+    hours = config.options.max_hours
+    books = Books(
+        folder,
+        journal,
+        WeightStore(folder / "weights"),
+        EpisodeBook(task.instance, config.options.limit),
+        {},
+        progress,
+        time.monotonic() + 3600 * hours if hours else 0.0,
+        recompute,
+    )
+    (folder / "weights").mkdir(exist_ok=True)
+    workshop = Workshop(plugins, config, books, task)
+    environment = describe_environment()
+    if journal.fact("environment") is None:
+        journal.set_fact("environment", environment)
+    for arm in config.arms:
+        check_roles(workshop, arm)
+    return workshop
+
+
+def _new_folder(config: Config) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = "-".join([stamp, config.options.method, str(config.task["use"])])
+    base = Path(config.options.out)
+    for attempt in range(100):
+        folder = base / (name if not attempt else f"{name}-{attempt + 1}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(f"no run can be written under {base}: {error.strerror}; choose another folder with --out") from error
+    raise RunError(f"{base} has a hundred runs of this second")
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        out = []
+        for key in sorted({*before, *now}):
+            out += _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        return out
+    return [] if before == now else [f"{path}: {before!r} -> {now!r}"]

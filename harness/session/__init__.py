@@ -1,0 +1,1 @@
+"""The services behind the contract: journal, weights, components, costs, replay."""

@@ -1,0 +1,133 @@
+"""A language model as components see it: every answer booked under what made it, in chunks that a kill cannot split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.api import JSON, LM, Completion, Prompt, Request, State
+from harness.errors import PluginError
+from harness.models.base import RequestsFailed
+from harness.records import digest
+from harness.session.journal import Item
+
+if TYPE_CHECKING:
+    from harness.session.session import RunSession
+
+_CHUNK = 1024
+"""Requests booked together. Fixed, so that a resumed call makes the same batches and gets the same bits."""
+
+
+class BookedLM:
+    """:class:`harness.api.LM` around a backend: what was answered once is answered from the journal."""
+
+    def __init__(self, backend: Any, session: RunSession) -> None:
+        self._backend: LM = backend
+        self._session = session
+        self._identity: JSON = {"base": backend.base, **getattr(backend, "identity", {})}
+        self._chunk: int = getattr(backend, "chunk", _CHUNK)
+        self.can: frozenset[str] = backend.can
+        self.base: str = backend.base
+
+    def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+        """Completions by request. A prompt that failed at our end has ``finish`` ``error: ...`` and is asked again."""
+
+        def run(part: Sequence[Request]) -> Sequence[Any]:
+            try:
+                answers: Sequence[Sequence[Completion]] = self._backend.generate(part)
+            except RequestsFailed as failure:
+                answers = [
+                    failure.done.get(i) or [Completion(ask, "", finish=f"error: {failure.reasons[i]}")]
+                    for i, ask in enumerate(part)
+                ]
+            return [
+                [{"text": c.text, "tokens": c.tokens, "logprobs": c.logprobs, "finish": c.finish, "cost": c.cost}
+                 for c in completions]
+                for completions in answers
+            ]  # fmt: skip
+
+        def cost(result: Any) -> dict[str, float]:
+            sums: dict[str, float] = {"calls": float(len(result))}
+            for completion in result:
+                for name, value in completion["cost"].items():
+                    sums[name] = sums.get(name, 0.0) + float(value)
+            return sums
+
+        def status(result: Any) -> str:
+            return "error" if any(c["finish"].startswith("error") for c in result) else "ok"
+
+        results = self._booked("completion", list(asks), run, cost, status, "asked")
+        return [
+            [
+                Completion(
+                    ask,
+                    c["text"],
+                    None if c["tokens"] is None else tuple(c["tokens"]),
+                    None if c["logprobs"] is None else tuple(c["logprobs"]),
+                    c["finish"],
+                    c["cost"],
+                )
+                for c in result
+            ]
+            for ask, result in zip(asks, results, strict=True)
+        ]
+
+    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+        def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
+            return [list(row) for row in self._backend.logprobs(part)]
+
+        return self._booked("logprobs", list(asks), run, _free, _ok, "scored")
+
+    def hidden(
+        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+    ) -> Sequence[Sequence[float]]:
+        def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
+            return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool)]
+
+        return self._booked(f"hidden/{layer}/{pool}", list(asks), run, _free, _ok, "read")
+
+    def _booked(
+        self,
+        kind: str,
+        asks: list[Any],
+        run: Callable[[Sequence[Any]], Sequence[Any]],
+        cost: Callable[[Any], dict[str, float]],
+        status: Callable[[Any], str],
+        verb: str,
+    ) -> list[Any]:
+        session, journal = self._session, self._session.journal
+        keys = [digest([kind, self._identity, ask]) for ask in asks]
+        known = {key: item.result for key, item in journal.find(list(dict.fromkeys(keys))).items()}
+        journal.reused += len(known)
+        todo = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
+        pending = list(todo.items())
+        if pending:
+            session.progress.begin(f"{verb} {self._identity.get('name', '')}".strip(), len(pending))
+        with session.clock.span(""):
+            session.clock.lap()
+            for start in range(0, len(pending), self._chunk):
+                part = pending[start : start + self._chunk]
+                results = run([ask for _, ask in part])
+                if len(results) != len(part):
+                    raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
+                seconds = session.clock.lap() / len(part)
+                items = [
+                    Item(key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)})
+                    for (key, _), result in zip(part, results, strict=True)
+                ]
+                with journal.writing():
+                    journal.book(items)
+                known |= {item.digest: item.result for item in items}
+                session.progress.advance(len(part))
+                session.check_time()
+        with journal.writing():
+            journal.touch(session.scope, session.clock.phase, session.stage, list(dict.fromkeys(keys)))
+        return [known[key] for key in keys]
+
+
+def _free(result: Any) -> dict[str, float]:
+    return {}
+
+
+def _ok(result: Any) -> str:
+    return "ok"

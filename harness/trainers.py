@@ -1,0 +1,14 @@
+"""The outer loop that is none: the policy is used as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.api import Round, Session
+
+
+class NoTrainer:
+    """Trains nothing, costs nothing."""
+
+    def run(self, s: Session, /) -> Iterator[Round]:
+        return iter(())
