@@ -26,8 +26,6 @@ class SquadSettings:
     subset: str = "shuffled"
     """Which test passages, in which order: a name of :data:`harness.tasks.squad.subsets.SUBSETS`."""
     train_order: Literal["shuffled", "file-order"] = "shuffled"
-    metric: str = "exact"
-    """The headline measure: a name of :data:`harness.metrics.MEASURES`."""
     splitter: Splitter = "fixed"
     lines: Literal["single", "always", "never"] = "single"
     """Whether each line of an edit is a sequence: ``single`` means not in continued pretraining."""

@@ -50,7 +50,7 @@ class Splits:
         return read(self._settings.data)
 
     @cached_property
-    def _dealt(self) -> list[list[Passage]]:
+    def _parts(self) -> list[list[Passage]]:
         """Train, validation and test out of one file."""
         path = self._settings.data
         parts = _dealt(path, self._data, _SHARES)
@@ -63,7 +63,7 @@ class Splits:
     @cached_property
     def _test(self) -> list[Passage]:
         chosen = SUBSETS[self._settings.subset]
-        passages = choose(self._data if self._whole_is_test else self._dealt[2], chosen)
+        passages = choose(self._data if self._whole_is_test else self._parts[2], chosen)
         if chosen.contexts is not None and len(passages) < chosen.contexts:
             raise UsageError(
                 f"task.subset {self._settings.subset!r} takes {chosen.contexts} passages, "
@@ -85,7 +85,7 @@ class Splits:
                 f"task.subset {settings.subset!r} tests on all of {settings.data}: name task.train as well"
             )
         else:
-            train, held_out, _ = self._dealt
+            train, held_out, _ = self._parts
             validation = validation or held_out
         if validation is None:
             train, validation = _dealt(settings.train, train, _TRAIN_SHARES)
@@ -95,14 +95,16 @@ class Splits:
         return train, validation
 
     def _no_leak(self, train: Sequence[Passage], validation: Sequence[Passage]) -> None:
-        test = {passage.id for passage in self._test}
-        for name, passages in (("train", train), ("validation", validation)):
-            shared = next((passage for passage in passages if passage.id in test), None)
-            if shared is not None:
-                raise UsageError(
-                    f"task.{name}: a passage of {shared.title!r} is also in the test split "
-                    f"({self._settings.data}): {shared.text.strip()[:60]!r}"
-                )
+        """Refuse a passage that is in two splits."""
+        home = {passage.id: "test" for passage in self._test}
+        for split, passages in (("train", train), ("validation", validation)):
+            for passage in passages:
+                other = home.setdefault(passage.id, split)
+                if other != split:
+                    raise UsageError(
+                        f"task.{split}: a passage of {passage.title!r} is also in the {other} split: "
+                        f"{passage.text.strip()[:60]!r}"
+                    )
 
 
 def _dealt(path: str, passages: Sequence[Passage], shares: Sequence[float]) -> list[list[Passage]]:

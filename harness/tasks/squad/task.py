@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from harness.api import JSON, Data, EditFailed, Episode, Example, Prompt, Query, Recipe, References, SelfEdit, Split
 from harness.errors import UsageError, nearest
-from harness.metrics import MEASURES, normalize
+from harness.metrics import normalize
 from harness.tasks.squad import splitter
 from harness.tasks.squad.passages import Passage
 from harness.tasks.squad.settings import SquadSettings
@@ -25,12 +25,11 @@ class Squad:
     Settings = SquadSettings
     name = "squad"
     version = "squad-1"
+    metric = "exact"
 
     def __init__(self, settings: SquadSettings) -> None:
-        for key, value, known in (("subset", settings.subset, SUBSETS), ("metric", settings.metric, MEASURES)):
-            if value not in known:
-                raise UsageError(f"task.{key}: no {value!r}." + nearest(value, known))
-        self.metric = settings.metric
+        if settings.subset not in SUBSETS:
+            raise UsageError(f"task.subset: no {settings.subset!r}." + nearest(settings.subset, SUBSETS))
         self._settings = settings
         self._passages = Splits(settings)
         self._recipes: Mapping[str, Callable[[JSON, Episode], list[str]]] = {

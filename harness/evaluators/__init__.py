@@ -1,0 +1,1 @@
+"""Evaluators of the core: how answers are asked for and scored."""

@@ -1,0 +1,148 @@
+"""Ask every question of an episode, and grade the free-text answers.
+
+The protocol of SEAL's knowledge incorporation (arXiv 2506.10943, section 4.1): greedy decoding, 64 new tokens, the
+task's prompt; whether the passage is in it is the state's memory's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.api import Ask, Completion, Query, References, Request, Score, Session
+from harness.judges.base import Answer, Judge, Verdict, load
+from harness.metrics import MEASURES
+
+
+@dataclass(frozen=True)
+class ClosedBookSettings:
+    """How answers are decoded and graded."""
+
+    judge: str = "exact"
+    """Who grades: ``exact f1 contains recall offline-1``, or ``openai:MODEL``."""
+    max_tokens: int = 64
+    temperature: float = 0.0
+    """0 is greedy; only above it do several samples of an answer differ."""
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer, besides the model's own end of sequence."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One query with what was answered: ``texts`` is parallel to ``completions``, None where there is no answer."""
+
+    query: Query
+    golds: tuple[str, ...]
+    completions: Sequence[Completion]
+    texts: Sequence[str | None]
+
+
+class ClosedBook:
+    """Scores answers with one judge, and reports the string measures beside its verdict.
+
+    An empty answer is wrong. A prompt that the model cannot take (over-long) is ``failed`` with the model's reason.
+    What we could not have (no answer, no verdict) is ``error``. With several samples the value is their mean.
+    """
+
+    Settings = ClosedBookSettings
+
+    def __init__(self, settings: ClosedBookSettings) -> None:
+        self._settings = settings
+
+    @property
+    def metric(self) -> str:
+        """The headline measure is the judge's verdict."""
+        return self._judge.name
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return load(self._settings.judge)
+
+    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+        """The scores of each ask's queries; ``parts`` holds the means of the measures of :mod:`harness.metrics`."""
+        answered = self._answers(asks, key, s)
+        texts = [
+            Answer(asked.query.text, asked.golds, text)
+            for row in answered
+            for asked in row
+            for text in asked.texts
+            if text is not None and asked.golds
+        ]
+        verdicts = iter(self._judge.grade(texts))
+        for ask, row in zip(asks, answered, strict=True):
+            yield [_score(ask.episode.id, asked, verdicts) for asked in row]
+
+    def _answers(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session) -> list[list[_Asked]]:
+        """What every query of every ask was answered: one call for all states of a model."""
+        pairs = [(ask, query) for ask in asks for query in ask.episode.queries]
+        completions: dict[int, Sequence[Completion]] = {}
+        for base in dict.fromkeys(ask.state.base for ask in asks):
+            mine = [index for index, (ask, _) in enumerate(pairs) if ask.state.base == base]
+            if not mine:
+                continue
+            lm = s.lm(pairs[mine[0]][0].state)
+            requests = [self._request(*pairs[index], s, chat="chat" in lm.can) for index in mine]
+            completions |= zip(mine, lm.generate(requests), strict=True)
+        flat = iter(
+            _Asked(
+                query,
+                tuple(key[ask.episode.id].get(query.id, ())),
+                completions[index],
+                [_text(one, query, s) for one in completions[index]],
+            )
+            for index, (ask, query) in enumerate(pairs)
+        )
+        return [[next(flat) for _ in ask.episode.queries] for ask in asks]
+
+    def _request(self, ask: Ask, query: Query, s: Session, *, chat: bool) -> Request:
+        settings = self._settings
+        return Request(
+            ask.state,
+            s.task.prompt(query, ask.state.memory, chat=chat),
+            n=ask.samples,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            stop=settings.stop,
+            seed=ask.seed,
+        )
+
+
+def _text(completion: Completion, query: Query, s: Session) -> str | None:
+    """The answer to grade, "" where the text holds none; None where there is no text at all."""
+    if completion.finish.startswith(("failed", "error")):
+        return None
+    return s.task.extract(query, completion.text) or ""
+
+
+def _score(episode: str, asked: _Asked, verdicts: Iterator[Verdict]) -> Score:
+    """One query's score; takes as many verdicts as it has texts to grade."""
+    answers = tuple(completion.text.strip() for completion in asked.completions)
+
+    def error(reason: str) -> Score:
+        return Score(episode, asked.query.id, None, "error", answers, {"reason": reason})
+
+    if not asked.golds:
+        return error("no reference answer")
+    graded = [None if text is None else next(verdicts) for text in asked.texts]
+    for completion, verdict in zip(asked.completions, graded, strict=True):
+        if completion.finish.startswith("error"):
+            return error(_reason(completion))
+        if verdict is not None and verdict.value is None:
+            return error(f"judge: {verdict.reason or verdict.status}")
+    if all(verdict is None for verdict in graded):
+        return Score(episode, asked.query.id, 0.0, "failed", answers, {"reason": _reason(asked.completions[0])})
+    values = [0.0 if verdict is None or verdict.value is None else verdict.value for verdict in graded]
+    parts = {
+        name: _mean([measure(text, asked.golds) if text else 0.0 for text in asked.texts])
+        for name, measure in MEASURES.items()
+    }
+    return Score(episode, asked.query.id, _mean(values), "ok", answers, parts)
+
+
+def _reason(completion: Completion) -> str:
+    return completion.finish.partition(":")[2].strip() or "no text"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
