@@ -132,8 +132,6 @@ class Example:
     prompt: Prompt
     target: str
     weight: float = 1.0
-    loss: Literal["target", "all"] = "target"
-    """``all`` puts the loss on the prompt's tokens as well (of turns: on the whole rendered conversation)."""
 
 
 @dataclass(frozen=True)

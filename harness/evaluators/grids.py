@@ -60,8 +60,9 @@ class Grids:
         task = s.task
         if not isinstance(task, GridTask):
             raise UsageError(f"evaluator grids scores grid puzzles; task {task.name!r} has none. Use --task arc")
+        # The same questions for every state of a run, so that rows differ in their states only.
         shown = [
-            [self.questions(query, random.Random(s.seed("grids", ask.seed, query.id))) for query in ask.episode.queries]
+            [self.questions(query, random.Random(s.seed("grids", query.id))) for query in ask.episode.queries]
             for ask in asks
         ]
         answers = self._answers(task, asks, shown, s)
@@ -108,11 +109,13 @@ def _contexts(demos: tuple[Pair, ...], n: int) -> list[tuple[Pair, ...]]:
 def score_puzzle(
     task: GridTask, ask: Ask, answers: Sequence[Sequence[tuple[Shown, Completion]]], references: References
 ) -> list[Score]:
-    """The scores of a puzzle's queries; ``answers`` is parallel to them."""
+    """The scores of a puzzle's queries; ``answers`` is parallel to them. One that could not be had leaves all open."""
     scores = [
         _score_query(task, ask, query, given, references[query.id])
         for query, given in zip(ask.episode.queries, answers, strict=True)
     ]
+    if broken := next((score for score in scores if score.status == "error"), None):
+        return [replace(broken, query=score.query) for score in scores]
     solved = all(score.parts["right"] for score in scores)
     return [replace(score, value=float(solved)) for score in scores]
 
@@ -120,6 +123,9 @@ def score_puzzle(
 def _score_query(
     task: GridTask, ask: Ask, query: Query, answers: Sequence[tuple[Shown, Completion]], solutions: Sequence[str]
 ) -> Score:
+    if broken := next((one.finish for _, one in answers if one.finish.startswith("error")), ""):
+        reason = broken.removeprefix("error").lstrip(": ") or "an answer could not be had"
+        return Score(ask.episode.id, query.id, None, "error", (), {"reason": reason})
     votes = []
     for way, completion in answers:
         # A text that was cut off may end in what looks like a whole, smaller grid.

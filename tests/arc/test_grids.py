@@ -85,6 +85,21 @@ def test_a_text_that_was_cut_off_does_not_vote() -> None:
     assert (score.status, score.parts["reason"]) == ("failed", "unparsed")
 
 
+def test_an_answer_that_could_not_be_had_leaves_the_puzzle_open() -> None:
+    puzzle = made_puzzle(3)
+    two = replace(puzzle, tests=(*puzzle.tests, ((9, 9),)), solutions=(*puzzle.solutions, ((8, 8),)))
+    right, calls = solver(two, Made(two)), iter(range(100))
+
+    def reply(request: Request, at: int) -> str | Completion:
+        return right(request, at) if next(calls) != 4 else Completion(request, "", finish="error: endpoint is gone")
+
+    scores, _ = evaluate(two, reply, Made(two))
+    assert [(score.query, score.value, score.status, score.parts["reason"]) for score in scores] == [
+        ("made-0", None, "error", "endpoint is gone"),
+        ("made-1", None, "error", "endpoint is gone"),
+    ]
+
+
 def test_a_puzzle_is_solved_only_with_all_its_test_inputs() -> None:
     puzzle = made_puzzle(3)
     two = replace(puzzle, tests=(*puzzle.tests, ((9, 9),)), solutions=(*puzzle.solutions, ((8, 8),)))

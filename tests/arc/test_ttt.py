@@ -84,14 +84,6 @@ def test_caps_on_number_and_length() -> None:
         expanded(puzzle, {}, max_characters=10)
 
 
-def test_where_the_loss_falls() -> None:
-    puzzle = made_puzzle(3)
-    on_output, on_all = (expanded(puzzle, {"loss": loss}) for loss in ("output", "all"))
-    assert {example.loss for example in on_output} == {"target"}
-    assert {example.loss for example in on_all} == {"all"}
-    assert [(e.prompt, e.target) for e in on_output] == [(e.prompt, e.target) for e in on_all]
-
-
 def test_an_instruct_model_is_taught_in_the_turns_in_which_it_is_asked() -> None:
     puzzle = made_puzzle(2)
     task = Made(puzzle, text="numpy")
@@ -109,7 +101,6 @@ def test_an_instruct_model_is_taught_in_the_turns_in_which_it_is_asked() -> None
         ({"augment": ["rotation"]}, r"augment\.0: Input should be 'basic'"),
         ({"leave_n": []}, "leave_n"),
         ({"leave_n": [0]}, r"leave_n\.0: Input should be greater than or equal to 1"),
-        ({"loss": "some"}, "loss: Input should be 'all' or 'output'"),
         ({"permute_n": True}, "permute_n: Input should be a valid integer"),
     ],
 )

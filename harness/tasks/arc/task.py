@@ -80,7 +80,7 @@ class GridTask(abc.ABC):
         length = len(prompt) if isinstance(prompt, str) else sum(len(text) for _, text in prompt)
         if length + len(target) > self.max_characters:
             return None
-        return Example(prompt, target, loss="target" if args.loss == "output" else "all")
+        return Example(prompt, target)
 
     def extract(self, query: Query, answer: str, /) -> str | None:
         """The stated grid as JSON; None where the answer is not exactly one grid."""

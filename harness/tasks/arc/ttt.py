@@ -19,7 +19,6 @@ from harness.api import JSON, EditFailed
 from harness.tasks.arc.augment import GROUPS, draw_colours, draw_order, group
 from harness.tasks.arc.grid import Lesson, Pair
 
-Loss = Literal["all", "output"]
 _Count = Annotated[int, Ge(0)]
 _Number = Annotated[int, Ge(1)]
 
@@ -32,8 +31,6 @@ class TttArgs:
 
     augment: tuple[Literal["basic", "size", "chain", "repeat"], ...] = ()
     """Groups of :data:`~harness.tasks.arc.augment.GROUPS`."""
-    loss: Loss = "output"
-    """Loss on the answer's tokens only, or on the question's as well."""
     leave_n: Annotated[tuple[_Number, ...], MinLen(1)] = (1, 2)
     permute_n: _Count = 1
     """Recoloured and reordered copies of every lesson; 0 is none. Recoloured only if something is augmented."""
