@@ -1,0 +1,98 @@
+"""``harness compare A B``: is one better than the other, beyond noise?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.compare import Comparison
+
+SHOWN = 10
+"""Flipped queries that the table names before it counts the rest; ``--flips`` names all."""
+
+
+def command(
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="Run folder, result file or published log; A#METHOD picks a row.")
+    ],
+    others: Annotated[
+        list[str], typer.Argument(metavar="B...", help="What is compared with A; several are Holm-adjusted.")
+    ],
+    judge: Annotated[
+        str, typer.Option(help="Grade published logs with this judge instead of their own verdicts.")
+    ] = "recorded",
+    average: Annotated[str, typer.Option(help="macro or micro; the task's own by default.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare although comparability fields differ; marks the output.")
+    ] = False,
+    flips: Annotated[bool, typer.Option("--flips", help="Name every query that flipped.")] = False,
+    questions: Annotated[Path | None, typer.Option(help="The questions of a log that holds none.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Difference, 95% interval and verdict of B against A, paired by query and clustered by context.
+
+    Exit codes: 0 compared (whatever the verdict), 2 bad input, 3 incomparable, 4 nothing measured or run interrupted.
+    """
+    from harness.compare import compare_all
+    from harness.errors import UsageError
+    from harness.judges.base import load
+    from harness.leaderboard.sources import open_source
+
+    if average not in ("", "macro", "micro"):
+        raise UsageError(f"--average is macro or micro, not {average!r}")
+    grader = None if judge == "recorded" else load(judge)
+    a, *rest = [open_source(given, grader, questions) for given in (first, *others)]
+    found = compare_all(a, rest, force=force, average=average or None)
+    if as_json:
+        shown = [one.as_json() for one in found]
+        typer.echo(json.dumps(shown[0] if len(shown) == 1 else {"comparisons": shown}, indent=1))
+    else:
+        for one in found:
+            typer.echo(describe(one, flips))
+    if any(one.verdict == "incomparable" for one in found):
+        raise typer.Exit(3)
+
+
+def describe(one: Comparison, flips: bool) -> str:
+    """A comparison as a few lines of text."""
+    lines = [f"B {one.b}", f"A {one.a}"]
+    if one.verdict == "incomparable":
+        return "\n".join([*lines, f"incomparable: {', '.join(one.differing)}", *(f"  {note}" for note in one.notes),
+                          "  --force compares them all the same"])  # fmt: skip
+    low, high = one.ci95 or (0.0, 0.0)
+    lines += [
+        f"B - A  {_points(one.difference)} points, 95% interval [{_points(low)}, {_points(high)}], p {one.p:.2g}"
+        f"  ({_score(one.score_b)} against {_score(one.score_a)}, {one.average})",
+        f"verdict  {one.verdict}{' (forced)' if one.forced else ''}",
+        f"over  {one.n_contexts} contexts, {one.n_queries} queries, seeds {one.seeds[0]} and {one.seeds[1]}",
+    ]
+    if one.mcnemar_p is not None:
+        lines.append(f"exact McNemar  p {one.mcnemar_p:.2g} (blind to clustering)")
+    if one.needed is not None:
+        lines.append("to decide  " + _needed(one))
+    for word, queries in (("won", one.won), ("lost", one.lost)):
+        named = queries if flips else queries[:SHOWN]
+        more = f" and {len(queries) - len(named)} more (--flips)" if len(queries) > len(named) else ""
+        lines.append(f"{word}  {len(queries)}: {', '.join(named)}{more}" if queries else f"{word}  0")
+    return "\n".join([*lines, *(f"note  {note}" for note in one.notes), ""])
+
+
+def _needed(one: Comparison) -> str:
+    need = one.needed
+    if need is None or not need.effect:
+        return "the difference seen is 0: no number of contexts would show it"
+    parts = [f"{count} {unit}" for count, unit in ((need.contexts, "contexts"), (need.seeds, "seeds")) if count]
+    wanted = " or ".join(parts) if parts else "more contexts and more seeds together"
+    return f"{wanted} for a true difference of {_points(need.effect)} points at 80% power"
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,110 @@
+"""What a judge is asked and what it answers, and the names by which a judge is chosen.
+
+The default is one fixed, named, versioned offline judge; it never depends on the environment, so a score means the same
+thing on every machine. A judge's own failure is an ``error`` and has no value; a verdict that cannot be read is
+``unparsed`` and has none either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from harness import metrics
+from harness.errors import UsageError, nearest
+
+DEFAULT = "offline-1"
+
+RECALL_THRESHOLD = 0.6
+"""The token recall from which an answer counts; agrees best with recorded GPT-4.1 verdicts (``judge calibrate``)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to grade."""
+
+    question: str
+    golds: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The grade in [0, 1]; None where the judge gave none (``error``) or an unclear one (``unparsed``)."""
+
+    value: float | None
+    status: Literal["ok", "unparsed", "error"] = "ok"
+    reason: str = ""
+
+
+class Judge(Protocol):
+    """Grades answers in bulk."""
+
+    name: str
+    """Part of every row's comparability key: scores by different judges are never ranked together."""
+
+    def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
+        """One verdict an answer, in order. An answer without text is wrong, and is not sent anywhere."""
+        ...
+
+
+class Measure:
+    """A string measure as a judge; needs nothing but the text."""
+
+    def __init__(self, name: str, measure: Callable[[str, Sequence[str]], float]) -> None:
+        self.name = name
+        self._measure = measure
+
+    def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
+        return [Verdict(self._measure(one.text, one.golds) if one.text.strip() else 0.0) for one in answers]
+
+
+def recall_judge(answer: str, golds: Sequence[str]) -> float:
+    """1.0 where at least 60% of a gold's tokens occur in the answer."""
+    return float(metrics.token_recall(answer, golds) >= RECALL_THRESHOLD)
+
+
+_MEASURES: Mapping[str, Callable[[str, Sequence[str]], float]] = {
+    "exact": metrics.exact,
+    "f1": metrics.f1,
+    "contains": metrics.contains,
+    "recall": recall_judge,
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a judge that costs money may spend, and where its verdicts are kept."""
+
+    max_calls: int = 0
+    """0 is no limit."""
+    max_cost: float = 0.0
+    """US dollars; 0 is no limit."""
+    cache: Path | None = None
+    """Folder of verdicts; None keeps none."""
+    base_url: str = ""
+    """An OpenAI-compatible endpoint; "" is OpenAI's."""
+
+
+def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
+    """A judge by name: ``exact f1 contains recall offline-1`` or ``openai:MODEL``.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    if name in _MEASURES:
+        return Measure(name, _MEASURES[name])
+    if name == "offline-1":
+        from harness.judges.offline import OfflineJudge
+
+        return OfflineJudge()
+    if name.startswith("openai:") and len(name) > len("openai:"):
+        from harness.judges.remote import RemoteJudge
+
+        return RemoteJudge(name.removeprefix("openai:"), budget or Budget())
+    known = [*_MEASURES, "offline-1", "openai:MODEL"]
+    if name == "recorded":
+        raise UsageError("--judge recorded reads a log's own verdicts; it can only be used on a published log")
+    raise UsageError(f"unknown judge {name!r}.{nearest(name, known)}")

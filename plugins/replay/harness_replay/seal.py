@@ -1,0 +1,37 @@
+"""The log format ``seal``: what ``harness replay seal`` and every command that takes a log read it with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UsageError
+from harness.judges.base import Judge
+from harness.leaderboard.rows import ResultFile
+from harness_replay import retention
+from harness_replay.figures import Graded, grade, summary
+from harness_replay.logs import read_log
+from harness_replay.questions import load_json
+
+
+def read(path: Path, judge: Judge | None = None, questions: Path | None = None) -> ResultFile:
+    """A published log as a result file. Raises ``UsageError`` where it holds no rows to file."""
+    if retention.is_retention(load_json(path)):
+        raise UsageError(f"{path}: a retention matrix holds no question rows; `harness replay seal` prints its figures")
+    return grade(read_log(path, questions), judge).result
+
+
+def replay(
+    path: Path, judge: Judge | None = None, questions: Path | None = None
+) -> tuple[dict[str, Any], Graded | None]:
+    """The figures of one file as a JSON object, and the graded log where the file is one."""
+    if retention.is_retention(load_json(path)):
+        return retention.summary(retention.read_retention(path)), None
+    graded = grade(read_log(path, questions), judge)
+    return summary(graded), graded
+
+
+def pooled(paths: list[Path]) -> dict[str, Any]:
+    """The figures of several retention matrices as one."""
+    runs = [retention.read_retention(path) for path in paths]
+    return retention.summary(retention.pool(runs), runs)
