@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.errors import RunError
-from harness.records import canonical
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -122,7 +121,7 @@ class Journal:
         for item in items:
             self._db.execute(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (item.digest, item.kind, item.component, item.status, canonical(item.result), canonical(item.cost),
+                (item.digest, item.kind, item.component, item.status, _text(item.result), _text(item.cost),
                  item.weights),
             )  # fmt: skip
             for weights in (item.weights or "").split(","):
@@ -179,7 +178,7 @@ class Journal:
 
     def keep(self, scope: str, name: str, value: Any) -> None:
         with self.writing():
-            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (scope, name, canonical(value)))
+            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (scope, name, _text(value)))
 
     def kept(self, scope: str, name: str) -> Any:
         row = self._db.execute("SELECT value FROM kept WHERE scope = ? AND name = ?", (scope, name)).fetchone()
@@ -187,8 +186,13 @@ class Journal:
 
     def set_fact(self, key: str, value: Any) -> None:
         with self.writing():
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, canonical(value)))
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, _text(value)))
 
     def fact(self, key: str) -> Any:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
+
+
+def _text(value: Any) -> str:
+    """JSON text of what is already plain JSON; NaN is refused."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api import JSON, LM, Completion, Prompt, Request, State
 from harness.errors import PluginError
-from harness.models.base import RequestsFailed
 from harness.records import digest
 from harness.session.journal import Item
 
@@ -33,13 +32,7 @@ class BookedLM:
         """Completions by request. A prompt that failed at our end has ``finish`` ``error: ...`` and is asked again."""
 
         def run(part: Sequence[Request]) -> Sequence[Any]:
-            try:
-                answers: Sequence[Sequence[Completion]] = self._backend.generate(part)
-            except RequestsFailed as failure:
-                answers = [
-                    failure.done.get(i) or [Completion(ask, "", finish=f"error: {failure.reasons[i]}")]
-                    for i, ask in enumerate(part)
-                ]
+            answers: Sequence[Sequence[Completion]] = self._backend.generate(part)
             return [
                 [{"text": c.text, "tokens": c.tokens, "logprobs": c.logprobs, "finish": c.finish, "cost": c.cost}
                  for c in completions]

@@ -206,7 +206,7 @@ class RunSession:
             for episode in job.episodes:
                 if self.books.episodes.full(episode.id).split == "test":
                     raise PluginError(f"method {self._method.name!r}: a trial may not use test episode {episode.id!r}")
-        self._log_call("trial", self._slot("updater", "updater"), [encode(job) for job in jobs])
+        self._log_call("trial", self._slot("updater", "updater"), jobs)
         return self.measure(jobs)
 
     def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
@@ -325,7 +325,7 @@ class RunSession:
         return borrowed
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
-        from harness.models.base import artefact
+        from harness.models.artefacts import artefact
 
         return self.books.weights.put(artefact(tensors, config))
 

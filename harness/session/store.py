@@ -20,8 +20,6 @@ class Artefact(Protocol):
 
     def digest(self) -> str: ...
     def save(self, folder: Path) -> None: ...
-    @property
-    def nbytes(self) -> int: ...
 
 
 class WeightStore:
@@ -59,7 +57,7 @@ class WeightStore:
         path = self.path(digest)
         if not path.is_dir():
             raise RunError(f"weights {digest[:12]} are not in {self.folder}; they were released, or are another run's")
-        from harness.engine import load_artefact
+        from harness.models.artefacts import load_artefact
 
         artefact = load_artefact(path)
         self._remember(digest, artefact)
@@ -106,8 +104,12 @@ class WeightStore:
 
     def _remember(self, digest: str, artefact: Artefact) -> None:
         self._cached[digest] = artefact
-        while len(self._cached) > 1 and sum(a.nbytes for a in self._cached.values()) > self._cache_bytes:
+        while len(self._cached) > 1 and sum(_size(self.path(d)) for d in self._cached) > self._cache_bytes:
             self._cached.popitem(last=False)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir()) if folder.is_dir() else 0
 
 
 def _sync(path: Path) -> None:

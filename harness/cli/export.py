@@ -1,0 +1,24 @@
+"""``harness export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    to: Annotated[Path, typer.Argument(help="Folder to write; must not exist yet.")],
+    method: Annotated[str, typer.Option(help="Which row's policy; by default the run's own method.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Which seed's; by default the first.")] = None,
+) -> None:
+    """Write the policy that a run tested as a whole model, its adapters merged, that transformers loads.
+
+    Example:  harness export runs/20261120-101500-seal-lab-facts ./policy
+    """
+    from harness.export import export_policy
+
+    where = export_policy(run, to, method, seed)
+    print(f"policy of {where} written to {to}")

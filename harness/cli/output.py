@@ -1,0 +1,34 @@
+"""What ``run`` and ``resume`` print when they are done."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.runner import Run
+
+
+def finish(run: Run, as_json: bool) -> None:
+    """The table (or the result file's JSON), where it lies, and exit code 4 while a row is incomplete."""
+    from rich.console import Console
+
+    from harness.leaderboard.rows import dumps
+    from harness.leaderboard.table import render
+
+    if as_json:
+        print(dumps(run.result), end="")
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 160)
+        console.print(render(run.result))
+        console.print(f"reused {run.reused} results, ran {run.ran}", highlight=False)
+        console.print(f"run          {run.folder}", highlight=False, soft_wrap=True)
+        if run.leaderboard:
+            console.print(f"leaderboard  {run.leaderboard}", highlight=False, soft_wrap=True)
+    if not run.complete:
+        missing = sum(row.expected - row.scored for row in run.result.rows)
+        print(f"harness: {missing} scores are missing for errors of ours; `harness resume {run.folder}` tries them again",
+              file=sys.stderr)  # fmt: skip
+        raise typer.Exit(4)

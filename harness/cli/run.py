@@ -1,0 +1,87 @@
+"""``harness run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def command(
+    plugin: Annotated[str, typer.Option("--plugin", "-p", help="Method to run, or a plugin file ./mine.py.")] = "",
+    task: Annotated[str, typer.Option(help="Task: lab-facts (default with the lab model), squad, arc, ...")] = "",
+    model: Annotated[str, typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.")] = "",
+    data: Annotated[str, typer.Option(help="The task's data: a file or folder. Without --task, of task squad.")] = "",
+    preset: Annotated[str, typer.Option(help="One of the method's presets.")] = "",
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML configuration.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the configuration.")] = None,
+    limit: Annotated[int, typer.Option(help="So many test contexts, and nothing else is changed.")] = 0,
+    seeds: Annotated[int, typer.Option(help="So many seeds; 3 or more are ranked.")] = 0,
+    edits: Annotated[str, typer.Option(help="Take the test edits of this run instead of writing new ones.")] = "",
+    out: Annotated[str, typer.Option(help="Folder of the runs.")] = "",
+    max_hours: Annotated[float, typer.Option(help="Stop, resumable, after this long.")] = 0.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the configuration, counts and time, run nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
+) -> None:
+    """Run a method, and the ones that its figure means something beside, into one table.
+
+    The configuration is layered, later wins: the method, the model's profile, the preset, --config, --set, flags.
+
+    Examples:
+
+      harness run --plugin seal
+
+      harness run --plugin seal --task squad --model Qwen/Qwen2.5-7B --preset paper-qwen2.5-7b-n1
+
+      harness run --config mine.toml --set updater.learning_rate=5e-4 --seeds 3
+    """
+    from harness import runner
+    from harness.cli.output import finish
+    from harness.config import parse_set, read_file
+    from harness.plugins import Plugins
+    from harness.session.progress import on_terminal
+
+    given, layers = ({}, []) if config is None else (read_file(config), [str(config)])
+    if assign:
+        _merge(given, parse_set(assign))
+        layers.append("--set")
+    files: tuple[Path, ...] = ()
+    if plugin.endswith(".py"):
+        files = (Path(plugin),)
+        given["method"] = Plugins(files).at_hand[0]
+    elif plugin:
+        given["method"] = plugin
+    flags: dict[str, Any] = {"model": model, "preset": preset, "limit": limit, "seeds": seeds, "edits": edits,
+                             "out": out, "max_hours": max_hours}  # fmt: skip
+    given |= {key: value for key, value in flags.items() if value}
+    if task or data:
+        table = given.get("task", {})
+        table = {"use": table} if isinstance(table, str) else dict(table)
+        if task.endswith(".toml"):
+            from harness.tasks.file import read_task
+
+            table = read_task(Path(task))
+        elif task or "use" not in table:
+            table["use"] = task or "squad"
+        if data:
+            table["data"] = data
+        given["task"] = table
+    layers.append("flags")
+    if dry_run:
+        from harness.plan import show_plan
+
+        show_plan(given, files, layers, as_json=as_json)
+        return
+    progress = on_terminal(1)
+    finish(runner.run(given, plugin_files=files, layers=layers, progress=progress), as_json)
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(under.get(key), dict):
+            _merge(under[key], value)
+        elif isinstance(value, dict) and isinstance(under.get(key), str):
+            under[key] = {"use": under[key], **value}
+        else:
+            under[key] = value

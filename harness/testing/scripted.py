@@ -1,0 +1,207 @@
+"""A language model and a task that answer from tables, in milliseconds, inside a real session.
+
+Nothing about the session is faked: calls are journalled, cached, checked and replayed as in any run. Only the model's
+answers and the weights that "training" makes are made up, deterministically.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.api import (
+    JSON,
+    Completion,
+    EditFailed,
+    Episode,
+    Example,
+    Method,
+    Prompt,
+    Query,
+    Recipe,
+    References,
+    Request,
+    Split,
+    State,
+)
+from harness.components import Built
+from harness.fingerprint import of_class
+from harness.models.base import Trained, TrainItem
+from harness.records import digest
+from harness.session.episodes import EpisodeBook
+from harness.session.journal import Journal
+from harness.session.progress import Quiet
+from harness.session.session import Books, RunSession
+from harness.session.store import WeightStore
+
+Answer = Callable[[Request, int], str]
+"""(request, sample index) -> text."""
+
+
+class ScriptedLM:
+    """:class:`harness.api.LM` from a table.
+
+    Args:
+        answers: prompt fragment -> text (the first fragment found in the prompt answers; "" for none), or a function
+            of the request and the sample's index.
+        name: part of the base digest: two scripted models of different names are different models.
+        can: what it says it can; it can do all of it.
+    """
+
+    def __init__(
+        self,
+        answers: Mapping[str, str] | Answer,
+        *,
+        name: str = "scripted",
+        can: frozenset[str] = frozenset({"generate", "logprobs", "hidden", "train", "seed", "schema"}),
+    ) -> None:
+        self.name = name
+        self.can = can
+        self.base = f"scripted:{name}"
+        self.asked: list[Request] = []
+        """Every request that reached the model; what the journal answered is not among them."""
+        self._answer: Answer = answers if callable(answers) else _from_table(answers)
+
+    def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
+        """``n`` scripted completions a request; tokens are the text's bytes."""
+        self.asked.extend(asks)
+        return [[self._complete(ask, index) for index in range(ask.n)] for ask in asks]
+
+    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> list[list[float]]:
+        """One value in (-1, 0] for every word of the continuation, drawn from a digest."""
+        return [[-_unit([prompt, state, word]) for word in text.split()] for state, prompt, text in asks]
+
+    def hidden(
+        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+    ) -> list[list[float]]:
+        """Four values in [0, 1) a text, drawn from a digest."""
+        return [[_unit([state, text, layer, pool, axis]) for axis in range(4)] for state, text in asks]
+
+    def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
+        """An adapter that depends on everything it was made from, and on nothing else."""
+        for item in items:
+            if not item.data:
+                yield Trained(item.id, None, "failed", "there is nothing to learn from")
+                continue
+            tensors, config = made_up_weights(digest([item.start, list(item.data), item.seed, item.settings, str(loss)]))
+            from harness.models.artefacts import artefact
+
+            yield Trained(item.id, artefact(tensors, config), log={"steps": len(item.data), "tokens": 0})
+
+    @contextmanager
+    def borrow(self, state: State) -> Iterator[tuple[None, None]]:
+        """There is no module behind it."""
+        yield None, None
+
+    def _complete(self, ask: Request, index: int) -> Completion:
+        text = self._answer(ask, index)
+        tokens = tuple(text.encode()[: ask.max_tokens])
+        finish = "stop" if len(text.encode()) <= ask.max_tokens else "length"
+        cost = {"prompt_tokens": len(str(ask.prompt)), "completion_tokens": len(tokens)}
+        return Completion(ask, bytes(tokens).decode("utf-8", "ignore"), tokens, (-0.5,) * len(tokens), finish, cost)
+
+
+class ScriptedTask:
+    """A task from plain values: ``{split: {episode id: (text, {question: [answers]})}}``."""
+
+    name = "scripted"
+    version = "1"
+    metric = "exact"
+
+    def __init__(self, splits: Mapping[str, Mapping[str, tuple[str, Mapping[str, Sequence[str]]]]]) -> None:
+        self._splits = splits
+
+    def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
+        out = []
+        for episode_id, (text, asked) in self._splits.get(split, {}).items():
+            queries = tuple(Query(f"{episode_id}/q{i}", question) for i, question in enumerate(asked))
+            references = {query.id: asked[query.text] for query in queries}
+            out.append((Episode(episode_id, split, {"title": episode_id, "text": text}, queries), references))
+        return out
+
+    def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
+        return f"{memory.get('passage', '')}\nQuestion: {query.text}\nAnswer:"
+
+    def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
+        """``passage`` is the text; ``lines`` one example a line of ``args["text"]``."""
+        if recipe.name == "passage":
+            return [Example("", str(episode.context["text"]))]
+        if recipe.name == "lines":
+            lines = [line for line in str(recipe.args["text"]).splitlines() if line.strip()]
+            if not lines:
+                raise EditFailed("the edit is empty")
+            return [Example("", line) for line in lines]
+        raise EditFailed(f"no recipe is called {recipe.name!r}")
+
+    def extract(self, query: Query, answer: str, /) -> str | None:
+        return answer.strip() or None
+
+    def same(self, query: Query, a: str, b: str, /) -> bool:
+        return a.strip().lower() == b.strip().lower()
+
+
+def open_session(
+    folder: Path,
+    task: Any,
+    models: Mapping[str, Any],
+    slots: Mapping[str, tuple[str, Any]],
+    *,
+    roles: Mapping[str, str] | None = None,
+    sees: Literal["context", "context+queries"] = "context",
+    seed: int = 0,
+) -> RunSession:
+    """A real session on a folder; opening it again on the same folder resumes.
+
+    Args:
+        models: role -> model.
+        slots: slot -> (kind, component).
+        roles: further roles that follow one of ``models``, as ``{"student": "@teacher"}``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    built = {name: _built(kind, instance) for name, (kind, instance) in slots.items()}
+    books = Books(
+        folder,
+        Journal(folder),
+        WeightStore(folder / "weights"),
+        EpisodeBook(task),
+        {model.base: model for model in models.values()},
+        Quiet(),
+    )
+    (folder / "weights").mkdir(exist_ok=True)
+    follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
+    method = Method("scripted", "", "a test's method", {}, sees=sees)
+    states = {role: State(model.base) for role, model in models.items()}
+    return RunSession(books, method, _built("task", task), built, states, follows, {}, seed)
+
+
+def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A rank-1 LoRA on one 2x2 module, drawn from a name: the tensors, and their configuration."""
+    import torch
+
+    values = [byte / 255 for byte in hashlib.sha256(name.encode()).digest()[:4]]
+    tensors = {
+        "layer.lora_A": torch.tensor([values[:2]], dtype=torch.float32),
+        "layer.lora_B": torch.tensor([[values[2]], [values[3]]], dtype=torch.float32),
+    }
+    return tensors, {"rank": 1, "alpha": 1.0, "targets": ["layer"]}
+
+
+def _built(kind: str, instance: Any) -> Built:
+    name = type(instance).__name__
+    identity = {"component": name, "source": of_class(type(instance)), "settings": {}, "parts": {}}
+    return Built(kind, name, instance, {}, identity, f"test component {name!r}")
+
+
+def _from_table(table: Mapping[str, str]) -> Answer:
+    def answer(request: Request, index: int) -> str:
+        prompt = str(request.prompt)
+        return next((text for fragment, text in table.items() if fragment in prompt), "")
+
+    return answer
+
+
+def _unit(value: Any) -> float:
+    return int(digest(value)[:8], 16) / 2**32
