@@ -1,0 +1,146 @@
+"""The editor ``arc-config``: the model reads a puzzle's demonstrations and writes its training configuration."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.api import Completion, EditAsk, EditFailed, Prompt, Request, SelfEdit, Session
+from harness.errors import UsageError
+from harness.tasks.arc.task import GridTask, demos_of
+from harness_seal.arc.space import Budget, load_space, read_choice
+
+
+class ArcConfig:
+    """Samples configurations; one that does not follow the space's schema is a failed edit, and counts.
+
+    The published code draws again until it has enough that parse, so that malformed ones never count; ``malformed =
+    "resample"`` does the same, up to ``max_draws`` an edit, and says so in the edit's reason.
+    """
+
+    @dataclass(frozen=True)
+    class Settings:
+        template: str = "arc-config-1"
+        """The prompt: one that ships with this plugin, or a TOML file of that form."""
+        space: str = "harness_seal.arc.space:ArcChoice"
+        """What may be chosen: ``module:Class`` of a :class:`~harness_seal.arc.space.Choice`."""
+        temperature: float = 0.8
+        top_p: float = 1.0
+        max_tokens: int = 128
+        malformed: Literal["failed", "resample"] = "failed"
+        max_draws: int = 20
+        """Draws for each edit in all, where malformed ones are drawn again."""
+        max_examples: int = 250
+        """Training examples of an edit; more are drawn from."""
+        max_epochs: int = 0
+        """More are cut to this many; 0 cuts none."""
+        max_steps: int = 375
+        """More optimiser steps fail the edit; 0 is no limit."""
+        batch_size: int = 2
+        """The updater's, by which steps are counted."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.space = load_space(settings.space)
+        self.template = read_template(settings.template)
+
+    def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
+        """
+        Raises:
+            UsageError: where the run's task is none of grid puzzles.
+        """
+        task = s.task
+        if not isinstance(task, GridTask):
+            raise UsageError(f"editor arc-config reads grid puzzles; task {task.name!r} has none. Use --task arc")
+        own = self.settings
+        budget = Budget("chat" in s.lm("student").can, own.max_examples, own.max_epochs, own.max_steps, own.batch_size)
+        prompts = [self._prompt(task, ask, s) for ask in asks]
+        rows = self._draw(asks, prompts, [ask.n for ask in asks], 0, s, budget)
+        if own.malformed == "resample":
+            for draw in range(1, own.max_draws):
+                missing = [sum(edit.status == "failed" for edit in row) for row in rows]
+                if not any(missing):
+                    break
+                again = self._draw(asks, prompts, missing, draw, s, budget)
+                rows = [_completed(row, new, draw) for row, new in zip(rows, again, strict=True)]
+        return [[replace(edit, id=f"{edit.episode}/{at}") for at, edit in enumerate(row)] for row in rows]
+
+    def _prompt(self, task: GridTask, ask: EditAsk, s: Session) -> Prompt:
+        demos = task.text.demos(demos_of(ask.episode.context))
+        if "chat" not in s.lm(ask.state).can:
+            return str(self.template["base"]).replace("{demos}", demos)
+        turns = self.template["instruct"]
+        return (("system", turns["system"]), ("user", turns["user"].replace("{demos}", demos)))
+
+    def _draw(
+        self,
+        asks: Sequence[EditAsk],
+        prompts: Sequence[Prompt],
+        numbers: Sequence[int],
+        draw: int,
+        s: Session,
+        budget: Budget,
+    ) -> list[list[SelfEdit]]:
+        """``numbers[i]`` edits for every ask, from one call a model."""
+        own = self.settings
+        rows: list[list[SelfEdit]] = [[] for _ in asks]
+        for base in dict.fromkeys(ask.state.base for ask in asks):
+            mine = [at for at, ask in enumerate(asks) if ask.state.base == base and numbers[at]]
+            if not mine:
+                continue
+            requests = [
+                Request(
+                    asks[at].state, prompts[at], numbers[at], own.temperature, own.top_p, own.max_tokens,
+                    seed=s.seed("arc-config", asks[at].seed, draw) if draw else asks[at].seed,
+                )
+                for at in mine
+            ]  # fmt: skip
+            for at, completions in zip(mine, s.lm(asks[mine[0]].state).generate(requests), strict=True):
+                rows[at] = [self._edit(asks[at].episode.id, completion, budget) for completion in completions]
+        return rows
+
+    def _edit(self, episode: str, completion: Completion, budget: Budget) -> SelfEdit:
+        try:
+            if completion.finish.startswith("failed"):
+                raise EditFailed(completion.finish.removeprefix("failed").lstrip(": "))
+            data, settings = read_choice(self.space, completion.text).edit(budget)
+        except EditFailed as why:
+            return SelfEdit("", episode, (), actions=(completion,), status="failed", reason=str(why))
+        return SelfEdit("", episode, data, settings, (completion,))
+
+
+def _completed(row: Sequence[SelfEdit], new: Sequence[SelfEdit], draw: int) -> list[SelfEdit]:
+    """The row with its failed edits replaced by newly drawn ones, in order."""
+    drawn = iter(new)
+    out = []
+    for edit in row:
+        if edit.status == "failed":
+            edit = next(drawn)
+            if edit.status == "ok":
+                edit = replace(edit, reason=f"drawn again: {draw} malformed before it")
+        out.append(edit)
+    return out
+
+
+def read_template(name: str) -> dict[str, Any]:
+    """A prompt by name or by file.
+
+    Raises:
+        UsageError: it is not there, or lacks ``base`` or ``instruct``.
+    """
+    path = Path(name) if name.endswith(".toml") else resources.files("harness_seal") / "templates" / f"{name}.toml"
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except OSError:
+        raise UsageError(f"editor arc-config: no prompt {name!r}; the one that ships is 'arc-config-1'") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"editor arc-config: {name} is not TOML: {error}") from None
+    turns = found.get("instruct")
+    texts = [found.get("base"), *(turns.get(role) if isinstance(turns, dict) else None for role in ("system", "user"))]
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"editor arc-config: {name} needs base, instruct.system and instruct.user")
+    return found
