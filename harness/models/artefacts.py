@@ -1,0 +1,98 @@
+"""Weights as values: what the session's store holds. Either a LoRA adapter, or all weights of a full fine-tune."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness.api import JSON
+from harness.engine import Adapter
+from harness.errors import UsageError
+
+_PREFIX = "base_model.model."
+_FULL = "full_weights.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class FullWeights:
+    """All parameters of a model after a full fine-tune, by parameter name, on the CPU.
+
+    In a stack of artefacts it stands for everything before it too: applying it replaces weights, it does not add.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def digest(self) -> str:
+        """SHA-256 over names, types, shapes and bytes. Computed once: the tensors must not be written to."""
+        known = self.__dict__.get("_digest")
+        if known is None:
+            sha = hashlib.sha256(b"full")
+            for name in sorted(self.tensors):
+                tensor = self.tensors[name].detach().contiguous()
+                sha.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+                sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            known = sha.hexdigest()
+            object.__setattr__(self, "_digest", known)
+        return str(known)
+
+    def save(self, folder: Path) -> None:
+        """Write the tensors as one safetensors file."""
+        save_file({name: tensor.detach().contiguous() for name, tensor in self.tensors.items()}, folder / _FULL)
+
+
+def artefact(tensors: Mapping[str, Tensor], config: JSON) -> Adapter | FullWeights:
+    """What :meth:`harness.api.Session.store` keeps.
+
+    Args:
+        tensors: for an adapter, peft's names (``<module>.lora_A.weight`` [rank, in], ``<module>.lora_B.weight``
+            [out, rank]); for a full fine-tune, parameter names.
+        config: ``{"kind": "lora", "rank": int, "alpha": float, "targets": [suffixes]}`` or ``{"kind": "full"}``.
+
+    Raises:
+        UsageError: tensors or configuration of another form.
+    """
+    kind = config.get("kind", "lora")
+    if kind == "full":
+        return FullWeights({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
+    if kind != "lora":
+        raise UsageError(f"weights of kind {kind!r} cannot be stored; there are: lora, full")
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        module, _, part = key.removesuffix(".weight").rpartition(".")
+        if part not in ("lora_A", "lora_B"):
+            raise UsageError(f"tensor {key!r} of an adapter; its names end in .lora_A.weight or .lora_B.weight")
+        pairs.setdefault(module.removeprefix(_PREFIX), {})[part] = tensor.detach().cpu().float().clone()
+    whole = {module: pair for module, pair in sorted(pairs.items()) if len(pair) == 2}
+    if len(whole) != len(pairs) or not whole:
+        half = next((module for module in pairs if module not in whole), "none given")
+        raise UsageError(f"an adapter needs lora_A and lora_B of every module; incomplete: {half}")
+    try:
+        return Adapter(
+            {module: (pair["lora_A"], pair["lora_B"]) for module, pair in whole.items()},
+            rank=int(config["rank"]),
+            alpha=float(config["alpha"]),
+            targets=tuple(config["targets"]),
+        )
+    except KeyError as error:
+        raise UsageError(f"an adapter's configuration lacks {error}; it has rank, alpha and targets") from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"an adapter that does not fit its configuration: {error}") from error
+
+
+def load_artefact(folder: Path) -> Any:
+    """What an artefact's ``save`` wrote to a folder."""
+    if (folder / _FULL).is_file():
+        return FullWeights(load_file(folder / _FULL))
+    return Adapter.load(folder)

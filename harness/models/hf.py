@@ -1,0 +1,394 @@
+"""The model backend ``hf``: any causal LM in Hugging Face's format, asked, scored and trained in this process.
+
+Everything runs through the engine, so that requests and fine-tunes of many states share batches. A state's adapters
+stay apart from the frozen weights, except in :meth:`HfModel.borrow`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from harness.api import JSON, Completion, EditFailed, Prompt, Request, State
+from harness.errors import PluginError, UsageError
+from harness.models.base import Trained, TrainItem, WeightSource
+from harness.models.checkpoint import find_checkpoint
+from harness.records import derive_seed
+
+if TYPE_CHECKING:
+    from harness.engine import Adapter, Engine
+    from harness.models.artefacts import FullWeights
+    from harness.models.encode import Encoder
+    from harness.models.prompts import PromptEncoder
+
+
+@dataclass(frozen=True)
+class HfSettings:
+    """Which model, and how it is held."""
+
+    path: str = ""
+    """A folder, or a name on the Hugging Face hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    trust_remote_code: bool = False
+    """Whether Python files that come with the model may be run."""
+    device: str = "auto"
+    """``auto`` (CUDA where there is any), ``cpu``, ``cuda``, ``cuda:1``, ..."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """``auto`` is float32 on the CPU and bfloat16 on CUDA."""
+    chat: bool | Literal["auto"] = "auto"
+    """Whether tasks ask in turns. ``auto``: if the model stops where its chat template ends a turn."""
+    thinking: bool = False
+    """Whether templates that can open a thinking block do so."""
+    today: str = "2024-07-26"
+    """The day that chat templates which write a date get to see; pinned, so that a prompt does not change overnight."""
+    threads: int = 0
+    """CPU threads of this process; 0 is one for models under 100M parameters and torch's own choice above."""
+    memory: JSON = field(default_factory=dict)
+    """The engine's batch limits (``slots``, ``tokens``, ``rows``, ``cache_tokens``); empty: found from what is free."""
+
+
+@dataclass
+class _Group:
+    """Places in a bulk call that share frozen weights, each with the adapters on top."""
+
+    full: FullWeights | None
+    stacks: list[tuple[int, tuple[Adapter, ...]]] = field(default_factory=list)
+
+
+class HfModel:
+    """A local model. The checkpoint is found and digested at once; the weights are loaded when first needed."""
+
+    Settings: ClassVar[type] = HfSettings
+
+    def __init__(self, settings: HfSettings, weights: WeightSource) -> None:
+        """Raises :class:`UsageError`, in one line, for a model that cannot be used."""
+        self.settings = settings
+        self._weights = weights
+        self._lent = False
+        self._checkpoint = find_checkpoint(
+            settings.path, settings.revision, trust_remote_code=settings.trust_remote_code
+        )
+        self.base = self._checkpoint.digest()
+
+    # --- what it is ---
+
+    @cached_property
+    def can(self) -> frozenset[str]:
+        chat = self.settings.chat
+        as_chat = self.prompts.is_instruct() if chat == "auto" else chat
+        if as_chat and not self.prompts.has_template:
+            raise UsageError(f"model {self.settings.path!r} has no chat template; chat = true cannot be")
+        return frozenset({"generate", "logprobs", "hidden", "train", "seed"} | ({"chat"} if as_chat else set()))
+
+    @cached_property
+    def identity(self) -> JSON:
+        """What an answer depends on besides the request and the weights."""
+        return {
+            "name": self._checkpoint.folder.resolve().name,
+            "device": self._device.partition(":")[0],
+            "dtype": self._dtype,
+            "today": self.settings.today,
+            "thinking": self.settings.thinking,
+        }
+
+    @property
+    def memory(self) -> JSON:
+        """The engine's batch limits, to be recorded with the run and given back on resume as ``settings.memory``."""
+        return self.engine.plan.to_json()
+
+    @property
+    def positions(self) -> int:
+        """Tokens of the longest text that the model can take."""
+        limit = getattr(self.engine.model.config, "max_position_embeddings", None)
+        if not isinstance(limit, int):
+            raise UsageError(f"model {self.settings.path!r}: its config.json names no max_position_embeddings")
+        return limit
+
+    # --- asking ---
+
+    def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+        """``asks[i].n`` completions for every request, in order; nothing depends on the order of the requests.
+
+        A prompt that leaves no room for ``max_tokens`` gets the finish ``failed: context length N > M``. Sampled
+        completions come with their tokens and the tokens' log-probabilities under the model (temperature 1).
+        """
+        from harness.engine import GenerationRow
+
+        found: list[list[Completion]] = [[] for _ in asks]
+        rows: list[tuple[int, State, GenerationRow]] = []
+        for index, ask in enumerate(asks):
+            self._check(ask)
+            ids = self.prompts.prompt_ids(ask.prompt)
+            if len(ids) + ask.max_tokens > self.positions:
+                why = f"failed: context length {len(ids)} + {ask.max_tokens} > {self.positions}"
+                found[index] = [Completion(ask, "", finish=why) for _ in range(ask.n)]
+                continue
+            stop = _StopTexts(self.prompts, ask.stop) if ask.stop else ()
+            rows += (
+                (
+                    index,
+                    ask.state,
+                    GenerationRow(
+                        ids,
+                        max_tokens=ask.max_tokens,
+                        temperature=ask.temperature,
+                        top_p=ask.top_p,
+                        seed=derive_seed(ask.seed, "sample", sample, *ids),
+                        stop=stop,
+                        logprobs=ask.temperature > 0,
+                    ),
+                )
+                for sample in range(ask.n)
+            )
+        for group in self._groups([state for _, state, _ in rows]):
+            part = [dataclasses.replace(rows[place][2], adapters=stack) for place, stack in group.stacks]
+            with self._weights_of(group):
+                answers = self.engine.generate(part)
+            for (place, _), answer in zip(group.stacks, answers, strict=True):
+                index, _, row = rows[place]
+                ask = asks[index]
+                text, stopped = _cut(self.prompts.decode(answer.ids), ask.stop)
+                cost = {
+                    "prompt_tokens": 0 if found[index] else len(row.prompt),
+                    "completion_tokens": len(answer.ids) + (answer.eos is not None),
+                }
+                sampled = ask.temperature > 0
+                found[index].append(
+                    Completion(
+                        ask,
+                        text,
+                        tokens=answer.ids if sampled else None,
+                        logprobs=answer.logprobs if sampled else None,
+                        finish="stop" if stopped else answer.finish,
+                        cost=cost,
+                    )
+                )
+        return found
+
+    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+        """Natural-log probability of every token of each continuation after its prompt.
+
+        Raises:
+            UsageError: a text is longer than the model can take.
+        """
+        from harness.engine import ScoreRow
+
+        texts = [self.prompts.continuation_ids(prompt, text) for _, prompt, text in asks]
+        for before, after in texts:
+            self._check_length(len(before) + len(after))
+        found: list[Sequence[float]] = [()] * len(asks)
+        for group in self._groups([state for state, _, _ in asks]):
+            rows = [ScoreRow(*texts[place], stack) for place, stack in group.stacks]
+            with self._weights_of(group):
+                scores = self.engine.logprobs(rows)
+            for (place, _), row in zip(group.stacks, scores, strict=True):
+                found[place] = row
+        return found
+
+    def hidden(
+        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+    ) -> Sequence[Sequence[float]]:
+        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector of the model's width.
+
+        Raises:
+            UsageError: no such layer, or a text is longer than the model can take.
+        """
+        from harness.engine import HiddenRow
+
+        texts = [self.prompts.prompt_ids(text) for _, text in asks]
+        for ids in texts:
+            self._check_length(len(ids))
+        found: list[Sequence[float]] = [()] * len(asks)
+        for group in self._groups([state for state, _ in asks]):
+            rows = [HiddenRow(texts[place], stack) for place, stack in group.stacks]
+            try:
+                with self._weights_of(group):
+                    vectors = self.engine.hidden(rows, layer=layer, pool=pool)
+            except ValueError as error:
+                raise UsageError(f"model {self.settings.path!r}: {error}") from error
+            for (place, _), vector in zip(group.stacks, vectors, strict=True):
+                found[place] = vector
+        return found
+
+    # --- training ---
+
+    def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
+        """Train one adapter an item, in order of completion; see :class:`harness.models.encode.TrainSettings`.
+
+        An item whose data or settings cannot be trained with is ``failed``, with ``log["cause"]`` ``data``,
+        ``settings`` or ``diverged``; the others are not touched by it.
+
+        Raises:
+            UsageError: a setting that does not exist, or targets that the model does not have.
+        """
+        from harness.engine import TrainJob
+        from harness.models.encode import hyper_parameters, train_settings
+
+        jobs: list[tuple[State, TrainJob]] = []
+        for item in items:
+            try:
+                settings = train_settings(item.settings, f"job {item.id!r}")
+            except EditFailed as error:
+                yield Trained(item.id, None, "failed", str(error), {"cause": "settings"})
+                continue
+            try:
+                sequences = self.encoder.sequences(item.data, settings)
+            except EditFailed as error:
+                yield Trained(item.id, None, "failed", str(error), {"cause": "data"})
+                continue
+            hp = hyper_parameters(settings)
+            try:
+                self.engine.resolve_targets(hp.targets)
+            except ValueError as error:
+                raise UsageError(f"model {self.settings.path!r}: {error}") from error
+            jobs.append((item.start, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
+        for group in self._groups([state for state, _ in jobs]):
+            part = [dataclasses.replace(jobs[place][1], stack=stack) for place, stack in group.stacks]
+            with self._weights_of(group):
+                for result in self.engine.train(part):
+                    log: dict[str, Any] = {
+                        "steps": result.steps,
+                        "tokens": result.tokens,
+                        "seconds": result.seconds,
+                        "loss": result.losses[-1] if result.losses else None,
+                    }
+                    if result.reduced:
+                        log["reduced"] = True
+                    if result.status == "failed":
+                        log["cause"] = "diverged"
+                    yield Trained(result.id, result.adapter, result.status, result.reason, log)
+
+    @contextmanager
+    def borrow(self, state: State) -> Iterator[tuple[Any, Any]]:
+        """``(module, tokenizer)`` with the state's adapters merged into the weights.
+
+        Afterwards every weight is what it was, bit for bit; that is checked. Meanwhile the model answers nothing else.
+
+        Raises:
+            PluginError: the borrower changed weights or left modules behind; the weights are loaded anew when needed.
+        """
+        from harness.models.merged import lent, merged
+
+        [group] = self._groups([state])
+        [(_, stack)] = group.stacks
+        self._lent = True
+        try:
+            with merged(self.engine.model, stack, group.full), lent(self.engine.model) as module:
+                yield module, self.prompts.tokenizer
+        except PluginError:
+            self.__dict__.pop("engine", None)
+            raise
+        finally:
+            self._lent = False
+
+    # --- states ---
+
+    def _groups(self, states: Sequence[State]) -> list[_Group]:
+        """The states by what is in place of the frozen weights (nearly always nothing), each with its adapter stack."""
+        from harness.models.artefacts import FullWeights
+
+        if self._lent:
+            raise PluginError(f"model {self.settings.path!r} is lent out; ask it after the borrow has ended")
+        known: dict[tuple[str, ...], tuple[FullWeights | None, tuple[Adapter, ...]]] = {}
+        groups: dict[str, _Group] = {}
+        for place, state in enumerate(states):
+            if state.base != self.base:
+                raise PluginError(f"a state of {state.base} was given to {self.base}")
+            if state.adapters not in known:
+                full: FullWeights | None = None
+                stack: list[Adapter] = []
+                for digest in state.adapters:
+                    artefact = self._weights.adapter(digest)
+                    if isinstance(artefact, FullWeights):
+                        full, stack = artefact, []
+                    else:
+                        stack.append(artefact)
+                known[state.adapters] = full, tuple(stack)
+            below, adapters = known[state.adapters]
+            group = groups.setdefault(below.digest() if below else "", _Group(below))
+            group.stacks.append((place, adapters))
+        return list(groups.values())
+
+    @contextmanager
+    def _weights_of(self, group: _Group) -> Iterator[None]:
+        from harness.models.merged import merged
+
+        with merged(self.engine.model, (), group.full):
+            yield
+
+    def _check(self, ask: Request) -> None:
+        if ask.schema is not None:
+            raise UsageError(f"model {self.settings.path!r} follows no JSON schema; check 'schema' in lm.can")
+        if ask.dropout:
+            raise UsageError(f"model {self.settings.path!r} does not sample with dropout")
+
+    def _check_length(self, length: int) -> None:
+        if length > self.positions:
+            raise UsageError(f"model {self.settings.path!r}: context length {length} > {self.positions}")
+
+    # --- the parts, made when they are first needed ---
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that holds the frozen weights."""
+        from harness.models.load import load_engine
+
+        return load_engine(self._checkpoint, self.settings, self._device, self._dtype, self.prompts)
+
+    @cached_property
+    def prompts(self) -> PromptEncoder:
+        """What turns prompts into token ids."""
+        from harness.models.load import load_prompts
+
+        return load_prompts(self._checkpoint, self.settings)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What turns training data into sequences."""
+        from harness.models.encode import Encoder
+
+        return Encoder(self.prompts, self.positions)
+
+    @cached_property
+    def _device(self) -> str:
+        import torch
+
+        if self.settings.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=self.settings.device)
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(f"model hf: device {self.settings.device!r} cannot be used: {error}") from error
+        return self.settings.device
+
+    @property
+    def _dtype(self) -> str:
+        if self.settings.dtype != "auto":
+            return self.settings.dtype
+        return "bfloat16" if self._device.startswith("cuda") else "float32"
+
+
+class _StopTexts:
+    """Tells the engine when one of some texts has been written; shown a row's ids after every token."""
+
+    def __init__(self, prompts: PromptEncoder, stop: Sequence[str]) -> None:
+        self._prompts = prompts
+        self._stop = tuple(mark for mark in stop if mark)
+        # A text that ends with the newest token lies within as many tokens as it has bytes; a few more give the
+        # decoder whole characters to begin with.
+        self._window = max((len(mark.encode()) for mark in self._stop), default=0) + 8
+
+    def __call__(self, ids: Sequence[int]) -> bool:
+        tail = self._prompts.decode(ids[-self._window :])
+        return any(mark in tail for mark in self._stop)
+
+
+def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """The text before the first stop text, and whether there was one."""
+    cuts = [place for place in (text.find(mark) for mark in stop if mark) if place >= 0]
+    return (text[: min(cuts)], True) if cuts else (text, False)

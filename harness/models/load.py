@@ -1,0 +1,92 @@
+"""From a checkpoint on disk to an engine that holds it, with errors that a user can act on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from harness.engine import Engine, MemoryPlan
+from harness.errors import UsageError
+from harness.models.checkpoint import Checkpoint
+from harness.models.prompts import PromptEncoder
+
+if TYPE_CHECKING:
+    from harness.models.hf import HfSettings
+
+_SMALL = 100_000_000
+"""Parameters below which a second CPU thread costs more than it brings (measured: small operators dominate)."""
+
+
+def load_prompts(checkpoint: Checkpoint, settings: HfSettings) -> PromptEncoder:
+    """The tokenizer with its chat template and the ids at which the model stops writing.
+
+    Raises:
+        UsageError: the tokenizer cannot be loaded, or nothing says where the model stops.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(checkpoint.folder), trust_remote_code=settings.trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # tokenizers raise anything from KeyError to their own Rust exceptions
+        raise UsageError(f"model {checkpoint.name!r}: its tokenizer cannot be loaded: {_line(error)}") from error
+    ends: set[int] = set()
+    for value in (checkpoint.generation.get("eos_token_id"), checkpoint.config.get("eos_token_id")):
+        ends |= set(value) if isinstance(value, list) else {value} if isinstance(value, int) else set()
+    if tokenizer.eos_token_id is not None:
+        ends.add(int(tokenizer.eos_token_id))
+    if not ends:
+        raise UsageError(f"model {checkpoint.name!r}: neither config.json nor the tokenizer names an eos_token_id")
+    return PromptEncoder(tokenizer, ends, checkpoint.name, today=settings.today, thinking=settings.thinking)
+
+
+def load_engine(
+    checkpoint: Checkpoint, settings: HfSettings, device: str, dtype: str, prompts: PromptEncoder
+) -> Engine:
+    """The weights on their device, in an engine.
+
+    Raises:
+        UsageError: the model cannot be loaded, is not one that the engine can run, or does not fit the device.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(checkpoint.folder),
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=settings.trust_remote_code,
+            local_files_only=True,
+        )
+    except Exception as error:  # transformers raises anything, from ValueError to safetensors' own exceptions
+        raise UsageError(f"model {checkpoint.name!r} cannot be loaded: {_line(error)}") from error
+    assert isinstance(model, PreTrainedModel)
+    if device == "cpu":
+        _set_threads(settings.threads, model.num_parameters())
+    pad = prompts.tokenizer.pad_token_id
+    try:
+        model.to(device)  # type: ignore[arg-type]
+        plan = MemoryPlan.from_json({**settings.memory}) if settings.memory else None
+        return Engine(
+            model,
+            eos_token_ids=prompts.eos_token_ids,
+            pad_token_id=pad if pad is not None else min(prompts.eos_token_ids),
+            plan=plan,
+        )
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            f"model {checkpoint.name!r} does not fit on {device} as {dtype}; use a smaller model or another dtype"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"model {checkpoint.name!r}: {_line(error)}") from error
+
+
+def _set_threads(threads: int, parameters: int) -> None:
+    if threads > 0:
+        torch.set_num_threads(threads)
+    elif parameters < _SMALL:
+        torch.set_num_threads(1)
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
