@@ -218,6 +218,15 @@ def test_the_passage_so_many_times() -> None:
     assert texts(task(), Recipe("repeat", {"times": 3})) == ["Tides\nThe moon pulls."] * 3
 
 
+def test_the_passage_as_often_as_an_edit_has_sequences() -> None:
+    match = Recipe("repeat", {"match": {"text": "a\nb\nc"}})
+    assert texts(task(), match) == ["Tides\nThe moon pulls."] * 3
+    assert texts(task(cap=2), match) == ["Tides\nThe moon pulls."] * 2
+    [joined] = task().join([SelfEdit("e/0", "e", (match,))])
+    assert texts(task(), *[item for item in joined.data if isinstance(item, Recipe)]) == ["Tides\nThe moon pulls."]
+    assert texts(task(), Recipe("repeat", {"match": {"text": " "}})) == []
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -84,8 +84,8 @@ class Squad:
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
         """Sequences with the loss on everything: ``title``, newline, text.
 
-        Recipes: ``lines`` (``text``, and where wanted ``splitter``, ``marker``), ``passage``, and ``repeat``
-        (``times``: the passage so many times).
+        Recipes: ``lines`` (``text``, and where wanted ``splitter``, ``marker``), ``passage``, and ``repeat``: the passage
+        so many ``times``, or as often as the arguments of ``lines`` under ``match`` make sequences.
 
         Raises:
             EditFailed: where the text is empty, enormous or mostly control characters.
@@ -130,7 +130,13 @@ class Squad:
         return [] if self._settings.passage == "never" else [str(episode.context["text"]).strip()]
 
     def _repeat(self, args: JSON, episode: Episode) -> list[str]:
-        return [str(episode.context["text"]).strip()] * int(args["times"])
+        times = args.get("times")
+        if times is None:
+            try:
+                times = len(self._lines(args["match"], episode))
+            except EditFailed:
+                times = 0  # there are no sequences to match
+        return [str(episode.context["text"]).strip()] * int(times)
 
 
 def _episode(passage: Passage, split: Split) -> tuple[Episode, References]:
@@ -144,9 +150,12 @@ def _is(item: Data, name: str) -> bool:
 
 
 def _whole(item: Data) -> Data:
-    return (
-        Recipe(item.name, {**item.args, "lines": False}) if isinstance(item, Recipe) and item.name == "lines" else item
-    )
+    """A recipe that makes sequences of text, without a split at every line."""
+    if isinstance(item, Recipe) and item.name == "lines":
+        return Recipe("lines", {**item.args, "lines": False})
+    if isinstance(item, Recipe) and item.name == "repeat" and "match" in item.args:
+        return Recipe("repeat", {"match": {**item.args["match"], "lines": False}})
+    return item
 
 
 def _refuse(text: str, limit: int) -> None:

@@ -1,0 +1,26 @@
+"""Controls without which a method's figure means little: no update, the passage alone, and the passage at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness import hookimpl
+
+
+@hookimpl
+def harness_methods() -> Mapping[str, str]:
+    return {
+        "none": "harness_baselines.methods:NONE",
+        "passage": "harness_baselines.methods:PASSAGE",
+        "passage-repeat": "harness_baselines.methods:PASSAGE_REPEAT",
+        "icl": "harness_baselines.methods:ICL",
+    }
+
+
+@hookimpl
+def harness_editors() -> Mapping[str, str]:
+    return {
+        "passage": "harness_baselines.editors:Passage",
+        "passage-repeat": "harness_baselines.editors:PassageRepeat",
+        "at-hand": "harness_baselines.editors:AtHand",
+    }

@@ -1,0 +1,47 @@
+"""The controls as methods. Their updater is the one they are run beside, with its settings."""
+
+from __future__ import annotations
+
+from harness.api import Method
+
+_TESTED = {"trainer": {"use": "none"}, "evaluator": {"use": "closed-book"}}
+
+NONE = Method(
+    name="none",
+    paper="",
+    summary="the model as it is, never shown the passage",
+    components=_TESTED,
+    needs=frozenset({"generate"}),
+)
+
+PASSAGE = Method(
+    name="passage",
+    paper="arXiv 2506.10943, section 4.1",
+    summary="learns the passage itself",
+    components={**_TESTED, "editor": {"use": "passage"}, "updater": {"use": "lora"}},
+    needs=frozenset({"generate", "train"}),
+    beside=("none",),
+)
+
+PASSAGE_REPEAT = Method(
+    name="passage-repeat",
+    paper="",
+    summary="learns the passage as often as self-edits have sequences: the same optimiser steps, nothing rewritten",
+    components={
+        **_TESTED,
+        "editor": {"use": "passage-repeat", "like": "@editor"},
+        "updater": {"use": "lora"},
+    },
+    needs=frozenset({"generate", "train"}),
+    beside=("none", "passage"),
+)
+
+ICL = Method(
+    name="icl",
+    paper="arXiv 2506.10943, section 4.1",
+    summary="learns nothing and has the passage in the prompt: what open-book answers score",
+    components={**_TESTED, "editor": {"use": "at-hand"}, "updater": {"use": "memory"}},
+    open_book=True,
+    needs=frozenset({"generate"}),
+    beside=("none",),
+)

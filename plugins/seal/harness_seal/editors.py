@@ -1,0 +1,132 @@
+"""The self-edit of knowledge incorporation: text that a model writes about a passage (SEAL, section 3.1 and app. B)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from harness.api import Completion, EditAsk, EditFailed, Recipe, Request, SelfEdit, Session
+from harness_seal.templates import Template, load
+
+
+@dataclass(frozen=True)
+class PromptedSettings:
+    """Which prompt, and how the text is sampled."""
+
+    prompt: str = "implications"
+    """A key of the template file."""
+    template: str = ""
+    """A template file of the user's own; "" is the plugin's."""
+    temperature: float = 1.0
+    top_p: float = 0.95
+    max_tokens: int = 1024
+    """New tokens an edit (the reference allows 8,192)."""
+
+
+class Prompted:
+    """Has the policy write an edit from a prompt; its lines and the passage are what will be learnt.
+
+    The text becomes sequences only at the update, by the task's recipes ``lines`` and ``passage``. An edit that the
+    task cannot make sequences of is ``failed`` with the task's reason.
+    """
+
+    Settings: ClassVar[type[PromptedSettings]] = PromptedSettings
+
+    def __init__(self, settings: PromptedSettings) -> None:
+        self._settings = settings
+        self._template: Template = load(settings.prompt, settings.template)
+
+    def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
+        """``ask.n`` edits of each ask's passage, written by ``ask.state``."""
+        rows: list[list[SelfEdit]] = [[] for _ in asks]
+        for base in dict.fromkeys(ask.state.base for ask in asks):
+            mine = [index for index, ask in enumerate(asks) if ask.state.base == base]
+            lm = s.lm(asks[mine[0]].state)
+            requests = [self._request(asks[index], chat="chat" in lm.can) for index in mine]
+            for index, completions in zip(mine, lm.generate(requests), strict=True):
+                rows[index] = [self._edit(asks[index], n, one, s) for n, one in enumerate(completions)]
+        return rows
+
+    def _request(self, ask: EditAsk, *, chat: bool) -> Request:
+        settings = self._settings
+        return Request(
+            ask.state,
+            self._template.prompt(ask.episode.context, chat=chat),
+            n=ask.n,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens,
+            seed=ask.seed,
+        )
+
+    def _edit(self, ask: EditAsk, n: int, completion: Completion, s: Session) -> SelfEdit:
+        episode = ask.episode
+        # The cue goes in front of an instruct model's text only where the model left it out.
+        cue = "" if completion.text.lstrip().startswith(self._template.cue.strip()) else self._template.cue
+        text = completion.text.strip()
+        args = {"text": cue + text if text else ""}
+        if self._template.marker:
+            args["marker"] = self._template.marker
+        lines = Recipe("lines", args)
+        reason = completion.finish.removeprefix("failed: ") if completion.finish.startswith("failed") else ""
+        if not reason and not completion.finish.startswith("error"):
+            try:
+                s.task.expand(lines, episode, ask.seed)
+            except EditFailed as why:
+                reason = str(why)
+        data = (lines, Recipe("passage"))
+        edit = SelfEdit(f"{episode.id}/{n}", episode.id, data, actions=(completion,))
+        return replace(edit, status="failed", reason=reason) if reason else edit
+
+
+class Implications(Prompted):
+    """What follows from the passage: the paper's own prompt."""
+
+
+class ImplicationsLong(Prompted):
+    """A long list of what follows from the passage."""
+
+    @dataclass(frozen=True)
+    class Settings(PromptedSettings):
+        prompt: str = "implications-long"
+
+
+class ImplicationsVeryLong(Prompted):
+    """A very long list of what follows from the passage."""
+
+    @dataclass(frozen=True)
+    class Settings(PromptedSettings):
+        prompt: str = "implications-very-long"
+
+
+class Rewrite(Prompted):
+    """The passage in other words, several times: the paper's strongest prompt."""
+
+    @dataclass(frozen=True)
+    class Settings(PromptedSettings):
+        prompt: str = "rewrite"
+
+
+class SelfQa(Prompted):
+    """The passage as questions with answers."""
+
+    @dataclass(frozen=True)
+    class Settings(PromptedSettings):
+        prompt: str = "self-qa"
+
+
+class ImplicationsChainOfThought(Prompted):
+    """Thoughts first, which are not learnt, then what follows from the passage."""
+
+    @dataclass(frozen=True)
+    class Settings(PromptedSettings):
+        prompt: str = "implications-chain-of-thought"
+
+
+class NoPrompt(Prompted):
+    """However the model goes on from the bare passage: the paper's negative control."""
+
+    @dataclass(frozen=True)
+    class Settings(PromptedSettings):
+        prompt: str = "no-prompt"

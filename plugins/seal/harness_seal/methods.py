@@ -1,0 +1,65 @@
+"""The methods ``seal`` and ``seal-no-rl``, and their presets from data files."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from harness.api import JSON, Method
+
+PAPER = "arXiv 2506.10943, section 3.1"
+
+
+def presets() -> Mapping[str, JSON]:
+    """Every file of the folder ``presets``, by its name."""
+    found = sorted(files("harness_seal").joinpath("presets").iterdir(), key=lambda item: item.name)
+    return MappingProxyType({item.name.removesuffix(".toml"): tomllib.loads(item.read_text("utf-8")) for item in found})
+
+
+# The inner update is the updater's default: rank 32 on the query and value projections, rate 1e-3, ten epochs.
+_INNER: Mapping[str, Any] = {"use": "lora"}
+_OUTER: Mapping[str, Any] = {
+    "kind": "updater",
+    "use": "lora",
+    "rank": 64,
+    "alpha": 128.0,
+    "targets": "all-linear",
+    "learning_rate": 3e-4,
+    "epochs": 2,
+    "batch_size": 10,
+}
+
+SEAL = Method(
+    name="seal",
+    paper=PAPER,
+    summary="the model writes implications of a passage, learns them, and is trained to write those that help most",
+    components={
+        "editor": {"use": "implications"},
+        "updater": _INNER,
+        "policy": _OUTER,
+        "reward": {"use": "trial"},
+        "trainer": {"use": "restem"},
+        "evaluator": {"use": "closed-book"},
+    },
+    needs=frozenset({"generate", "train"}),
+    beside=("none", "passage", "passage-repeat", "seal-no-rl", "icl"),
+    presets=presets(),
+)
+
+SEAL_NO_RL = Method(
+    name="seal-no-rl",
+    paper=PAPER,
+    summary="the model writes implications of a passage and learns them, without having been trained to",
+    components={
+        "editor": {"use": "implications"},
+        "updater": _INNER,
+        "trainer": {"use": "none"},
+        "evaluator": {"use": "closed-book"},
+    },
+    needs=frozenset({"generate"}),
+    beside=("none", "passage", "passage-repeat", "icl"),
+    presets=presets(),
+)

@@ -1,0 +1,131 @@
+"""ReST-EM: sample edits, try them, train the policy on the ones that worked (SEAL, section 3.1, algorithm 1)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from harness.api import EditAsk, Episode, Example, Group, Reward, Round, SelfEdit, Session, UpdateJob
+from harness.errors import RunError, UsageError
+from harness_seal.selection import Rule, best, improving, reliability
+
+_log = logging.getLogger("harness")
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class RestEMSettings:
+    """The size of a round, and which edits it keeps."""
+
+    rounds: Positive = 2
+    contexts: Positive = 50
+    """Training contexts a round; each round takes the next ones, and starts over where there are no more."""
+    samples: Positive = 5
+    """Candidate edits a context."""
+    select: Rule = "best"
+    """``best``: the best candidate of each context, as in the reference; ``improving``: equation 2 of the paper."""
+
+
+class RestEM:
+    """The policy (role ``teacher``) is trained on its own best edits; slot ``policy`` is the updater that does it."""
+
+    Settings = RestEMSettings
+
+    def __init__(self, settings: RestEMSettings) -> None:
+        self._settings = settings
+
+    def run(self, s: Session, /) -> Iterator[Round]:
+        """One checkpoint a round.
+
+        Raises:
+            UsageError: there are no training contexts, or ``improving`` with a reward that reports no baseline.
+            RunError: the outer update was lost.
+        """
+        train = s.episodes("train")
+        if not train:
+            raise UsageError("trainer 'restem' needs training contexts: the task's train split is empty")
+        for index in range(self._settings.rounds):
+            asks = [
+                EditAsk(episode, s.roles["teacher"], self._settings.samples, s.seed("propose", index, episode.id))
+                for episode in _batch(train, index, self._settings.contexts)
+            ]
+            groups = s.reward(s.propose("teacher", asks))
+            kept = [edit for group in groups for edit in self._kept(group)]
+            metrics = {**_measured(groups), "kept": len(kept)}
+            if kept:
+                metrics |= self._train(kept, index, s)
+            else:
+                metrics["note"] = "nothing was kept: the policy stays as it was"
+                _log.warning("restem, round %d: nothing was kept: the policy stays as it was", index)
+            yield Round(index, dict(s.roles), metrics)
+
+    def _kept(self, group: Group) -> list[SelfEdit]:
+        """The edits of one context to train on; one that failed is never among them."""
+        rewards = [
+            reward.value if edit.status == "ok" else None
+            for edit, reward in zip(group.edits, group.rewards, strict=True)
+        ]
+        if self._settings.select == "best":
+            return [group.edits[index] for index in best(rewards)]
+        gains = [
+            _gain(reward) if value is not None else None for value, reward in zip(rewards, group.rewards, strict=True)
+        ]
+        return [group.edits[index] for index in improving(gains)]
+
+    def _train(self, kept: Sequence[SelfEdit], index: int, s: Session) -> dict[str, Any]:
+        """Supervised fine-tuning of the policy on (prompt, edit), the loss on the edit alone."""
+        written = tuple(
+            replace(edit, data=tuple(Example(action.request.prompt, action.text) for action in edit.actions))
+            for edit in kept
+        )
+        job = UpdateJob(f"round-{index}", s.roles["teacher"], written, s.seed("policy", index))
+        [done] = s.update("policy", [job])
+        if done.status == "error":
+            raise RunError(f"restem, round {index}: the update of the policy was lost: {done.reason}")
+        if done.state is None:
+            _log.warning("restem, round %d: the update of the policy failed: %s", index, done.reason)
+            return {"note": f"the update of the policy failed, it stays as it was: {done.reason}"}
+        s.roles["teacher"] = done.state
+        return {f"policy_{name}": done.log[name] for name in ("steps", "loss") if name in done.log}
+
+
+def _batch(train: Sequence[Episode], index: int, size: int) -> list[Episode]:
+    """The contexts of a round: the next ones in the split's order, none twice in a round."""
+    size = min(size, len(train))
+    return [train[(index * size + offset) % len(train)] for offset in range(size)]
+
+
+def _gain(reward: Reward) -> float:
+    gain = reward.parts.get("gain")
+    if not isinstance(gain, (int, float)):
+        raise UsageError(
+            "trainer.select 'improving' needs a reward that reports the gain over the untouched student: 'trial'"
+        )
+    return gain
+
+
+def _measured(groups: Sequence[Group]) -> dict[str, Any]:
+    """What a round's rewards look like. Means are over contexts, so that each counts the same."""
+    edits = [edit for group in groups for edit in group.edits]
+    values = [[reward.value for reward in group.rewards if reward.value is not None] for group in groups]
+    values = [mine for mine in values if mine]
+    runs = [[reward.parts.get("runs", ()) for reward in group.rewards if reward.value is not None] for group in groups]
+    metrics: dict[str, Any] = {
+        "contexts": len(groups),
+        "candidates": len(edits),
+        "failed": sum(edit.status == "failed" for edit in edits),
+        "lost": sum(reward.value is None for group in groups for reward in group.rewards),
+        "tied": sum(mine.count(max(mine)) > 1 for mine in values),
+    }
+    if values:
+        metrics["reward_mean"] = fmean(map(fmean, values))
+        metrics["reward_best"] = fmean(map(max, values))
+    share = reliability(runs)
+    if share is not None:
+        metrics["reliability"] = share
+    return metrics
