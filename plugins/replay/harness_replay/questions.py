@@ -63,7 +63,8 @@ def load_json(path: Path) -> Any:
     except FileNotFoundError:
         raise LogError(f"{path}: no such file") from None
     except json.JSONDecodeError as error:
-        hint = "the file is cut off" if error.pos >= len(error.doc.rstrip()) - 1 else "it is not JSON"
+        cut = error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()) - 1
+        hint = "the file is cut off" if cut else "it is not JSON"
         raise LogError(f"{path}: line {error.lineno}, column {error.colno}: {hint} ({error.msg})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise LogError(f"{path}: cannot be read: {error}") from None

@@ -1,0 +1,148 @@
+"""The statistics, against figures that are known by hand, from scipy, or from the published logs."""
+
+from __future__ import annotations
+
+import random
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import stats
+
+binary = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
+
+
+def _table(chance: float, *, seeds: int, contexts: int = 60, per: int = 4, draw: int = 0) -> stats.Clustered:
+    rng = random.Random(f"{chance}/{draw}")
+    scores = [[float(rng.random() < chance) for _ in range(contexts * per)] for _ in range(seeds)]
+    return stats.cluster(scores, [per] * contexts, range(seeds))
+
+
+def test_macro_and_micro_are_different_means() -> None:
+    scores, sizes = [[1.0, 0.0, 0.0, 0.0]], [1, 3]
+    assert stats.cluster(scores, sizes, [0], "macro").mean == 0.5
+    assert stats.cluster(scores, sizes, [0], "micro").mean == 0.25
+
+
+def test_a_score_without_value_is_left_out_and_not_a_zero() -> None:
+    table = stats.cluster([[1.0, None, 0.0, None]], [2, 2], [0])
+    assert table.mean == 0.5
+    assert stats.cluster([[1.0, 1.0, None, None]], [2, 2], [0]).mean == 1.0
+
+
+def test_nothing_scored_is_not_a_number() -> None:
+    assert np.isnan(stats.cluster([[None, None]], [1, 1], [0]).mean)
+
+
+def test_the_interval_is_that_of_the_textbook_for_one_seed() -> None:
+    table = _table(0.4, seeds=1, contexts=200)
+    means = table.values[0]
+    half = 1.96 * means.std(ddof=1) / np.sqrt(len(means))
+    found = stats.two_level(table)
+    assert found.low == pytest.approx(means.mean() - half, abs=0.004)
+    assert found.high == pytest.approx(means.mean() + half, abs=0.004)
+
+
+def test_draws_are_fixed_and_do_not_depend_on_company() -> None:
+    a, b = _table(0.4, seeds=3), _table(0.5, seeds=3)
+    assert stats.two_level(a) == stats.two_level(a)
+    together, alone = stats.bootstrap([a, b], draws=500), stats.bootstrap([b], draws=500)
+    assert (together[1] == alone[0]).all()
+
+
+def test_run_to_run_noise_widens_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random((1, 200))
+    quiet = stats.Clustered(np.repeat(base, 5, axis=0), np.ones((5, 200)), tuple(range(5)))
+    shifts = np.array([-0.1, -0.05, 0.0, 0.05, 0.1])[:, None]
+    noisy = stats.Clustered(base + shifts, np.ones((5, 200)), tuple(range(5)))
+    assert noisy.mean == pytest.approx(quiet.mean)
+    narrow, wide = stats.two_level(quiet), stats.two_level(noisy)
+    assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_the_same_row_never_differs_from_itself() -> None:
+    a = _table(0.5, seeds=3)
+    found = stats.difference(a, a)
+    assert (found.value, found.interval.low, found.interval.high, found.p) == (0, 0, 0, 1)
+
+
+def test_rows_over_other_contexts_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="different numbers of contexts"):
+        stats.difference(_table(0.5, seeds=1), _table(0.5, seeds=1, contexts=10))
+
+
+@settings(deadline=None)
+@given(binary)
+def test_mcnemar_is_the_exact_binomial_test(pairs: list[tuple[int, int]]) -> None:
+    scipy_stats = pytest.importorskip("scipy.stats", reason="the extra `stats` is not installed")
+    a, b = [float(x) for x, _ in pairs], [float(y) for _, y in pairs]
+    lost, won = sum(x > y for x, y in pairs), sum(x < y for x, y in pairs)
+    wanted = scipy_stats.binomtest(min(lost, won), lost + won, 0.5).pvalue if lost + won else 1.0
+    assert stats.mcnemar(a, b) == pytest.approx(wanted)
+
+
+def test_mcnemar_by_hand_and_where_it_does_not_apply() -> None:
+    a, b = [1.0] * 2 + [0.0] * 8, [0.0] * 2 + [1.0] * 8
+    assert stats.mcnemar(a, b) == pytest.approx(2 * sum(comb(10, k) for k in range(3)) / 2**10)
+    assert stats.mcnemar([0.5], [1.0]) is None
+    assert stats.mcnemar([None, 1.0], [1.0, 1.0]) == 1.0
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_is_between_raw_and_bonferroni_and_keeps_the_order(p_values: list[float]) -> None:
+    adjusted = stats.holm(p_values)
+    assert all(p <= q <= min(1, len(p_values) * p) + 1e-12 for p, q in zip(p_values, adjusted, strict=True))
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    assert [adjusted[i] for i in order] == sorted(adjusted)
+
+
+def test_needed_contexts_are_enough_and_fewer_are_not() -> None:
+    a, b = _table(0.40, seeds=1, contexts=100), _table(0.45, seeds=1, contexts=100, draw=1)
+    need = stats.needed(a, b, 0.05)
+    assert need.contexts is not None
+    assert need.seeds is None
+    spread = float(np.std((b.values - a.values)[0], ddof=1))
+    assert (stats._Z * spread / 0.05) ** 2 <= need.contexts < (stats._Z * spread / 0.05) ** 2 + 1
+
+
+def test_no_number_of_contexts_beats_run_to_run_noise() -> None:
+    rng = np.random.default_rng(1)
+    shifts = rng.normal(0, 0.1, (3, 1))
+    a = stats.Clustered(np.full((3, 50), 0.5) + shifts, np.ones((3, 50)), (0, 1, 2))
+    b = stats.Clustered(np.full((3, 50), 0.5) - shifts, np.ones((3, 50)), (0, 1, 2))
+    need = stats.needed(a, b, 0.01)
+    assert need.contexts is None
+    assert need.seeds is not None
+    assert need.seeds > 3
+
+
+def test_reliability_of_pure_noise_is_near_zero_and_of_pure_signal_one() -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.normal(size=(300, 5, 3))
+    found = stats.reliability(noise.tolist())
+    assert found is not None
+    assert found.interval.low < 0 < found.interval.high
+    signal = np.repeat(rng.normal(size=(20, 5, 1)), 3, axis=2)
+    assert (exact := stats.reliability(signal.tolist())) is not None
+    assert exact.value == pytest.approx(1)
+
+
+def test_reliability_without_repeats_is_none() -> None:
+    assert stats.reliability([[[0.5], [0.7]]]) is None
+    assert stats.reliability([[[0.5, 0.5], [0.5, 0.5]]]) is None
+
+
+def test_agreement() -> None:
+    ours, theirs = [True, True, False, False], [True, False, False, False]
+    found = stats.agreement(ours, theirs, ["a", "a", "b", "b"])
+    assert (found.n, found.accuracy, found.kappa) == (4, 0.75, 0.5)
+    assert stats.kappa_counts(5, 0, 0, 0) == 0.0
