@@ -37,9 +37,15 @@ class Workshop:
         """The model of a table, opened once; the session then finds it by the digest that states name."""
         key = json.dumps(table, sort_keys=True)
         if key not in self._opened:
-            model = build(self.plugins, "model", table, "model", weights=self.books.weights).instance
+            # Batch limits are found from what is free once; a resumed run takes the same, and so gets the same bits.
+            fact = f"memory/{key}"
+            limits = self.books.journal.fact(fact)
+            asked = {**table, "memory": limits} if limits and not table.get("memory") else table
+            model = build(self.plugins, "model", asked, "model", weights=self.books.weights).instance
             self._opened[key] = model
             self.books.models.setdefault(model.base, model)
+            if limits is None and hasattr(model, "memory"):
+                self.books.journal.set_fact(fact, model.memory)
         return self._opened[key]
 
 

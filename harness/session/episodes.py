@@ -10,6 +10,9 @@ from harness.errors import PluginError
 from harness.records import digest
 
 
+_LOADED: tuple[Split, ...] = ("train", "validation", "test")
+
+
 class EpisodeBook:
     """All episodes of one task, loaded split by split on first use."""
 
@@ -43,17 +46,20 @@ class EpisodeBook:
 
     def full(self, episode_id: str) -> Episode:
         """The episode with its queries, whatever the method was shown of it."""
+        for split in _LOADED:
+            if episode_id not in self._full:
+                self.split(split)
         if episode_id not in self._full:
             raise PluginError(f"there is no episode {episode_id!r}; a method's own must be registered with Session.make")
         return self._full[episode_id]
 
     def key(self, episode_ids: Sequence[str]) -> dict[str, References]:
         """Episode id -> references, for an evaluator."""
-        return {episode: self._references.get(episode, {}) for episode in episode_ids}
+        return {self.full(episode).id: self._references[episode] for episode in episode_ids}
 
     def identity(self, episode_id: str) -> str:
         """Digest of an episode and its references: what a score depends on."""
-        return digest([self._full[episode_id], dict(self._references.get(episode_id, {}))])
+        return digest([self.full(episode_id), dict(self._references[episode_id])])
 
     def _add(self, episode: Episode, references: References) -> None:
         if episode.id in self._full:

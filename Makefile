@@ -1,0 +1,41 @@
+# Two commands, each doing all its own set-up in ./.venv:  make run   make test
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test test-slow check constraints clean
+
+run: .venv/.run
+	$(BIN)/harness run --plugin seal
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/harness leaderboard build --check
+
+.venv/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) -e .
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) -e '.[dev,hub,openai,rag]'
+	touch $@ .venv/.run
+
+# Exact versions of everything that set-up may install; local labels such as +cpu are not portable.
+constraints:
+	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/pip install --quiet -e '.[dev,hub,openai,rag]' torch==2.13.0
+	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	rm -rf .venv-constraints
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
