@@ -51,7 +51,7 @@ def propose(reply: Reply, n: int = 1, chat: bool = False, **settings: Any) -> tu
 
 
 def test_a_configuration_becomes_a_recipe_and_settings() -> None:
-    (edit,), session = propose(lambda request, at: json.dumps(GOOD), max_examples=24)
+    (edit,), session = propose(lambda request, at: json.dumps(GOOD))
     (request,) = session.model.calls[0]
     assert (edit.id, edit.episode, edit.status, edit.actions[0].request) == ("made/0", "made", "ok", request)
     assert edit.settings == {"learning_rate": 1e-4, "epochs": 2, "loss_on": "target"}
@@ -59,7 +59,7 @@ def test_a_configuration_becomes_a_recipe_and_settings() -> None:
     assert isinstance(recipe, Recipe)
     assert recipe.args["augment"] == ["basic", "repeat"]
     episode = session.task.load("train")[0][0]
-    assert len(session.task.expand(recipe, episode, 0)) == 24
+    assert len(session.task.expand(recipe, episode, 0)) > 24
 
 
 def test_the_prompt_shows_the_demonstrations_and_not_the_test_input() -> None:
@@ -123,7 +123,7 @@ def test_any_other_text_has_a_reason(text: str) -> None:
 
 
 def test_strategies_and_caps() -> None:
-    budget = Budget(chat=True, max_examples=9, max_epochs=3, max_steps=375, batch_size=2)
+    budget = Budget(chat=True, max_epochs=3, max_steps=375, batch_size=2)
     text = changed("training", {"strategy": "train_using_all_tokens", "learning_rate": 1, "num_train_epochs": 20})
     with pytest.raises(EditFailed):
         read_choice(ArcChoice, text)
@@ -131,7 +131,7 @@ def test_strategies_and_caps() -> None:
     data, settings = read_choice(ArcChoice, text).edit(budget)
     assert settings == {"learning_rate": 0.002, "epochs": 3, "loss_on": "all"}
     assert isinstance(data[0], Recipe)
-    assert (data[0].args["epochs"], data[0].args["chat"], data[0].args["max_examples"]) == (3, True, 9)
+    assert (data[0].args["epochs"], data[0].args["chat"]) == (3, True)
 
 
 def test_malformed_answers_can_be_drawn_again_and_that_is_said() -> None:

@@ -31,8 +31,10 @@ def made_puzzle(demos: int, side: int = 3) -> Puzzle:
 class Made(GridTask):
     name, version = "made", "1"
 
-    def __init__(self, puzzle: Puzzle, text: str = "compact", max_characters: int = 8192) -> None:
-        super().__init__(FORMS[text], max_characters)
+    def __init__(
+        self, puzzle: Puzzle, text: str = "compact", max_characters: int = 8192, max_examples: int = 250
+    ) -> None:
+        super().__init__(FORMS[text], max_characters, max_examples)
         self.puzzle = puzzle
 
     def puzzles(self, split: Split) -> Sequence[Puzzle]:
@@ -65,7 +67,7 @@ def test_only_different_lessons_are_kept() -> None:
 def test_the_test_input_and_its_solution_are_never_trained_on() -> None:
     puzzle = made_puzzle(4)
     text = FORMS["compact"]
-    for example in expanded(puzzle, {"augment": list(GROUPS), "max_examples": 10_000}):
+    for example in expanded(puzzle, {"augment": list(GROUPS)}, max_examples=10_000):
         shown = example.prompt + example.target
         assert text.grid(puzzle.tests[0]) not in shown
         assert text.grid(puzzle.solutions[0]) not in shown
@@ -73,11 +75,11 @@ def test_the_test_input_and_its_solution_are_never_trained_on() -> None:
 
 def test_caps_on_number_and_length() -> None:
     puzzle = made_puzzle(4)
-    every = expanded(puzzle, {"augment": ["basic"], "max_examples": 10_000})
-    some = expanded(puzzle, {"augment": ["basic"], "max_examples": 24})
+    every = expanded(puzzle, {"augment": ["basic"]}, max_examples=10_000)
+    some = expanded(puzzle, {"augment": ["basic"]}, max_examples=24)
     assert len(some) == 24
     assert all(example in every for example in some)
-    short = expanded(puzzle, {"augment": ["basic"], "max_examples": 10_000}, max_characters=170)
+    short = expanded(puzzle, {"augment": ["basic"]}, max_examples=10_000, max_characters=170)
     assert short == [example for example in every if len(example.prompt) + len(example.target) <= 170]
     assert 0 < len(short) < len(every)
     with pytest.raises(EditFailed, match="none of 24 training examples is within 10 characters"):
@@ -127,7 +129,7 @@ def test_data_depend_on_the_seed_and_not_on_hash_order() -> None:
     """The reference's data change with PYTHONHASHSEED, because it keeps them in sets (fact sheet B.5)."""
     script = (
         "from tests.arc.test_ttt import *; from harness.records import digest\n"
-        "args = {'augment': [*GROUPS], 'max_examples': 100}\n"
+        "args = {'augment': [*GROUPS]}\n"
         "print(digest(expanded(made_puzzle(3), args, 7)))"
     )
     runs = [
@@ -142,4 +144,4 @@ def test_data_depend_on_the_seed_and_not_on_hash_order() -> None:
     ]
     assert runs[0] == runs[1] != ""
     puzzle = made_puzzle(3)
-    assert expanded(puzzle, {"max_examples": 5}, 1) != expanded(puzzle, {"max_examples": 5}, 2)
+    assert expanded(puzzle, {}, 1, max_examples=5) != expanded(puzzle, {}, 2, max_examples=5)

@@ -39,11 +39,13 @@ def print_grids(console: Console, title: str, grids: Sequence[tuple[str, Grid | 
     shown = [(caption, Text("–") if grid is None else draw(grid, colour)) for caption, grid in grids]
     console.print(Text(title, style="bold"))
     width = sum(max(len(caption), 2 * len(grid[0]) if grid else 1) + 3 for caption, grid in grids)
-    per_row = len(shown) if width <= console.width else 1
-    for start in range(0, len(shown), per_row):
+    if width > console.width:
+        for caption, drawn in shown:
+            console.print(Text(caption, style="dim"))
+            console.print(drawn, soft_wrap=True)
+    else:
         table = Table.grid(padding=(0, 3, 0, 0))
-        part = shown[start : start + per_row]
-        table.add_row(*(Text(caption, style="dim") for caption, _ in part))
-        table.add_row(*(drawn for _, drawn in part))
-        console.print(table, crop=False, no_wrap=True)
+        table.add_row(*(Text(caption, style="dim") for caption, _ in shown))
+        table.add_row(*(drawn for _, drawn in shown))
+        console.print(table)
     console.print()

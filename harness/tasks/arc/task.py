@@ -31,15 +31,17 @@ class GridTask(abc.ABC):
     metric: str = "solved"
     recipes: ClassVar[tuple[str, ...]] = ("ttt",)
 
-    def __init__(self, text: GridText, max_characters: int) -> None:
+    def __init__(self, text: GridText, max_characters: int, max_examples: int = 250) -> None:
         """
         Args:
             text: how grids are written in prompts and answers.
             max_characters: training sequences longer than this are left out. In both text forms a token is hardly
                 ever more than one character, so this bounds their tokens without a tokenizer.
+            max_examples: of an edit; where there are more, so many are drawn.
         """
         self.text = text
         self.max_characters = max_characters
+        self.max_examples = max_examples
 
     @abc.abstractmethod
     def puzzles(self, split: Split) -> Sequence[Puzzle]:
@@ -65,9 +67,9 @@ class GridTask(abc.ABC):
         examples = [example for lesson in lessons if (example := self.example(lesson, args)) is not None]
         if not examples:
             raise EditFailed(f"none of {len(lessons)} training examples is within {self.max_characters} characters")
-        if len(examples) > args.max_examples:
+        if len(examples) > self.max_examples:
             rng.shuffle(examples)
-            del examples[args.max_examples :]
+            del examples[self.max_examples :]
         steps = args.epochs * len(examples) // args.batch_size
         if args.max_steps and steps > args.max_steps:
             raise EditFailed(f"{steps} optimiser steps, more than {args.max_steps}")
@@ -112,9 +114,11 @@ class Arc(GridTask):
         """How grids are written (:mod:`harness.tasks.arc.text`)."""
         max_characters: int = 8192
         """Longer training sequences are left out."""
+        max_examples: int = 250
+        """Training sequences of an edit."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(FORMS[settings.text], settings.max_characters)
+        super().__init__(FORMS[settings.text], settings.max_characters, settings.max_examples)
         self.settings = settings
 
     def puzzles(self, split: Split) -> Sequence[Puzzle]:

@@ -34,7 +34,6 @@ class TttArgs:
     leave_n: Annotated[tuple[_Number, ...], MinLen(1)] = (1, 2)
     permute_n: _Count = 1
     """Recoloured and reordered copies of every lesson; 0 is none. Recoloured only if something is augmented."""
-    max_examples: _Number = 250
     epochs: _Count = 0
     """With ``batch_size`` and ``max_steps``: what the edit is about to do, so that it can be refused."""
     batch_size: _Number = 1

@@ -14,6 +14,9 @@ def harness_methods() -> Mapping[str, str]:
         "passage": "harness_baselines.methods:PASSAGE",
         "passage-repeat": "harness_baselines.methods:PASSAGE_REPEAT",
         "icl": "harness_baselines.methods:ICL",
+        "arc-icl": "harness_baselines.arc:ICL",
+        "arc-ttt-no-rl": "harness_baselines.arc:TTT_NO_RL",
+        "arc-oracle-ttt": "harness_baselines.arc:ORACLE_TTT",
     }
 
 
@@ -23,4 +26,5 @@ def harness_editors() -> Mapping[str, str]:
         "passage": "harness_baselines.editors:Passage",
         "passage-repeat": "harness_baselines.editors:PassageRepeat",
         "at-hand": "harness_baselines.editors:AtHand",
+        "fixed-ttt": "harness_baselines.arc:FixedTtt",
     }

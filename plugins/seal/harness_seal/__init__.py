@@ -9,7 +9,11 @@ from harness import hookimpl
 
 @hookimpl
 def harness_methods() -> Mapping[str, str]:
-    return {"seal": "harness_seal.methods:SEAL", "seal-no-rl": "harness_seal.methods:SEAL_NO_RL"}
+    return {
+        "seal": "harness_seal.methods:SEAL",
+        "seal-no-rl": "harness_seal.methods:SEAL_NO_RL",
+        "seal-arc": "harness_seal.arc.methods:SEAL_ARC",
+    }
 
 
 @hookimpl
@@ -23,6 +27,7 @@ def harness_editors() -> Mapping[str, str]:
         "self-qa": "harness_seal.editors:SelfQa",
         "implications-chain-of-thought": "harness_seal.editors:ImplicationsChainOfThought",
         "no-prompt": "harness_seal.editors:NoPrompt",
+        "arc-config": "harness_seal.arc.editor:ArcConfig",
     }
 
 

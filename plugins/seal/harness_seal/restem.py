@@ -12,7 +12,7 @@ from pydantic import Field
 
 from harness.api import EditAsk, Episode, Example, Group, Reward, Round, SelfEdit, Session, UpdateJob
 from harness.errors import RunError, UsageError
-from harness_seal.selection import Rule, best, improving, reliability
+from harness_seal.selection import Rule, best, improving, positive, reliability
 
 _log = logging.getLogger("harness")
 Positive = Annotated[int, Field(ge=1)]
@@ -28,7 +28,8 @@ class RestEMSettings:
     samples: Positive = 5
     """Candidate edits a context."""
     select: Rule = "best"
-    """``best``: the best candidate of each context, as in the reference; ``improving``: equation 2 of the paper."""
+    """``best``: the best candidate of each context, as in the reference; ``improving``: equation 2 of the paper;
+    ``positive``: every candidate with a reward above 0, as the reference does on ARC."""
 
 
 class RestEM:
@@ -72,6 +73,8 @@ class RestEM:
         ]
         if self._settings.select == "best":
             return [group.edits[index] for index in best(rewards)]
+        if self._settings.select == "positive":
+            return [group.edits[index] for index in positive(rewards)]
         gains = [
             _gain(reward) if value is not None else None for value, reward in zip(rewards, group.rewards, strict=True)
         ]

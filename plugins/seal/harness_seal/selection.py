@@ -1,7 +1,8 @@
 """Which candidates the policy is trained on, and how far their rewards can be trusted. Pure functions.
 
 The paper writes the filter as "the edit improves the student" (equation 2); its released code keeps the best of a
-passage's candidates whether or not it improves anything. Both are here; ``best`` is the reference.
+passage's candidates whether or not it improves anything. Both are here; ``best`` is the reference. On ARC, where a
+reward is 0 or 1, the release keeps every candidate that has one: ``positive``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from statistics import fmean, variance
 from typing import Literal
 
-Rule = Literal["best", "improving"]
+Rule = Literal["best", "improving", "positive"]
 
 
 def best(rewards: Sequence[float | None]) -> list[int]:
@@ -22,6 +23,11 @@ def best(rewards: Sequence[float | None]) -> list[int]:
 def improving(gains: Sequence[float | None]) -> list[int]:
     """Every candidate after which the student knows more than before."""
     return [index for index, gain in enumerate(gains) if gain is not None and gain > 0]
+
+
+def positive(rewards: Sequence[float | None]) -> list[int]:
+    """Every candidate with a reward above 0."""
+    return [index for index, reward in enumerate(rewards) if reward is not None and reward > 0]
 
 
 def reliability(groups: Sequence[Sequence[Sequence[float]]]) -> float | None:

@@ -34,8 +34,6 @@ class ArcConfig:
         malformed: Literal["failed", "resample"] = "failed"
         max_draws: int = 20
         """Draws for each edit in all, where malformed ones are drawn again."""
-        max_examples: int = 250
-        """Training examples of an edit; more are drawn from."""
         max_epochs: int = 0
         """More are cut to this many; 0 cuts none."""
         max_steps: int = 375
@@ -57,7 +55,7 @@ class ArcConfig:
         if not isinstance(task, GridTask):
             raise UsageError(f"editor arc-config reads grid puzzles; task {task.name!r} has none. Use --task arc")
         own = self.settings
-        budget = Budget("chat" in s.lm("student").can, own.max_examples, own.max_epochs, own.max_steps, own.batch_size)
+        budget = Budget("chat" in s.lm("student").can, own.max_epochs, own.max_steps, own.batch_size)
         prompts = [self._prompt(task, ask, s) for ask in asks]
         rows = self._draw(asks, prompts, [ask.n for ask in asks], 0, s, budget)
         if own.malformed == "resample":

@@ -19,7 +19,6 @@ class Budget:
 
     chat: bool
     """Whether the learner is an instruct model."""
-    max_examples: int
     max_epochs: int
     """More epochs are cut to this many; 0 cuts none."""
     max_steps: int
@@ -77,7 +76,6 @@ class ArcChoice(Choice):
         epochs = min(self.training.num_train_epochs, budget.max_epochs or self.training.num_train_epochs)
         args = {
             "augment": [name for name in groups if getattr(chosen, f"use_{name}_augmentations")],
-            "max_examples": budget.max_examples,
             "epochs": epochs,
             "batch_size": budget.batch_size,
             "max_steps": budget.max_steps,

@@ -1,0 +1,67 @@
+"""What SEAL's few-shot ARC is held against: no training, an untrained editor, and a configuration that people chose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.api import EditAsk, Method, Recipe, SelfEdit, Session
+
+Group = Literal["basic", "size", "chain", "repeat"]
+
+
+class FixedTtt:
+    """The same configuration for every puzzle. The edit does not depend on ``n``, so there is one.
+
+    Rate and epochs are those of the updater's slot.
+    """
+
+    @dataclass(frozen=True)
+    class Settings:
+        augment: tuple[Group, ...] = ("basic", "size", "chain", "repeat")
+        leave_n: tuple[int, ...] = (1, 2)
+        loss_on: Literal["target", "all"] = "target"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
+        """One edit a puzzle."""
+        own = self.settings
+        chat = "chat" in s.lm("student").can
+        recipe = Recipe("ttt", {"augment": list(own.augment), "leave_n": list(own.leave_n), "chat": chat})
+        return [[SelfEdit(f"{a.episode.id}/0", a.episode.id, (recipe,), {"loss_on": own.loss_on})] for a in asks]
+
+
+_TESTED = {"trainer": {"use": "none"}, "evaluator": {"use": "grids"}}
+
+ICL = Method(
+    name="arc-icl",
+    paper="arXiv 2506.10943, section 4.2",
+    summary="learns nothing and answers from the demonstrations in the prompt",
+    components=_TESTED,
+    needs=frozenset({"generate"}),
+)
+
+TTT_NO_RL = Method(
+    name="arc-ttt-no-rl",
+    paper="arXiv 2506.10943, section 4.2",
+    summary="the model chooses its test-time training, without having been trained to",
+    components={**_TESTED, "editor": {"use": "arc-config"}, "updater": {"use": "lora"}},
+    needs=frozenset({"generate", "train"}),
+    beside=("arc-icl", "arc-oracle-ttt"),
+)
+
+ORACLE_TTT = Method(
+    name="arc-oracle-ttt",
+    paper="arXiv 2506.10943, section 4.2; arXiv 2411.07279",
+    summary="test-time training as people configured it: all augmentations, loss on the answers",
+    components={
+        **_TESTED,
+        "editor": {"use": "fixed-ttt"},
+        "updater": {"use": "lora", "learning_rate": 1e-4, "epochs": 2, "batch_size": 2, "schedule": "cosine"},
+    },
+    needs=frozenset({"generate", "train"}),
+    beside=("arc-icl",),
+)
