@@ -7,23 +7,32 @@ harness. Token ids in, token ids and adapters out.
 from .adapter import Adapter, init_lora, resolve_targets, stack_digest
 from .engine import Engine
 from .jobs import Generated, GenerationRow, HyperParameters, Padding, TrainJob, TrainResult, TrainSequence
+from .losses import Dpo, Grpo, Loss, Sft
 from .memory import MemoryPlan
+from .schedule import epoch_order, learning_rate, step_batches
 from .score import HiddenRow, ScoreRow
 
 __all__ = [
     "Adapter",
+    "Dpo",
     "Engine",
     "Generated",
     "GenerationRow",
+    "Grpo",
     "HiddenRow",
     "HyperParameters",
+    "Loss",
     "MemoryPlan",
     "Padding",
     "ScoreRow",
+    "Sft",
     "TrainJob",
     "TrainResult",
     "TrainSequence",
+    "epoch_order",
     "init_lora",
+    "learning_rate",
     "resolve_targets",
     "stack_digest",
+    "step_batches",
 ]

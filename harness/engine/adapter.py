@@ -53,6 +53,11 @@ class Adapter:
         """alpha / rank."""
         return self.alpha / self.rank
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(a.nbytes + b.nbytes for a, b in self.weights.values())
+
     def digest(self) -> str:
         """sha256 over the configuration and every weight, in module-name order: equal digests, equal behaviour.
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal, TypeVar
 
+import torch
 from transformers import PreTrainedModel
 
 from .adapter import Adapter, Targets, init_lora, resolve_targets
 from .forward import FrozenModel
 from .generate import generate
-from .jobs import Generated, GenerationRow
-from .memory import MemoryPlan
+from .jobs import Generated, GenerationRow, TrainJob, TrainResult
+from .memory import MemoryPlan, is_out_of_memory
 from .score import HiddenRow, ScoreRow, hidden, logprobs
+from .train import train
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -47,13 +52,21 @@ class Engine:
 
     def generate(self, rows: Sequence[GenerationRow]) -> list[Generated]:
         """Complete every row under its own adapter stack; results in the order of `rows`, independent of that order."""
-        return generate(self._frozen, self.plan, rows, self.eos_token_ids)
+        done, reduced = self._within_memory(lambda plan: generate(self._frozen, plan, rows, self.eos_token_ids))
+        return [replace(one, reduced=True) for one in done] if reduced else done
+
+    def train(self, jobs: Iterable[TrainJob]) -> Iterator[TrainResult]:
+        """Train every job's adapter, many at once; one result per job, in the order in which they finish.
+
+        A job that cannot be trained or diverges is a "failed" result with its reason, never an exception.
+        """
+        return train(self._frozen, self.plan, jobs)
 
     def logprobs(
         self, rows: Sequence[ScoreRow | tuple[tuple[int, ...], tuple[int, ...], tuple[Adapter, ...]]]
     ) -> list[list[float]]:
         """Natural-log probability of each continuation token; rows are (prompt ids, continuation ids, adapters)."""
-        return logprobs(self._frozen, self.plan, [ScoreRow(*row) for row in rows])
+        return self._within_memory(lambda plan: logprobs(self._frozen, plan, [ScoreRow(*row) for row in rows]))[0]
 
     def hidden(
         self,
@@ -63,4 +76,19 @@ class Engine:
         pool: Literal["mean", "last"] = "mean",
     ) -> list[list[float]]:
         """One pooled vector per row of (ids, adapters); `layer` counts as in transformers' `hidden_states`."""
-        return hidden(self._frozen, self.plan, [HiddenRow(*row) for row in rows], layer, pool)
+        asked = [HiddenRow(*row) for row in rows]
+        return self._within_memory(lambda plan: hidden(self._frozen, plan, asked, layer, pool))[0]
+
+    def _within_memory(self, call: Callable[[MemoryPlan], T]) -> tuple[T, bool]:
+        """Run `call` under the plan, or a smaller one each time memory runs out; says whether it was made smaller."""
+        plan, reduced = self.plan, False
+        while True:
+            try:
+                return call(plan), reduced
+            except (RuntimeError, MemoryError) as error:
+                smaller = plan.halved()
+                if smaller is None or not is_out_of_memory(error):
+                    raise
+            plan, reduced = smaller, True
+            if self._frozen.device.type == "cuda":
+                torch.cuda.empty_cache()

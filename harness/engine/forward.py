@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .adapter import Adapter
 from .attention import Attend
-from .linear import Bank, Route, Segments, routed
+from .linear import Bank, Kernel, Part, Segments, frozen_bank, routed
 
 _FEW = 16  # tokens per run up to which one batched matmul beats a loop over runs on the CPU
 
@@ -24,6 +25,8 @@ class FrozenModel:
         self.model.train(False)
         weight = next(model.parameters())
         self.device, self.dtype = weight.device, weight.dtype
+        uses_window = getattr(model.config, "use_sliding_window", True)
+        self.window: int | None = getattr(model.config, "sliding_window", None) if uses_window else None
         self.linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
         self._anchor: Tensor | None = None
 
@@ -33,30 +36,31 @@ class FrozenModel:
         for count in counts:
             at += count
             ends.append(at)
-        if self.device.type != "cpu":
-            kernel = "grouped"
-        else:
-            runs = [count for count in counts if count]
-            few = len(runs) > 2 and max(runs) <= _FEW and max(runs) * len(runs) <= 2 * at
-            kernel = "padded" if few and not grad else "loop"
-        return Segments(ends, kernel, self.device)
+        return Segments(ends, choose_kernel(self.device, counts, grad), self.device)
+
+    def bank(self, stacks: Sequence[Sequence[Adapter]]) -> Bank | None:
+        """A bank whose slot k holds the whole of `stacks[k]`, without gradients; None when every stack is empty."""
+        return frozen_bank(self.model, self.linears, stacks, self.device, self.dtype)
+
+    def parts(self, bank: Bank | None, counts: Sequence[int], *, grad: bool = False) -> list[Part]:
+        """The bank on the tokens of its slots, as a forward takes it; nothing for no bank."""
+        return [] if bank is None else [Part(bank, self.segments(counts, grad=grad))]
 
     def logits(
         self,
         ids: Sequence[int],
         positions: Sequence[int],
         attend: Attend,
-        segments: Segments,
-        banks: Sequence[Bank],
+        parts: Sequence[Part],
         keep: Sequence[int],
         *,
         grad: bool = False,
     ) -> Tensor:
-        """Logits `[len(keep), vocab]` at the packed indices `keep`; with `grad`, attached to the banks' gradients.
+        """Logits `[len(keep), vocab]` at packed indices `keep`; with `grad`, `backward()` fills the banks' gradients.
 
-        The model is released on return: the backward pass needs the banks and the frozen weights only.
+        The model is released on return: the backward pass needs the banks and the frozen weights only, unchanged.
         """
-        output = self._run(ids, positions, attend, segments, banks, grad, logits_to_keep=self._tensor(keep))
+        output = self._run(ids, positions, attend, parts, grad, logits_to_keep=self._tensor(keep))
         logits = output.logits[0]
         assert isinstance(logits, Tensor)
         return logits
@@ -66,15 +70,12 @@ class FrozenModel:
         ids: Sequence[int],
         positions: Sequence[int],
         attend: Attend,
-        segments: Segments,
-        banks: Sequence[Bank],
+        parts: Sequence[Part],
         layer: int,
     ) -> Tensor:
         """Hidden states `[N, hidden]` of one layer (0: embeddings, -1: after the final norm)."""
         keep = self._tensor([0])
-        output = self._run(
-            ids, positions, attend, segments, banks, False, logits_to_keep=keep, output_hidden_states=True
-        )
+        output = self._run(ids, positions, attend, parts, False, logits_to_keep=keep, output_hidden_states=True)
         states = output.hidden_states[layer][0]
         assert isinstance(states, Tensor)
         return states
@@ -84,15 +85,14 @@ class FrozenModel:
         ids: Sequence[int],
         positions: Sequence[int],
         attend: Attend,
-        segments: Segments,
-        banks: Sequence[Bank],
+        parts: Sequence[Part],
         grad: bool,
         **options: Any,
     ) -> Any:
         if grad and self._anchor is None:
             self._anchor = torch.zeros((), device=self.device, requires_grad=True)
-        route = Route(segments, banks, self._anchor if grad else None)
-        with routed(self.model, self.linears, route), torch.set_grad_enabled(grad):
+        anchor = self._anchor if grad else None
+        with routed(self.model, self.linears, parts, anchor), torch.set_grad_enabled(grad):
             return self.model(
                 input_ids=self._tensor(ids)[None],
                 position_ids=self._tensor(positions)[None],
@@ -103,6 +103,15 @@ class FrozenModel:
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
+
+
+def choose_kernel(device: torch.device, counts: Sequence[int], grad: bool) -> Kernel:
+    """Packing is exact only where tokens meet in attention alone, so all weights must be linears or embeddings."""
+    if device.type != "cpu":
+        return "grouped"
+    runs = [count for count in counts if count]
+    short = len(runs) > 2 and max(runs) <= _FEW and max(runs) * len(runs) <= 2 * sum(runs)
+    return "padded" if short and not grad else "loop"
 
 
 def _refuse_unsupported(model: PreTrainedModel) -> None:

@@ -19,7 +19,7 @@ from .adapter import Adapter, stack_digest
 from .attention import CachedAttention, PackedAttention, RowCache
 from .forward import FrozenModel
 from .jobs import Generated, GenerationRow
-from .linear import Bank, frozen_bank
+from .linear import Part
 from .memory import MemoryPlan
 
 Prompt = tuple[str, tuple[int, ...]]  # (stack, ids)
@@ -40,15 +40,15 @@ class _Live:
     uniforms: list[float] = field(default_factory=list)
     done: Generated | None = None
 
-    def finish(self, finish: str, *, cut: int = 0, eos: int | None = None) -> None:
+    def finish(self, finish: str, *, cut: int = 0, eos: int | None = None, eos_logprob: float | None = None) -> None:
         ids = tuple(self.ids[: len(self.ids) - cut])
         logprobs = tuple(self.logprobs[: len(ids)]) if self.row.logprobs else None
-        self.done = Generated(ids, "stop" if finish == "stop" else "length", eos, logprobs)
+        self.done = Generated(ids, "stop" if finish == "stop" else "length", eos, eos_logprob, logprobs)
 
     def accept(self, token: int, logprob: float, eos: frozenset[int]) -> None:
         """Take the next token and decide whether the row ends."""
         if token in eos:
-            self.finish("stop", eos=token)
+            self.finish("stop", eos=token, eos_logprob=logprob if self.row.logprobs else None)
             return
         self.ids.append(token)
         if self.row.logprobs:
@@ -100,8 +100,7 @@ class _Batch:
         self._frozen, self._plan, self._eos = frozen, plan, eos
         self.live: list[_Live] = []
         self._cache: RowCache | None = None
-        self._banks: list[Bank] = []
-        self._segments = frozen.segments([])
+        self._parts: list[Part] = []
 
     def admit(self, waiting: list[_Live]) -> list[_Live]:
         """Take rows from the front of `waiting` while there is room; returns those that still wait."""
@@ -139,7 +138,7 @@ class _Batch:
         attend = CachedAttention(self._cache, [1] * len(self.live), self._frozen.device)
         logits = self._frozen.logits(
             [live.ids[-1] if live.ids else live.row.prompt[-1] for live in self.live],
-            attend.positions, attend, self._segments, self._banks, range(len(self.live)),
+            attend.positions, attend, self._parts, range(len(self.live)),
         )  # fmt: skip
         _accept(self.live, logits, self._eos)
 
@@ -158,8 +157,7 @@ class _Batch:
         stacks = list(dict.fromkeys(live.stack for live in self.live))
         counts = [sum(live.stack == stack for live in self.live) for stack in stacks]
         by_stack = {live.stack: live.row.adapters for live in self.live}
-        self._banks = _banks(self._frozen, [by_stack[stack] for stack in stacks])
-        self._segments = self._frozen.segments(counts)
+        self._parts = self._frozen.parts(self._frozen.bank([by_stack[stack] for stack in stacks]), counts)
 
     def _prefill(self, fresh: list[_Live]) -> RowCache:
         """Caches of all `fresh` rows (in that order), whose first token is chosen on the way."""
@@ -185,13 +183,13 @@ class _Batch:
         """
         frozen = self._frozen
         stacks = list(dict.fromkeys(run.stack for run in pack))
-        banks = _banks(frozen, [adapters[stack] for stack in stacks])
+        bank = frozen.bank([adapters[stack] for stack in stacks])
         heads = [run.prompts[0][: run.shared] for run in pack]
         lengths = [len(head) for head in heads]
         counts = [sum(run.shared for run in pack if run.stack == stack) for stack in stacks]
         attend = PackedAttention(lengths, device=frozen.device, record={})
         logits = frozen.logits(
-            _flat(heads), [i for n in lengths for i in range(n)], attend, frozen.segments(counts), banks, _last(lengths)
+            _flat(heads), [i for n in lengths for i in range(n)], attend, frozen.parts(bank, counts), _last(lengths)
         )
         capacity = max(len(prompt) for run in pack for prompt in run.prompts) + _GROW
         cache = RowCache.from_packed(attend.record or {}, lengths, capacity)
@@ -207,7 +205,7 @@ class _Batch:
             cache = cache.select([place for place, _ in shared])
             extend = CachedAttention(cache, [len(rest) for rest in rests], frozen.device)
             logits = frozen.logits(
-                _flat(rests), extend.positions, extend, frozen.segments(counts), banks, _last([len(r) for r in rests])
+                _flat(rests), extend.positions, extend, frozen.parts(bank, counts), _last([len(r) for r in rests])
             )
             yield cache, logits, [(pack[place].stack, prompt) for place, prompt in shared]
 
@@ -223,11 +221,6 @@ def _last(lengths: Sequence[int]) -> list[int]:
 
 def _length(live: _Live) -> int:
     return len(live.row.prompt) + live.row.max_tokens
-
-
-def _banks(frozen: FrozenModel, stacks: Sequence[Sequence[Adapter]]) -> list[Bank]:
-    bank = frozen_bank(frozen.model, frozen.linears, stacks, frozen.device, frozen.dtype)
-    return [] if bank is None else [bank]
 
 
 @dataclass(frozen=True)

@@ -49,13 +49,15 @@ class Generated:
 
     `finish` is "stop" (end of text, stop sequence, callback) or "length". `eos` is the end-of-text id where that ended
     the row, else None. `logprobs` has one natural-log probability per id, under the model itself (temperature 1, no
-    top-p).
+    top-p). `reduced`: memory ran out and the batch was made smaller, so rounding may differ from a run with enough.
     """
 
     ids: tuple[int, ...]
     finish: Literal["stop", "length"]
     eos: int | None = None
+    eos_logprob: float | None = None
     logprobs: tuple[float, ...] | None = None
+    reduced: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from .adapter import Adapter, check_fits
 from .attention import IMPLEMENTATION
 
+Kernel = Literal["loop", "padded", "grouped"]
 Shapes = Mapping[str, tuple[int, int]]  # module name -> (in, out)
 
 
@@ -49,47 +50,54 @@ def flat_size(shapes: Shapes, rank: int) -> int:
 
 
 class Bank:
-    """LoRA weights of K slots. `values` are the fp32 masters; `compute` are the same in the model's dtype."""
+    """LoRA weights of K slots in the model's dtype; with `trains`, also fp32 masters and gradients."""
 
-    def __init__(self, slots: int, shapes: Shapes, rank: int, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, slots: int, shapes: Shapes, rank: int, *, device: torch.device, dtype: torch.dtype, trains: bool = False
+    ) -> None:
+        rank = rank if device.type == "cpu" else -(-rank // 8) * 8  # grouped matmul wants rows of 16 bytes
         self.shapes, self.rank = dict(shapes), rank
-        self.values = Views.of(torch.zeros(slots, flat_size(shapes, rank), device=device), shapes, rank)
-        self.dtype = dtype
-        self.compute = self.values if dtype == torch.float32 else Views.of(self.values.flat.to(dtype), shapes, rank)
+        size = flat_size(shapes, rank)
+        self.weights = Views.of(torch.zeros(slots, size, device=device, dtype=dtype), shapes, rank)
+        self.masters, self.grads = self.weights, None
+        if trains:
+            if dtype != torch.float32:
+                self.masters = Views.of(torch.zeros(slots, size, device=device), shapes, rank)
+            self.grads = Views.of(torch.zeros(slots, size, device=device), shapes, rank)
         self.ranks: list[dict[str, int]] = [{} for _ in range(slots)]
         self.scales = [0.0] * slots
         self.scale = torch.zeros(slots, device=device)
-        self.grads: Views | None = None
 
-    def refresh(self) -> None:
-        """Bring `compute` up to date with `values` (nothing to do in fp32)."""
-        if self.compute is not self.values:
-            self.compute.flat.copy_(self.values.flat)
+    def refresh(self, slot: int) -> None:
+        """Bring the slot's weights up to date with its masters (nothing to do in fp32)."""
+        if self.masters is not self.weights:
+            self.weights.flat[slot].copy_(self.masters.flat[slot])
 
     def put(self, slot: int, stack: Sequence[Adapter]) -> None:
         """Fill a slot with a stack of adapters: their sum, as one adapter of the summed rank with the scales in B.
 
         A single adapter keeps its scale apart (`scales`), so that training it is training A and B themselves.
         """
-        self.values.flat[slot].zero_()
+        masters = self.masters
+        masters.flat[slot].zero_()
         self.ranks[slot] = {}
         single = len(stack) == 1
         for adapter in stack:
             for name, (a, b) in adapter.weights.items():
                 at = self.ranks[slot].get(name, 0)
-                self.values.a[name][slot, at : at + adapter.rank] = a.to(self.values.flat.device)
-                scaled = b.t() if single else b.t() * adapter.scale
-                self.values.bt[name][slot, at : at + adapter.rank] = scaled.to(self.values.flat.device)
+                masters.a[name][slot, at : at + adapter.rank].copy_(a)
+                masters.bt[name][slot, at : at + adapter.rank].copy_(b.t() if single else b.t() * adapter.scale)
                 self.ranks[slot][name] = at + adapter.rank
         self.scales[slot] = stack[0].scale if single else 1.0
         self.scale[slot] = self.scales[slot]
+        self.refresh(slot)
 
     def take(self, slot: int, like: Adapter) -> Adapter:
         """A copy of the slot's adapter; rank, alpha, targets and module names are those of `like`."""
         weights = {}
         for name in like.weights:
-            a = self.values.a[name][slot, : like.rank].to("cpu", copy=True)
-            b = self.values.bt[name][slot, : like.rank].t().to("cpu", copy=True)
+            a = self.masters.a[name][slot, : like.rank].to("cpu", copy=True)
+            b = self.masters.bt[name][slot, : like.rank].t().to("cpu", copy=True)
             weights[name] = (a.contiguous(), b.contiguous())
         return Adapter(weights, like.rank, like.alpha, like.targets)
 
@@ -99,7 +107,7 @@ class Segments:
     """Which packed tokens belong to which slot: slot k owns tokens `ends[k - 1] .. ends[k]` (possibly none)."""
 
     ends: list[int]
-    kernel: str  # "loop" | "padded" | "grouped"
+    kernel: Kernel
     device: torch.device
 
     def __post_init__(self) -> None:
@@ -125,18 +133,16 @@ class Segments:
             self.all_slots = len(self.runs) == len(self.ends)
 
 
-@dataclass
-class Route:
-    """One forward's plan for the linears: the token segments and the banks that act on them (frozen ones first)."""
+class Part(NamedTuple):
+    """A bank and the tokens of each of its slots."""
 
+    bank: Bank
     segments: Segments
-    banks: Sequence[Bank]
-    anchor: Tensor | None = None  # a scalar that requires grad: lets the first layer's adapters train on frozen inputs
 
 
 def _apply(bank: Bank, name: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor | None:
     """Add the bank's `scale B A x` to `y` in place, `x [N, in]`, `y [N, out]`; returns the `A x` for backward."""
-    a, bt = bank.compute.a[name], bank.compute.bt[name]
+    a, bt = bank.weights.a[name], bank.weights.bt[name]
     if segments.kernel == "loop":
         hidden = x.new_empty(x.shape[0], bank.rank)
         for slot, start, end in segments.runs:
@@ -167,7 +173,7 @@ def _backward(
     bank: Bank, name: str, x: Tensor, hidden: Tensor, gy: Tensor, gx: Tensor | None, segments: Segments
 ) -> None:
     """Accumulate the gradients of A and B into `bank.grads` (if it trains) and that of `x` into `gx` (if wanted)."""
-    a, bt, grads = bank.compute.a[name], bank.compute.bt[name], bank.grads
+    a, bt, grads = bank.weights.a[name], bank.weights.bt[name], bank.grads
     if segments.kernel == "loop":
         for slot, start, end in segments.runs:
             rank, scale = bank.ranks[slot].get(name, 0), bank.scales[slot]
@@ -194,24 +200,15 @@ def _backward(
 
 
 class _LoraLinear(torch.autograd.Function):
-    """`y = W x + b + sum over banks of scale B A x`; adapter gradients go straight into the banks."""
+    """`y = W x + b + sum over parts of scale B A x`; adapter gradients go straight into the banks."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        anchor: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        route: Route,
-        banks: list[Bank],
-        name: str,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, anchor: Tensor, module: nn.Linear, parts: list[Part], name: str) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        y = F.linear(flat, weight, bias)
-        hidden = [_apply(bank, name, flat, y, route.segments) for bank in banks]
+        y = F.linear(flat, module.weight, module.bias)
+        hidden = [_apply(part.bank, name, flat, y, part.segments) for part in parts]
         ctx.save_for_backward(flat, *hidden)
-        ctx.weight, ctx.route, ctx.banks, ctx.name = weight, route, banks, name
+        ctx.weight, ctx.parts, ctx.name = module.weight, parts, name
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -219,35 +216,40 @@ class _LoraLinear(torch.autograd.Function):
         flat, *hidden = ctx.saved_tensors
         gy = grad.reshape(-1, grad.shape[-1])
         gx = gy @ ctx.weight if ctx.needs_input_grad[0] else None
-        for bank, h in zip(ctx.banks, hidden, strict=True):
-            _backward(bank, ctx.name, flat, h, gy, gx, ctx.route.segments)
-        return (None if gx is None else gx.view(*grad.shape[:-1], -1), None, None, None, None, None, None)
+        for part, h in zip(ctx.parts, hidden, strict=True):
+            _backward(part.bank, ctx.name, flat, h, gy, gx, part.segments)
+        return (None if gx is None else gx.view(*grad.shape[:-1], -1), None, None, None, None)
 
 
-def _forward(module: nn.Linear, name: str, route: Route, banks: list[Bank], x: Tensor) -> Tensor:
-    if route.anchor is not None:
+def _forward(module: nn.Linear, name: str, parts: list[Part], anchor: Tensor | None, x: Tensor) -> Tensor:
+    if anchor is not None:
         apply: Any = _LoraLinear.apply
-        out: Tensor = apply(x, route.anchor, module.weight, module.bias, route, banks, name)
+        out: Tensor = apply(x, anchor, module, parts, name)
         return out
     y = F.linear(x, module.weight, module.bias)
     flat_x, flat_y = x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1])
-    for bank in banks:
-        _apply(bank, name, flat_x, flat_y, route.segments)
+    for part in parts:
+        _apply(part.bank, name, flat_x, flat_y, part.segments)
     return y
 
 
 @contextmanager
-def routed(model: PreTrainedModel, linears: Mapping[str, nn.Linear], route: Route) -> Iterator[None]:
-    """Within the block the model's linears and attention follow `route`; afterwards it is an untouched model again."""
+def routed(
+    model: PreTrainedModel, linears: Mapping[str, nn.Linear], parts: Sequence[Part], anchor: Tensor | None
+) -> Iterator[None]:
+    """Within the block the model's linears add `parts` and its attention is packed; afterwards all is as before.
+
+    `anchor` is a scalar that requires grad, when training: the first layer's adapters have frozen inputs only.
+    """
     config: Any = model.config
     before = config._attn_implementation
     patched = []
     try:
         config._attn_implementation = IMPLEMENTATION
         for name, module in linears.items():
-            banks = [bank for bank in route.banks if name in bank.shapes]
-            if banks:
-                module.forward = partial(_forward, module, name, route, banks)  # type: ignore[method-assign]
+            mine = [part for part in parts if name in part.bank.shapes]
+            if mine:
+                module.forward = partial(_forward, module, name, mine, anchor)  # type: ignore[method-assign]
                 patched.append(module)
         yield
     finally:
@@ -276,12 +278,10 @@ def frozen_bank(
     for adapter in adapters:
         check_fits(model, adapter)
     rank = max(sum(adapter.rank for adapter in stack) for stack in stacks)
-    rank = -(-rank // 8) * 8 if device.type == "cuda" else rank  # grouped matmul wants 16-byte rows
     bank = Bank(
         len(stacks), stack_shapes(linears, [n for a in adapters for n in a.weights]), rank, device=device, dtype=dtype
     )
     for slot, stack in enumerate(stacks):
         if stack:
             bank.put(slot, stack)
-    bank.refresh()
     return bank

@@ -1,3 +1,123 @@
-"""Losses."""
+"""What a job minimises. A loss sees the token log-probabilities of one batch of its own job and returns a scalar.
 
-Loss = object
+Any callable of this shape is a loss, so a plugin's own objective trains in the same packed forward as everyone else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .jobs import TrainSequence
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """`logprobs[i]`: log-probability (fp32, differentiable) of every target of `sequences[i]` with weight != 0.
+
+    A loss with a true `needs_reference` attribute finds `meta["reference"]` in every sequence: the same under the
+    model the job starts from (computed by the engine unless the job brings them).
+    """
+
+    def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sft:
+    """Weighted mean cross-entropy over the targets of an optimiser step; computed for all jobs at once."""
+
+    def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
+        weights = [torch.tensor(target_weights(s), device=lp.device) for s, lp in zip(sequences, logprobs, strict=True)]
+        flat = torch.cat(weights)
+        return -(torch.cat(list(logprobs)) * flat).sum() / flat.sum()
+
+
+@dataclass(frozen=True)
+class Dpo:
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290, eq. 7).
+
+    Pairs share a `group`; one sequence of each pair has a true `meta["chosen"]`. `smoothing` is the assumed share of
+    flipped labels.
+    """
+
+    beta: float = 0.1
+    smoothing: float = 0.0
+    needs_reference: bool = True
+
+    def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
+        margins: dict[str | None, list[Tensor]] = {}
+        for logprob, sequence in zip(logprobs, sequences, strict=True):
+            gain = logprob.sum() - sum(sequence.meta["reference"])
+            margins.setdefault(sequence.group, []).append(gain if sequence.meta["chosen"] else -gain)
+        for group, pair in margins.items():
+            if len(pair) != 2:
+                raise ValueError(
+                    f"preference group {group!r} has {len(pair)} sequences instead of a chosen and a rejected one"
+                )
+        margin = self.beta * torch.stack([a + b for a, b in margins.values()])
+        return (-(1 - self.smoothing) * F.logsigmoid(margin) - self.smoothing * F.logsigmoid(-margin)).mean()
+
+
+@dataclass(frozen=True)
+class Grpo:
+    """Group-relative policy gradient (Shao et al. 2024, arXiv 2402.03300, eq. 3), token mean within each rollout.
+
+    Every sequence brings `meta["advantage"]` (already relative to its group) and, for more than one step on the same
+    rollouts, `meta["logprobs"]`: those under the policy that drew it. Without them the ratio is 1 and the gradient is
+    REINFORCE's. `kl` weighs the unbiased estimate of the divergence from the model the job starts from.
+    """
+
+    clip: float = 0.2
+    kl: float = 0.0
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl > 0
+
+    def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
+        terms = []
+        for logprob, sequence in zip(logprobs, sequences, strict=True):
+            advantage = float(sequence.meta["advantage"])
+            drawn = sequence.meta.get("logprobs")
+            old = logprob.detach() if drawn is None else torch.tensor(drawn, device=logprob.device)
+            ratio = (logprob - old).exp()
+            gain = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
+            if self.kl:
+                away = torch.tensor(sequence.meta["reference"], device=logprob.device) - logprob
+                gain = gain - self.kl * (away.exp() - away - 1)
+            terms.append(-gain.mean())
+        return torch.stack(terms).mean()
+
+
+LOSSES: dict[str, Loss] = {"sft": Sft(), "dpo": Dpo(), "grpo": Grpo()}
+
+
+def resolve_loss(loss: str | Loss) -> Loss:
+    """A loss by name, or the callable itself.
+
+    Raises:
+        ValueError: no such name, or not callable.
+    """
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise ValueError(f"unknown loss {loss!r}; there are {', '.join(LOSSES)}, or give a callable")
+        return LOSSES[loss]
+    if not callable(loss):
+        raise ValueError(f"a loss is a name or a callable, got {type(loss).__name__}")
+    return loss
+
+
+def targets(sequence: TrainSequence) -> list[int]:
+    """Indices t >= 1 of the ids that are predicted with a weight other than 0."""
+    weights = sequence.weights
+    return [t for t in range(1, len(sequence.ids)) if weights is None or weights[t] != 0]
+
+
+def target_weights(sequence: TrainSequence) -> list[float]:
+    """The loss weights of `targets(sequence)`."""
+    return [1.0 if sequence.weights is None else float(sequence.weights[t]) for t in targets(sequence)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import torch
 from transformers import PreTrainedModel
@@ -45,7 +45,7 @@ class MemoryPlan:
         """The plan for adapters of `rank` on `targets` from the share `budget` of the free memory.
 
         A quarter of it goes to adapter states, a half to activations, a quarter to the key/value cache, each up to
-        where more brings no speed (16 slots of a CPU's cache, 128 slots of an accelerator). `free` (bytes) overrides the
+        where more brings no speed (16 slots fill a CPU cache; 128 on an accelerator). `free` (bytes) overrides the
         measurement, for tests and for sharing a machine.
         """
         device = next(model.parameters()).device
@@ -70,12 +70,9 @@ class MemoryPlan:
 
     def halved(self) -> MemoryPlan | None:
         """The next smaller plan after running out of memory, or None when nothing is left to halve."""
-        if self.slots == 1 and self.tokens <= 256 and self.rows == 1:
+        if max(self.slots, self.tokens, self.rows) == 1:
             return None
-        return replace(
-            self, slots=max(1, self.slots // 2), tokens=max(256, self.tokens // 2), rows=max(1, self.rows // 2),
-            cache_tokens=max(4096, self.cache_tokens // 2),
-        )  # fmt: skip
+        return MemoryPlan(**{name: max(1, value // 2) for name, value in asdict(self).items()})
 
 
 def free_memory(device: torch.device) -> int:
@@ -92,6 +89,11 @@ def free_memory(device: torch.device) -> int:
     except OSError:
         pass  # not Linux: the page count above leaves out reclaimable caches, which only makes the plan smaller
     return available
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out: torch's class, Python's, or the CPU allocator's RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def adapter_bytes(model: PreTrainedModel, rank: int, targets: Targets) -> int:

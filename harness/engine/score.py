@@ -10,7 +10,7 @@ import torch
 from .adapter import Adapter, stack_digest
 from .attention import PackedAttention
 from .forward import FrozenModel
-from .linear import Bank, Segments, frozen_bank
+from .linear import Part
 from .memory import MemoryPlan
 
 
@@ -34,8 +34,7 @@ class _Pack(NamedTuple):
     ids: list[int]
     positions: list[int]
     lengths: list[int]
-    segments: Segments
-    banks: list[Bank]
+    parts: list[Part]
 
 
 def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) -> list[list[float]]:
@@ -55,7 +54,7 @@ def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) ->
             if not keep:
                 continue
             attend = PackedAttention(pack.lengths, device=frozen.device)
-            logits = frozen.logits(pack.ids, pack.positions, attend, pack.segments, pack.banks, keep)
+            logits = frozen.logits(pack.ids, pack.positions, attend, pack.parts, keep)
             index = torch.tensor(targets, device=logits.device)[:, None]
             scores = logits.float().log_softmax(-1).gather(1, index)[:, 0].tolist()
             for owner, score in zip(owners, scores, strict=True):
@@ -76,7 +75,7 @@ def hidden(
     with torch.inference_mode():
         for pack in _packs(frozen, plan, [row.ids for row in rows], [row.adapters for row in rows]):
             attend = PackedAttention(pack.lengths, device=frozen.device)
-            states = frozen.hidden(pack.ids, pack.positions, attend, pack.segments, pack.banks, layer)
+            states = frozen.hidden(pack.ids, pack.positions, attend, pack.parts, layer)
             for i, part in zip(pack.rows, torch.split(states.float(), pack.lengths), strict=True):
                 out[i] = (part.mean(0) if pool == "mean" else part[-1]).tolist()
     return out
@@ -102,12 +101,10 @@ def _packs(
         order = order[len(rows) :]
         counts = [sum(len(texts[i]) for i in rows if stacks[i] == stack) for stack in used]
         chosen = [next(adapters[i] for i in rows if stacks[i] == stack) for stack in used]
-        bank = frozen_bank(frozen.model, frozen.linears, chosen, frozen.device, frozen.dtype)
         yield _Pack(
             rows,
             [t for i in rows for t in texts[i]],
             [p for i in rows for p in range(len(texts[i]))],
             [len(texts[i]) for i in rows],
-            frozen.segments(counts),
-            [] if bank is None else [bank],
+            frozen.parts(frozen.bank(chosen), counts),
         )

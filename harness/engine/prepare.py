@@ -1,0 +1,101 @@
+"""A job's checks, its starting adapter, and what each of its sequences contributes to the loss."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from .adapter import Adapter, check_fits, init_lora, stack_digest
+from .forward import FrozenModel
+from .jobs import TrainJob, TrainResult, TrainSequence
+from .losses import Loss, Sft, resolve_loss, target_weights, targets
+from .schedule import groups, steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that passed its checks, with its starting adapter and resolved loss."""
+
+    job: TrainJob
+    start: Adapter
+    loss: Loss
+    units: list[list[int]]  # groups of sequence indices
+    targets: list[list[int]]
+    weights: list[list[float]]
+    total_steps: int
+    stack: str
+
+    @property
+    def tokens(self) -> int:
+        """Token positions the whole job will train on."""
+        return self.job.hp.epochs * sum(cost(sequence) for sequence in self.job.sequences)
+
+
+def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
+    """Check a job and draw its start, or say why it fails."""
+    try:
+        problem = job.hp.problem() or _data_problem(job, frozen.model.config.vocab_size, frozen.window)
+        if problem:
+            raise ValueError(problem)
+        loss = resolve_loss(job.loss)
+        hp = job.hp
+        start = init_lora(frozen.model, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=job.seed)
+        if job.init is not None:
+            check_fits(frozen.model, job.init)
+            same = (job.init.rank, job.init.alpha, set(job.init.weights)) == (hp.rank, hp.alpha, set(start.weights))
+            if not same:
+                raise ValueError(
+                    f"the initial adapter (rank {job.init.rank}, alpha {job.init.alpha:g}, "
+                    f"{', '.join(job.init.targets)}) does not have the job's rank {hp.rank}, alpha {hp.alpha:g} "
+                    f"and targets {', '.join(start.targets)}"
+                )
+            start = job.init
+        for adapter in job.stack:
+            check_fits(frozen.model, adapter)
+    except ValueError as error:
+        return TrainResult(job.id, "failed", str(error))
+    units = groups(job.sequences)
+    return Prepared(
+        job, start, loss, units, [targets(s) for s in job.sequences], [target_weights(s) for s in job.sequences],
+        hp.epochs * steps_per_epoch(len(units), hp), stack_digest(job.stack),
+    )  # fmt: skip
+
+
+def _data_problem(job: TrainJob, vocab: int, window: int | None) -> str | None:
+    if not job.sequences:
+        return "there is nothing to train on: no sequences"
+    for i, sequence in enumerate(job.sequences):
+        if sequence.weights is not None and not all(0 <= weight < float("inf") for weight in sequence.weights):
+            return f"sequence {i} has a negative or infinite loss weight"
+        if not sequence.ids:
+            return f"sequence {i} is empty"
+        if not all(0 <= token < vocab for token in sequence.ids):
+            return f"sequence {i} holds a token id outside the vocabulary of {vocab}"
+        if sequence.padding is not None and not isinstance(resolve_loss(job.loss), Sft):
+            return f"sequence {i} has padding positions, which only the loss 'sft' can train"
+        if sequence.padding is not None and window is not None and sequence.padding.to > window:
+            return f"sequence {i} is padded to {sequence.padding.to}, beyond the model's attention window of {window}"
+    if not any(targets(s) or pad_targets(s) for s in job.sequences):
+        return "there is nothing to train on: no target has a loss weight"
+    return None
+
+
+def pad_targets(sequence: TrainSequence) -> int:
+    """Targets that are padding tokens: one after the last real token, the others predicted from padding positions."""
+    return 0 if sequence.padding is None else max(0, sequence.padding.to - len(sequence.ids))
+
+
+def pad_nodes(sequence: TrainSequence) -> int:
+    """Padding positions that are computed."""
+    return 0 if sequence.padding is None else min(sequence.padding.nodes, max(0, pad_targets(sequence) - 1))
+
+
+def cost(sequence: TrainSequence) -> int:
+    return len(sequence.ids) + pad_nodes(sequence)
+
+
+def pad_positions(length: int, to: int, nodes: int, seed: str) -> list[int]:
+    """Positions of `nodes` of the padding tokens at `length .. to - 2`: one drawn from each of `nodes` equal strata."""
+    rng = random.Random(f"padding/{seed}")
+    width = (to - 1 - length) / max(1, nodes)
+    return [length + min(int((j + rng.random()) * width), to - 2 - length) for j in range(nodes)]

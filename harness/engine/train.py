@@ -1,0 +1,343 @@
+"""Packed training of many adapters at once, each exactly as if it were alone.
+
+K slots hold K jobs. A step concatenates the next sequences of every slot into one forward without padding; each job has
+its own loss, gradient norm, clipping, AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) and schedule. Its gradient is
+that of its own loss, since the summed loss has no term in which two jobs meet. A slot whose job ends takes the next
+one, so slots stay busy however different the jobs are. A job that cannot be trained, or diverges, fails alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .adapter import Adapter
+from .attention import PackedAttention
+from .forward import FrozenModel
+from .jobs import TrainJob, TrainResult
+from .linear import Bank, Part, stack_shapes
+from .losses import Sft
+from .memory import MemoryPlan, is_out_of_memory
+from .prepare import Prepared, cost, pad_nodes, pad_positions, pad_targets, prepare
+from .schedule import learning_rate, step_batches
+from .score import ScoreRow, logprobs
+
+
+@dataclass
+class _Slot:
+    """A job in training: where it is in its step, and what it has done."""
+
+    index: int
+    work: Prepared
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    batches: list[list[int]] = field(default_factory=list)  # chunks of sequence indices still to run in this step
+    weight: float = 1.0  # the step's normaliser
+    loss: list[Tensor] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    trained: int = 0
+    seconds: float = 0.0
+    reduced: bool = False
+
+
+def train(frozen: FrozenModel, plan: MemoryPlan, jobs: Iterable[TrainJob]) -> Iterator[TrainResult]:
+    """Train every job; results come as jobs finish, one per job, never an exception for one job."""
+    todo = []
+    for job in jobs:
+        prepared = prepare(frozen, job)
+        if isinstance(prepared, TrainResult):
+            yield prepared
+        else:
+            todo.append(prepared)
+    todo.sort(key=lambda work: (-work.tokens, work.job.id))  # longest first, so that the last slots end together
+    if todo:
+        yield from _Trainer(frozen, plan, todo).run()
+
+
+class _Trainer:
+    """The slots, their bank, and the loop over packed steps."""
+
+    def __init__(self, frozen: FrozenModel, plan: MemoryPlan, todo: list[Prepared]) -> None:
+        self._frozen, self._plan, self._todo = frozen, plan, todo
+        self._budget = plan.tokens
+        self._reduced = False
+        names = [name for work in todo for name in work.start.weights]
+        self._shapes = stack_shapes(frozen.linears, names)
+        self._rank = max(work.start.rank for work in todo)
+        self._bank, self._moments = self._allocate(min(plan.slots, len(todo)))
+        self._slots: list[_Slot | None] = [None] * len(self._bank.ranks)
+        self._stacks: tuple[str, ...] = ()
+        self._below: Bank | None = None
+        self._turn = 0
+
+    def run(self) -> Iterator[TrainResult]:
+        while self._todo or any(self._slots):
+            yield from self._admit()
+            chosen = self._choose()
+            if chosen:
+                yield from self._step(chosen)
+
+    def _allocate(self, slots: int) -> tuple[Bank, Tensor]:
+        """The bank and AdamW's two moments `[2, K, n]`, for as many slots as memory allows."""
+        device, dtype = self._frozen.device, self._frozen.dtype
+        while True:
+            try:
+                bank = Bank(slots, self._shapes, self._rank, device=device, dtype=dtype, trains=True)
+                return bank, torch.zeros(2, *bank.masters.flat.shape, device=device)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or slots == 1:
+                    raise
+            slots, self._reduced = slots // 2, True
+
+    def _admit(self) -> Iterator[TrainResult]:
+        """Put waiting jobs into free slots."""
+        for index, slot in enumerate(self._slots):
+            while slot is None and self._todo:
+                work = self._todo.pop(0)
+                try:
+                    work = self._with_reference(work)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    yield TrainResult(work.job.id, "error", f"out of memory: {error}")
+                    continue
+                hp = work.job.hp
+                self._bank.put(index, (work.start,))
+                assert self._bank.grads is not None
+                self._bank.grads.flat[index].zero_()
+                row = self._bank.masters.flat[index].detach().requires_grad_()
+                row.grad = self._bank.grads.flat[index]
+                optimizer = torch.optim.AdamW(
+                    [row], lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay, fused=True
+                )
+                moments = self._moments[:, index].zero_()
+                step = torch.zeros((), device=row.device)
+                optimizer.state[row] = {"step": step, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
+                slot = self._slots[index] = _Slot(index, work, optimizer, reduced=self._reduced)
+                self._begin(slot)
+
+    def _with_reference(self, work: Prepared) -> Prepared:
+        """Add `meta["reference"]` where the loss wants it: log-probabilities under the model the job starts from."""
+        job = work.job
+        missing = [i for i, s in enumerate(job.sequences) if "reference" not in s.meta]
+        if not getattr(work.loss, "needs_reference", False) or not missing:
+            return work
+        below = job.stack if job.init is None else (*job.stack, job.init)
+        rows = [ScoreRow(job.sequences[i].ids[:1], job.sequences[i].ids[1:], below) for i in missing]
+        sequences = list(job.sequences)
+        for i, scores in zip(missing, logprobs(self._frozen, self._plan, rows), strict=True):
+            reference = tuple(scores[t - 1] for t in work.targets[i])
+            sequences[i] = replace(sequences[i], meta={**sequences[i].meta, "reference": reference})
+        return replace(work, job=replace(job, sequences=tuple(sequences)))
+
+    def _begin(self, slot: _Slot) -> None:
+        """Lay out the slot's current optimiser step as chunks that each fit one forward."""
+        work = slot.work
+        hp, sequences = work.job.hp, work.job.sequences
+        chosen = step_batches(len(work.units), slot.step, hp, work.job.seed)
+        batches = [[i for unit in batch for i in work.units[unit]] for batch in chosen]
+        slot.loss = []
+        if not isinstance(work.loss, Sft):
+            slot.batches, slot.weight = batches, float(len(batches))
+            return
+        members = [i for batch in batches for i in batch]
+        slot.weight = sum(sum(work.weights[i]) + pad_targets(sequences[i]) for i in members) or 1.0
+        slot.batches, room = [], 0
+        for i in members:
+            if not slot.batches or cost(sequences[i]) > room:
+                slot.batches.append([])
+                room = self._budget
+            slot.batches[-1].append(i)
+            room -= cost(sequences[i])
+
+    def _choose(self) -> list[_Slot]:
+        """Slots whose next chunks fit one forward together: whoever was left out comes first next time."""
+        live = [slot for slot in self._slots if slot is not None]
+        turn = sorted(live, key=lambda slot: (slot.index - self._turn) % len(self._slots))
+        chosen: list[_Slot] = []
+        room = self._budget
+        for slot in turn:
+            size = sum(cost(slot.work.job.sequences[i]) for i in slot.batches[0])
+            if chosen and size > room:
+                self._turn = slot.index
+                break
+            chosen.append(slot)
+            room -= size
+        return sorted(chosen, key=lambda slot: slot.index)
+
+    def _step(self, chosen: list[_Slot]) -> Iterator[TrainResult]:
+        """One forward and backward for the chosen slots, then an optimiser step for those whose step is complete."""
+        began = time.perf_counter()
+        try:
+            costs, broken = self._forward(chosen)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = str(error).splitlines()[0]
+        else:
+            complete = []
+            for slot in chosen:
+                slot.batches.pop(0)
+                if slot.index in broken:
+                    yield self._finish(slot, "failed", broken[slot.index])
+                elif not slot.batches:
+                    complete.append(slot)
+            ended = self._update(complete)
+            share = (time.perf_counter() - began) / sum(costs)
+            for slot, count in zip(chosen, costs, strict=True):
+                slot.trained += count
+                slot.seconds += share * count
+            for slot, reason in ended:
+                yield self._finish(slot, "failed" if reason else "ok", reason)
+            return
+        yield from self._shrink(chosen, message)
+
+    def _forward(self, chosen: list[_Slot]) -> tuple[list[int], dict[int, str]]:
+        """Run the chosen slots' chunks; returns their token counts and the reasons of jobs whose own loss raised."""
+        ids: list[int] = []
+        positions: list[int] = []
+        keep: list[int] = []
+        wanted: list[int] = []
+        weights: list[float] = []
+        lengths, nodes, costs, spans, reach = [], [], [], [], 0
+        for slot in chosen:
+            start, first = len(ids), len(keep)
+            for i in slot.batches[0]:
+                sequence, at = slot.work.job.sequences[i], len(ids)
+                length, extra = len(sequence.ids), pad_nodes(sequence)
+                ids.extend(sequence.ids)
+                positions.extend(range(length))
+                keep.extend(at + t - 1 for t in slot.work.targets[i])
+                wanted.extend(sequence.ids[t] for t in slot.work.targets[i])
+                weights.extend(weight / slot.weight for weight in slot.work.weights[i])
+                if sequence.padding is not None and pad_targets(sequence):
+                    places = pad_positions(length, sequence.padding.to, extra, f"{slot.work.job.seed}/{slot.step}/{i}")
+                    ids.extend([sequence.padding.token] * extra)
+                    positions.extend(places)
+                    keep.extend(range(at + length - 1, at + length + extra))
+                    wanted.extend([sequence.padding.token] * (extra + 1))
+                    weights.append(1 / slot.weight)
+                    weights.extend([(pad_targets(sequence) - 1) / extra / slot.weight] * extra)
+                    reach = max(reach, *places, 0)
+                lengths.append(length)
+                nodes.append(extra)
+            costs.append(len(ids) - start)
+            spans.append(slice(first, len(keep)))
+        parts = self._parts(chosen, costs)
+        attend = PackedAttention(lengths, nodes, reach, self._frozen.device)
+        logits = self._frozen.logits(ids, positions, attend, parts, keep, grad=True)
+        device = logits.device
+        loss = F.cross_entropy(logits.float(), torch.tensor(wanted, device=device), reduction="none")
+        weighted = loss * torch.tensor(weights, device=device)
+        total = logits.new_zeros((), dtype=torch.float32)
+        broken: dict[int, str] = {}
+        for slot, span in zip(chosen, spans, strict=True):
+            if isinstance(slot.work.loss, Sft):
+                own = weighted[span].sum()
+            else:
+                try:
+                    own = self._own_loss(slot, -loss[span]) / slot.weight
+                except Exception as error:  # a plugin's code: whatever it raises is that job's failure alone
+                    broken[slot.index] = f"the loss raised {type(error).__name__}: {error}"
+                    continue
+            slot.loss.append(own.detach())
+            total = total + own
+        if total.requires_grad:
+            total.backward()  # type: ignore[no-untyped-call]
+        return costs, broken
+
+    def _own_loss(self, slot: _Slot, logprobs: Tensor) -> Tensor:
+        chunk = slot.batches[0]
+        parts = torch.split(logprobs, [len(slot.work.targets[i]) for i in chunk])
+        value = slot.work.loss(parts, [slot.work.job.sequences[i] for i in chunk])
+        if value.dim() != 0:
+            raise ValueError(f"returned a tensor of shape {list(value.shape)} instead of a scalar")
+        return value
+
+    def _parts(self, chosen: list[_Slot], costs: list[int]) -> list[Part]:
+        """Frozen stacks (one slot per run of neighbours with the same stack) and the trained adapters."""
+        counts = [0] * len(self._slots)
+        for slot, count in zip(chosen, costs, strict=True):
+            counts[slot.index] = count
+        runs: list[tuple[str, tuple[Adapter, ...], int]] = []
+        for index, one in enumerate(self._slots):
+            stack, adapters = ("", ()) if one is None else (one.work.stack, one.work.job.stack)
+            if runs and runs[-1][0] == stack:
+                runs[-1] = (stack, adapters, runs[-1][2] + counts[index])
+            else:
+                runs.append((stack, adapters, counts[index]))
+        stacks = tuple(stack for stack, _, _ in runs)
+        if stacks != self._stacks:
+            self._stacks, self._below = stacks, self._frozen.bank([adapters for _, adapters, _ in runs])
+        below = self._frozen.parts(self._below, [count for _, _, count in runs], grad=True)
+        return below + self._frozen.parts(self._bank, counts, grad=True)
+
+    def _update(self, complete: list[_Slot]) -> list[tuple[_Slot, str]]:
+        """Clip and step every complete slot; returns the slots that are through, with the reason where one failed."""
+        if not complete:
+            return []
+        grads = self._bank.grads
+        assert grads is not None
+        norms = torch.stack([torch.linalg.vector_norm(grads.flat[slot.index]) for slot in complete])
+        losses = torch.stack([torch.stack(slot.loss).sum() for slot in complete])
+        ended = []
+        for slot, norm, loss in zip(complete, norms.tolist(), losses.tolist(), strict=True):
+            work, hp, row = slot.work, slot.work.job.hp, grads.flat[slot.index]
+            slot.losses.append(loss)
+            slot.step += 1
+            reason = ""
+            if not (abs(loss) < float("inf") and norm < float("inf")):
+                reason = f"diverged in step {slot.step} of {work.total_steps}: loss {loss:g}, gradient norm {norm:g}"
+            else:
+                if hp.clip and norm > hp.clip:
+                    row.mul_(hp.clip / (norm + 1e-6))
+                slot.optimizer.param_groups[0]["lr"] = learning_rate(hp, slot.step - 1, work.total_steps)
+                slot.optimizer.step()
+                self._bank.refresh(slot.index)
+                if slot.step == work.total_steps and not self._bank.masters.flat[slot.index].isfinite().all():
+                    reason = f"diverged in the last step of {work.total_steps}: weights are not finite"
+            row.zero_()
+            if reason or slot.step == work.total_steps:
+                ended.append((slot, reason))
+            else:
+                self._begin(slot)
+        return ended
+
+    def _finish(self, slot: _Slot, status: str, reason: str = "") -> TrainResult:
+        """Free the slot and report its job."""
+        self._slots[slot.index] = None
+        adapter = self._bank.take(slot.index, slot.work.start) if status == "ok" else None
+        return TrainResult(
+            slot.work.job.id,
+            "ok" if status == "ok" else "failed" if status == "failed" else "error",
+            reason,
+            adapter=adapter,
+            losses=tuple(slot.losses),
+            steps=slot.step,
+            tokens=slot.trained,
+            seconds=slot.seconds,
+            reduced=slot.reduced,
+        )
+
+    def _shrink(self, chosen: list[_Slot], message: str) -> Iterator[TrainResult]:
+        """After running out of memory: halve the forward and redo the interrupted steps, which changed nothing yet."""
+        tried = sum(cost(slot.work.job.sequences[i]) for slot in chosen for i in slot.batches[0])
+        if self._frozen.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(chosen) == 1 and (len(chosen[0].batches[0]) == 1 or not isinstance(chosen[0].work.loss, Sft)):
+            yield self._finish(chosen[0], "error", f"out of memory with {tried} tokens: {message}")
+            return
+        self._reduced = True
+        self._budget = max(1, tried // 2)
+        assert self._bank.grads is not None
+        for slot in self._slots:
+            if slot is not None:
+                slot.reduced = True
+        for slot in chosen:
+            self._bank.grads.flat[slot.index].zero_()
+            self._begin(slot)
