@@ -23,7 +23,7 @@ class TrainItem:
     data: Sequence[Data]
     seed: int
     settings: JSON = field(default_factory=dict)
-    """Complete hyper-parameters, named as in :class:`harness.models.encode.TrainSettings`."""
+    """Complete hyper-parameters, named as in :class:`harness.models.train_settings.TrainSettings`."""
 
 
 @dataclass(frozen=True)

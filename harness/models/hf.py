@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from harness.api import JSON, Completion, EditFailed, Prompt, Request, State
 from harness.errors import PluginError, UsageError
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harness.models.artefacts import FullWeights
     from harness.models.encode import Encoder
     from harness.models.prompts import PromptEncoder
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ class HfModel:
         """``asks[i].n`` completions for every request, in order; nothing depends on the order of the requests.
 
         A prompt that leaves no room for ``max_tokens`` gets the finish ``failed: context length N > M``. Sampled
-        completions come with their tokens and the tokens' log-probabilities under the model (temperature 1).
+        completions come with their tokens (the end token too, where they ended) and the tokens' log-probabilities
+        under the model (temperature 1).
         """
         from harness.engine import GenerationRow
 
@@ -162,8 +166,8 @@ class HfModel:
                     Completion(
                         ask,
                         text,
-                        tokens=answer.ids if sampled else None,
-                        logprobs=answer.logprobs if sampled else None,
+                        tokens=_whole(answer.ids, answer.eos) if sampled else None,
+                        logprobs=_whole(answer.logprobs or (), answer.eos_logprob) if sampled else None,
                         finish="stop" if stopped else answer.finish,
                         cost=cost,
                     )
@@ -218,7 +222,7 @@ class HfModel:
     # --- training ---
 
     def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
-        """Train one adapter an item, in order of completion; see :class:`harness.models.encode.TrainSettings`.
+        """Train one adapter an item, in order of completion; see :class:`harness.models.train_settings.TrainSettings`.
 
         An item whose data or settings cannot be trained with is ``failed``, with ``log["cause"]`` ``data``,
         ``settings`` or ``diverged``; the others are not touched by it.
@@ -227,7 +231,8 @@ class HfModel:
             UsageError: a setting that does not exist, or targets that the model does not have.
         """
         from harness.engine import TrainJob
-        from harness.models.encode import hyper_parameters, train_settings
+        from harness.models.encode import hyper_parameters
+        from harness.models.train_settings import train_settings
 
         jobs: list[tuple[State, TrainJob]] = []
         for item in items:
@@ -237,7 +242,7 @@ class HfModel:
                 yield Trained(item.id, None, "failed", str(error), {"cause": "settings"})
                 continue
             try:
-                sequences = self.encoder.sequences(item.data, settings)
+                sequences = self.encoder.sequences(item.data, settings, loss)
             except EditFailed as error:
                 yield Trained(item.id, None, "failed", str(error), {"cause": "data"})
                 continue
@@ -260,7 +265,7 @@ class HfModel:
                     if result.reduced:
                         log["reduced"] = True
                     if result.status == "failed":
-                        log["cause"] = "diverged"
+                        log["cause"] = "diverged" if result.reason.startswith("diverged") else "settings"
                     yield Trained(result.id, result.adapter, result.status, result.reason, log)
 
     @contextmanager
@@ -386,6 +391,10 @@ class _StopTexts:
     def __call__(self, ids: Sequence[int]) -> bool:
         tail = self._prompts.decode(ids[-self._window :])
         return any(mark in tail for mark in self._stop)
+
+
+def _whole(values: tuple[_T, ...], last: _T | None) -> tuple[_T, ...]:
+    return values if last is None else (*values, last)
 
 
 def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:

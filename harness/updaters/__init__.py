@@ -1,0 +1,1 @@
+"""Updaters: ``lora`` (default), ``lora-reference``, ``full``, ``memory``, ``none``."""

@@ -1,0 +1,120 @@
+"""The updater ``lora``: every job a LoRA adapter, all of them trained together by the engine.
+
+A setting is looked up in the job's edits, then in the job, then in the updater. What an edit asks for itself is the
+method's doing: a value out of range, or divergence under it, is ``failed``. Divergence under our settings is ``error``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from harness.api import EditFailed, Example, Preference, Recipe, Rollout, Session, Updated, UpdateJob
+from harness.errors import UsageError
+from harness.models.train_settings import TrainSettings, check_ranges, train_settings
+
+
+@dataclass(frozen=True)
+class AdapterSettings(TrainSettings):
+    """A LoRA fine-tune, and what a self-edit may decide about it."""
+
+    own: tuple[str, ...] = ("learning_rate", "epochs", "loss_on")
+    """Settings that an edit may choose for itself, as SEAL's ARC edits do; any other fails it."""
+    own_max_learning_rate: float = 1.0
+    own_max_epochs: int = 100
+
+
+@dataclass(frozen=True)
+class LoraSettings(AdapterSettings):
+    """A LoRA fine-tune in the batched engine."""
+
+    loss: Literal["sft", "dpo", "grpo"] = "sft"
+    """``sft`` learns from examples, ``dpo`` from preferences, ``grpo`` from rollouts."""
+
+
+class Lora:
+    """Trains one adapter a job on top of the job's start, in bulk."""
+
+    Settings: ClassVar[type] = LoraSettings
+    accepts: ClassVar[frozenset[type]] = frozenset({Example, Preference, Rollout, Recipe})
+
+    def __init__(self, settings: LoraSettings) -> None:
+        check_adapter_settings(settings, "updater lora")
+        self._settings = settings
+
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        """One adapter a job, in order of completion.
+
+        Raises:
+            UsageError: a job's settings name something that is no setting, or the model cannot be trained so.
+        """
+        ready, own = [], {}
+        for job in jobs:
+            try:
+                settings, own[job.id] = job_settings(self._settings, job)
+            except EditFailed as error:
+                yield Updated(job.id, None, "failed", str(error), {"cause": "settings"})
+            else:
+                ready.append(dataclasses.replace(job, settings=settings))
+        for updated in s.fit(ready, loss=self._settings.loss):
+            yield blamed(updated, own[updated.job])
+
+
+def check_adapter_settings(settings: AdapterSettings, where: str) -> None:
+    """Raises :class:`UsageError` for values that no job could be trained with."""
+    try:
+        check_ranges(settings)
+    except EditFailed as error:
+        raise UsageError(f"{where}: {str(error).removeprefix('settings: ')}") from error
+    unknown = sorted(set(settings.own) - set(_names()))
+    if unknown:
+        raise UsageError(f"{where}.own: {unknown[0]!r} is no training setting; there are: {', '.join(_names())}")
+
+
+def job_settings(settings: AdapterSettings, job: UpdateJob) -> tuple[dict[str, Any], bool]:
+    """A job's complete training settings, and whether its edits decided any of them.
+
+    Raises:
+        EditFailed: an edit sets what it may not, out of range, or against another edit of the job.
+        UsageError: the job itself names something that is no setting, or asks for what is not offered.
+    """
+    if job.replay is not None:
+        raise UsageError(f"job {job.id!r}: this updater mixes in no replay corpus; leave UpdateJob.replay empty")
+    ours = {name: getattr(settings, name) for name in _names()} | dict(job.settings)
+    asked: dict[str, Any] = {}
+    for edit in job.edits:
+        for name, value in edit.settings.items():
+            if name not in settings.own:
+                raise EditFailed(f"settings: an edit may not choose {name!r}; it may choose {', '.join(settings.own)}")
+            if asked.setdefault(name, value) != value:
+                raise EditFailed(f"settings: the edits of one update ask for {name} {asked[name]!r} and {value!r}")
+    _check_own(settings, asked)
+    complete = ours | asked
+    if asked:
+        train_settings(complete, f"job {job.id!r}")
+    return complete, bool(asked)
+
+
+def blamed(updated: Updated, own: bool) -> Updated:
+    """The same outcome, with a failure of the training itself booked on whoever chose its settings."""
+    ours = updated.status == "failed" and updated.log.get("cause") in ("diverged", "settings") and not own
+    return dataclasses.replace(updated, status="error") if ours else updated
+
+
+def _names() -> list[str]:
+    return [field.name for field in dataclasses.fields(TrainSettings)]
+
+
+def _check_own(settings: AdapterSettings, asked: Mapping[str, Any]) -> None:
+    """Limits on what an edit may ask for: they keep a model from buying its score with our time."""
+    for name, highest in (("learning_rate", settings.own_max_learning_rate), ("epochs", settings.own_max_epochs)):
+        value = asked.get(name)
+        if value is None and name not in asked:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise EditFailed(f"settings: {name} must be a number, not {value!r:.40}")
+        if value > highest:
+            raise EditFailed(f"settings: {name} may be at most {highest:g}, not {value!r:.40}")

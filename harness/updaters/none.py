@@ -1,0 +1,29 @@
+"""The updater ``none``: the state stays as it is. The control that every method is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from harness.api import (
+    Delta,
+    Example,
+    MemoryOps,
+    Preference,
+    Recipe,
+    Rollout,
+    Session,
+    Updated,
+    UpdateJob,
+)
+
+
+class NoUpdate:
+    """Answers every job with its start, whatever its edits hold."""
+
+    accepts: ClassVar[frozenset[type]] = frozenset({Example, Preference, Rollout, Recipe, MemoryOps, Delta})
+
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        """Every job's start, in order."""
+        for job in jobs:
+            yield Updated(job.id, job.start, log={"steps": 0, "tokens": 0})
