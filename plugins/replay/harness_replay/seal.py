@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.judges.base import Judge
+from harness.judges.recorded import Recorded
 from harness.leaderboard.rows import ResultFile
 from harness_replay import retention
 from harness_replay.figures import Graded, grade, summary
@@ -35,3 +36,17 @@ def pooled(paths: list[Path]) -> dict[str, Any]:
     """The figures of several retention matrices as one."""
     runs = [retention.read_retention(path) for path in paths]
     return retention.summary(retention.pool(runs), runs)
+
+
+def recorded(path: Path) -> list[Recorded]:
+    """Every verdict that a log recorded, of both sides; none for a retention matrix."""
+    if retention.is_retention(load_json(path)):
+        return []
+    log = read_log(path)
+    return [
+        Recorded(asked.title, asked.question, asked.gold, mark.text, mark.correct)
+        for side in (log.adapter, log.baseline)
+        for repetition in side or ()
+        for asked, cell in zip(log.asked, repetition, strict=True)
+        for mark in cell
+    ]

@@ -1,0 +1,128 @@
+"""A language model as judge, over the OpenAI protocol: cached on disk, budget-limited, and honest about its failures.
+
+A verdict is cached under everything that shapes it: endpoint, model, instruction, decoding, question, gold and answer.
+What could not be had is an ``error``; a reply that says neither yes nor no, or both, is ``unparsed``. Neither is a
+zero.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.api import JSON, LM, HarnessError, Request, State, Turns
+from harness.judges.base import Answer, Budget, Verdict
+from harness.leaderboard.rows import write_text
+from harness.models.openai import OpenAIModel, OpenAISettings
+from harness.records import digest
+
+INSTRUCTION = (
+    "You check answers to factual questions. You are given a question, the reference answer and a candidate answer. "
+    "Count the candidate as right if it states the whole of the reference answer, in any wording, and says nothing "
+    "that contradicts it; further information and style do not matter. Judge by the reference answer alone, not by "
+    "what you know. Reply with one word: yes or no."
+)
+MAX_TOKENS = 8
+_CHUNK = 256
+"""Verdicts that are booked together: what a kill can lose."""
+
+
+class RemoteJudge:
+    """Grades with ``openai:MODEL``. Equal triples are asked once."""
+
+    def __init__(self, model: str, budget: Budget, lm: LM | None = None) -> None:
+        """``lm`` replaces the endpoint. Raises ``UsageError`` for a missing key, package or price."""
+        self.name = f"openai:{model}"
+        settings = OpenAISettings(path=model, max_cost=budget.max_cost)
+        if budget.base_url:
+            settings = OpenAISettings(path=model, max_cost=budget.max_cost, base_url=budget.base_url)
+        self._lm: LM = lm or OpenAIModel(settings)
+        self._identity: JSON = {
+            "judge": self.name,
+            "endpoint": settings.base_url,
+            "instruction": INSTRUCTION,
+            "max_tokens": MAX_TOKENS,
+            "temperature": 0.0,
+        }
+        self._budget = budget
+        self._calls = 0
+
+    def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
+        found: dict[str, Verdict] = {}
+        wanted: dict[str, Answer] = {}
+        for one in answers:
+            key = self._key(one)
+            if not one.text.strip():
+                found[key] = Verdict(0.0)
+            elif key not in found and (kept := self._read(key)) is not None:
+                found[key] = kept
+            elif key not in found:
+                wanted.setdefault(key, one)
+        todo = list(wanted.items())
+        for start in range(0, len(todo), _CHUNK):
+            found |= self._ask(todo[start : start + _CHUNK])
+        return [found[self._key(one)] for one in answers]
+
+    def _key(self, one: Answer) -> str:
+        return digest({**self._identity, "question": one.question, "golds": list(one.golds), "answer": one.text})
+
+    def _ask(self, todo: Sequence[tuple[str, Answer]]) -> dict[str, Verdict]:
+        limit = self._budget.max_calls
+        allowed = len(todo) if not limit else max(0, min(len(todo), limit - self._calls))
+        found = {
+            key: Verdict(None, "error", f"not asked: the limit of {limit} judge calls is reached (--max-judge-calls)")
+            for key, _ in todo[allowed:]
+        }
+        if not allowed:
+            return found
+        self._calls += allowed
+        state = State(self._lm.base)
+        requests = [Request(state, prompt(one), max_tokens=MAX_TOKENS) for _, one in todo[:allowed]]
+        try:
+            replies = self._lm.generate(requests)
+        except HarnessError as error:
+            return found | {key: Verdict(None, "error", str(error)) for key, _ in todo[:allowed]}
+        for (key, _), completions in zip(todo[:allowed], replies, strict=True):
+            found[key] = verdict(completions[0].text, completions[0].finish)
+            if found[key].status != "error":
+                self._write(key, found[key], completions[0].text)
+        return found
+
+    def _path(self, key: str) -> Path | None:
+        return self._budget.cache / key[:2] / f"{key}.json" if self._budget.cache else None
+
+    def _read(self, key: str) -> Verdict | None:
+        path = self._path(key)
+        if path is None or not path.exists():
+            return None
+        try:
+            kept: Any = json.loads(path.read_text(encoding="utf-8"))
+            return verdict(kept["reply"], "stop")
+        except (ValueError, KeyError, TypeError):
+            return None  # A damaged entry is asked again, and replaced.
+
+    def _write(self, key: str, found: Verdict, reply: str) -> None:
+        path = self._path(key)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps({"judge": self.name, "reply": reply, "status": found.status}) + "\n")
+
+
+def prompt(one: Answer) -> Turns:
+    """The conversation that asks for one verdict."""
+    golds = " or ".join(one.golds)
+    asked = f"Question: {one.question}\nReference answer: {golds}\nCandidate answer: {one.text}\nRight?"
+    return (("system", INSTRUCTION), ("user", asked))
+
+
+def verdict(reply: str, finish: str) -> Verdict:
+    """What a reply says: yes or no as a whole word, and not both."""
+    if finish.startswith(("error", "failed")):
+        return Verdict(None, "error", finish.partition(":")[2].strip() or finish)
+    yes, no = (re.search(rf"\b{word}\b", reply, re.IGNORECASE) is not None for word in ("yes", "no"))
+    if yes == no:
+        return Verdict(None, "unparsed", f"the judge said {reply.strip()[:60]!r}")
+    return Verdict(float(yes))
