@@ -151,6 +151,10 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     given = dict(given)
     main, main_plugin = plugins.method(str(given.get("method", "seal")))
     plugins.at_hand.append(main_plugin.found.name)
+    for kind in ("task", "model"):
+        own = main_plugin.provides(kind)
+        if len(own) == 1 and not main_plugin.provides("method"):
+            given.setdefault(kind, next(iter(own)))
     model = model_table(plugins, given.get("model", "lab"))
     model_class = plugins.component("model", model["use"]).cls
     profile: JSON = getattr(model_class, "profile", {})
@@ -185,7 +189,9 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
                 if role not in method.roles:
                     raise UsageError(f"roles.{role}: method {main.name!r} has no such role.{nearest(role, method.roles)}")
                 roles[role] = who if isinstance(who, str) and who.startswith("@") else _role(plugins, who, model)
-        grouping = options.grouping or method.grouping
+        # Continued pretraining is about the update: a row that makes another one, or none, keeps its own grouping.
+        same_update = slots.get("updater", {}).get("use") == main_slots.get("updater", {}).get("use")
+        grouping = options.grouping if options.grouping and same_update else method.grouping
         arms.append(Arm(method, plugin.found.name, slots, roles, grouping))
     return Config(options, task, model, tuple(arms), layers)
 
@@ -197,7 +203,7 @@ def _role(plugins: Plugins, who: Any, model: JSON) -> JSON:
 def _slots(method: Method, main: Method, profile: JSON, explicit: Sequence[JSON], main_slots: JSON) -> dict[str, JSON]:
     out: dict[str, JSON] = {}
     added = {k for layer in explicit for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
-    names = [*method.components, *sorted(added - set(method.components) - {"task", "model"})]
+    names = [*method.components, *sorted(added - {*method.components, *main.components, "task", "model"})]
     for name in names:
         table: JSON = _slot_table(method.components.get(name))
         original = main.components.get(name, {}).get("use")

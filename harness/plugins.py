@@ -8,6 +8,7 @@ others. Each plugin gets a pluggy manager of its own, so that one broken plugin 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -80,6 +81,11 @@ class Plugin:
             self._provided[kind] = merged
         return self._provided[kind]
 
+    def hooks(self) -> list[str]:
+        """Names of the hooks that it implements, in the order of :mod:`harness.hookspecs`."""
+        mine = {caller.name for caller in self.manager.get_hookcallers(self.module) or ()}
+        return [hook for hook in vars(hookspecs) if hook in mine]
+
 
 @dataclass(frozen=True)
 class Component:
@@ -145,24 +151,25 @@ class Plugins:
         found = self._found[name]
         try:
             module = _import_file(found.path) if found.path else importlib.import_module(found.module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{found} cannot be imported: {describe(error)}") from error
         wants = getattr(module, "HARNESS_API", API_VERSION)
-        if wants > API_VERSION:
-            raise PluginError(f"{found} is written for API {wants}, this harness has API {API_VERSION}; upgrade it")
+        if not isinstance(wants, int) or wants > API_VERSION:
+            raise PluginError(
+                f"{found} is written for API {wants} ({module.__file__}), and this harness has API {API_VERSION}; "
+                "upgrade selfadapt-harness, or install an older version of the plugin"
+            )
         manager = pluggy.PluginManager("harness")
         manager.add_hookspecs(hookspecs)
+        fault = _fault_of_hooks(module)
+        if fault:
+            raise PluginError(f"{found}: {fault}")
         try:
             manager.register(module, name)
             manager.check_pending()
         except pluggy.PluginValidationError as error:
-            place = inspect.getsourcefile(module) or found.module
-            known = [hook for hook in vars(hookspecs) if hook.startswith("harness_")]
-            wrong = next((hook for hook in vars(module) if hook.startswith("harness_") and hook not in known), "")
-            line = _line_of(module, wrong)
-            hint = nearest(wrong, known) if wrong else ""
-            first = str(error).strip().split("\n")[0]
-            raise PluginError(f"{found}: {first} ({place}{line}).{hint}") from error
+            said = " ".join(str(error).split())
+            raise PluginError(f"{found}: {said} ({module.__file__})") from error
         self._loaded[name] = Plugin(found, module, manager)
         return self._loaded[name]
 
@@ -176,22 +183,54 @@ class Plugins:
         plugin, target = self._provider(kind, name)
         return Component(kind, name, _import_target(plugin, kind, name, target), plugin)
 
+    def component_of(self, plugin: Plugin, kind: str, name: str) -> Component:
+        """The same of one plugin, whoever else provides that name.
+
+        Raises:
+            PluginError: its class cannot be imported.
+        """
+        return Component(kind, name, _import_target(plugin, kind, name, plugin.provides(kind)[name]), plugin)
+
     def method(self, name: str) -> tuple[Method, Plugin]:
-        """The method that ``--plugin NAME`` runs. A plugin without methods but with one editor runs that editor."""
+        """The method that ``--plugin NAME`` runs.
+
+        A plugin without methods runs as SEAL with its own components in place: with the outer loop where it brings a
+        reward or a trainer, and without it otherwise.
+        """
         if name in self._found:
             plugin = self.load(name)
             methods = plugin.provides("method")
-            editors = plugin.provides("editor")
             if name not in methods and len(methods) == 1:
                 name = next(iter(methods))
-            elif not methods and len(editors) == 1:
-                only = next(iter(editors))
-                return _editor_alone(only), plugin
+            elif not methods:
+                return self._in_place(plugin), plugin
         plugin, target = self._provider("method", name)
         method = target if isinstance(target, Method) else _import_target(plugin, "method", name, target)
         if not isinstance(method, Method):
             raise PluginError(f"{plugin.found}: method {name!r} is a {type(method).__name__}, not a harness.api.Method")
         return method, plugin
+
+    def _in_place(self, plugin: Plugin) -> Method:
+        own = {kind: plugin.provides(kind) for kind in KINDS if plugin.provides(kind)}
+        many = next((kind for kind, names in own.items() if len(names) > 1), None)
+        if many or not own:
+            what = f"{len(own[many])} {many}s" if many else "no component"
+            raise UsageError(f"{plugin.found} has no method to run, and {what}; name one with {many or 'editor'}.use, "
+                             "beside a method of another plugin, or give it a method")  # fmt: skip
+        base, _ = self.method("seal" if {"reward", "trainer"} & own.keys() else "seal-no-rl")
+        slots = {kind: {"use": next(iter(names))} for kind, names in own.items() if kind in base.components}
+        return dataclasses.replace(
+            base,
+            name=plugin.found.name,
+            paper="",
+            summary=f"{base.name} with " + " and ".join(f"{kind} {next(iter(names))!r}" for kind, names in own.items()),
+            components={**base.components, **slots},
+            beside=tuple(dict.fromkeys(("none", "passage", "seal-no-rl"))),
+            presets={
+                name: {key: value for key, value in preset.items() if key not in slots}
+                for name, preset in base.presets.items()
+            },
+        )
 
     def names(self, kind: str) -> dict[str, Found]:
         """All names of one kind, from every plugin that loads; broken ones are left out."""
@@ -243,13 +282,7 @@ def _discover() -> tuple[dict[str, Found], dict[str, str]]:
     found: dict[str, Found] = {}
     clashes: dict[str, str] = {}
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
-        dist = entry.dist
-        item = Found(
-            entry.name,
-            entry.value,
-            dist.metadata["Name"] if dist else "unknown distribution",
-            dist.version if dist else "-",
-        )
+        item = Found(entry.name, entry.value, *_distribution(entry))
         twin = found.get(entry.name)
         if twin and (twin.distribution, twin.module) != (item.distribution, item.module):
             clashes[entry.name] = f"two plugins are called {entry.name!r}: {twin} and {item}; uninstall one"
@@ -258,16 +291,29 @@ def _discover() -> tuple[dict[str, Found], dict[str, str]]:
     return found, clashes
 
 
+def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
+    """Name and version, also where an installer left half of the metadata behind."""
+    try:
+        return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown distribution", "-")
+    except (KeyError, TypeError):
+        return "a damaged distribution", "-"
+
+
 def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    name = path.stem
+    taken = sys.modules.get(name)
+    if name in sys.stdlib_module_names or (taken and getattr(taken, "__file__", None) != str(path)):
+        raise ImportError(f"a module is called {name!r} already; rename {path.name}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     # Components name their class as "module:Class", so the file must be importable under its own name.
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[path.stem]
+        del sys.modules[name]
         raise
     return module
 
@@ -277,32 +323,39 @@ def _import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
         return target
     module_name, _, attribute = target.partition(":")
     try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except Exception as error:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{plugin.found}: {kind} {name!r} = {target!r} fails: {describe(error)}") from error
+    value: Any = module
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise PluginError(
+                f"{plugin.found}: {kind} {name!r} = {target!r}: there is no {part!r} in {module.__file__}."
+                + nearest(part, [known for known in vars(value) if not known.startswith("_")])
+            )
+        value = getattr(value, part)
     return value
 
 
-def _line_of(module: ModuleType, name: str) -> str:
-    try:
-        return f":{inspect.getsourcelines(getattr(module, name))[1]}"
-    except (OSError, TypeError, AttributeError):
-        return ""
+def _fault_of_hooks(module: ModuleType) -> str:
+    """What is wrong with a module's hooks, with its line; "" where nothing is.
 
-
-def _editor_alone(editor: str) -> Method:
-    """An editor by itself: its edits, the usual inner update, no outer loop."""
-    return Method(
-        name=editor,
-        paper="",
-        summary=f"the editor {editor!r} with the default update and no outer loop",
-        components={
-            "editor": {"use": editor},
-            "updater": {"use": "lora"},
-            "evaluator": {"use": "closed-book"},
-            "trainer": {"use": "none"},
-        },
-        beside=("none", "passage", "seal-no-rl"),
-    )
+    Pluggy would let two of these pass in silence: a misspelled name, and a hook that lacks the marker.
+    """
+    known = {name: inspect.signature(spec) for name, spec in vars(hookspecs).items() if name.startswith("harness_")}
+    for name, value in vars(module).items():
+        if not inspect.isfunction(value) or value.__module__ != module.__name__:
+            continue
+        place = f"({value.__code__.co_filename}:{value.__code__.co_firstlineno})"
+        marked = hasattr(value, "harness_impl")
+        if marked and name not in known:
+            return f"there is no hook {name!r} {place}.{nearest(name, known)}"
+        if not marked and name in known:
+            return f"{name} is not marked with @harness.hookimpl, so nothing would call it {place}"
+        if marked:
+            gives = list(known[name].parameters)
+            for argument in inspect.signature(value).parameters:
+                if argument not in gives:
+                    what = f"the argument {gives[0]!r}" if gives else "no arguments"
+                    return f"hook {name} is called with {what}, and takes {argument!r} {place}"
+    return ""

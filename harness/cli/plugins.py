@@ -2,41 +2,97 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from harness.api import Method
+    from harness.plugins import Found, Plugins
 
 app = typer.Typer(no_args_is_help=True, help="List, explain, write and check plugins.")
 
 
 @app.command("list")
 def list_plugins(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Import each one and show what it provides.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Import each; show hooks, components, cards.")] = False,
 ) -> None:
     """The installed plugins, from their metadata; nothing of them is imported unless --verbose asks for it.
 
     Example:  harness plugins list --verbose
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from harness.errors import PluginError
-    from harness.plugins import KINDS, Plugins
+    from harness.plugins import Plugins
 
     plugins = Plugins()
-    table = Table("plugin", "distribution", "version", "module", box=None)
     if verbose:
-        table.add_column("provides", overflow="fold")
-    for found in plugins:
-        row = [found.name, found.distribution, found.version, found.module]
-        if verbose:
-            try:
-                plugin = plugins.load(found.name)
-                row.append("\n".join(f"{kind}: {', '.join(plugin.provides(kind))}" for kind in KINDS if plugin.provides(kind)))
-            except PluginError as error:
-                row.append(f"broken: {error}")
-        table.add_row(*row)
-    console = Console()
-    console.print(table)
+        for found in plugins:
+            print("\n".join(_in_full(found, plugins)))
+    else:
+        rows = [("plugin", "distribution", "version", "module")]
+        rows += [(found.name, found.distribution, found.version, found.module) for found in plugins]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for clash in plugins.clashes.values():
-        console.print(f"refused: {clash}", highlight=False, style="red")
+        print(f"refused: {clash}")
+
+
+@app.command("why")
+def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a component.")]) -> None:
+    """Why a plugin is not found or cannot be used; or where a component comes from.
+
+    Example:  harness plugins why my-editor
+    """
+    from harness.plugins import Plugins
+    from harness.why import why
+
+    print("\n".join(why(name, Plugins())))
+
+
+def _in_full(found: Found, plugins: Plugins) -> list[str]:
+    """One plugin: where it is from, its hooks, what it provides, and the cards of its methods."""
+    from harness.api import API_VERSION
+    from harness.errors import PluginError
+    from harness.plugins import KINDS
+
+    head = f"{found.name}  {found.distribution} {found.version}  {found.module}"
+    try:
+        plugin = plugins.load(found.name)
+        lines = [
+            f"{head}  API {getattr(plugin.module, 'HARNESS_API', API_VERSION)}  {_license(found.distribution)}",
+            f"  hooks       {', '.join(plugin.hooks())}",
+        ]
+        for kind in KINDS:
+            if plugin.provides(kind):
+                lines.append(f"  {kind + 's':<11} {', '.join(plugin.provides(kind))}")
+        for name in plugin.provides("method"):
+            lines += [f"  {name}: {_card(plugins.component_of(plugin, 'method', name).cls)}"]
+    except PluginError as error:
+        return [head, f"  broken: {error}"]
+    return lines
+
+
+def _card(method: Method) -> str:
+    """What a method is, and what it may do, as its author states it."""
+    said = [
+        method.paper or "a control",
+        f"sees {method.sees.replace('+', ' and ')}",
+        "open book" if method.open_book else "closed book",
+        "transductive" if method.transductive else "",
+        "an outside teacher" if method.outside_teacher else "no outside teacher",
+        f"needs a model that can {' and '.join(sorted(method.needs))}" if method.needs else "",
+    ]
+    return f"{method.summary}\n      {' · '.join(filter(None, said))}"
+
+
+def _license(distribution: str) -> str:
+    """What the distribution's metadata says of its licence."""
+    from importlib import metadata
+
+    try:
+        fields = metadata.metadata(distribution)
+    except metadata.PackageNotFoundError:
+        return "no licence stated"
+    stated = [*(fields.get_all("License-Expression") or ()), *(fields.get_all("License") or ())]
+    stated += [line.rpartition(" :: ")[2] for line in fields.get_all("Classifier") or () if "License ::" in line]
+    return stated[0].split("\n")[0] if stated else "no licence stated"
