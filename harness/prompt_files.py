@@ -1,0 +1,100 @@
+"""Prompts as data: TOML files with one entry a prompt, packaged with a plugin or brought by the user.
+
+An entry is a raw text (``entities = "..."``, for base models), or a table with ``base`` (raw text) and ``instruct``
+(``system`` and ``user`` turns). Placeholders such as ``{title}`` are replaced literally and once; any other brace
+stands for itself.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from harness.api import Prompt
+from harness.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class PromptForm:
+    """One prompt in the forms that its file has."""
+
+    where: str
+    """File and key, for messages."""
+    base: str = ""
+    system: str = ""
+    user: str = ""
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """Further texts of the entry, which mean something to who uses it."""
+
+    def fill(self, values: Mapping[str, str], *, chat: bool) -> Prompt:
+        """The prompt with its placeholders replaced: turns for an instruct model, else raw text.
+
+        Raises:
+            UsageError: the file has no such form of the prompt.
+        """
+        if not (self.user if chat else self.base):
+            form = "instruct" if chat else "base"
+            raise UsageError(f"{self.where}: has no {form!r} form, which this model needs")
+        if not chat:
+            return _filled(self.base, values)
+        turns = (("system", _filled(self.system, values)), ("user", _filled(self.user, values)))
+        return turns if self.system else turns[1:]
+
+
+def load(source: str, key: str, needs: Collection[str] = ()) -> PromptForm:
+    """A prompt by its key.
+
+    Args:
+        source: ``package:path/in/package.toml``, or the path of a user's own file.
+        needs: placeholders that every form of it must have.
+
+    Raises:
+        UsageError: no such file or key, an entry of another shape, or a form that lacks a placeholder.
+    """
+    content = _read(source)
+    entries = {name: entry for name, entry in content.items() if name != "version"}
+    if key not in entries:
+        raise UsageError(f"{source}: no prompt {key!r}.{nearest(key, entries)}")
+    entry = entries[key]
+    instruct = entry.get("instruct", {}) if isinstance(entry, Mapping) else {}
+    texts: dict[str, Any] = {
+        "base": entry if isinstance(entry, str) else entry.get("base", "") if isinstance(entry, Mapping) else None,
+        "system": instruct.get("system", "") if isinstance(instruct, Mapping) else None,
+        "user": instruct.get("user", "") if isinstance(instruct, Mapping) else None,
+    }
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise UsageError(f"{source}: prompt {key!r}, {name}: should be a text")
+        lacks = [f"{{{mark}}}" for mark in sorted(needs) if f"{{{mark}}}" not in text]
+        if name != "system" and text and lacks:
+            raise UsageError(f"{source}: prompt {key!r}, {name}: lacks the placeholder {lacks[0]}")
+    fields = entry.items() if isinstance(entry, Mapping) else ()
+    extras = {name: text for name, text in fields if name not in texts and isinstance(text, str)}
+    return PromptForm(f"{source}: prompt {key!r}", **texts, extras=extras)
+
+
+@cache
+def _read(source: str) -> Mapping[str, Any]:
+    package, sign, inside = source.partition(":")
+    try:
+        # A drive letter ("C:\...") is no package.
+        packaged = bool(sign) and package.isidentifier() and len(package) > 1
+        path = files(package).joinpath(inside) if packaged else Path(source).expanduser()
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ModuleNotFoundError) as why:
+        raise UsageError(f"prompt file {source} cannot be read: {getattr(why, 'strerror', '') or why}") from why
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise UsageError(f"prompt file {source} is not TOML: {why}") from why
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    if not values:
+        return template
+    names = "|".join(re.escape(name) for name in values)
+    return re.sub(rf"\{{({names})\}}", lambda found: values[found[1]], template)

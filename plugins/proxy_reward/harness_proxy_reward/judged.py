@@ -1,0 +1,100 @@
+"""The reward ``rubric``: a language model marks each edit against its passage; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from harness import prompt_files
+from harness.api import LM, Group, Request, Reward, SelfEdit, Session
+from harness.errors import UsageError
+from harness_proxy_reward import rubric
+
+
+@dataclass(frozen=True)
+class RubricSettings:
+    """Who is asked for what. The judge is the role ``judge``."""
+
+    template: str = "harness_proxy_reward:templates/rubric-1.toml"
+    """A prompt file; a user's own takes the place of the plugin's."""
+    prompt: str = "rubric"
+    """A key of it; the placeholders are ``{title}``, ``{text}`` and ``{notes}`` (the edit)."""
+    criteria: tuple[str, ...] = rubric.CRITERIA
+    """What marks the answer holds. With a single one, a bare figure will do."""
+    samples: Annotated[int, Field(ge=1)] = 1
+    """Answers a judge gives on each edit; marks are averaged. More than one only says something above temperature 0."""
+    temperature: float = 0.0
+    max_tokens: int = 256
+    attempts: Annotated[int, Field(ge=1)] = 2
+    """How often an edit is put to the judge until its answer can be read."""
+
+
+class Rubric:
+    """Sum of a judge's marks, 1 to 5 for each criterion; ``parts`` holds the marks.
+
+    The sum is taken from the marks, never from the judge's own arithmetic. An answer that lacks a mark, or that could
+    not be had, makes the reward an ``error``: a missing mark is not a low one.
+    """
+
+    Settings: ClassVar[type[RubricSettings]] = RubricSettings
+
+    def __init__(self, settings: RubricSettings) -> None:
+        if not settings.criteria:
+            raise UsageError("reward.criteria: name at least one")
+        self._settings = settings
+        self._prompt = prompt_files.load(settings.template, settings.prompt, ("text", "notes"))
+
+    def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
+        """One reward a candidate, in order; every judge call of a round is one bulk call."""
+        lm = s.lm("judge")
+        rewards = {edit.id: rubric.without_marks(edit) for group in groups for edit in group.edits}
+        open_edits = [(group, edit) for group in groups for edit in group.edits if rewards[edit.id] is None]
+        for attempt in range(self._settings.attempts):
+            requests = [self._request(group, edit, lm, attempt, s) for group, edit in open_edits]
+            left = []
+            for (group, edit), answers in zip(open_edits, lm.generate(requests), strict=True):
+                reward = self._read([one.text for one in answers], [one.finish for one in answers])
+                rewards[edit.id] = reward
+                if reward.status == "error":
+                    left.append((group, edit))
+            open_edits = left
+            if not open_edits:
+                break
+        return [[_known(rewards[edit.id]) for edit in group.edits] for group in groups]
+
+    def _request(self, group: Group, edit: SelfEdit, lm: LM, attempt: int, s: Session) -> Request:
+        context = group.ask.episode.context
+        values = {
+            "title": str(context.get("title", "")).strip(),
+            "text": str(context["text"]).strip(),
+            "notes": rubric.text_of(edit),
+        }
+        return Request(
+            s.roles["judge"],
+            self._prompt.fill(values, chat="chat" in lm.can),
+            n=self._settings.samples,
+            temperature=self._settings.temperature,
+            max_tokens=self._settings.max_tokens,
+            seed=s.seed("judge", edit.id, attempt),
+            schema=rubric.schema(self._settings.criteria) if "schema" in lm.can else None,
+        )
+
+    def _read(self, texts: Sequence[str], finishes: Sequence[str]) -> Reward:
+        lost = [finish for finish in finishes if finish.startswith(("error", "failed"))]
+        if lost:
+            return Reward(None, "error", {"reason": f"the judge did not answer: {lost[0].partition(':')[2].strip()}"})
+        try:
+            marks = [rubric.read(text, self._settings.criteria) for text in texts]
+        except rubric.Unreadable as why:
+            return Reward(None, "error", {"reason": str(why), "answer": texts[0]})
+        parts = {name: fmean(mark[name] for mark in marks) for name in self._settings.criteria}
+        return Reward(sum(parts.values()), parts=parts)
+
+
+def _known(reward: Reward | None) -> Reward:
+    assert reward is not None
+    return reward
