@@ -116,6 +116,8 @@ def run_arm(workshop: Workshop, arm: Arm, seed: int) -> Outcome:
         grouping=arm.grouping,
         has_editor=has_editor,
         recorded=recorded,
+        # A preset may update on all edits together otherwise than in the outer loop's trials.
+        updater="cpt" if "cpt" in slots else "updater",
     )
     return outcome(books, arm, seed, session, measured, rounds, chosen)
 

@@ -53,11 +53,13 @@ def measure(
     grouping: str,
     has_editor: bool,
     recorded: Mapping[str, Sequence[SelfEdit]] | None = None,
+    updater: str = "updater",
 ) -> Measured:
     """Run the protocol on a split.
 
     Args:
         label: part of the seeds' names, so that the validation split and the test split draw apart.
+        updater: slot of the updater that learns all edits together, under the grouping ``cpt``.
         recorded: edits of another run by episode, used instead of writing new ones.
     """
     student = session.roles["student"]
@@ -67,7 +69,7 @@ def measure(
     asks = [EditAsk(e, session.roles["teacher"], samples, session.seed(label, "edit", e.id)) for e in episodes]
     groups = session.propose("teacher", asks) if recorded is None else _from_record(asks, recorded)
     if grouping == "cpt":
-        return _continued(session, episodes, groups, label)
+        return _continued(session, episodes, groups, label, updater)
     jobs, at = [], []
     for index, (episode, group) in enumerate(zip(episodes, groups, strict=True)):
         for edit in group.edits:
@@ -83,11 +85,15 @@ def measure(
     return Measured(episodes, scores, groups)
 
 
-def _continued(session: RunSession, episodes: Sequence[Episode], groups: Sequence[Group], label: str) -> Measured:
-    """All edits in one job; then every query is asked of the one state that comes out."""
+def _continued(
+    session: RunSession, episodes: Sequence[Episode], groups: Sequence[Group], label: str, updater: str
+) -> Measured:
+    """All edits in one job, as the task joins them; then every query is asked of the one state that comes out."""
     student = session.roles["student"]
     edits = tuple(edit for group in groups for edit in group.edits)
-    [updated] = session.update("updater", [UpdateJob(f"{label}/cpt", student, edits, session.seed(label, "cpt"))])
+    join = getattr(session.task, "join", None)
+    job = UpdateJob(f"{label}/cpt", student, tuple(join(edits)) if join else edits, session.seed(label, "cpt"))
+    [updated] = session.update(updater, [job])
     if updated.state is None:
         rows: Sequence[Sequence[Score]] = [list(session.without_answer(e, updated)) for e in episodes]
     else:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from harness.api import Completion, EditAsk, EditFailed, Recipe, Request, SelfEdit, Session
-from harness_seal.templates import Template, load
+from harness.api import Completion, EditAsk, EditFailed, Prompt, Recipe, Request, SelfEdit, Session
+from harness.prompt_files import load
+
+TEMPLATES = "harness_seal:templates/squad-1.toml"
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class PromptedSettings:
 
     prompt: str = "implications"
     """A key of the template file."""
-    template: str = ""
-    """A template file of the user's own; "" is the plugin's."""
+    template: str = TEMPLATES
+    """The file with the prompts: the plugin's, or the path of one's own."""
     temperature: float = 1.0
     top_p: float = 0.95
     max_tokens: int = 1024
@@ -35,7 +37,7 @@ class Prompted:
 
     def __init__(self, settings: PromptedSettings) -> None:
         self._settings = settings
-        self._template: Template = load(settings.prompt, settings.template)
+        self._form = load(settings.template, settings.prompt, needs=("text",))
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         """``ask.n`` edits of each ask's passage, written by ``ask.state``."""
@@ -52,7 +54,7 @@ class Prompted:
         settings = self._settings
         return Request(
             ask.state,
-            self._template.prompt(ask.episode.context, chat=chat),
+            self._prompt(ask, chat=chat),
             n=ask.n,
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -60,14 +62,19 @@ class Prompted:
             seed=ask.seed,
         )
 
+    def _prompt(self, ask: EditAsk, *, chat: bool) -> Prompt:
+        return self._form.fill({name: str(ask.episode.context[name]).strip() for name in ("title", "text")}, chat=chat)
+
     def _edit(self, ask: EditAsk, n: int, completion: Completion, s: Session) -> SelfEdit:
         episode = ask.episode
-        # The cue goes in front of an instruct model's text only where the model left it out.
-        cue = "" if completion.text.lstrip().startswith(self._template.cue.strip()) else self._template.cue
+        # What the completion goes on from is part of the text, unless the model wrote it itself.
+        cue, marker = (self._form.extras.get(name, "") for name in ("cue", "marker"))
+        if completion.text.lstrip().startswith(cue.strip()):
+            cue = ""
         text = completion.text.strip()
         args = {"text": cue + text if text else ""}
-        if self._template.marker:
-            args["marker"] = self._template.marker
+        if marker:
+            args["marker"] = marker
         lines = Recipe("lines", args)
         reason = completion.finish.removeprefix("failed: ") if completion.finish.startswith("failed") else ""
         if not reason and not completion.finish.startswith("error"):

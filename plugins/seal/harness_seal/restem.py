@@ -82,8 +82,9 @@ class RestEM:
 
     def _train(self, kept: Sequence[SelfEdit], index: int, s: Session) -> dict[str, Any]:
         """Supervised fine-tuning of the policy on (prompt, edit), the loss on the edit alone."""
+        # An edit's own settings are for the update that it describes, not for this one.
         written = tuple(
-            replace(edit, data=tuple(Example(action.request.prompt, action.text) for action in edit.actions))
+            replace(edit, data=tuple(Example(one.request.prompt, one.text) for one in edit.actions), settings={})
             for edit in kept
         )
         job = UpdateJob(f"round-{index}", s.roles["teacher"], written, s.seed("policy", index))

@@ -1,0 +1,49 @@
+"""A student that can be watched: what it learns is written into its memory, so a scripted model can answer from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from harness.api import EditFailed, Example, Session, Updated, UpdateJob
+
+
+class Notebook:
+    """An updater that keeps the training sequences as ``State.memory["passage"]``, which the answering prompt shows."""
+
+    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+    key = "passage"
+
+    def __init__(self) -> None:
+        self.jobs: list[UpdateJob] = []
+
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        for job in jobs:
+            self.jobs.append(job)
+            try:
+                learnt = " / ".join(item.target for item in s.expand(job) if isinstance(item, Example))
+            except EditFailed as why:
+                yield Updated(job.id, None, "failed", str(why))
+                continue
+            memory = {**job.start.memory, self.key: learnt}
+            yield Updated(job.id, replace(job.start, memory=memory), log={"steps": len(job.edits), "loss": 0.5})
+
+
+class Habit(Notebook):
+    """The same for a policy: kept under ``habit``, where no prompt shows it."""
+
+    key = "habit"
+
+
+class Broken:
+    """An updater whose every job ends alike."""
+
+    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+
+    def __init__(self, status: str, reason: str) -> None:
+        self._status, self._reason = status, reason
+
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        for job in jobs:
+            yield Updated(job.id, None, self._status, self._reason)  # type: ignore[arg-type]

@@ -1,0 +1,58 @@
+"""The methods as a run resolves them: every preset, and the settings that the published runs had."""
+
+from __future__ import annotations
+
+import pytest
+from harness_seal.methods import SEAL, SEAL_NO_RL
+
+from harness import config as configuration
+from harness.components import resolve
+from harness.config import Config
+from harness.plugins import Plugins
+
+PRESETS = ["lab", "paper-qwen2.5-7b-n1", "paper-v1-cpt200", "paper-v2-cpt200", "paper-v2-cpt2067"]
+
+
+def test_the_cards() -> None:
+    assert SEAL.beside == ("none", "passage", "passage-repeat", "seal-no-rl", "icl")
+    assert "train" in SEAL.needs
+    assert "train" not in SEAL_NO_RL.needs
+    assert SEAL_NO_RL.components["trainer"] == {"use": "none"}
+    assert sorted(SEAL.presets) == PRESETS
+
+
+def configured(preset: str) -> Config:
+    return configuration.resolve({"method": "seal", "preset": preset, "model": "hf:some/model"}, Plugins())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_strictly_for_every_row(preset: str) -> None:
+    resolved = configured(preset)
+    for arm in resolved.arms:
+        for name, table in arm.slots.items():
+            kind = str(table["kind"])
+            resolve(Plugins(), kind, {key: value for key, value in table.items() if key != "kind"}, name)
+    resolve(Plugins(), "task", resolved.task, "task")
+
+
+def test_single_passage_rows_share_the_published_update() -> None:
+    arms = {arm.method.name: arm for arm in configured("paper-qwen2.5-7b-n1").arms}
+    assert arms["passage"].slots["updater"] == arms["seal"].slots["updater"] == arms["seal-no-rl"].slots["updater"]
+    assert arms["seal"].slots["updater"]["use"] == "lora-reference"
+    assert arms["passage-repeat"].slots["editor"]["like"]["max_tokens"] == 8192
+    assert "policy" not in arms["passage"].slots
+    assert arms["icl"].slots["updater"] == {"kind": "updater", "use": "memory"}
+
+
+def test_continued_pretraining_leaves_rows_that_train_nothing_as_they_are() -> None:
+    arms = {arm.method.name: arm for arm in configured("paper-v2-cpt200").arms}
+    assert arms["seal"].slots["cpt"]["use"] == "full"
+    assert arms["seal"].slots["updater"]["use"] == "lora-reference"
+    assert {name: arm.grouping for name, arm in arms.items()} == {
+        "seal": "cpt",
+        "seal-no-rl": "cpt",
+        "passage": "cpt",
+        "passage-repeat": "cpt",
+        "none": "single",
+        "icl": "single",
+    }
