@@ -34,14 +34,6 @@ def test_the_numpy_prompt() -> None:
     assert raw.endswith("[[1 2]] ->\n[[2]\n [1]]#\n[[0 1 2]\n [3 4 5]] ->\n")
 
 
-def test_the_lab_model_learnt_the_compact_form() -> None:
-    """The lab keeps its own writer for pre-training documents; both must give the same text."""
-    lab = pytest.importorskip("harness_lab.grid_text")
-    assert lab.render_prompt([(PAIR.input, PAIR.output)], G) == FORMS["compact"].prompt([PAIR], G, chat=False)
-    assert lab.render_demos([(PAIR.input, PAIR.output)] * 2) == FORMS["compact"].demos([PAIR] * 2)
-    assert lab.render_grid(G) == FORMS["compact"].answer(G)
-
-
 @pytest.mark.parametrize(
     "text",
     [
