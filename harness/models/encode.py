@@ -79,7 +79,7 @@ class Encoder:
             sides = []
             for side, text in (("chosen", item.chosen), ("rejected", item.rejected)):
                 before, after = self._split(item.prompt, text, settings)
-                meta = {"chosen": side == "chosen", "weight": item.weight}
+                meta: dict[str, Any] = {"chosen": side == "chosen", "weight": item.weight}
                 sides.append(self._sequence(before, after, 1.0, settings, None, f"pair {place}", meta))
             return sides
         if isinstance(item, Rollout):

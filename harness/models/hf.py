@@ -55,6 +55,20 @@ class HfSettings:
     """The engine's batch limits (``slots``, ``tokens``, ``rows``, ``cache_tokens``); empty: found from what is free."""
 
 
+@dataclass(frozen=True)
+class Borrowed:
+    """What :meth:`HfModel.borrow` lends; unpacks as ``module, tokenizer``."""
+
+    module: Any
+    tokenizer: Any
+    encoder: Encoder
+    """What turns training data into sequences for this model."""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.module
+        yield self.tokenizer
+
+
 @dataclass
 class _Group:
     """Places in a bulk call that share frozen weights, each with the adapters on top."""
@@ -269,7 +283,7 @@ class HfModel:
                     yield Trained(result.id, result.adapter, result.status, result.reason, log)
 
     @contextmanager
-    def borrow(self, state: State) -> Iterator[tuple[Any, Any]]:
+    def borrow(self, state: State) -> Iterator[Borrowed]:
         """``(module, tokenizer)`` with the state's adapters merged into the weights.
 
         Afterwards every weight is what it was, bit for bit; that is checked. Meanwhile the model answers nothing else.
@@ -284,7 +298,7 @@ class HfModel:
         self._lent = True
         try:
             with merged(self.engine.model, stack, group.full), lent(self.engine.model) as module:
-                yield module, self.prompts.tokenizer
+                yield Borrowed(module, self.prompts.tokenizer, self.encoder)
         except PluginError:
             self.__dict__.pop("engine", None)
             raise
