@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from harness.engine import Engine, MemoryPlan
 from harness.errors import UsageError
@@ -49,6 +50,7 @@ def load_engine(
     Raises:
         UsageError: the model cannot be loaded, is not one that the engine can run, or does not fit the device.
     """
+    logging.disable_progress_bar()  # the run has its own
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(checkpoint.folder),
