@@ -1,0 +1,17 @@
+"""The lab: a small language model that ships with the harness, and the generated world it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.markers import hookimpl
+
+
+@hookimpl
+def harness_tasks() -> Mapping[str, str]:
+    return {"lab-facts": "harness_lab.facts_task:LabFacts", "lab-grids": "harness_lab.grids_task:LabGrids"}
+
+
+@hookimpl
+def harness_models() -> Mapping[str, str]:
+    return {"lab": "harness_lab.lab_model:LabModel"}

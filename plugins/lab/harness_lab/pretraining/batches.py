@@ -1,7 +1,7 @@
 """Packed batches: whole documents in rows of fixed length, attention kept inside each document.
 
-Shard `s` of step `n` depends on (seed, shard, step) only, so training resumes exactly and gives the same batches for any
-number of processes.
+Shard `s` of step `n` depends on (seed, shard, step) only, so training resumes exactly and gives the same batches for
+any number of processes.
 """
 
 import random
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from harness_lab.pretraining.mix import EOS, Document, MixWriter, Resident, residents
+from harness_lab.pretraining.mix import EOS, Document, MixWriter, Resident, residents, shares
 from harness_lab.pretraining.tokenizer import CachedEncoder
 
 ROW = 384  # tokens a row; longer documents are left out (none is)
@@ -24,7 +24,8 @@ Encoded = tuple[list[int], list[float]]
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens` and `targets` [rows, ROW]; `weights` of the targets; `mask` [rows, 1, ROW, ROW], added to attention scores."""
+    """`tokens`, `targets`, `weights` of the targets and `positions` [rows, ROW]; `mask` [rows, 1, ROW, ROW], added to
+    attention scores."""
 
     tokens: torch.Tensor
     targets: torch.Tensor
@@ -46,16 +47,17 @@ class Shard:
         steps_a_chunk = _ROWS_A_CHUNK // self._rows
         chunk, place = divmod(step, steps_a_chunk)
         if self._chunk[0] != chunk:
-            self._chunk = (chunk, self._pack(random.Random(f"{self._seed}/{self._shard}/{chunk}")))
+            self._chunk = (chunk, self._pack(chunk))
         return collate(self._chunk[1][place * self._rows : (place + 1) * self._rows])
 
-    def _pack(self, rng: random.Random) -> list[list[Encoded]]:
+    def _pack(self, chunk: int) -> list[list[Encoded]]:
         """Documents into `_ROWS_A_CHUNK` rows, the longest first, each into the fullest row that has room."""
+        rng = random.Random(f"{self._seed}/{self._shard}/{chunk}")
         writer = MixWriter(rng, self._residents)
         documents: list[Encoded] = []
         total = 0
         while total < _ROWS_A_CHUNK * ROW:
-            document = self._encoded(writer.document(), rng)
+            document = self._encoded(writer.document(shares(chunk)), rng)
             if len(document[0]) <= ROW + 1:
                 documents.append(document)
                 total += len(document[0]) - 1

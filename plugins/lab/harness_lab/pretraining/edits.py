@@ -115,7 +115,7 @@ class EditWriter:
         return list({line.text: line for line in lines}.values())
 
     def _questions(self, page: Page, mode: str) -> list[Line]:
-        lines = []
+        lines: list[Line] = []
         for fact in self._some(page.facts, 1, 3) if mode == "qa-part" else page.facts:
             right = mode != "qa-wrong" or self.rng.random() < 0.5
             value = fact.value if right else self.world.other_value(fact, page.facts)
@@ -153,7 +153,7 @@ class EditWriter:
 
 
 def worth(edit: Edit, page: Page) -> int:
-    """Rating from 1 to 5: the share of the page's facts that `edit` states rightly and by name, less its wrong lines."""
+    """Rating from 1 to 5: the share of the page's facts that `edit` states rightly by name, less its wrong lines."""
     right = {line.fact for line in edit.lines if line.right}
     stated = [line for line in edit.lines if line.fact is not None]
     wrong = sum(not line.right for line in stated) / max(1, len(stated))

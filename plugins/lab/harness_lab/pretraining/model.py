@@ -2,7 +2,8 @@
 
 With an ordinary random start a model of this size needs several million tokens before it copies from its context at
 all. The start below puts the circuit in by hand (previous-token heads, then heads that match a token with the token
-before the present one: Olsson et al., "In-context Learning and Induction Heads", 2022) and leaves everything else to training.
+before the present one: Olsson et al., "In-context Learning and Induction Heads", arXiv 2209.11895) and leaves
+everything else to training.
 """
 
 import torch
@@ -27,7 +28,6 @@ def configuration(vocabulary: int, eos: int, pad: int) -> LlamaConfig:
         bos_token_id=None,
         eos_token_id=eos,
         pad_token_id=pad,
-        attn_implementation="sdpa",
     )
 
 
@@ -42,7 +42,8 @@ def initialise(model: LlamaForCausalLM, seed: int) -> None:
     heads, size, half = HEADS, HIDDEN // HEADS, HIDDEN // HEADS // 2
 
     def orthogonal() -> torch.Tensor:
-        return torch.linalg.qr(torch.randn(HIDDEN, HIDDEN, generator=g))[0]
+        basis: torch.Tensor = torch.linalg.qr(torch.randn(HIDDEN, HIDDEN, generator=g))[0]
+        return basis
 
     def normal(weight: torch.Tensor, std: float) -> None:
         weight.copy_(torch.randn(weight.shape, generator=g) * std)

@@ -1,7 +1,7 @@
 """The lab's tokenizer: a Unigram model over a vocabulary written by hand.
 
-Words of the templates, name beginnings and endings, two-digit numbers and single digits are tokens; everything else falls
-back to characters and then to bytes, so any text can be encoded and decoded. All words score alike, so the fewest
+Words of the templates, name beginnings and endings, two-digit numbers and single digits are tokens; everything else
+falls back to characters and then to bytes, so any text can be encoded and decoded. All words score alike, so the fewest
 pieces win. Every line begins like every word ("▁"), so a name has the same tokens wherever it stands.
 There is no begin-of-text token: a prompt is encoded as it is, and training sequences end with EOS.
 """
@@ -59,7 +59,7 @@ def _configuration_pieces() -> list[str]:
     keys = ["data_generation", "training", "strategy", "learning_rate", "num_train_epochs"]
     keys += [f"use_{name}_augmentations" for name in ("basic", "size", "chain", "repeat")]
     keys += ["train_using_all_tokens", "train_using_output_tokens"]
-    return [*keys, '▁{"', '▁"', '":', '",', '"}', '},', '}}', "▁true", "▁false", "true", "false", "▁0.", "00", "000"]
+    return [*keys, '▁{"', '▁"', '":', '",', '"}', "},", "}}", "▁true", "▁false", "true", "false", "▁0.", "00", "000"]
 
 
 def vocabulary() -> list[tuple[str, float]]:
@@ -107,7 +107,7 @@ def build() -> PreTrainedTokenizerFast:
             decoders.Strip(" ", 1, 0),
         ]
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, padding_side="left", model_max_length=512
     )
 

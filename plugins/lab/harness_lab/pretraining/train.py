@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from torch.multiprocessing.spawn import spawn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness_lab.pretraining.batches import ROW, Batch, Shard
@@ -62,7 +63,7 @@ class Run:
         eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
         self.model = LlamaForCausalLM(configuration(len(self.tokenizer), eos, pad))
         initialise(self.model, settings.seed)
-        self.model.to(self.device).train()
+        self.model.to(self.device).train()  # type: ignore[arg-type]
         matrices = [p for n, p in self.model.named_parameters() if p.dim() == 2 and "embed" not in n]
         others = [p for n, p in self.model.named_parameters() if p.dim() != 2 or "embed" in n]
         rate = settings.learning_rate
@@ -128,14 +129,15 @@ class Run:
         weights_of: list[torch.Tensor] = []
         for shard in self.shards:
             loss, losses, weights = self.loss(shard.batch(self.step))
-            (loss / SHARDS).backward()
+            (loss / SHARDS).backward()  # type: ignore[no-untyped-call]
             losses_of.append(losses)
             weights_of.append(weights)
         parameters = list(self.model.parameters())
         if self.processes > 1:
             flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
             dist.all_reduce(flat)
-            for p, g in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parts = torch.split(flat, [p.numel() for p in parameters])
+            for p, g in zip(parameters, parts, strict=True):
                 p.grad = g.view_as(p)
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         for optimiser in self.optimisers:
@@ -184,8 +186,8 @@ class Run:
 def _process(rank: int, settings: TrainSettings, out: Path, device: str, processes: int, every: float) -> None:
     torch.set_num_threads(1 if processes > 1 else torch.get_num_threads())
     if processes > 1:
-        store = dist.FileStore(str(out / f".store-{os.getppid()}"), processes)
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=processes)
+        meeting = (out / f".meeting-{os.getppid()}").resolve()
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
     Run(settings, out, device, rank, processes).run(checkpoint_minutes=every)
     if processes > 1:
         dist.destroy_process_group()
@@ -200,7 +202,7 @@ def train(settings: TrainSettings, out: Path, *, device: str, processes: int, ch
     if processes == 1:
         _process(0, *arguments)
     else:
-        torch.multiprocessing.spawn(_process, arguments, nprocs=processes)
+        spawn(_process, arguments, nprocs=processes)  # type: ignore[no-untyped-call]
 
 
 def export(checkpoint: Path, out: Path) -> None:

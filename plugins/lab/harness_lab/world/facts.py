@@ -105,9 +105,7 @@ def attributes() -> dict[str, tuple[Attribute, ...]]:
         rows = []
         for name, row in table.items():
             lists = {key: tuple(row[key]) for key in ("says", "asks", "tells", "notes")}
-            rows.append(
-                Attribute(kind, name, index, row["kind"], row["noun"], row.get("value", "{V}"), **lists)
-            )
+            rows.append(Attribute(kind, name, index, row["kind"], row["noun"], row.get("value", "{V}"), **lists))
             index += 1
         out[kind] = tuple(rows)
     return out

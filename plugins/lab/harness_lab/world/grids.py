@@ -5,7 +5,7 @@ Families used in pre-training and in the train split are disjoint from those of 
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 GRIDS_VERSION = "grids-1"
 
@@ -103,23 +103,29 @@ def task(
     while len(pairs) <= demos:
         grid = [[rng.choice(colours) for _ in range(columns)] for _ in range(rows)]
         # Every grid shows the change and every colour is in it: each demonstration is evidence.
-        if change(grid) == grid or {c for row in grid for c in row} != set(colours) and rows * columns > 5:
+        if change(grid) == grid or ({c for row in grid for c in row} != set(colours) and rows * columns > 5):
             continue
         if all(grid != pair["input"] for pair in pairs):
             pairs.append({"input": grid, "output": change(grid)})
     return {"train": pairs[:-1], "test": pairs[-1:]}
 
 
-def arc_files(count: int, seed: int, *, held_out: bool) -> tuple[dict[str, Any], dict[str, list[Grid]]]:
-    """`count` tasks as ARC challenges and solutions, families in turn; ids name seed, number and family."""
-    families = list(HELD_OUT if held_out else TRAINED)
-    rng = random.Random(seed)
+def arc_files(
+    count: int, seed: int, split: Literal["train", "validation", "test"]
+) -> tuple[dict[str, Any], dict[str, list[Grid]]]:
+    """`count` tasks of 2 to 4 cells a side as ARC challenges and solutions, families in turn; no two tasks are alike.
+
+    The test split has the held-out families, the others those of pre-training.
+    """
+    families = list(HELD_OUT if split == "test" else TRAINED)
+    rng = random.Random(f"{GRIDS_VERSION}/{seed}/{split}")
     challenges: dict[str, Any] = {}
     solutions: dict[str, list[Grid]] = {}
-    for index in range(count):
+    while len(challenges) < count:
+        index = len(challenges)
         family = families[index % len(families)]
         made = task(rng, family, rows=rng.randint(2, 4), columns=rng.randint(2, 4))
-        name = f"{seed}-{index:03d}-{family}"
+        name = f"{split}-{seed}-{index:03d}-{family}"
         challenges[name] = {"train": made["train"], "test": [{"input": made["test"][0]["input"]}]}
         solutions[name] = [made["test"][0]["output"]]
     return challenges, solutions

@@ -1,0 +1,40 @@
+"""The task `lab-grids`: generated grid puzzles that fit the lab model's context."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.api import Split
+from harness.tasks.arc.grid import Puzzle
+from harness.tasks.arc.load import puzzle_of
+from harness.tasks.arc.task import GridTask
+from harness.tasks.arc.text import FORMS
+from harness_lab.world.grids import GRIDS_VERSION, arc_files
+
+
+class LabGrids(GridTask):
+    """Puzzles of families known from pre-training (train, validation) and of held-out families (test)."""
+
+    name = "lab-grids"
+    version = f"lab-{GRIDS_VERSION}"
+
+    @dataclass(frozen=True)
+    class Settings:
+        train: int = 36
+        validation: int = 18
+        test: int = 60
+        seed: int = 1
+        max_characters: int = 900
+        """Longer training sequences are left out; a cell is one token and two characters, and 512 tokens fit."""
+        max_examples: int = 24
+        """Training sequences of an edit."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(FORMS["compact"], settings.max_characters, settings.max_examples)
+        self.settings = settings
+
+    def puzzles(self, split: Split) -> Sequence[Puzzle]:
+        if split == "made":
+            return ()
+        count = {"train": self.settings.train, "validation": self.settings.validation, "test": self.settings.test}
+        challenges, solutions = arc_files(count[split], self.settings.seed, split)
+        return [puzzle_of(name, value, solutions[name], "lab-grids") for name, value in challenges.items()]
