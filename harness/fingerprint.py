@@ -1,8 +1,8 @@
 """What a component's code is, as a digest: a result is never reused under changed source.
 
 A fingerprint covers the module that defines the class, every module of the same top-level package that it imports
-(followed through the source, without executing anything), and the small data files beside them. So a change in one
-plugin file touches exactly the components that can reach it.
+(followed through the source, without executing anything), the small data files beside them, and the same of the
+classes it is derived from. So a change in one plugin file touches exactly the components that can reach it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,23 @@ _NOT_FOLLOWED = frozenset({"harness", "harness.api", "harness.markers", "harness
 
 
 def of_class(cls: type) -> str:
-    """Digest of the source that ``cls`` can reach in its own package."""
-    return of_module(cls.__module__)
+    """Digest of the source that ``cls`` and the classes it is derived from can reach, each in its own package."""
+    top = cls.__module__.partition(".")[0]
+    elsewhere = {base.__module__ for base in cls.__mro__ if base.__module__.partition(".")[0] != top}
+    parts = [of_module(cls.__module__)]
+    for module in sorted(elsewhere - _NOT_FOLLOWED):
+        name = module.partition(".")[0]
+        if name == "harness" or name.startswith("harness_"):
+            parts.append(of_module(module))
+        elif name not in sys.stdlib_module_names and (path := _source(module)):
+            # Of a foreign package the one file: to follow torch through its imports would take seconds.
+            parts.append(hashlib.sha256(path.read_bytes()).hexdigest()[:20])
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()[:20]
+
+
+def forget() -> None:
+    """Read the sources anew: they may have been edited since this process read them."""
+    of_module.cache_clear()
 
 
 @cache

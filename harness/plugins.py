@@ -23,7 +23,7 @@ from typing import Any
 
 import pluggy
 
-from harness import hookspecs
+from harness import fingerprint, hookspecs
 from harness.api import API_VERSION, Method
 from harness.errors import PluginError, UsageError, nearest
 
@@ -114,6 +114,7 @@ class Plugins:
     """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
 
     def __init__(self, files: tuple[Path, ...] = ()) -> None:
+        fingerprint.forget()
         self._found, self.clashes = _discover()
         self._loaded: dict[str, Plugin] = {}
         self.at_hand: list[str] = []

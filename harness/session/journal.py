@@ -11,13 +11,17 @@ import fcntl
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import RunError
+
+if TYPE_CHECKING:
+    from harness.session.earlier import Earlier
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -61,7 +65,12 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "journal.sqlite"
         self.reused = 0
-        self.ran = 0
+        self.ran_of: Counter[tuple[str, str]] = Counter()
+        """(kind, component) -> items booked in this life of the run."""
+        self.earlier: Earlier | None = None
+        """Where what is not booked here is looked for."""
+        self.taken: Counter[str] = Counter()
+        """Name of an earlier run -> items taken over from it."""
         try:
             self._lock: IO[str] = open(folder / "lock", "w")  # noqa: SIM115 - held as long as the journal is
             try:
@@ -74,6 +83,11 @@ class Journal:
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise RunError(f"the journal {self.path} cannot be written: {error}") from error
+
+    @property
+    def ran(self) -> int:
+        """Items booked in this life of the run."""
+        return self.ran_of.total()
 
     def close(self) -> None:
         """Fold the write-ahead log in and let others open the folder."""
@@ -102,7 +116,10 @@ class Journal:
     # --- items ---
 
     def find(self, digests: Sequence[str]) -> dict[str, Item]:
-        """The finished items among ``digests``. Items booked as ``error`` are not finished: they are tried again."""
+        """The finished items among ``digests``, of this run or taken over from an earlier one.
+
+        Items booked as ``error`` are not finished: they are tried again.
+        """
         out: dict[str, Item] = {}
         for start in range(0, len(digests), 500):
             part = list(digests[start : start + 500])
@@ -114,10 +131,21 @@ class Journal:
             )
             for row in rows:
                 out[row[0]] = Item(*row[:4], json.loads(row[4]), json.loads(row[5]), row[6])
+        missing = [digest for digest in digests if digest not in out]
+        if self.earlier and missing:
+            taken = list(self.earlier.find(missing))
+            with self.writing():
+                self._write([item for item, _ in taken])
+            out |= {item.digest: item for item, _ in taken}
+            self.taken.update(run.name for _, run in taken)
         return out
 
     def book(self, items: Sequence[Item]) -> None:
         """Book finished items, and take a reference on the weights they made. Call inside :meth:`writing`."""
+        self._write(items)
+        self.ran_of.update((item.kind, item.component) for item in items)
+
+    def _write(self, items: Sequence[Item]) -> None:
         for item in items:
             self._db.execute(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -127,7 +155,6 @@ class Journal:
             for weights in (item.weights or "").split(","):
                 if weights:
                     self.refer(weights, +1)
-        self.ran += len(items)
 
     def touch(self, scope: str, phase: str, stage: str, digests: Sequence[str]) -> None:
         """Say that a row of the run used these items. Call inside :meth:`writing`."""
