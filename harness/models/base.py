@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.api import JSON, LM, Data, State, Status
+from harness.api import JSON, Data, State, Status
 
 if TYPE_CHECKING:
     from harness.engine import Adapter
@@ -43,16 +42,4 @@ class WeightSource(Protocol):
 
     def adapter(self, digest: str) -> Any:
         """The artefact of that digest: a LoRA adapter, or all weights of a full fine-tune."""
-        ...
-
-
-class LocalModel(LM, Protocol):
-    """A model whose weights are in this process."""
-
-    def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
-        """Train one adapter an item, in order of completion."""
-        ...
-
-    def borrow(self, state: State) -> AbstractContextManager[Any]:
-        """``(module, tokenizer)`` with the state's adapters merged into the weights, put back afterwards."""
         ...

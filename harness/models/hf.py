@@ -17,10 +17,11 @@ from harness.api import JSON, Completion, EditFailed, Prompt, Request, State
 from harness.errors import PluginError, UsageError
 from harness.models.base import Trained, TrainItem, WeightSource
 from harness.models.checkpoint import find_checkpoint
+from harness.models.stopping import StopTexts, cut
 from harness.records import derive_seed
 
 if TYPE_CHECKING:
-    from harness.engine import Adapter, Engine
+    from harness.engine import Adapter, Engine, TrainResult
     from harness.models.artefacts import FullWeights
     from harness.models.encode import Encoder
     from harness.models.prompts import PromptEncoder
@@ -146,7 +147,7 @@ class HfModel:
                 why = f"failed: context length {len(ids)} + {ask.max_tokens} > {self.positions}"
                 found[index] = [Completion(ask, "", finish=why) for _ in range(ask.n)]
                 continue
-            stop = _StopTexts(self.prompts, ask.stop) if ask.stop else ()
+            stop = StopTexts(self.prompts, ask.stop) if ask.stop else ()
             rows += (
                 (
                     index,
@@ -170,7 +171,7 @@ class HfModel:
             for (place, _), answer in zip(group.stacks, answers, strict=True):
                 index, _, row = rows[place]
                 ask = asks[index]
-                text, stopped = _cut(self.prompts.decode(answer.ids), ask.stop)
+                text, stopped = cut(self.prompts.decode(answer.ids), ask.stop)
                 cost = {
                     "prompt_tokens": 0 if found[index] else len(row.prompt),
                     "completion_tokens": len(answer.ids) + (answer.eos is not None),
@@ -268,19 +269,13 @@ class HfModel:
             jobs.append((item.start, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
         for group in self._groups([state for state, _ in jobs]):
             part = [dataclasses.replace(jobs[place][1], stack=stack) for place, stack in group.stacks]
-            with self._weights_of(group):
-                for result in self.engine.train(part):
-                    log: dict[str, Any] = {
-                        "steps": result.steps,
-                        "tokens": result.tokens,
-                        "seconds": result.seconds,
-                        "loss": result.losses[-1] if result.losses else None,
-                    }
-                    if result.reduced:
-                        log["reduced"] = True
-                    if result.status == "failed":
-                        log["cause"] = "diverged" if result.reason.startswith("diverged") else "settings"
-                    yield Trained(result.id, result.adapter, result.status, result.reason, log)
+            if group.full is None:
+                yield from map(_trained, self.engine.train(part))
+            else:
+                # Between two results the caller may ask for anything, so other weights are in place for none of them.
+                with self._weights_of(group):
+                    results = list(self.engine.train(part))
+                yield from map(_trained, results)
 
     @contextmanager
     def borrow(self, state: State) -> Iterator[Borrowed]:
@@ -392,26 +387,19 @@ class HfModel:
         return "bfloat16" if self._device.startswith("cuda") else "float32"
 
 
-class _StopTexts:
-    """Tells the engine when one of some texts has been written; shown a row's ids after every token."""
-
-    def __init__(self, prompts: PromptEncoder, stop: Sequence[str]) -> None:
-        self._prompts = prompts
-        self._stop = tuple(mark for mark in stop if mark)
-        # A text that ends with the newest token lies within as many tokens as it has bytes; a few more give the
-        # decoder whole characters to begin with.
-        self._window = max((len(mark.encode()) for mark in self._stop), default=0) + 8
-
-    def __call__(self, ids: Sequence[int]) -> bool:
-        tail = self._prompts.decode(ids[-self._window :])
-        return any(mark in tail for mark in self._stop)
+def _trained(result: TrainResult) -> Trained:
+    log: dict[str, Any] = {
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "seconds": result.seconds,
+        "loss": result.losses[-1] if result.losses else None,
+    }
+    if result.reduced:
+        log["reduced"] = True
+    if result.status == "failed":
+        log["cause"] = "diverged" if result.reason.startswith("diverged") else "settings"
+    return Trained(result.id, result.adapter, result.status, result.reason, log)
 
 
 def _whole(values: tuple[_T, ...], last: _T | None) -> tuple[_T, ...]:
     return values if last is None else (*values, last)
-
-
-def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """The text before the first stop text, and whether there was one."""
-    cuts = [place for place in (text.find(mark) for mark in stop if mark) if place >= 0]
-    return (text[: min(cuts)], True) if cuts else (text, False)

@@ -50,7 +50,7 @@ def load_engine(
     Raises:
         UsageError: the model cannot be loaded, is not one that the engine can run, or does not fit the device.
     """
-    logging.disable_progress_bar()  # the run has its own
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run has its own
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(checkpoint.folder),

@@ -17,6 +17,7 @@ from harness.api import JSON, Completion, HarnessError, Prompt, Request, State
 from harness.errors import RunError, UsageError
 from harness.models.base import WeightSource
 from harness.models.prices import Price, price_of
+from harness.models.stopping import cut
 from harness.records import derive_seed
 
 if TYPE_CHECKING:
@@ -263,10 +264,8 @@ def _read(choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, str]:
     reason = choice.get("finish_reason")
     if reason == "content_filter":
         return "", "failed: content filter"
-    cuts = [place for place in (text.find(mark) for mark in stop if mark) if place >= 0]
-    if cuts:
-        return text[: min(cuts)], "stop"
-    return text, "length" if reason == "length" else "stop"
+    text, stopped = cut(text, stop)
+    return text, "length" if reason == "length" and not stopped else "stop"
 
 
 def _usage(answer: Mapping[str, Any]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api import HarnessError
@@ -70,6 +70,7 @@ def test_instruct_models_stop_where_a_turn_ends() -> None:
     assert not encoder(LLAMA).is_instruct()
 
 
+@settings(deadline=None)
 @given(prompt=st.text(max_size=20), text=st.text(min_size=1, max_size=20))
 def test_a_continuation_follows_the_very_ids_of_its_prompt(prompt: str, text: str) -> None:
     for prompts in (encoder(), encoder(LLAMA)):

@@ -1,0 +1,30 @@
+"""Stop texts: noticing that one has been written, and cutting it off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.models.prompts import PromptEncoder
+
+
+class StopTexts:
+    """Tells the engine when one of some texts has been written; shown a row's ids after every token."""
+
+    def __init__(self, prompts: PromptEncoder, stop: Sequence[str]) -> None:
+        self._prompts = prompts
+        self._stop = tuple(mark for mark in stop if mark)
+        # A text that ends with the newest token lies within as many tokens as it has bytes; a few more give the
+        # decoder whole characters to begin with.
+        self._window = max((len(mark.encode()) for mark in self._stop), default=0) + 8
+
+    def __call__(self, ids: Sequence[int]) -> bool:
+        tail = self._prompts.decode(ids[-self._window :])
+        return any(mark in tail for mark in self._stop)
+
+
+def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """The text before the first stop text, and whether there was one."""
+    cuts = [place for place in (text.find(mark) for mark in stop if mark) if place >= 0]
+    return (text[: min(cuts)], True) if cuts else (text, False)
