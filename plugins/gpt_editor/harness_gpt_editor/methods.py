@@ -1,0 +1,32 @@
+"""The method ``gpt-editor``."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from types import MappingProxyType
+
+from harness.api import Method
+
+GPT_EDITOR = Method(
+    name="gpt-editor",
+    paper="arXiv 2506.10943, section 4 (the GPT-4.1 rows)",
+    summary="an outside model writes the implications of a passage, and the run's own model learns them",
+    components={
+        "editor": {"use": "structured"},
+        "updater": {"use": "lora"},
+        "trainer": {"use": "none"},
+        "evaluator": {"use": "closed-book"},
+    },
+    roles={"teacher": "openai:gpt-4.1-2025-04-14", "student": "model"},
+    outside_teacher=True,
+    needs=frozenset({"generate"}),
+    beside=("none", "passage", "seal-no-rl", "icl"),
+    presets=MappingProxyType(
+        {
+            file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
+            for file in files("harness_gpt_editor").joinpath("presets").iterdir()
+            if file.name.endswith(".toml")
+        }
+    ),
+)
