@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from harness.errors import RunError, UsageError, nearest
 from harness.judges.base import Judge

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import stats
-from harness.leaderboard.rows import ResultFile, Row, TaskItems, differing, key_groups
-
-COSTS = ("generation_s", "update_s", "grading_s", "outer_s", "meta_s", "edit_tokens", "usd", "labels")
+from harness.leaderboard.rows import ResultFile, Row, TaskItems, differing
 
 
 @dataclass(frozen=True)
@@ -41,45 +40,43 @@ def tables(task: TaskItems, row: Row, average: str | None = None) -> stats.Clust
     return stats.cluster(row.scores, sizes, row.seeds, "micro" if chosen == "micro" else "macro")
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A row, and the file that it stands in."""
+
+    found: ResultFile
+    row: Row
+
+    @property
+    def group(self) -> tuple[str, str, object]:
+        """What rows must share to be ranked together: kind, comparability key, and the very same items."""
+        return self.found.kind, json.dumps(dict(self.row.key), sort_keys=True), self.found.task.items
+
+
 def summarise(found: ResultFile) -> list[Summary]:
     """One summary a row, in the file's order. Rows are ranked only within one comparability key."""
-    ranks = _ranks(found)
-    return [_summary(found, index, row, ranks) for index, row in enumerate(found.rows)]
+    return summarise_all([Entry(found, row) for row in found.rows])
 
 
-def _summary(found: ResultFile, index: int, row: Row, ranks: Mapping[int, tuple[int, tuple[str, ...]]]) -> Summary:
-    task = found.task
+def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
+    """One summary an entry, in order; entries of different files are ranked together where their keys agree."""
+    ranks = _ranks(entries)
+    return [_summary(entry, *ranks.get(index, (None, ()))) for index, entry in enumerate(entries)]
+
+
+def _summary(entry: Entry, rank: int | None, tied: tuple[str, ...]) -> Summary:
+    task, row = entry.found.task, entry.row
     why = why_unranked(row)
-    rank, tied = ranks.get(index, (None, ()))
-    if not row.scores or row.scored == 0:
+    if row.scored == 0:
         shown = row.reported
-        return Summary(
-            row,
-            shown.score if shown else None,
-            None,
-            None,
-            None,
-            None,
-            shown.contexts if shown else len(task.items),
-            shown.queries if shown else task.queries,
-            rank,
-            tied,
-            why,
-        )
+        contexts, queries = (shown.contexts, shown.queries) if shown else (len(task.items), task.queries)
+        score = shown.score if shown else None
+        return Summary(row, score, None, None, None, None, contexts, queries, rank, tied, why)
     headline = tables(task, row)
     spread = stats.two_level(headline)
+    macro, micro = tables(task, row, "macro").mean, tables(task, row, "micro").mean
     return Summary(
-        row,
-        headline.mean,
-        spread.low,
-        spread.high,
-        tables(task, row, "macro").mean,
-        tables(task, row, "micro").mean,
-        len(task.items),
-        task.queries,
-        rank,
-        tied,
-        why,
+        row, headline.mean, spread.low, spread.high, macro, micro, len(task.items), task.queries, rank, tied, why
     )
 
 
@@ -96,21 +93,22 @@ def why_unranked(row: Row) -> str:
     return ""
 
 
-def _ranks(found: ResultFile) -> dict[int, tuple[int, tuple[str, ...]]]:
-    """Ranks by row index. Pairs are told apart by the paired two-level bootstrap at 5%, Holm-adjusted in the group."""
-    position = {id(row): index for index, row in enumerate(found.rows)}
+def _ranks(entries: Sequence[Entry]) -> dict[int, tuple[int, tuple[str, ...]]]:
+    """Ranks by place. Pairs are told apart by the paired two-level bootstrap at 5%, Holm-adjusted in the group."""
+    groups: dict[tuple[str, str, object], list[int]] = {}
+    for place, entry in enumerate(entries):
+        if not why_unranked(entry.row):
+            groups.setdefault(entry.group, []).append(place)
     ranks: dict[int, tuple[int, tuple[str, ...]]] = {}
-    for group in key_groups(row for row in found.rows if not why_unranked(row)):
-        clustered = [tables(found.task, row) for row in group]
-        better = better_beyond_noise(clustered)
-        for at, row in enumerate(group):
-            above = sum(better[other][at] for other in range(len(group)))
+    for group in groups.values():
+        better = better_beyond_noise([tables(entries[place].found.task, entries[place].row) for place in group])
+        for at, place in enumerate(group):
             tied = tuple(
-                one.method
-                for other, one in enumerate(group)
+                entries[group[other]].row.method
+                for other in range(len(group))
                 if other != at and not better[other][at] and not better[at][other]
             )
-            ranks[position[id(row)]] = (1 + above, tied)
+            ranks[place] = (1 + sum(better[other][at] for other in range(len(group))), tied)
     return ranks
 
 

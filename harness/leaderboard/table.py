@@ -57,41 +57,52 @@ def notes(summary: Summary) -> str:
 
 def render(found: ResultFile) -> Table:
     """The rows of one result file as a table for the terminal, best first within each comparability key."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     task = found.task
+    summaries = summarise(found)
     table = Table(
         title=f"{task.name} {task.version}, {task.split}: {task.metric}, {task.average} average",
-        caption=_caption(found),
+        caption="\n".join([_caption(found), *_footnotes(summaries)]),
         title_justify="left",
         caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("rank", justify="right")
-    table.add_column("method", overflow="fold")
-    table.add_column("score", justify="right")
-    table.add_column("95% interval", justify="right", no_wrap=True)
-    for name in ("contexts", "queries", "seeds", "scored/expected", "failed", "unparsed", "errors", "cost"):
-        table.add_column(name, justify="right")
-    table.add_column("notes", overflow="fold")
-    for group in ordered(summarise(found)):
+    kinds = [name for name in ("failed", "unparsed", "errors") if name == "failed" or _any(summaries, name)]
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("method", overflow="fold", min_width=8)
+    for name in ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds, "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in ordered(summaries):
         for one in group:
             table.add_row(
                 rank(one),
                 one.row.method,
                 percent(one.score),
                 interval(one),
-                str(one.contexts),
-                str(one.queries),
+                f"{one.contexts}/{one.queries}",
                 str(one.seeds),
                 f"{one.row.scored}/{one.row.expected}",
-                str(one.row.failed),
-                str(one.row.unparsed),
-                str(one.row.errors),
+                *(str(getattr(one.row, name)) for name in kinds),
                 seconds(total_seconds(one)),
-                notes(one),
             )
         table.add_section()
     return table
+
+
+def _any(summaries: Sequence[Summary], name: str) -> bool:
+    return any(getattr(one.row, name) for one in summaries)
+
+
+def _footnotes(summaries: Sequence[Summary]) -> list[str]:
+    """What is to be said of single rows; rows of which the same is said stand together."""
+    said: dict[str, list[str]] = {}
+    for one in summaries:
+        if text := notes(one):
+            said.setdefault(text, []).append(one.row.method)
+    return [f"{', '.join(methods)}: {text}" for text, methods in said.items()]
 
 
 def _caption(found: ResultFile) -> str:

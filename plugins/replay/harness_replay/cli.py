@@ -118,6 +118,21 @@ def _points(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
+@app.command("rows")
+def rows(
+    data: Annotated[
+        Path, typer.Option(help="Folder of the published logs (with scored/, continued_pretraining/, v2/).")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the result files are written.")] = Path("leaderboards/published"),
+) -> None:
+    """Write the published tables as result files; every figure that has a log is held against it."""
+    from harness.leaderboard.rows import write
+    from harness_replay.published import result_files
+
+    for found in result_files(data):
+        typer.echo(str(write(found, out / f"{found.run}.json")))
+
+
 @app.command("report")
 def report(
     data: Annotated[

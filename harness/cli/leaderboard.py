@@ -1,0 +1,53 @@
+"""``harness leaderboard``: tables and a page from the result files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Show, build and check the leaderboards.")
+
+Folder = Annotated[Path, typer.Option("--folder", help="Folder that holds <task>/<run>.json.")]
+
+
+@app.command("build")
+def build(
+    folder: Folder = Path("leaderboards"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a rendering is stale.")] = False,
+) -> None:
+    """Make leaderboard.md, .csv, .json and .html from every result file under the folder.
+
+    Exit codes: 0 done or up to date, 1 stale (--check), 2 a result file cannot be read.
+    """
+    from harness.leaderboard.render import COMMAND, stale, write_all
+
+    if check:
+        old = stale(folder)
+        if old:
+            typer.echo(f"stale: {', '.join(old)}; `{COMMAND}` makes them anew", err=True)
+            raise typer.Exit(1)
+        return
+    for path in write_all(folder):
+        typer.echo(str(path))
+
+
+@app.command("show")
+def show(
+    what: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="A run's folder or a result file; all of the folder without.")
+    ] = "",
+    folder: Folder = Path("leaderboards"),
+) -> None:
+    """Print the tables in the terminal."""
+    from rich.console import Console
+
+    from harness.leaderboard.rows import read, result_paths
+    from harness.leaderboard.sources import open_file
+    from harness.leaderboard.table import render
+
+    found = [open_file(Path(what))] if what else [read(path) for path in result_paths(folder)]
+    console = Console()
+    for one in found:
+        console.print(render(one))

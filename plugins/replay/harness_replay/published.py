@@ -1,0 +1,93 @@
+"""Published tables as result files: the printed figures, and the question rows behind them where a log is at hand."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from harness.leaderboard.rows import Card, ModelCard, Reported, ResultFile, Row, TaskItems, make_row
+from harness.leaderboard.summary import tables
+from harness_replay.figures import PAPER, Graded, grade
+from harness_replay.logs import read_log
+from harness_replay.questions import LogError
+
+PRINTED = 0.0005 + 0.00005
+"""How far a recomputed figure may be from the printed one: the logs round to 4 decimals, the tables once more to 3."""
+
+
+def result_files(data: Path) -> list[ResultFile]:
+    """Every published table, with the rows of those logs that lie under ``data``.
+
+    Raises:
+        LogError: a log is missing there, or does not give the printed figure.
+    """
+    listed = tomllib.loads(resources.files("harness_replay").joinpath("published.toml").read_text(encoding="utf-8"))
+    return [_table(table, data) for table in listed["table"]]
+
+
+def _table(table: Mapping[str, Any], data: Path) -> ResultFile:
+    graded = {row["log"]: grade(read_log(data / row["log"])) for row in table["row"] if "log" in row}
+    items = next((one.result.task.items for one in graded.values()), ())
+    task = TaskItems(
+        table["task"], table["version"], "test", "GPT-4.1's verdict" if table["task"] == "squad" else "tasks solved",
+        items, table["average"],
+    )  # fmt: skip
+    rows = tuple(_row(row, table, task, graded) for row in table["row"])
+    return ResultFile(
+        1, table["id"], "published", table["source"], task, ModelCard(table["row"][0]["base"]), {"printed": True}, rows
+    )
+
+
+def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, graded: Mapping[str, Graded]) -> Row:
+    scores: list[Any] = []
+    letters: list[str] = []
+    if "log" in row:
+        scores, letters = _scores(row, table, task, graded[row["log"]])
+    made = make_row(
+        scores=scores,
+        status=letters,
+        queries=task.queries,
+        method=row["method"],
+        plugin="replay",
+        card=Card(
+            open_book=row.get("open_book", False), outside_teacher=row.get("outside_teacher", False), paper=PAPER
+        ),
+        grouping=table["grouping"],
+        editor_model=row.get("editor", ""),
+        start_model=row["start"],
+        key={
+            "task": task.name,
+            "version": task.version,
+            "base_model": row["base"],
+            "start_model": row["start"],
+            "open_book": row.get("open_book", False),
+        },
+        seeds=(0,) if scores else (),
+        notes=tuple(row.get("notes", ())),
+        reported=Reported(row["score"] / 100, table["contexts"], table["queries"], table["source"]),
+    )
+    if scores:
+        _agree(made, task, row, table)
+    return made
+
+
+def _scores(
+    row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, one: Graded
+) -> tuple[list[Any], list[str]]:
+    found = one.baseline if row.get("side") == "baseline" else one.adapter
+    if found is None:
+        raise LogError(f"{row['log']}: holds no rows for {row['method']!r} of {table['id']}")
+    if one.result.task.items != task.items:
+        raise LogError(f"{row['log']}: asks other questions than the other rows of {table['id']}")
+    return [list(values) for values in found.scores], list(found.status)
+
+
+def _agree(made: Row, task: TaskItems, row: Mapping[str, Any], table: Mapping[str, Any]) -> None:
+    mean = tables(task, made).mean
+    if abs(mean - row["score"] / 100) > PRINTED:
+        raise LogError(
+            f"{row['log']}: gives {100 * mean:.2f} for {row['method']!r} of {table['id']}, not {row['score']}"
+        )

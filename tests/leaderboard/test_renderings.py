@@ -1,0 +1,119 @@
+"""Every rendering says the same, says it safely, and is known to be stale when it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.api import HarnessError
+from harness.cli.leaderboard import app
+from harness.leaderboard.board import sections
+from harness.leaderboard.render import HEADERS, cells, to_csv, to_html, to_markdown
+from harness.leaderboard.rows import ResultFile, write
+from tests.leaderboard.examples import items, result_file, row
+
+
+def _files() -> list[ResultFile]:
+    task = items(contexts=40)
+    first = result_file([row("none", 0.1, task=task), row("seal", 0.6, task=task)], task=task)
+    second = result_file(
+        [row("passage", 0.6, task=task), row("icl", 0.9, task=task, open_book="yes")], run="run-2", task=task
+    )
+    hostile = replace(row("<script>alert(1)</script>|{{data}}", 0.3, task=task), notes=("</script><b>",))
+    published = replace(result_file([hostile], run="paper", task=task), kind="published")
+    return [first, second, published]
+
+
+def test_rows_of_different_runs_are_ranked_together_where_keys_agree() -> None:
+    ranks = {line.method: line.rank for one in sections(_files()) for line in one.lines if one.kind == "measured"}
+    assert ranks == {"seal": 1, "passage": 1, "none": 3, "icl": 1}
+
+
+def test_published_rows_stand_apart() -> None:
+    made = sections(_files())
+    assert [one.kind for one in made] == ["measured", "published"]
+    assert {line.run for line in made[1].lines} == {"paper"}
+    assert {line.method: line.group for line in made[0].lines}["icl"] == "open_book yes"
+
+
+def test_a_row_has_a_cell_for_every_header() -> None:
+    assert {len(cells(line)) for one in sections(_files()) for line in one.lines} == {len(HEADERS)}
+    for wanted in ("score", "95% interval", "seeds", "scored/expected", "failed", "unparsed", "errors", "edit tokens",
+                   "update", "generation", "outer loop", "meta-training", "money", "labels", "outside teacher",
+                   "open-book"):  # fmt: skip
+        assert wanted in HEADERS
+
+
+def test_the_order_of_files_does_not_matter() -> None:
+    files = _files()
+    wanted = to_markdown(sections(files))
+    for seed in range(3):
+        random.Random(seed).shuffle(files)
+        assert to_markdown(sections(files)) == wanted
+
+
+def test_csv_and_json_hold_every_row() -> None:
+    made = sections(_files())
+    rows = list(csv.DictReader(io.StringIO(to_csv(made))))
+    assert sorted(one["method"] for one in rows) == sorted(line.method for one in made for line in one.lines)
+    assert float(rows[0]["score"]) == pytest.approx(made[0].lines[0].score, abs=1e-4)
+
+
+def test_markdown_tables_are_whole_whatever_a_name_holds() -> None:
+    lines = [line for line in to_markdown(sections(_files())).splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(HEADERS) + 1}
+    assert not any("<script>" in line for line in lines)
+
+
+def test_html_escapes_what_it_shows() -> None:
+    page = to_html(sections(_files()))
+    assert "<script>alert" not in page
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    assert json.loads(data.group(1))[1]["lines"][0]["method"].startswith("<script>")
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_build_check_and_stale(tmp_path: Path) -> None:
+    runner = CliRunner()
+    for found in _files():
+        write(found, tmp_path / "facts" / f"{found.run}.json")
+    folder = ["--folder", str(tmp_path)]
+    assert runner.invoke(app, ["build", *folder, "--check"]).exit_code == 1
+    done = runner.invoke(app, ["build", *folder])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.suffix for path in tmp_path.glob("leaderboard.*")) == [".csv", ".html", ".json", ".md"]
+    assert runner.invoke(app, ["build", *folder, "--check"]).exit_code == 0
+    write(result_file([row("new", 0.5, task=items())], run="run-3"), tmp_path / "facts" / "run-3.json")
+    stale = runner.invoke(app, ["build", *folder, "--check"])
+    assert stale.exit_code == 1
+    assert "leaderboard.md" in stale.stderr
+
+
+def test_a_broken_result_file_stops_the_build_and_leaves_what_was(tmp_path: Path) -> None:
+    write(result_file(), tmp_path / "facts" / "run-1.json")
+    (tmp_path / "facts" / "bad.json").write_text("{")
+    with pytest.raises(HarnessError, match=r"bad\.json"):
+        CliRunner().invoke(app, ["build", "--folder", str(tmp_path)], catch_exceptions=False)
+    assert list(tmp_path.glob("leaderboard.*")) == []
+
+
+def test_two_files_of_one_run_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(result_file(), tmp_path / "facts" / f"{name}.json")
+    with pytest.raises(HarnessError, match="two result files of run 'run-1'"):
+        CliRunner().invoke(app, ["build", "--folder", str(tmp_path)], catch_exceptions=False)
+
+
+def test_the_shipped_renderings_are_up_to_date() -> None:
+    folder = Path(__file__).parents[2] / "leaderboards"
+    done = CliRunner().invoke(app, ["build", "--folder", str(folder), "--check"])
+    assert done.exit_code == 0, done.stderr
