@@ -48,6 +48,7 @@ class LabFacts(Squad):
     Settings = LabFactsSettings  # type: ignore[assignment]
     name = "lab-facts"
     version = f"lab-{WORLD_VERSION}"
+    metric = "exact"
 
     def __init__(self, settings: LabFactsSettings) -> None:
         shared = ("splitter", "lines", "cap", "title", "passage", "max_edit_chars")

@@ -1,13 +1,36 @@
 """`--model lab`: the packaged `lab-1`, run by the backend `hf`."""
 
 import dataclasses
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any, ClassVar
 
 from harness.models.base import WeightSource
 from harness.models.hf import HfModel, HfSettings
 
 MODEL_VERSION = "lab-1"
+
+# Chosen on pages of other seeds than the reported ones (the model card names them). SEAL's own settings are for a model
+# seven thousand times larger.
+UPDATE: Mapping[str, Any] = {
+    "use": "lora",
+    "rank": 16,
+    "alpha": 32.0,
+    "targets": "all-linear",
+    "learning_rate": 2e-3,
+    "epochs": 10,
+    "batch_size": 4,
+}
+POLICY: Mapping[str, Any] = {
+    "use": "lora",
+    "rank": 16,
+    "alpha": 32.0,
+    "targets": "all-linear",
+    "learning_rate": 5e-3,
+    "epochs": 10,
+    "batch_size": 8,
+}
 
 
 def folder() -> Path:
@@ -17,6 +40,9 @@ def folder() -> Path:
 
 class LabModel(HfModel):
     """The embedded model. All settings of `hf` apply but the path, which is the package's own."""
+
+    profile: ClassVar[Mapping[str, Any]] = {"task": "lab-facts", "updater": UPDATE, "policy": POLICY}
+    """What a run with this model takes unless told otherwise."""
 
     def __init__(self, settings: HfSettings, weights: WeightSource) -> None:
         super().__init__(dataclasses.replace(settings, path=str(folder()), revision=None), weights)
