@@ -44,6 +44,8 @@ class Outcome:
     key: Mapping[str, Any]
     editor_model: str
     start_model: str
+    remarks: Sequence[str] = ()
+    """Notes on the row from this seed."""
 
 
 def outcome(
@@ -77,7 +79,7 @@ def outcome(
         "task": session.task.name,
         "version": session.task.version,
         "items": digest([books.episodes.identity(e.id) for e in full])[:16],
-        "metric": session.task.metric,
+        "metric": _metric(arm, session.task.metric),
         "evaluator": digest(dict(evaluator))[:16],
         "samples": measured_samples(measured),
         "base_model": student.base,
@@ -100,6 +102,7 @@ def outcome(
         key,
         _name(books, teacher) if wrote else "",
         _name(books, student),
+        _remarks(session.task, measured),
     )
 
 
@@ -117,17 +120,27 @@ def result_file(run: str, config: Config, task: Built, books: Books, outcomes: S
         run,
         "measured",
         f"harness run --plugin {config.options.method}",
-        TaskItems(task.instance.name, task.instance.version, "test", task.instance.metric, items),
+        TaskItems(
+            task.instance.name, task.instance.version, "test", _metric(config.arms[0], task.instance.metric), items
+        ),
         ModelCard(getattr(base, "name", base.base), base.base),
         books.journal.fact("environment") or describe_environment(),
         tuple(rows),
     )
 
 
+def _metric(arm: Arm, own: str) -> str:
+    """What a score is called: the evaluator's judge where it names one, else the task's own measure."""
+    evaluator = next(slot for slot in arm.slots.values() if slot["kind"] == "evaluator")
+    return str(evaluator.get("judge") or own)
+
+
 def _row(arm: Arm, outcomes: Sequence[Outcome], queries: int) -> Row:
     first = outcomes[0]
     keys = {json.dumps(dict(outcome.key), sort_keys=True) for outcome in outcomes}
     notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    said = [(outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks]
+    notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
     costs: dict[str, float | None] = {}
     for name in dict.fromkeys(name for outcome in outcomes for name in outcome.costs):
         costs[name] = round(sum(outcome.costs.get(name, 0.0) for outcome in outcomes), 3)
@@ -150,6 +163,14 @@ def _row(arm: Arm, outcomes: Sequence[Outcome], queries: int) -> Row:
         reliability=tuple(_reliability(outcomes)),
         notes=tuple(notes),
     )
+
+
+def _remarks(task: Any, measured: deploy.Measured) -> list[str]:
+    """What the editor said of edits that it deployed all the same, and what the task has to say of the scores."""
+    edits = [edit for group in measured.groups for edit in group.edits]
+    marked = [edit.reason for edit in edits if edit.status == "ok" and edit.reason]
+    said = [f"{len(marked)} of {len(edits)} edits marked, the first: {marked[0]}"] if marked else []
+    return [*said, *(task.remarks(measured.scores) if hasattr(task, "remarks") else [])]
 
 
 def _curve(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

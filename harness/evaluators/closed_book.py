@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from harness.api import Ask, Completion, Query, References, Request, Score, Session
 from harness.judges.base import Answer, Judge, Verdict, load
@@ -19,8 +18,8 @@ from harness.metrics import MEASURES
 class ClosedBookSettings:
     """How answers are decoded and graded."""
 
-    judge: str = "exact"
-    """Who grades: ``exact f1 contains recall offline-1``, or ``openai:MODEL``."""
+    judge: str = ""
+    """Who grades: ``exact f1 contains recall offline-1``, or ``openai:MODEL``; "" is the task's own measure."""
     max_tokens: int = 64
     temperature: float = 0.0
     """0 is greedy; only above it do several samples of an answer differ."""
@@ -49,15 +48,7 @@ class ClosedBook:
 
     def __init__(self, settings: ClosedBookSettings) -> None:
         self._settings = settings
-
-    @property
-    def metric(self) -> str:
-        """The headline measure is the judge's verdict."""
-        return self._judge.name
-
-    @cached_property
-    def _judge(self) -> Judge:
-        return load(self._settings.judge)
+        self._judges: dict[str, Judge] = {}
 
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
         """The scores of each ask's queries; ``parts`` holds the means of the measures of :mod:`harness.metrics`."""
@@ -69,9 +60,15 @@ class ClosedBook:
             for text in asked.texts
             if text is not None and asked.golds
         ]
-        verdicts = iter(self._judge.grade(texts))
+        verdicts = iter(self._judge(s.task.metric).grade(texts))
         for ask, row in zip(asks, answered, strict=True):
             yield [_score(ask.episode.id, asked, verdicts) for asked in row]
+
+    def _judge(self, metric: str) -> Judge:
+        name = self._settings.judge or metric
+        if name not in self._judges:
+            self._judges[name] = load(name)
+        return self._judges[name]
 
     def _answers(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session) -> list[list[_Asked]]:
         """What every query of every ask was answered: one call for all states of a model."""

@@ -136,7 +136,7 @@ def test_the_policy_learns_the_best_edit_of_each_context(tmp_path: Path) -> None
         "tied": 2,
         "reward_mean": 0.5,
         "reward_best": 1.0,
-        "reliability": 1.0,
+        "reliability": {"value": 1.0, "low": 1.0, "high": 1.0},
         "kept": 2,
         "policy_steps": 2,
         "policy_loss": 0.5,

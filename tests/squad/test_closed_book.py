@@ -45,7 +45,7 @@ def episode(*questions: str, id: str = "e") -> Episode:
 
 
 def scored(model: Model, asks: Sequence[Ask], golds: Any, **settings: Any) -> list[list[Score]]:
-    evaluator = ClosedBook(ClosedBook.Settings(**settings))
+    evaluator = ClosedBook(ClosedBook.Settings(**{"judge": "exact", **settings}))
     return [list(row) for row in evaluator.evaluate(asks, golds, session(model))]
 
 
@@ -64,7 +64,7 @@ def test_the_headline_is_the_judges() -> None:
     assert one("the moon and the sun").value == 0.0
     assert one("the moon and the sun", judge="contains").value == 1.0
     assert one("the moon and the sun", judge="f1").value == pytest.approx(1 / 2)
-    assert ClosedBook(ClosedBook.Settings(judge="contains")).metric == "contains"
+    assert one("the moon, I think", judge="").value == 1.0  # the task's own: the offline judge
 
 
 def test_an_unknown_judge() -> None:

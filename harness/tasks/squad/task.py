@@ -25,7 +25,8 @@ class Squad:
     Settings = SquadSettings
     name = "squad"
     version = "squad-1"
-    metric = "exact"
+    metric = "offline-1"
+    """Graded by the offline judge: base models answer in sentences, which exact match would call wrong."""
 
     def __init__(self, settings: SquadSettings) -> None:
         if settings.subset not in SUBSETS:

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from harness.api import EditAsk, Episode, Example, Group, Reward, Round, SelfEdit, Session, UpdateJob
 from harness.errors import RunError, UsageError
-from harness_seal.selection import Rule, best, improving, positive, reliability
+from harness.stats import reliability
+from harness_seal.selection import Rule, best, improving, positive
 
 _log = logging.getLogger("harness")
 Positive = Annotated[int, Field(ge=1)]
@@ -39,6 +40,15 @@ class RestEM:
 
     def __init__(self, settings: RestEMSettings) -> None:
         self._settings = settings
+
+    @property
+    def rounds(self) -> int:
+        """Checkpoints in all, for the estimate of a dry run."""
+        return self._settings.rounds
+
+    def candidates(self, contexts: int) -> int:
+        """Edits that are tried in all, where the train split has so many contexts."""
+        return self._settings.rounds * min(self._settings.contexts, contexts) * self._settings.samples
 
     def run(self, s: Session, /) -> Iterator[Round]:
         """One checkpoint a round.
@@ -129,7 +139,8 @@ def _measured(groups: Sequence[Group]) -> dict[str, Any]:
     if values:
         metrics["reward_mean"] = fmean(map(fmean, values))
         metrics["reward_best"] = fmean(map(max, values))
-    share = reliability(runs)
-    if share is not None:
-        metrics["reliability"] = share
+    trusted = reliability(runs)
+    if trusted is not None:
+        interval = trusted.interval
+        metrics["reliability"] = {"value": trusted.value, "low": interval.low, "high": interval.high}
     return metrics

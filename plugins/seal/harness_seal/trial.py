@@ -35,6 +35,11 @@ class Trial:
     def __init__(self, settings: TrialSettings) -> None:
         self._settings = settings
 
+    @property
+    def updates_per_edit(self) -> int:
+        """For the estimate of a dry run."""
+        return self._settings.inner_seeds
+
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         """One reward a candidate, in order; every trial of the round is one bulk call."""
         student = s.roles["student"]
