@@ -39,13 +39,16 @@ class Workshop:
         if key not in self._opened:
             # Batch limits are found from what is free once; a resumed run takes the same, and so gets the same bits.
             fact = f"memory/{key}"
-            limits = self.books.journal.fact(fact)
+            journal = self.books.journal
+            limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
             asked = {**table, "memory": limits} if limits and not table.get("memory") else table
-            model = build(self.plugins, "model", asked, "model", weights=self.books.weights).instance
+            built = build(self.plugins, "model", asked, "model", weights=self.books.weights)
+            model = built.instance
             self._opened[key] = model
             self.books.models.setdefault(model.base, model)
-            if limits is None and hasattr(model, "memory"):
-                self.books.journal.set_fact(fact, model.memory)
+            self.books.sources.setdefault(model.base, str(built.identity["source"]))
+            if journal.fact(fact) is None and hasattr(model, "memory"):
+                journal.set_fact(fact, limits or model.memory)
         return self._opened[key]
 
 

@@ -9,7 +9,7 @@ from harness.markers import hookimpl
 
 @hookimpl
 def harness_tasks() -> Mapping[str, str]:
-    return {"squad": "harness.tasks.squad:Squad", "arc": "harness.tasks.arc:Arc"}
+    return {"squad": "harness.tasks.squad:Squad", "arc": "harness.tasks.arc:Arc", "file": "harness.tasks.file:FileTask"}
 
 
 @hookimpl

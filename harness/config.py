@@ -23,11 +23,14 @@ from harness.errors import UsageError, nearest
 from harness.plugins import KINDS, Plugins
 
 
+DEFAULT_METHOD = "seal"
+
+
 @dataclass(frozen=True)
 class Options:
     """The keys of a run's configuration that are not slots."""
 
-    method: str = "seal"
+    method: str = DEFAULT_METHOD
     preset: str = ""
     """"" takes the method's preset that is named like the model, if there is one."""
     seeds: int = 1
@@ -46,12 +49,20 @@ class Options:
     """Validation contexts measured after every round; 0 is none, and then the last round is tested."""
     beside: tuple[str, ...] | None = None
     """Methods run beside this one; by default those that it names itself."""
+    all: bool = False
+    """Run beside this one every method that has the preset, and those that each of them names itself."""
+    max_cost: float = 0.0
+    """US dollars that may be spent on each remote model that sets no limit of its own; 0 is no limit."""
     out: str = "runs"
     leaderboard: str = "leaderboards"
     max_hours: float = 0.0
     """Stop, resumable, after this long; 0 is never."""
     edits: str = ""
     """Folder of a run whose test edits are taken instead of writing new ones."""
+    reuse: str = ""
+    """``auto``: take over what earlier runs under ``out`` did already; or the folder of one run. "" is nothing."""
+    observers: tuple[str, ...] = ()
+    """Plugins to import for their observer hooks, besides those that the run names."""
     roles: Mapping[str, Any] = field(default_factory=dict)
     """Role -> model table or spec, over the method's own."""
 
@@ -149,7 +160,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         UsageError: an unknown key, method, preset, component or setting, with the nearest name.
     """
     given = dict(given)
-    main, main_plugin = plugins.method(str(given.get("method", "seal")))
+    main, main_plugin = plugins.method(str(given.get("method", DEFAULT_METHOD)))
     plugins.at_hand.append(main_plugin.found.name)
     for kind in ("task", "model"):
         own = main_plugin.provides(kind)
@@ -176,19 +187,22 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     for layer in (profile, preset, given):
         task = _overlay(task, _slot_table(layer.get("task")), strict=True)
 
-    names = [main.name, *(options.beside if options.beside is not None else main.beside)]
-    methods = [(main, main_plugin)] + [plugins.method(name) for name in names[1:] if name != main.name]
+    beside = options.beside if options.beside is not None else main.beside
+    names = [*beside, *(_with_preset(plugins, preset_name) if options.all else ())]
+    methods = [(main, main_plugin), *(plugins.method(name) for name in dict.fromkeys(names) if name != main.name)]
     explicit = [preset, given]
-    main_slots = _slots(main, main, profile, explicit, {})
+    main_slots = _slots(main, main, profile, explicit, _slots_to_stand_in_for(main, plugins, profile, model["use"]))
     arms = []
     for method, plugin in methods:
-        slots = main_slots if method is main else _slots(method, main, profile, explicit, main_slots)
-        roles = {role: who if who.startswith("@") else _role(plugins, who, model) for role, who in method.roles.items()}
+        own = {} if method is main else method.presets.get(preset_name) or method.presets.get(model["use"], {})
+        slots = main_slots if method is main else _slots(method, main, profile, explicit, main_slots, own)
+        wanted = {**method.roles, **own.get("roles", {})}
         if method.components.get("editor") == main.components.get("editor"):
-            for role, who in options.roles.items():
-                if role not in method.roles:
-                    raise UsageError(f"roles.{role}: method {main.name!r} has no such role.{nearest(role, method.roles)}")
-                roles[role] = who if isinstance(who, str) and who.startswith("@") else _role(plugins, who, model)
+            wanted |= {role: who for role, who in options.roles.items() if role in method.roles or method is main}
+        for role in wanted:
+            if role not in method.roles:
+                raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
+        roles = {role: _role(plugins, who, model, options.max_cost) for role, who in wanted.items()}
         # Continued pretraining is about the update: a row that makes another one, or none, keeps its own grouping.
         same_update = slots.get("updater", {}).get("use") == main_slots.get("updater", {}).get("use")
         grouping = options.grouping if options.grouping and same_update else method.grouping
@@ -196,11 +210,46 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     return Config(options, task, model, tuple(arms), layers)
 
 
-def _role(plugins: Plugins, who: Any, model: JSON) -> JSON:
-    return model if who == "model" else model_table(plugins, who)
+def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model: str) -> Mapping[str, JSON]:
+    """What ``"@editor"`` means in a control that is run by itself: the slots of the default method, as it would run."""
+    if not any(str(v).startswith("@") for table in main.components.values() for v in table.values()):
+        return {}
+    default, _ = plugins.method(DEFAULT_METHOD)
+    return _slots(default, default, profile, [default.presets.get(model, {})], {})
 
 
-def _slots(method: Method, main: Method, profile: JSON, explicit: Sequence[JSON], main_slots: JSON) -> dict[str, JSON]:
+def _with_preset(plugins: Plugins, preset: str) -> list[str]:
+    """Every method that has a preset, with those that it wants beside it; by name, whatever is installed when.
+
+    Raises:
+        UsageError: no preset is named, so it is not said which methods belong together.
+    """
+    if not preset:
+        raise UsageError("all: name the preset that the methods share, such as --preset quick")
+    having = [method for name in plugins.names("method") if preset in (method := plugins.method(name)[0]).presets]
+    return sorted({name for method in having for name in (method.name, *method.beside)})
+
+
+def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
+    """The table of the model that holds a role, or the role that it follows."""
+    if isinstance(who, str) and who.startswith("@"):
+        return who
+    table = dict(model) if who == "model" else model_table(plugins, who)
+    settings = getattr(plugins.component("model", table["use"]).cls, "Settings", None)
+    if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
+        table.setdefault("max_cost", max_cost)
+    return table
+
+
+def _slots(
+    method: Method,
+    main: Method,
+    profile: JSON,
+    explicit: Sequence[JSON],
+    main_slots: Mapping[str, JSON],
+    own: JSON | None = None,
+) -> dict[str, JSON]:
+    """The tables of a method's slots; ``own`` is the preset of a method beside the main one."""
     out: dict[str, JSON] = {}
     added = {k for layer in explicit for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
     names = [*method.components, *sorted(added - {*method.components, *main.components, "task", "model"})]
@@ -209,6 +258,8 @@ def _slots(method: Method, main: Method, profile: JSON, explicit: Sequence[JSON]
         original = main.components.get(name, {}).get("use")
         if name in profile:
             table = _overlay(table, _slot_table(profile[name]), strict=False)
+        if own and name in own:
+            table = _overlay(table, _slot_table(own[name]), strict=True)
         if name not in method.components or method.components[name].get("use") == original or method is main:
             for layer in explicit:
                 if name in layer:

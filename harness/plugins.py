@@ -292,6 +292,10 @@ def _discover() -> tuple[dict[str, Found], dict[str, str]]:
     return found, clashes
 
 
+_from_files: set[str] = set()
+"""Names of modules that were plugin files of this process: another file may take their place, and no other module's."""
+
+
 def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
     """Name and version, also where an installer left half of the metadata behind."""
     try:
@@ -302,8 +306,7 @@ def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
 
 def _import_file(path: Path) -> ModuleType:
     name = path.stem
-    taken = sys.modules.get(name)
-    if name in sys.stdlib_module_names or (taken and getattr(taken, "__file__", None) != str(path)):
+    if name in sys.stdlib_module_names or (name in sys.modules and name not in _from_files):
         raise ImportError(f"a module is called {name!r} already; rename {path.name}")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -311,6 +314,7 @@ def _import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Components name their class as "module:Class", so the file must be importable under its own name.
     sys.modules[name] = module
+    _from_files.add(name)
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from harness.environment import describe_environment
 from harness.errors import RunError, UsageError
 from harness.events import RunFinished, RunStarted
 from harness.leaderboard.rows import ResultFile, read, write
+from harness.plan import Work, work
 from harness.plugins import Plugins
 from harness.results import result_file
+from harness.session.earlier import Earlier, changes, fact_of
 from harness.session.episodes import EpisodeBook
 from harness.session.journal import Journal
 from harness.session.progress import Progress, Quiet
@@ -43,6 +45,12 @@ class Run:
     """Items computed now."""
     leaderboard: Path | None = None
     """The result file's copy under the leaderboards."""
+    taken: Mapping[str, int] = field(default_factory=dict)
+    """Earlier run -> how many of the reused items were taken over from it."""
+    ran_of: Mapping[str, int] = field(default_factory=dict)
+    """What was computed now -> how many: ``edits by 'mine'``, ``completions by 'lab-1'``."""
+    changed: Sequence[str] = ()
+    """Components that differ from those of the earlier run that most was taken over from."""
 
     @property
     def complete(self) -> bool:
@@ -125,10 +133,12 @@ def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress,
     try:
         workshop = _open(folder, plugins, config, journal, progress, recompute)
         observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
+        pieces = sum(work(config, plugins, workshop.task).values(), Work()).times(config.options.seeds)
+        progress.plan(len(config.arms) * config.options.seeds, asdict(pieces))
         outcomes = []
         for seed in range(config.options.seed, config.options.seed + config.options.seeds):
             for arm in config.arms:
-                progress.arm(f"{arm.method.name}, seed {seed}")
+                progress.row(f"{arm.method.name}, seed {seed}")
                 outcomes.append(run_arm(workshop, arm, seed))
         result = result_file(folder.name, config, workshop.task, workshop.books, outcomes)
         write(result, folder / "result.json")
@@ -136,7 +146,16 @@ def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress,
         if config.options.leaderboard:
             task_name = re.sub(r"[^\w.-]+", "-", result.task.name)
             copy = write(result, Path(config.options.leaderboard) / task_name / f"{folder.name}.json")
-        done = Run(folder, result, journal.reused, journal.ran, copy)
+        done = Run(
+            folder,
+            result,
+            journal.reused,
+            journal.ran,
+            copy,
+            taken=dict(journal.taken),
+            ran_of=_ran_of(journal, workshop),
+            changed=_changed(journal, config),
+        )
         rows = json.loads((folder / "result.json").read_text("utf-8"))["rows"]
         observe(plugins, "harness_run_finished", RunFinished(folder, rows))
         return done
@@ -148,6 +167,13 @@ def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress,
 def _open(
     folder: Path, plugins: Plugins, config: Config, journal: Journal, progress: Progress, recompute: bool
 ) -> Workshop:
+    for name in config.options.observers:
+        plugins.load(name)
+    environment = describe_environment()
+    if journal.fact("environment") is None:
+        journal.set_fact("environment", environment)
+    if config.options.reuse:
+        journal.earlier = Earlier(config.options.reuse, folder, environment)
     task = build(plugins, "task", config.task, "task")
     hours = config.options.max_hours
     books = Books(
@@ -162,12 +188,33 @@ def _open(
     )
     (folder / "weights").mkdir(exist_ok=True)
     workshop = Workshop(plugins, config, books, task)
-    environment = describe_environment()
-    if journal.fact("environment") is None:
-        journal.set_fact("environment", environment)
     for arm in config.arms:
         check_roles(workshop, arm)
     return workshop
+
+
+def _ran_of(journal: Journal, workshop: Workshop) -> dict[str, int]:
+    """What was computed, by what it is and who did it, in words."""
+    names = {base: getattr(model, "identity", {}).get("name", base) for base, model in workshop.books.models.items()}
+    return {
+        f"{kind} by {names.get(component, component)!r}": count
+        for (kind, component), count in sorted(journal.ran_of.items())
+        if component != "session"
+    }
+
+
+def _changed(journal: Journal, config: Config) -> list[str]:
+    """How this run's components differ from those of the earlier run that most was taken from, or else the newest."""
+    if not journal.earlier or not journal.earlier.runs:
+        return []
+    taken = journal.taken
+    run = max(journal.earlier.runs, key=lambda run: taken[run.name])
+    out = []
+    for arm in config.arms:
+        fact = f"components/{arm.method.name}"
+        before = fact_of(run, fact)
+        out += changes(before, journal.fact(fact)) if before else [f"method {arm.method.name!r} (not there before)"]
+    return list(dict.fromkeys(out))
 
 
 def _new_folder(config: Config) -> Path:

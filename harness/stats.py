@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -147,6 +148,20 @@ def difference_from(mean_a: float, mean_b: float, drawn_a: Array, drawn_b: Array
     below, above = int((deltas <= 0).sum()), int((deltas >= 0).sum())
     p = min(1.0, 2 * (min(below, above) + 1) / (len(deltas) + 1))
     return Difference(mean_b - mean_a, interval(deltas), p)
+
+
+def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
+    """The score interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+
+    For counts of independent trials, as papers report them; where trials share contexts or a trained policy it is
+    too narrow, and :func:`two_level` is the honest one.
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"{successes} successes in {trials} trials")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    middle = (successes + z * z / 2) / (trials + z * z)
+    half = z / (trials + z * z) * sqrt(successes * (trials - successes) / trials + z * z / 4)
+    return Interval(middle - half if successes else 0.0, middle + half if successes < trials else 1.0)
 
 
 def mcnemar(a: Sequence[float | None], b: Sequence[float | None]) -> float | None:

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from harness.runner import Run
 
 
+def work_done(run: Run) -> list[str]:
+    """What was reused and from where, what ran, and which components differ from the run that was taken from."""
+    taken = ", ".join(f"{count} of {name}" for name, count in run.taken.items())
+    ran = ", ".join(f"{count} {what}" for what, count in run.ran_of.items())
+    lines = [f"reused {run.reused} results{f' ({taken})' if taken else ''}, ran {run.ran}{f': {ran}' if ran else ''}"]
+    return lines + ([f"changed since: {', '.join(run.changed)}"] if run.changed else [])
+
+
 def finish(run: Run, as_json: bool) -> None:
     """The table (or the result file's JSON), where it lies, and exit code 4 while a row is incomplete."""
     from rich.console import Console
@@ -23,7 +31,8 @@ def finish(run: Run, as_json: bool) -> None:
     else:
         console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(render(run.result))
-        console.print(f"reused {run.reused} results, ran {run.ran}", highlight=False)
+        for line in work_done(run):
+            console.print(line, highlight=False, soft_wrap=True)
         console.print(f"run          {run.folder}", highlight=False, soft_wrap=True)
         if run.leaderboard:
             console.print(f"leaderboard  {run.leaderboard}", highlight=False, soft_wrap=True)

@@ -49,6 +49,35 @@ def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a componen
     print("\n".join(why(name, Plugins())))
 
 
+@app.command("check")
+def check_plugin(
+    target: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An installed plugin, or a plugin file.")],
+    task: Annotated[
+        str, typer.Option(help="Whose episodes its components meet: a task, or made-up passages.")
+    ] = "passages",
+    run: Annotated[bool, typer.Option(help="Run two items from end to end as well.")] = True,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the checks that pass, too.")] = False,
+) -> None:
+    """Try every rule of the contract on a plugin's components, then run two items from end to end.
+
+    Example:  harness plugins check ./my_editor.py
+    """
+    from harness.testing.check import check
+
+    count = {"passed": 0, "failed": 0, "skipped": 0}
+    for outcome in check(target, task=task, run=run):
+        count[outcome.status] += 1
+        if outcome.status != "passed" or verbose:
+            print(f"{outcome.status:<8} {outcome.subject}: {outcome.check}")
+        if outcome.said:
+            print("         " + outcome.said.replace("\n", "\n         "))
+        if outcome.where:
+            print(f"         at {outcome.where}")
+    print(", ".join(f"{number} {status}" for status, number in count.items()))
+    if count["failed"]:
+        raise typer.Exit(3)
+
+
 def _in_full(found: Found, plugins: Plugins) -> list[str]:
     """One plugin: where it is from, its hooks, what it provides, and the cards of its methods."""
     from harness.api import API_VERSION

@@ -23,4 +23,4 @@ def command(
     from harness.cli.output import finish
     from harness.session.progress import on_terminal
 
-    finish(runner.resume(run, recompute=recompute, progress=on_terminal(1)), as_json)
+    finish(runner.resume(run, recompute=recompute, progress=on_terminal()), as_json)

@@ -19,6 +19,9 @@ def command(
     limit: Annotated[int, typer.Option(help="So many test contexts, and nothing else is changed.")] = 0,
     seeds: Annotated[int, typer.Option(help="So many seeds; 3 or more are ranked.")] = 0,
     edits: Annotated[str, typer.Option(help="Take the test edits of this run instead of writing new ones.")] = "",
+    reuse: Annotated[str, typer.Option(help="auto (default with a plugin file), off, or a run to take results from.")] = "",
+    all_methods: Annotated[bool, typer.Option("--all", help="Every method that has the preset, in one table.")] = False,
+    max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,
     out: Annotated[str, typer.Option(help="Folder of the runs.")] = "",
     max_hours: Annotated[float, typer.Option(help="Stop, resumable, after this long.")] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the configuration, counts and time, run nothing.")] = False,
@@ -50,11 +53,14 @@ def command(
     if plugin.endswith(".py"):
         files = (Path(plugin),)
         given["method"] = Plugins(files).at_hand[0]
+        given.setdefault("reuse", "auto")
     elif plugin:
         given["method"] = plugin
     flags: dict[str, Any] = {"model": model, "preset": preset, "limit": limit, "seeds": seeds, "edits": edits,
-                             "out": out, "max_hours": max_hours}  # fmt: skip
+                             "all": all_methods, "max_cost": max_cost, "out": out, "max_hours": max_hours}  # fmt: skip
     given |= {key: value for key, value in flags.items() if value}
+    if reuse:
+        given["reuse"] = "" if reuse == "off" else reuse
     if task or data:
         table = given.get("task", {})
         table = {"use": table} if isinstance(table, str) else dict(table)
@@ -73,7 +79,7 @@ def command(
 
         show_plan(given, files, layers, as_json=as_json)
         return
-    progress = on_terminal(1)
+    progress = on_terminal()
     finish(runner.run(given, plugin_files=files, layers=layers, progress=progress), as_json)
 
 

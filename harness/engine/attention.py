@@ -60,7 +60,7 @@ def sdpa(
     """Scaled dot product over `[S, L, heads, dim]` tensors (key/value heads may be grouped), same shape out."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     repeats = q.shape[1] // k.shape[1]
-    native = repeats > 1 and mask is None and q.is_cuda
+    native = repeats > 1 and mask is None
     if repeats > 1 and not native:
         k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=native)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .adapter import Adapter
+from .adapter import Adapter, check_fits
 from .attention import Attend
-from .linear import Bank, Kernel, Part, Segments, frozen_bank, routed
+from .bank import Bank, adapted_groups
+from .linear import Kernel, Part, Segments, linears_by_input, routed
 
 _FEW = 16  # tokens per run up to which one batched matmul beats a loop over runs on the CPU
 
@@ -27,8 +28,14 @@ class FrozenModel:
         self.device, self.dtype = weight.device, weight.dtype
         uses_window = getattr(model.config, "use_sliding_window", True)
         self.window: int | None = getattr(model.config, "sliding_window", None) if uses_window else None
-        self.linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
+        linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
+        self.groups = linears_by_input(model, linears)
         self._anchor: Tensor | None = None
+
+    @property
+    def stacks_slots(self) -> bool:
+        """Whether training treats all slots as one batched operand, which a bank must be laid out for."""
+        return choose_kernel(self.device, (), True) == "grouped"
 
     def segments(self, counts: Sequence[int], *, grad: bool = False) -> Segments:
         """Token segments of slots with `counts` tokens each, with the kernel that suits device and sizes."""
@@ -40,7 +47,18 @@ class FrozenModel:
 
     def bank(self, stacks: Sequence[Sequence[Adapter]]) -> Bank | None:
         """A bank whose slot k holds the whole of `stacks[k]`, without gradients; None when every stack is empty."""
-        return frozen_bank(self.model, self.linears, stacks, self.device, self.dtype)
+        adapters = [adapter for stack in stacks for adapter in stack]
+        if not adapters:
+            return None
+        for adapter in adapters:
+            check_fits(self.model, adapter)
+        groups = adapted_groups(self.groups, [name for adapter in adapters for name in adapter.weights])
+        rank = max(sum(adapter.rank for adapter in stack) for stack in stacks)
+        bank = Bank(len(stacks), groups, rank, device=self.device, dtype=self.dtype, uniform=True)
+        for slot, stack in enumerate(stacks):
+            if stack:
+                bank.put(slot, stack)
+        return bank
 
     def parts(self, bank: Bank | None, counts: Sequence[int], *, grad: bool = False) -> list[Part]:
         """The bank on the tokens of its slots, as a forward takes it; nothing for no bank."""
@@ -92,7 +110,7 @@ class FrozenModel:
         if grad and self._anchor is None:
             self._anchor = torch.zeros((), device=self.device, requires_grad=True)
         anchor = self._anchor if grad else None
-        with routed(self.model, self.linears, parts, anchor), torch.set_grad_enabled(grad):
+        with routed(self.model, self.groups, parts, anchor), torch.set_grad_enabled(grad):
             return self.model(
                 input_ids=self._tensor(ids)[None],
                 position_ids=self._tensor(positions)[None],

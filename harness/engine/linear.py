@@ -1,15 +1,15 @@
 """Many LoRA adapters in one linear layer: each run of tokens meets its own slot's A and B, the frozen weight meets all.
 
-A `Bank` holds the adapters of K slots in one flat buffer, so that a slot is one row: reset, clip, optimiser step and
-export are row operations. A smaller rank is zero-padded, which is an exact fixed point of training (a zero row of A and
-the matching zero column of B have zero gradients); slots without a module have rank 0 there.
+Linears that read the same input (query, key and value; gate and up) form a group and are computed together: one product
+with their stacked A, one accumulated input gradient. Adapter gradients go straight into the bank's buffers; autograd
+never sees the adapters as parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -18,88 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .adapter import Adapter, check_fits
 from .attention import IMPLEMENTATION
+from .bank import Bank
 
 Kernel = Literal["loop", "padded", "grouped"]
-Shapes = Mapping[str, tuple[int, int]]  # module name -> (in, out)
-
-
-@dataclass
-class Views:
-    """Per-module views `A [K, R, in]` and `Bt [K, R, out]` of one flat `[K, n]` buffer."""
-
-    flat: Tensor
-    a: dict[str, Tensor] = field(default_factory=dict)
-    bt: dict[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, flat: Tensor, shapes: Shapes, rank: int) -> Views:
-        views, at, slots = cls(flat), 0, flat.shape[0]
-        for name, (n_in, n_out) in shapes.items():
-            views.a[name] = flat[:, at : at + rank * n_in].view(slots, rank, n_in)
-            at += rank * n_in
-            views.bt[name] = flat[:, at : at + rank * n_out].view(slots, rank, n_out)
-            at += rank * n_out
-        return views
-
-
-def flat_size(shapes: Shapes, rank: int) -> int:
-    """Numbers in one slot's row."""
-    return sum(rank * (n_in + n_out) for n_in, n_out in shapes.values())
-
-
-class Bank:
-    """LoRA weights of K slots in the model's dtype; with `trains`, also fp32 masters and gradients."""
-
-    def __init__(
-        self, slots: int, shapes: Shapes, rank: int, *, device: torch.device, dtype: torch.dtype, trains: bool = False
-    ) -> None:
-        rank = rank if device.type == "cpu" else -(-rank // 8) * 8  # grouped matmul wants rows of 16 bytes
-        self.shapes, self.rank = dict(shapes), rank
-        size = flat_size(shapes, rank)
-        self.weights = Views.of(torch.zeros(slots, size, device=device, dtype=dtype), shapes, rank)
-        self.masters, self.grads = self.weights, None
-        if trains:
-            if dtype != torch.float32:
-                self.masters = Views.of(torch.zeros(slots, size, device=device), shapes, rank)
-            self.grads = Views.of(torch.zeros(slots, size, device=device), shapes, rank)
-        self.ranks: list[dict[str, int]] = [{} for _ in range(slots)]
-        self.scales = [0.0] * slots
-        self.scale = torch.zeros(slots, device=device)
-
-    def refresh(self, slot: int) -> None:
-        """Bring the slot's weights up to date with its masters (nothing to do in fp32)."""
-        if self.masters is not self.weights:
-            self.weights.flat[slot].copy_(self.masters.flat[slot])
-
-    def put(self, slot: int, stack: Sequence[Adapter]) -> None:
-        """Fill a slot with a stack of adapters: their sum, as one adapter of the summed rank with the scales in B.
-
-        A single adapter keeps its scale apart (`scales`), so that training it is training A and B themselves.
-        """
-        masters = self.masters
-        masters.flat[slot].zero_()
-        self.ranks[slot] = {}
-        single = len(stack) == 1
-        for adapter in stack:
-            for name, (a, b) in adapter.weights.items():
-                at = self.ranks[slot].get(name, 0)
-                masters.a[name][slot, at : at + adapter.rank].copy_(a)
-                masters.bt[name][slot, at : at + adapter.rank].copy_(b.t() if single else b.t() * adapter.scale)
-                self.ranks[slot][name] = at + adapter.rank
-        self.scales[slot] = stack[0].scale if single else 1.0
-        self.scale[slot] = self.scales[slot]
-        self.refresh(slot)
-
-    def take(self, slot: int, like: Adapter) -> Adapter:
-        """A copy of the slot's adapter; rank, alpha, targets and module names are those of `like`."""
-        weights = {}
-        for name in like.weights:
-            a = self.masters.a[name][slot, : like.rank].to("cpu", copy=True)
-            b = self.masters.bt[name][slot, : like.rank].t().to("cpu", copy=True)
-            weights[name] = (a.contiguous(), b.contiguous())
-        return Adapter(weights, like.rank, like.alpha, like.targets)
 
 
 @dataclass
@@ -111,26 +33,25 @@ class Segments:
     device: torch.device
 
     def __post_init__(self) -> None:
-        self.runs = [
-            (slot, start, end)
-            for slot, (start, end) in enumerate(zip([0, *self.ends][:-1], self.ends, strict=True))
-            if end > start
-        ]
+        counts = [end - start for start, end in zip([0, *self.ends][:-1], self.ends, strict=True)]
+        self.slots = [slot for slot, count in enumerate(counts) if count]
+        self.sizes = [count for count in counts if count]
         if self.kernel == "grouped":
             self.offsets = torch.tensor(self.ends, dtype=torch.int32, device=self.device)
-            counts = [end - start for start, end in zip([0, *self.ends][:-1], self.ends, strict=True)]
-            slots = torch.arange(len(self.ends), device=self.device)
-            self.slot_of = slots.repeat_interleave(torch.tensor(counts, device=self.device))
+            every = torch.arange(len(self.ends), device=self.device)
+            self.slot_of = every.repeat_interleave(torch.tensor(counts, device=self.device))
         if self.kernel == "padded":
-            longest = max(end - start for _, start, end in self.runs)
-            self.shape = (len(self.runs), longest)
-            gather = [min(start + i, end - 1) for _, start, end in self.runs for i in range(longest)]
-            home = [place * longest + i for place, (_, start, end) in enumerate(self.runs) for i in range(end - start)]
+            longest = max(self.sizes)
+            starts = [self.ends[slot] - counts[slot] for slot in self.slots]
+            gather = [
+                start + min(i, n - 1) for start, n in zip(starts, self.sizes, strict=True) for i in range(longest)
+            ]
+            home = [place * longest + i for place, n in enumerate(self.sizes) for i in range(n)]
+            self.shape = (len(self.slots), longest)
             self.even = gather == list(range(self.ends[-1]))
             self.gather = torch.tensor(gather, device=self.device)
             self.home = torch.tensor(home, device=self.device)
-            self.slots = torch.tensor([slot for slot, _, _ in self.runs], device=self.device)
-            self.all_slots = len(self.runs) == len(self.ends)
+            self.index = None if len(self.slots) == len(counts) else torch.tensor(self.slots, device=self.device)
 
 
 class Part(NamedTuple):
@@ -140,102 +61,157 @@ class Part(NamedTuple):
     segments: Segments
 
 
-def _apply(bank: Bank, name: str, x: Tensor, y: Tensor, segments: Segments) -> Tensor | None:
-    """Add the bank's `scale B A x` to `y` in place, `x [N, in]`, `y [N, out]`; returns the `A x` for backward."""
-    a, bt = bank.weights.a[name], bank.weights.bt[name]
+def _apply(part: Part, group: int, x: Tensor, ys: Mapping[str, Tensor]) -> list[Tensor]:
+    """Add the part's `scale B A x` to the group's outputs `[N, out]` in place; returns the `A x` that backward needs."""
+    bank, segments = part
+    names = bank.members(group)
     if segments.kernel == "loop":
-        hidden = x.new_empty(x.shape[0], bank.rank)
-        for slot, start, end in segments.runs:
-            rank = bank.ranks[slot].get(name, 0)
-            if rank:
-                h = hidden[start:end, :rank]
-                torch.mm(x[start:end], a[slot, :rank].t(), out=h)
-                y[start:end].addmm_(h, bt[slot, :rank], alpha=bank.scales[slot])
-        return hidden
+        xs = torch.split(x, segments.sizes)
+        runs = {name: torch.split(ys[name], segments.sizes) for name in names}
+        saved = []
+        for i, slot in enumerate(segments.slots):
+            block = bank.weights[slot].get(group)
+            if block is None:
+                continue
+            hidden = torch.mm(xs[i], block.at)
+            for name, h, bt in zip(block.names, block.split(hidden), block.bt, strict=True):
+                runs[name][i].addmm_(h, bt, alpha=bank.scales[slot])
+            saved.append(hidden)
+        return saved
+    a, bts = bank.stacked(group)
+    rank = bank.rank
     if segments.kernel == "grouped":
-        hidden = F.grouped_mm(x, a.transpose(1, 2), offs=segments.offsets) * bank.scale[segments.slot_of, None].to(
-            x.dtype
-        )
-        y += F.grouped_mm(hidden, bt, offs=segments.offsets)
-        return hidden
-    runs = (
-        x.view(*segments.shape, -1) if segments.even else x.index_select(0, segments.gather).view(*segments.shape, -1)
-    )
-    if not segments.all_slots:
-        a, bt = a.index_select(0, segments.slots), bt.index_select(0, segments.slots)
-    scale = bank.scale.to(x.dtype).index_select(0, segments.slots)[:, None, None]
-    delta = torch.bmm(torch.bmm(runs, a.transpose(1, 2)) * scale, bt).flatten(0, 1)
-    y += delta if segments.even else delta.index_select(0, segments.home)
-    return None
+        scale = bank.scale[segments.slot_of, None].to(x.dtype)
+        hidden = F.grouped_mm(x, a.transpose(1, 2), offs=segments.offsets) * scale
+        for j, name in enumerate(names):
+            h = hidden[:, j * rank : (j + 1) * rank].contiguous()
+            ys[name].add_(F.grouped_mm(h, bts[j], offs=segments.offsets))
+        return [hidden]
+    padded = x if segments.even else x.index_select(0, segments.gather)
+    pick = segments.index
+    scale = bank.scale.to(x.dtype) if pick is None else bank.scale.to(x.dtype)[pick]
+    a = a if pick is None else a.index_select(0, pick)
+    hidden = torch.bmm(padded.view(*segments.shape, -1), a.transpose(1, 2)) * scale[:, None, None]
+    for j, name in enumerate(names):
+        bt = bts[j] if pick is None else bts[j].index_select(0, pick)
+        delta = torch.bmm(hidden[:, :, j * rank : (j + 1) * rank], bt).flatten(0, 1)
+        ys[name].add_(delta if segments.even else delta.index_select(0, segments.home))
+    return []
 
 
 def _backward(
-    bank: Bank, name: str, x: Tensor, hidden: Tensor, gy: Tensor, gx: Tensor | None, segments: Segments
+    part: Part, group: int, x: Tensor, saved: Sequence[Tensor], gys: Mapping[str, Tensor], gx: Tensor | None
 ) -> None:
-    """Accumulate the gradients of A and B into `bank.grads` (if it trains) and that of `x` into `gx` (if wanted)."""
-    a, bt, grads = bank.weights.a[name], bank.weights.bt[name], bank.grads
+    """Accumulate the gradients of A and B in the bank (if it trains) and add the part's share to `gx` (if wanted)."""
+    bank, segments = part
+    names = bank.members(group)
     if segments.kernel == "loop":
-        for slot, start, end in segments.runs:
-            rank, scale = bank.ranks[slot].get(name, 0), bank.scales[slot]
-            if not rank:
+        hiddens = iter(saved)
+        xs = torch.split(x, segments.sizes)
+        gxs = None if gx is None else torch.split(gx, segments.sizes)
+        runs = {name: torch.split(gys[name], segments.sizes) for name in names}
+        for i, slot in enumerate(segments.slots):
+            block, scale = bank.weights[slot].get(group), bank.scales[slot]
+            if block is None:
                 continue
-            gh = gy[start:end] @ bt[slot, :rank].t()
-            if grads is not None:
-                if grads.flat.dtype == x.dtype:
-                    grads.bt[name][slot, :rank].addmm_(hidden[start:end, :rank].t(), gy[start:end], alpha=scale)
-                    grads.a[name][slot, :rank].addmm_(gh.t(), x[start:end], alpha=scale)
-                else:
-                    grads.bt[name][slot, :rank].add_(hidden[start:end, :rank].t() @ gy[start:end], alpha=scale)
-                    grads.a[name][slot, :rank].add_(gh.t() @ x[start:end], alpha=scale)
-            if gx is not None:
-                gx[start:end].addmm_(gh, a[slot, :rank], alpha=scale)
+            hidden = next(hiddens)
+            gh = torch.empty_like(hidden)
+            for name, g, b in zip(block.names, block.split(gh), block.b, strict=True):
+                torch.mm(runs[name][i], b, out=g)
+            if bank.grads is not None:
+                grad = bank.grads[slot][group]
+                for name, h, gbt in zip(block.names, block.split(hidden), grad.bt, strict=True):
+                    _accumulate(gbt, h.t(), runs[name][i], scale)
+                _accumulate(grad.a, gh.t(), xs[i], scale)
+            if gxs is not None:
+                gxs[i].addmm_(gh, block.a, alpha=scale)
         return
-    offsets = segments.offsets
-    gh = F.grouped_mm(gy, bt.transpose(1, 2), offs=offsets) * bank.scale[segments.slot_of, None].to(x.dtype)
-    if grads is not None:
-        grads.bt[name] += F.grouped_mm(hidden.t(), gy, offs=offsets)
-        grads.a[name] += F.grouped_mm(gh.t(), x, offs=offsets)
+    a, bts = bank.stacked(group)
+    offsets, rank = segments.offsets, bank.rank
+    scale = bank.scale[segments.slot_of, None].to(x.dtype)
+    gh = torch.cat(
+        [F.grouped_mm(gys[n], bt.transpose(1, 2), offs=offsets) for n, bt in zip(names, bts, strict=True)], 1
+    )
+    gh = gh * scale
+    if bank.grads is not None:
+        ga, gbts = bank.stacked_grads(group)
+        ga.add_(F.grouped_mm(gh.t(), x, offs=offsets))
+        for j, name in enumerate(names):
+            h = saved[0][:, j * rank : (j + 1) * rank].contiguous()
+            gbts[j].add_(F.grouped_mm(h.t(), gys[name], offs=offsets))
     if gx is not None:
-        gx += F.grouped_mm(gh, a, offs=offsets)
+        gx.add_(F.grouped_mm(gh, a, offs=offsets))
 
 
-class _LoraLinear(torch.autograd.Function):
-    """`y = W x + b + sum over parts of scale B A x`; adapter gradients go straight into the banks."""
+def _accumulate(total: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
+    """`total += scale * left @ right`, where the total is fp32 and the factors may be half precision."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right, alpha=scale)
+    else:
+        total.add_(left @ right, alpha=scale)
+
+
+class _GroupLinear(torch.autograd.Function):
+    """`y_j = W_j x + b_j + sum over parts of scale B_j A_j x` for all linears j of a group; outputs in their order."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, anchor: Tensor, module: nn.Linear, parts: list[Part], name: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, anchor: Tensor, group: _GroupCall) -> tuple[Tensor, ...]:
         flat = x.reshape(-1, x.shape[-1])
-        y = F.linear(flat, module.weight, module.bias)
-        hidden = [_apply(part.bank, name, flat, y, part.segments) for part in parts]
-        ctx.save_for_backward(flat, *hidden)
-        ctx.weight, ctx.parts, ctx.name = module.weight, parts, name
-        return y.view(*x.shape[:-1], -1)
+        ys = {name: F.linear(flat, module.weight, module.bias) for name, module in group.modules.items()}
+        ctx.save_for_backward(flat)
+        ctx.saved = [_apply(part, group.key, flat, ys) for part in group.parts]
+        ctx.group = group
+        return tuple(y.view(*x.shape[:-1], -1) for y in ys.values())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        flat, *hidden = ctx.saved_tensors
-        gy = grad.reshape(-1, grad.shape[-1])
-        gx = gy @ ctx.weight if ctx.needs_input_grad[0] else None
-        for part, h in zip(ctx.parts, hidden, strict=True):
-            _backward(part.bank, ctx.name, flat, h, gy, gx, part.segments)
-        return (None if gx is None else gx.view(*grad.shape[:-1], -1), None, None, None, None)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+        (flat,) = ctx.saved_tensors
+        group: _GroupCall = ctx.group
+        gys = {name: g.reshape(-1, g.shape[-1]) for name, g in zip(group.modules, grads, strict=True)}
+        gx: Tensor | None = None
+        if ctx.needs_input_grad[0]:
+            for name, module in group.modules.items():
+                gx = gys[name] @ module.weight if gx is None else gx.addmm_(gys[name], module.weight)
+        for part, saved in zip(group.parts, ctx.saved, strict=True):
+            _backward(part, group.key, flat, saved, gys, gx)
+        return None if gx is None else gx.view(*grads[0].shape[:-1], -1), None, None
 
 
-def _forward(module: nn.Linear, name: str, parts: list[Part], anchor: Tensor | None, x: Tensor) -> Tensor:
-    if anchor is not None:
-        apply: Any = _LoraLinear.apply
-        out: Tensor = apply(x, anchor, module, parts, name)
-        return out
-    y = F.linear(x, module.weight, module.bias)
-    flat_x, flat_y = x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1])
-    for part in parts:
-        _apply(part.bank, name, flat_x, flat_y, part.segments)
-    return y
+class _GroupCall:
+    """One forward's computation of a group: whichever member is called first computes all of them."""
+
+    def __init__(self, key: int, modules: dict[str, nn.Linear], parts: list[Part], anchor: Tensor | None) -> None:
+        self.key, self.modules, self.parts, self._anchor = key, modules, parts, anchor
+        self._input: Tensor | None = None
+        self._outputs: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, x: Tensor) -> Tensor:
+        if self._input is not x or name not in self._outputs:
+            self._input = x
+            self._outputs = dict(zip(self.modules, self._compute(x), strict=True))
+        output = self._outputs.pop(name)
+        if not self._outputs:
+            self._input = None
+        return output
+
+    def _compute(self, x: Tensor) -> tuple[Tensor, ...]:
+        if self._anchor is not None:
+            apply: Any = _GroupLinear.apply
+            outputs: tuple[Tensor, ...] = apply(x, self._anchor, self)
+            return outputs
+        flat = x.reshape(-1, x.shape[-1])
+        ys = {name: F.linear(flat, module.weight, module.bias) for name, module in self.modules.items()}
+        for part in self.parts:
+            _apply(part, self.key, flat, ys)
+        return tuple(y.view(*x.shape[:-1], -1) for y in ys.values())
 
 
 @contextmanager
 def routed(
-    model: PreTrainedModel, linears: Mapping[str, nn.Linear], parts: Sequence[Part], anchor: Tensor | None
+    model: PreTrainedModel,
+    groups: Sequence[Mapping[str, nn.Linear]],
+    parts: Sequence[Part],
+    anchor: Tensor | None,
 ) -> Iterator[None]:
     """Within the block the model's linears add `parts` and its attention is packed; afterwards all is as before.
 
@@ -246,10 +222,12 @@ def routed(
     patched = []
     try:
         config._attn_implementation = IMPLEMENTATION
-        for name, module in linears.items():
-            mine = [part for part in parts if name in part.bank.shapes]
-            if mine:
-                module.forward = partial(_forward, module, name, mine, anchor)  # type: ignore[method-assign]
+        for key, linears in enumerate(groups):
+            mine = [part for part in parts if part.bank.members(key)]
+            adapted = {name: m for name, m in linears.items() if any(name in part.bank.members(key) for part in mine)}
+            call = _GroupCall(key, adapted, mine, anchor)
+            for name, module in adapted.items():
+                module.forward = partial(call, name)  # type: ignore[method-assign]
                 patched.append(module)
         yield
     finally:
@@ -258,30 +236,32 @@ def routed(
         config._attn_implementation = before
 
 
-def stack_shapes(linears: Mapping[str, nn.Linear], names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """(in, out) of the named modules, in model order."""
-    wanted = set(names)
-    return {name: (m.in_features, m.out_features) for name, m in linears.items() if name in wanted}
+def linears_by_input(model: PreTrainedModel, linears: Mapping[str, nn.Linear]) -> list[dict[str, nn.Linear]]:
+    """The model's linears in call order, those that are given the very same input tensor together.
 
-
-def frozen_bank(
-    model: nn.Module,
-    linears: Mapping[str, nn.Linear],
-    stacks: Sequence[Sequence[Adapter]],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Bank | None:
-    """A bank whose slot k holds the whole of `stacks[k]`, without gradients; None when every stack is empty."""
-    adapters = [adapter for stack in stacks for adapter in stack]
-    if not adapters:
-        return None
-    for adapter in adapters:
-        check_fits(model, adapter)
-    rank = max(sum(adapter.rank for adapter in stack) for stack in stacks)
-    bank = Bank(
-        len(stacks), stack_shapes(linears, [n for a in adapters for n in a.weights]), rank, device=device, dtype=dtype
-    )
-    for slot, stack in enumerate(stacks):
-        if stack:
-            bank.put(slot, stack)
-    return bank
+    Found by watching one forward of two tokens, so it holds for any architecture; linears that are not called (or are
+    the output head, which sees selected positions only) are left out.
+    """
+    calls: list[tuple[Tensor, str]] = []
+    handles = [
+        module.register_forward_pre_hook(lambda _, args, name=name: calls.append((args[0], name)))
+        for name, module in linears.items()
+    ]
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    groups: list[dict[str, nn.Linear]] = []
+    last: Tensor | None = None
+    for x, name in calls:
+        if linears[name] is head:
+            continue
+        if x is last:
+            groups[-1][name] = linears[name]
+        else:
+            groups.append({name: linears[name]})
+        last = x
+    return groups

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from .adapter import Adapter
 from .attention import PackedAttention
+from .bank import Bank, adapted_groups
 from .forward import FrozenModel
 from .jobs import TrainJob, TrainResult
-from .linear import Bank, Part, stack_shapes
+from .linear import Part
 from .losses import Sft
 from .memory import MemoryPlan, is_out_of_memory
 from .prepare import Prepared, cost, pad_nodes, pad_positions, pad_targets, prepare
@@ -67,10 +68,12 @@ class _Trainer:
         self._budget = plan.tokens
         self._reduced = False
         names = [name for work in todo for name in work.start.weights]
-        self._shapes = stack_shapes(frozen.linears, names)
+        self._groups = adapted_groups(frozen.groups, names)
         self._rank = max(work.start.rank for work in todo)
         self._bank, self._moments = self._allocate(min(plan.slots, len(todo)))
-        self._slots: list[_Slot | None] = [None] * len(self._bank.ranks)
+        assert self._bank.gradients is not None
+        self._gradients = self._bank.gradients
+        self._slots: list[_Slot | None] = [None] * len(self._gradients)
         self._stacks: tuple[str, ...] = ()
         self._below: Bank | None = None
         self._turn = 0
@@ -87,8 +90,9 @@ class _Trainer:
         device, dtype = self._frozen.device, self._frozen.dtype
         while True:
             try:
-                bank = Bank(slots, self._shapes, self._rank, device=device, dtype=dtype, trains=True)
-                return bank, torch.zeros(2, *bank.masters.flat.shape, device=device)
+                uniform = self._frozen.stacks_slots
+                bank = Bank(slots, self._groups, self._rank, device=device, dtype=dtype, uniform=uniform, trains=True)
+                return bank, torch.zeros(2, *bank.values.shape, device=device)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or slots == 1:
                     raise
@@ -108,10 +112,8 @@ class _Trainer:
                     continue
                 hp = work.job.hp
                 self._bank.put(index, (work.start,))
-                assert self._bank.grads is not None
-                self._bank.grads.flat[index].zero_()
-                row = self._bank.masters.flat[index].detach().requires_grad_()
-                row.grad = self._bank.grads.flat[index]
+                row = self._bank.values[index].detach().requires_grad_()
+                row.grad = self._gradients[index]
                 optimizer = torch.optim.AdamW(
                     [row], lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay, fused=True
                 )
@@ -281,13 +283,11 @@ class _Trainer:
         """Clip and step every complete slot; returns the slots that are through, with the reason where one failed."""
         if not complete:
             return []
-        grads = self._bank.grads
-        assert grads is not None
-        norms = torch.stack([torch.linalg.vector_norm(grads.flat[slot.index]) for slot in complete])
+        norms = torch.stack([torch.linalg.vector_norm(self._gradients[slot.index]) for slot in complete])
         losses = torch.stack([torch.stack(slot.loss).sum() for slot in complete])
         ended = []
         for slot, norm, loss in zip(complete, norms.tolist(), losses.tolist(), strict=True):
-            work, hp, row = slot.work, slot.work.job.hp, grads.flat[slot.index]
+            work, hp, row = slot.work, slot.work.job.hp, self._gradients[slot.index]
             slot.losses.append(loss)
             slot.step += 1
             reason = ""
@@ -299,7 +299,7 @@ class _Trainer:
                 slot.optimizer.param_groups[0]["lr"] = learning_rate(hp, slot.step - 1, work.total_steps)
                 slot.optimizer.step()
                 self._bank.refresh(slot.index)
-                if slot.step == work.total_steps and not self._bank.masters.flat[slot.index].isfinite().all():
+                if slot.step == work.total_steps and not self._bank.values[slot.index].isfinite().all():
                     reason = f"diverged in the last step of {work.total_steps}: weights are not finite"
             row.zero_()
             if reason or slot.step == work.total_steps:
@@ -334,10 +334,9 @@ class _Trainer:
             return
         self._reduced = True
         self._budget = max(1, tried // 2)
-        assert self._bank.grads is not None
         for slot in self._slots:
             if slot is not None:
                 slot.reduced = True
         for slot in chosen:
-            self._bank.grads.flat[slot.index].zero_()
+            self._gradients[slot.index].zero_()
             self._begin(slot)

@@ -134,7 +134,7 @@ class HfModel:
 
         A prompt that leaves no room for ``max_tokens`` gets the finish ``failed: context length N > M``. Sampled
         completions come with their tokens (the end token too, where they ended) and the tokens' log-probabilities
-        under the model (temperature 1).
+        under the model (temperature 1). ``cost["reduced"]`` marks an answer in whose batch memory ran out.
         """
         from harness.engine import GenerationRow
 
@@ -176,6 +176,8 @@ class HfModel:
                     "prompt_tokens": 0 if found[index] else len(row.prompt),
                     "completion_tokens": len(answer.ids) + (answer.eos is not None),
                 }
+                if answer.reduced:
+                    cost["reduced"] = 1
                 sampled = ask.temperature > 0
                 found[index].append(
                     Completion(

@@ -81,7 +81,8 @@ class Earlier:
                     f" WHERE digest IN ({','.join('?' * len(part))}) AND status != 'error'",
                     part,
                 )
-                out += [Item(*row[:4], json.loads(row[4]), json.loads(row[5]), row[6]) for row in rows]
+                for digest, kind, component, status, result, cost, weights in rows:
+                    out.append(Item(digest, kind, component, status, json.loads(result), json.loads(cost), weights))
         return [item for item in out if item.kind not in _NEVER]
 
     def _bring(self, item: Item, run: Path) -> bool:

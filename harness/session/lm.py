@@ -9,6 +9,7 @@ from harness.api import JSON, LM, Completion, Prompt, Request, State
 from harness.errors import PluginError
 from harness.records import digest
 from harness.session.journal import Item
+from harness.session.progress import Piece
 
 if TYPE_CHECKING:
     from harness.session.session import RunSession
@@ -20,10 +21,10 @@ _CHUNK = 1024
 class BookedLM:
     """:class:`harness.api.LM` around a backend: what was answered once is answered from the journal."""
 
-    def __init__(self, backend: Any, session: RunSession) -> None:
+    def __init__(self, backend: Any, session: RunSession, source: str) -> None:
         self._backend: LM = backend
         self._session = session
-        self._identity: JSON = {"base": backend.base, **getattr(backend, "identity", {})}
+        self._identity: JSON = {"base": backend.base, "source": source, **getattr(backend, "identity", {})}
         self._chunk: int = getattr(backend, "chunk", _CHUNK)
         self.can: frozenset[str] = backend.can
         self.base: str = backend.base
@@ -49,7 +50,7 @@ class BookedLM:
         def status(result: Any) -> str:
             return "error" if any(c["finish"].startswith("error") for c in result) else "ok"
 
-        results = self._booked("completion", list(asks), run, cost, status, "asked")
+        results = self._booked("completion", list(asks), run, cost, status)
         return [
             [
                 Completion(
@@ -69,7 +70,7 @@ class BookedLM:
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.logprobs(part)]
 
-        return self._booked("logprobs", list(asks), run, _free, _ok, "scored")
+        return self._booked("logprobs", list(asks), run, _free, _ok)
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
@@ -77,7 +78,7 @@ class BookedLM:
         def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool)]
 
-        return self._booked(f"hidden/{layer}/{pool}", list(asks), run, _free, _ok, "read")
+        return self._booked(f"hidden/{layer}/{pool}", list(asks), run, _free, _ok)
 
     def _booked(
         self,
@@ -86,7 +87,6 @@ class BookedLM:
         run: Callable[[Sequence[Any]], Sequence[Any]],
         cost: Callable[[Any], dict[str, float]],
         status: Callable[[Any], str],
-        verb: str,
     ) -> list[Any]:
         session, journal = self._session, self._session.journal
         keys = [digest([kind, self._identity, ask]) for ask in asks]
@@ -95,7 +95,8 @@ class BookedLM:
         todo = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
         pending = list(todo.items())
         if pending:
-            session.progress.begin(f"{verb} {self._identity.get('name', '')}".strip(), len(pending))
+            piece: Piece = "answers" if session.clock.phase == "grading" else "edits"
+            session.progress.begin(piece, sum(getattr(ask, "n", 1) for _, ask in pending))
         with session.clock.span(""):
             session.clock.lap()
             for start in range(0, len(pending), self._chunk):
@@ -111,7 +112,7 @@ class BookedLM:
                 with journal.writing():
                     journal.book(items)
                 known |= {item.digest: item.result for item in items}
-                session.progress.advance(len(part))
+                session.progress.advance(piece, sum(getattr(ask, "n", 1) for _, ask in part), seconds * len(part))
                 session.check_time()
         with journal.writing():
             journal.touch(session.scope, session.clock.phase, session.stage, list(dict.fromkeys(keys)))

@@ -1,23 +1,33 @@
-"""Progress and an honest ETA on a terminal; silence everywhere else."""
+"""Progress and an honest ETA on a terminal; plain lines everywhere else."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+Piece = Literal["edits", "updates", "answers"]
+"""The pieces that a run is made of, as ``--dry-run`` counts them."""
 
 
 class Progress(Protocol):
     """What a session reports to."""
 
-    def arm(self, name: str) -> None:
-        """A row of the run begins: ``seal, seed 0``."""
+    def plan(self, rows: int, pieces: Mapping[str, int]) -> None:
+        """The run has so many rows (methods x seeds) and, over all of them, so many pieces."""
         ...
 
-    def begin(self, what: str, total: int) -> None:
-        """A bulk call begins, with so many items."""
+    def row(self, name: str) -> None:
+        """A row begins: ``seal, seed 0``."""
         ...
 
-    def advance(self, count: int) -> None: ...
+    def begin(self, piece: Piece, total: int) -> None:
+        """A bulk call begins, with so many pieces."""
+        ...
+
+    def advance(self, piece: Piece, count: int, seconds: float) -> None:
+        """So many more of the call's pieces are done, and took so long."""
+        ...
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -32,11 +42,13 @@ class Quiet:
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream
 
-    def arm(self, name: str) -> None: ...
+    def plan(self, rows: int, pieces: Mapping[str, int]) -> None: ...
 
-    def begin(self, what: str, total: int) -> None: ...
+    def row(self, name: str) -> None: ...
 
-    def advance(self, count: int) -> None: ...
+    def begin(self, piece: Piece, total: int) -> None: ...
+
+    def advance(self, piece: Piece, count: int, seconds: float) -> None: ...
 
     def say(self, text: str) -> None:
         if self._stream is not None:
@@ -45,45 +57,76 @@ class Quiet:
     def close(self) -> None: ...
 
 
-class Bars:
-    """One bar for the bulk call in flight and one for the whole run's rows, on standard error."""
+class Forecast:
+    """How long the rest will take: what is planned of each piece, at the pace seen so far.
 
-    def __init__(self, arms: int) -> None:
+    A piece of which none was seen yet takes the mean pace of the others; answers from the journal cost nothing and are
+    taken off the plan as they pass. Without any pace there is no forecast.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def plan(self, pieces: Mapping[str, int]) -> None:
+        self._left = dict(pieces)
+
+    def saw(self, piece: str, count: int, seconds: float) -> None:
+        before = self._seen.get(piece, (0, 0.0))
+        self._seen[piece] = (before[0] + count, before[1] + seconds)
+        self._left[piece] = max(0, self._left.get(piece, 0) - count)
+
+    def seconds(self) -> float | None:
+        """Seconds that are left; None while nothing was seen."""
+        paces = {piece: spent / count for piece, (count, spent) in self._seen.items() if count}
+        if not paces:
+            return None
+        typical = sum(paces.values()) / len(paces)
+        return sum(left * paces.get(piece, typical) for piece, left in self._left.items())
+
+
+class Bars:
+    """A bar for each bulk call in flight, with the run's row and the forecast for the whole run, on standard error."""
+
+    def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
         self._rich = RichProgress(
-            TextColumn("{task.description:<34}"),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[eta]}"),
             console=Console(stderr=True),
             transient=True,
         )
         self._rich.start()
-        self._arms = self._rich.add_task("rows", total=arms)
-        self._started = False
-        self._call: Any = None
+        self._forecast = Forecast()
+        self._rows = self._at = 0
         self._name = ""
+        self._calls: dict[str, Any] = {}
 
-    def arm(self, name: str) -> None:
-        if self._started:
-            self._rich.advance(self._arms)
-        self._started = True
+    def plan(self, rows: int, pieces: Mapping[str, int]) -> None:
+        self._rows = rows
+        self._forecast.plan(pieces)
+
+    def row(self, name: str) -> None:
+        self._at += 1
         self._name = name
-        self._rich.update(self._arms, description=f"rows · {name}")
 
-    def begin(self, what: str, total: int) -> None:
-        if self._call is not None:
-            self._rich.remove_task(self._call)
-        self._call = self._rich.add_task(f"{self._name} · {what}"[:34], total=total)
+    def begin(self, piece: Piece, total: int) -> None:
+        if piece in self._calls:
+            self._rich.remove_task(self._calls.pop(piece))
+        where = f"[{self._at}/{self._rows}] {self._name}: {piece}"
+        self._calls[piece] = self._rich.add_task(f"{where:<40}", total=total, eta=self._eta())
 
-    def advance(self, count: int) -> None:
-        if self._call is not None:
-            self._rich.advance(self._call, count)
+    def advance(self, piece: Piece, count: int, seconds: float) -> None:
+        self._forecast.saw(piece, count, seconds)
+        self._rich.update(self._calls[piece], advance=count, eta=self._eta())
+        if self._rich.tasks and next(t for t in self._rich.tasks if t.id == self._calls[piece]).finished:
+            self._rich.remove_task(self._calls.pop(piece))
 
     def say(self, text: str) -> None:
         self._rich.console.print(text, highlight=False, markup=False)
@@ -91,7 +134,15 @@ class Bars:
     def close(self) -> None:
         self._rich.stop()
 
+    def _eta(self) -> str:
+        left = self._forecast.seconds()
+        if left is None:
+            return ""
+        minutes, seconds = divmod(round(left), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"run ends in about {hours}:{minutes:02}:{seconds:02}" if hours else f"run ends in about {minutes}:{seconds:02}"
 
-def on_terminal(arms: int) -> Progress:
+
+def on_terminal() -> Progress:
     """Bars when standard error is a terminal, else plain lines on standard error."""
-    return Bars(arms) if sys.stderr.isatty() else Quiet(sys.stderr)
+    return Bars() if sys.stderr.isatty() else Quiet(sys.stderr)

@@ -73,6 +73,8 @@ class Books:
     """``time.monotonic()`` at which to stop; 0 is never."""
     recompute: bool = False
     """Whether a call that differs from the recorded one replaces it, instead of stopping the run."""
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Base digest -> fingerprint of the model's source: an answer is not reused under a changed backend."""
 
 
 class RunSession:
@@ -112,6 +114,9 @@ class RunSession:
         self._depth = 0
         self._position = 0
         self._lms: dict[str, BookedLM] = {}
+        self._models = {role: [state.base, books.sources.get(state.base, "")] for role, state in states.items()}
+        self._reached = {name: slot.identity for name, slot in slots.items() if slot.kind != "trainer"}
+        """What an editor or a reward may call through the session, and so depends on: a trial needs the updater."""
 
     # --- values ---
 
@@ -198,7 +203,7 @@ class RunSession:
                         encode(updated), cost, ",".join(weights) or None)  # fmt: skip
 
         keys = [self._job_key("updated", slot, job) for job in jobs]
-        results = self._in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", _WAVE), "updated")
+        results = self._in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", _WAVE))
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
     def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
@@ -215,7 +220,7 @@ class RunSession:
 
         def key(trial: TrialJob) -> str:
             asked = [self.books.episodes.identity(e.id) for e in trial.episodes]
-            return digest([self._job_key("trial", updater, trial.job), evaluator.identity, asked])
+            return digest([self._job_key("trial", updater, trial.job), evaluator.identity, self._models, asked])
 
         def run(part: Sequence[TrialJob]) -> Iterator[tuple[TrialJob, Any, float]]:
             by_id = {trial.job.id: trial for trial in part}
@@ -241,7 +246,7 @@ class RunSession:
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
 
         wave = getattr(updater.instance, "wave", _WAVE)
-        results = self._in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave, "tried")
+        results = self._in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
         return [decode(result)["scores"] for result in results]
 
     def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
@@ -259,7 +264,9 @@ class RunSession:
 
         def key(ask: Ask) -> str:
             asked = self.books.episodes.identity(ask.episode.id)
-            return digest(["scores", evaluator.identity, self._task.identity, ask.state, asked, ask.samples, ask.seed])
+            return digest(
+                ["scores", evaluator.identity, self._task.identity, self._models, ask.state, asked, ask.samples, ask.seed]
+            )
 
         def run(part: Sequence[Ask]) -> Iterator[tuple[Ask, Any, float]]:
             for ask, scores in zip(part, self._evaluate(evaluator, part), strict=True):
@@ -269,7 +276,7 @@ class RunSession:
             bad = any(score.status == "error" for score in scores)
             return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {})
 
-        results = self._in_waves(asks, [key(ask) for ask in asks], run, item, "grading", _WAVE, "asked")
+        results = self._in_waves(asks, [key(ask) for ask in asks], run, item, "grading", _WAVE)
         return [decode(result) for result in results]
 
     def release(self, states: Sequence[State], /) -> None:
@@ -338,7 +345,7 @@ class RunSession:
 
     def _booked_lm(self, base: str) -> BookedLM:
         if base not in self._lms:
-            self._lms[base] = BookedLM(self._backend(base), self)
+            self._lms[base] = BookedLM(self._backend(base), self, self.books.sources.get(base, ""))
         return self._lms[base]
 
     def _backend(self, base: str) -> Any:
@@ -394,7 +401,8 @@ class RunSession:
     ) -> Any:
         """A call whose items depend on each other: one item of the journal."""
         self._log_call(kind, slot, inputs if isinstance(inputs, list) else [inputs])
-        key = digest([kind, slot.identity, self._task.identity, self._method.sees, inputs])
+        reached = [slot.identity, self._reached, self._task.identity, self._models, dict(self.roles)]
+        key = digest([kind, *reached, self._method.sees, inputs])
         known = self.journal.find([key])
         if key in known:
             self.journal.reused += 1
@@ -424,14 +432,13 @@ class RunSession:
         item: Callable[[Any, Any, float], Item],
         phase: str,
         wave: int,
-        verb: str,
     ) -> list[Any]:
         """A call of independent jobs: those not booked yet are run and booked in waves; results in job order."""
         known = {key: it.result for key, it in self.journal.find(list(dict.fromkeys(keys))).items()}
         self.journal.reused += len(known)
         pending = [job for key, job in {k: j for k, j in zip(keys, jobs, strict=True) if k not in known}.items()]
-        if pending:
-            self.progress.begin(verb, len(pending))
+        if pending and phase == "update":
+            self.progress.begin("updates", len(pending))
         with self.clock.span(phase):
             for start in range(0, len(pending), wave):
                 part = pending[start : start + wave]
@@ -439,7 +446,8 @@ class RunSession:
                 with self.journal.writing():
                     self.journal.book(items)
                 known |= {it.digest: it.result for it in items}
-                self.progress.advance(len(part))
+                if phase == "update":
+                    self.progress.advance("updates", len(part), sum(it.cost["seconds"] for it in items))
                 self.check_time()
         with self.journal.writing():
             self.journal.touch(self.scope, phase, self.stage, list(dict.fromkeys(keys)))
@@ -450,8 +458,8 @@ class RunSession:
         edits = [[e.episode, e.data, e.settings, e.status] for e in job.edits]
         episodes = [self.books.episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         return digest(
-            [kind, slot.identity, self._task.identity, self._method.sees, job.start, edits, episodes, job.seed,
-             job.settings, job.replay]
+            [kind, slot.identity, self._task.identity, self._method.sees, self.books.sources.get(job.start.base, ""),
+             job.start, edits, episodes, job.seed, job.settings, job.replay]
         )  # fmt: skip
 
     def _apply(self, slot: Built, jobs: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:

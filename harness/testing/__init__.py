@@ -1,7 +1,54 @@
-"""For plugin authors: a language model that answers from a table, and a real session to run components in."""
+"""For plugin authors: contracts to subclass, a language model that answers from a table, a real session to run in.
+
+==================== ================================================================================================
+what                 for
+==================== ================================================================================================
+``EditorContract``   and its sisters for rewards, updaters, evaluators, trainers, tasks and models: subclass one in a
+                     test module, name the component, and the tests that catch real bugs run
+``ScriptedLM``       a model that answers from a table or a function, in milliseconds
+``ScriptedTask``     a task from plain values
+``open_session``     a real session on a folder, with any components
+``two_items``        a whole run of a plugin on two test items
+fixtures             ``lab_model``, ``lab_session``, ``scripted_session`` (:mod:`harness.testing.pytest_plugin`)
+==================== ================================================================================================
+"""
 
 from __future__ import annotations
 
-from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ScriptedLM", "ScriptedTask", "open_session"]
+if TYPE_CHECKING:
+    from harness.testing.contracts import (
+        EditorContract,
+        EvaluatorContract,
+        ModelContract,
+        RewardContract,
+        TaskContract,
+        TrainerContract,
+        UpdaterContract,
+    )
+    from harness.testing.end_to_end import two_items
+    from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
+
+__all__ = [
+    "EditorContract",
+    "EvaluatorContract",
+    "ModelContract",
+    "RewardContract",
+    "ScriptedLM",
+    "ScriptedTask",
+    "TaskContract",
+    "TrainerContract",
+    "UpdaterContract",
+    "open_session",
+    "two_items",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    home = "contracts" if name.endswith("Contract") else "end_to_end" if name == "two_items" else "scripted"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -86,10 +86,13 @@ class ScriptedLM:
             if not item.data:
                 yield Trained(item.id, None, "failed", "there is nothing to learn from")
                 continue
-            tensors, config = made_up_weights(digest([item.start, list(item.data), item.seed, item.settings, str(loss)]))
+            tensors, config = made_up_weights(
+                digest([item.start, list(item.data), item.seed, item.settings, str(loss)])
+            )
             from harness.models.artefacts import artefact
 
-            yield Trained(item.id, artefact(tensors, config), log={"steps": len(item.data), "tokens": 0})
+            made: Any = artefact(tensors, config)
+            yield Trained(item.id, made, log={"steps": len(item.data), "tokens": 0})
 
     @contextmanager
     def borrow(self, state: State) -> Iterator[tuple[None, None]]:
@@ -112,11 +115,11 @@ class ScriptedTask:
     metric = "exact"
 
     def __init__(self, splits: Mapping[str, Mapping[str, tuple[str, Mapping[str, Sequence[str]]]]]) -> None:
-        self._splits = splits
+        self.splits = {split: dict(episodes) for split, episodes in splits.items()}
 
     def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
         out = []
-        for episode_id, (text, asked) in self._splits.get(split, {}).items():
+        for episode_id, (text, asked) in self.splits.get(split, {}).items():
             queries = tuple(Query(f"{episode_id}/q{i}", question) for i, question in enumerate(asked))
             references = {query.id: asked[query.text] for query in queries}
             out.append((Episode(episode_id, split, {"title": episode_id, "text": text}, queries), references))

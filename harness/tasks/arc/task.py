@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from harness.api import JSON, EditFailed, Episode, Example, Prompt, Query, Recipe, References, Split
+from harness.api import JSON, EditFailed, Episode, Example, Prompt, Query, Recipe, References, Score, Split
 from harness.errors import UsageError
 from harness.tasks.arc.grid import BadGrid, Grid, Lesson, Pair, Puzzle, grid_of
 from harness.tasks.arc.load import read_puzzles, select
@@ -93,6 +93,22 @@ class GridTask(abc.ABC):
 
     def same(self, query: Query, a: str, b: str, /) -> bool:
         return a == b
+
+    def remarks(self, scores: Sequence[Sequence[Sequence[Score]]], /) -> list[str]:
+        """What is said beside a row: solved pairs of puzzle and edit, as papers count them.
+
+        Args:
+            scores: for each puzzle, for each of its edits, the scores of its test inputs.
+        """
+        from harness.stats import wilson
+
+        pairs = [edit[0].value for puzzle in scores for edit in puzzle]
+        solved = [value for value in pairs if value is not None]
+        if not solved:
+            return []
+        among = wilson(round(sum(solved)), len(solved))
+        interval = f"{100 * among.low:.0f}–{100 * among.high:.0f}"
+        return [f"solved {sum(solved):.0f} of {len(solved)} pairs of puzzle and edit (Wilson {interval})"]
 
 
 class Arc(GridTask):

@@ -19,6 +19,10 @@ def presets() -> Mapping[str, JSON]:
     return MappingProxyType({item.name.removesuffix(".toml"): tomllib.loads(item.read_text("utf-8")) for item in found})
 
 
+def _without_outer_loop(preset: JSON) -> JSON:
+    return {key: value for key, value in preset.items() if key not in {"trainer", "reward", "policy", "validation"}}
+
+
 # The inner update is the updater's default: rank 32 on the query and value projections, rate 1e-3, ten epochs.
 _INNER: Mapping[str, Any] = {"use": "lora"}
 _OUTER: Mapping[str, Any] = {
@@ -61,5 +65,5 @@ SEAL_NO_RL = Method(
     },
     needs=frozenset({"generate"}),
     beside=("none", "passage", "passage-repeat", "icl"),
-    presets=presets(),
+    presets={name: _without_outer_loop(preset) for name, preset in presets().items()},
 )
