@@ -404,9 +404,7 @@ class Updater(Protocol):
 
 
 class Evaluator(Protocol):
-    def evaluate(
-        self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /
-    ) -> Iterator[Sequence[Score]]:
+    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
         """The scores of each ask's queries, ask by ask in order. ``key`` is episode id -> references."""
         ...
 

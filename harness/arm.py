@@ -89,9 +89,7 @@ def run_arm(workshop: Workshop, arm: Arm, seed: int) -> Outcome:
         if not (options.validation and has_editor):
             return None
         episodes = session.episodes("validation", options.validation)
-        measured = deploy.measure(
-            session, episodes, label="validation", samples=1, grouping="single", has_editor=True
-        )
+        measured = deploy.measure(session, episodes, label="validation", samples=1, grouping="single", has_editor=True)
         return measured.macro()
 
     rounds: list[RoundRecord] = []
@@ -101,7 +99,9 @@ def run_arm(workshop: Workshop, arm: Arm, seed: int) -> Outcome:
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
         books.progress.say(_round_line(arm, seed, rounds[-1]))
-        observe(workshop.plugins, "harness_round_finished", RoundFinished(books.folder, arm.method.name, seed, done, score))
+        observe(
+            workshop.plugins, "harness_round_finished", RoundFinished(books.folder, arm.method.name, seed, done, score)
+        )
     chosen = choose([record.validation for record in rounds], options.checkpoint)
     if chosen is not None:
         for role, state in rounds[chosen].roles.items():
@@ -126,7 +126,7 @@ def run_arm(workshop: Workshop, arm: Arm, seed: int) -> Outcome:
 
 
 def choose(validation: Sequence[float | None], rule: str) -> int | None:
-    """Which round is tested: the best on validation (the first of equals), or the last where that is asked or unknown."""
+    """Which round is tested: the best on validation, the first of equals; the last where that is asked or unknown."""
     if not validation:
         return None
     if rule == "last" or any(score is None for score in validation):

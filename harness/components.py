@@ -72,7 +72,7 @@ def _resolve(
 ) -> tuple[Component, Any, dict[str, Built], dict[str, Any]]:
     use = table.get("use")
     if not isinstance(use, str):
-        raise UsageError(f"{where}: says no component; write {where}.use = \"name\"")
+        raise UsageError(f'{where}: says no component; write {where}.use = "name"')
     found = plugins.component(kind, use)
     part_kinds: Mapping[str, str] = getattr(found.cls, "parts", {})
     given = {key: value for key, value in table.items() if key not in {"use", "kind"} and key not in part_kinds}
@@ -84,7 +84,9 @@ def _resolve(
         if isinstance(part_table, str):
             part_table = {"use": part_table}
         if not isinstance(part_table, Mapping):
-            raise UsageError(f"{where}.{name}: {kind} {use!r} is made around another {part_kind}; write its table there")
+            raise UsageError(
+                f"{where}.{name}: {kind} {use!r} is made around another {part_kind}; write its table there"
+            )
         if make_parts:
             parts[name] = build(plugins, part_kind, part_table, f"{where}.{name}")
             resolved[name] = {"use": parts[name].name, **parts[name].settings}

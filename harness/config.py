@@ -22,7 +22,6 @@ from harness.components import check_settings
 from harness.errors import UsageError, nearest
 from harness.plugins import KINDS, Plugins
 
-
 DEFAULT_METHOD = "seal"
 
 

@@ -73,7 +73,9 @@ def measure(
     jobs, at = [], []
     for index, (episode, group) in enumerate(zip(episodes, groups, strict=True)):
         for edit in group.edits:
-            jobs.append(TrialJob(UpdateJob(f"{label}/{edit.id}", student, (edit,), session.seed("inner", edit.id)), (episode,)))
+            jobs.append(
+                TrialJob(UpdateJob(f"{label}/{edit.id}", student, (edit,), session.seed("inner", edit.id)), (episode,))
+            )
             at.append(index)
     scores: list[list[Sequence[Score]]] = [[] for _ in episodes]
     for index, row in zip(at, session.measure(jobs), strict=True):
@@ -104,7 +106,9 @@ def _continued(
 def _from_record(asks: Sequence[EditAsk], recorded: Mapping[str, Sequence[SelfEdit]]) -> list[Group]:
     missing = [ask.episode.id for ask in asks if ask.episode.id not in recorded]
     if missing:
-        raise UsageError(f"--edits: the run has no edits for {len(missing)} of {len(asks)} contexts, such as {missing[0]}")
+        raise UsageError(
+            f"--edits: the run has no edits for {len(missing)} of {len(asks)} contexts, such as {missing[0]}"
+        )
     return [Group(ask, tuple(recorded[ask.episode.id][: ask.n])) for ask in asks]
 
 

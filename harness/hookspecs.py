@@ -34,12 +34,12 @@ def harness_methods() -> Mapping[str, Method | str]:
 
 @hookspec
 def harness_tasks() -> Mapping[str, str]:
-    """Tasks by name: ``--task NAME``. Each is a class with :class:`harness.api.Task`'s methods, made from its Settings."""
+    """Tasks by name: ``--task NAME``. Classes with :class:`harness.api.Task`'s methods, made from their Settings."""
 
 
 @hookspec
 def harness_models() -> Mapping[str, str]:
-    """Model backends by name: ``--model NAME`` or ``--model NAME:what``. Each is a class with :class:`harness.api.LM`'s."""
+    """Model backends by name: ``--model NAME[:what]``. Classes with :class:`harness.api.LM`'s methods."""
 
 
 @hookspec
@@ -54,7 +54,7 @@ def harness_rewards() -> Mapping[str, str]:
 
 @hookspec
 def harness_updaters() -> Mapping[str, str]:
-    """Updaters by name, for the slot ``updater``: classes with :class:`harness.api.Updater`'s ``accepts`` and ``apply``."""
+    """Updaters by name, for the slot ``updater``: classes with :class:`harness.api.Updater`'s ``apply``."""
 
 
 @hookspec

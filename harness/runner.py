@@ -114,7 +114,7 @@ def resume(folder: str | Path, *, recompute: bool = False, progress: Progress | 
     changed = _differences(record["resolved"], resolved.as_json())
     if changed and not recompute:
         raise UsageError(
-            f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or default changed since. "
+            f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or a default changed. "
             "`harness resume --recompute` takes the new one and runs again what it touches"
         )
     return _execute(folder, plugins, resolved, progress or Quiet(), recompute=recompute)
@@ -229,7 +229,9 @@ def _new_folder(config: Config) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UsageError(f"no run can be written under {base}: {error.strerror}; choose another folder with --out") from error
+            raise UsageError(
+                f"no run can be written under {base}: {error.strerror}; choose another folder with --out"
+            ) from error
     raise RunError(f"{base} has a hundred runs of this second")
 
 

@@ -1,4 +1,4 @@
-"""Where tests find the real data that is too large, or not ours, to ship: ``$HARNESS_SHARED_DATA`` or ``../shared/data``."""
+"""Where tests find real data that is not ours to ship: ``$HARNESS_SHARED_DATA``, else ``../shared/data``."""
 
 from __future__ import annotations
 

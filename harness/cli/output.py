@@ -38,6 +38,8 @@ def finish(run: Run, as_json: bool) -> None:
             console.print(f"leaderboard  {run.leaderboard}", highlight=False, soft_wrap=True)
     if not run.complete:
         missing = sum(row.expected - row.scored for row in run.result.rows)
-        print(f"harness: {missing} scores are missing for errors of ours; `harness resume {run.folder}` tries them again",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"harness: {missing} scores are missing for errors of ours; `harness resume {run.folder}` tries again",
+            file=sys.stderr,
+        )
         raise typer.Exit(4)

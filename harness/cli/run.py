@@ -19,12 +19,16 @@ def command(
     limit: Annotated[int, typer.Option(help="So many test contexts, and nothing else is changed.")] = 0,
     seeds: Annotated[int, typer.Option(help="So many seeds; 3 or more are ranked.")] = 0,
     edits: Annotated[str, typer.Option(help="Take the test edits of this run instead of writing new ones.")] = "",
-    reuse: Annotated[str, typer.Option(help="auto (default with a plugin file), off, or a run to take results from.")] = "",
+    reuse: Annotated[
+        str, typer.Option(help="auto (default with a plugin file), off, or a run to take results from.")
+    ] = "",
     all_methods: Annotated[bool, typer.Option("--all", help="Every method that has the preset, in one table.")] = False,
     max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,
     out: Annotated[str, typer.Option(help="Folder of the runs.")] = "",
     max_hours: Annotated[float, typer.Option(help="Stop, resumable, after this long.")] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the configuration, counts and time, run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the configuration, counts and time, run nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
 ) -> None:
     """Run a method, and the ones that its figure means something beside, into one table.

@@ -9,7 +9,6 @@ from harness.api import Episode, References, Split, Task
 from harness.errors import PluginError
 from harness.records import digest
 
-
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -50,7 +49,9 @@ class EpisodeBook:
             if episode_id not in self._full:
                 self.split(split)
         if episode_id not in self._full:
-            raise PluginError(f"there is no episode {episode_id!r}; a method's own must be registered with Session.make")
+            raise PluginError(
+                f"there is no episode {episode_id!r}; a method's own must be registered with Session.make"
+            )
         return self._full[episode_id]
 
     def key(self, episode_ids: Sequence[str]) -> dict[str, References]:

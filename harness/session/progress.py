@@ -140,7 +140,11 @@ class Bars:
             return ""
         minutes, seconds = divmod(round(left), 60)
         hours, minutes = divmod(minutes, 60)
-        return f"run ends in about {hours}:{minutes:02}:{seconds:02}" if hours else f"run ends in about {minutes}:{seconds:02}"
+        return (
+            f"run ends in about {hours}:{minutes:02}:{seconds:02}"
+            if hours
+            else f"run ends in about {minutes}:{seconds:02}"
+        )
 
 
 def on_terminal() -> Progress:

@@ -265,7 +265,16 @@ class RunSession:
         def key(ask: Ask) -> str:
             asked = self.books.episodes.identity(ask.episode.id)
             return digest(
-                ["scores", evaluator.identity, self._task.identity, self._models, ask.state, asked, ask.samples, ask.seed]
+                [
+                    "scores",
+                    evaluator.identity,
+                    self._task.identity,
+                    self._models,
+                    ask.state,
+                    asked,
+                    ask.samples,
+                    ask.seed,
+                ]
             )
 
         def run(part: Sequence[Ask]) -> Iterator[tuple[Ask, Any, float]]:
@@ -390,7 +399,8 @@ class RunSession:
             self.journal.add_call(self.scope, self._position, *now)
         elif before != now:
             raise ReplayMismatch(
-                f"{self.scope}: call {self._position} was {before[0]} by {before[1]!r} and is now {now[0]} by {now[1]!r}"
+                f"{self.scope}: call {self._position} was {before[0]} by {before[1]!r} "
+                f"and is now {now[0]} by {now[1]!r}"
                 f"{' with other inputs' if before[:2] == now[:2] else ''}. The method's code changed, or its loop "
                 "depends on something that is not journalled. `harness resume --recompute` goes on from here"
             )
@@ -456,7 +466,9 @@ class RunSession:
     def _job_key(self, kind: str, slot: Built, job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
         edits = [[e.episode, e.data, e.settings, e.status] for e in job.edits]
-        episodes = [self.books.episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
+        episodes = [
+            self.books.episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)
+        ]
         return digest(
             [kind, slot.identity, self._task.identity, self._method.sees, self.books.sources.get(job.start.base, ""),
              job.start, edits, episodes, job.seed, job.settings, job.replay]
@@ -525,7 +537,7 @@ class RunSession:
                                   f"{ask.episode.id!r}, in order")  # fmt: skip
             for score in row:
                 if (score.value is None) != (score.status == "error"):
-                    raise PluginError(f"{slot.plugin}: evaluator {slot.name!r}: query {score.query!r} must have a value "
+                    raise PluginError(f"{slot.plugin}: evaluator {slot.name!r}: query {score.query!r} has a value "
                                       "exactly when its status is not error")  # fmt: skip
         return rows
 
@@ -538,7 +550,9 @@ class RunSession:
 
 def _of_kind(slot: Built, kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
-        raise PluginError(f"{slot.plugin}: {slot.kind} {slot.name!r} gave a {type(value).__name__}, not a {kind.__name__}")
+        raise PluginError(
+            f"{slot.plugin}: {slot.kind} {slot.name!r} gave a {type(value).__name__}, not a {kind.__name__}"
+        )
     return value
 
 

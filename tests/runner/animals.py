@@ -89,7 +89,13 @@ class Writer:
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         requests = [
-            Request(a.state, f"Write: {a.episode.context['text']}", n=a.n, temperature=self._settings.temperature, seed=a.seed)
+            Request(
+                a.state,
+                f"Write: {a.episode.context['text']}",
+                n=a.n,
+                temperature=self._settings.temperature,
+                seed=a.seed,
+            )
             for a in asks
         ]
         return [
@@ -108,7 +114,9 @@ class Loop:
         for index in range(2):
             asks = [EditAsk(e, s.roles["teacher"], 2, s.seed("propose", index, e.id)) for e in s.episodes("train")]
             kept = [_best(group) for group in s.reward(s.propose("teacher", asks))]
-            [done] = s.update("policy", [UpdateJob(f"round-{index}", s.roles["teacher"], tuple(kept), s.seed("sft", index))])
+            [done] = s.update(
+                "policy", [UpdateJob(f"round-{index}", s.roles["teacher"], tuple(kept), s.seed("sft", index))]
+            )
             assert done.state is not None
             s.roles["teacher"] = done.state
             yield Round(index, dict(s.roles), {"kept": len(kept)})
@@ -135,7 +143,10 @@ METHOD = Method(
     presets={"animals": {"task": {"use": "animals"}, "validation": 4}},
 )
 BARE = Method(
-    "bare", "", "the start model", {"updater": {"use": "fit"}, "evaluator": {"use": "match"}, "trainer": {"use": "none"}}
+    "bare",
+    "",
+    "the start model",
+    {"updater": {"use": "fit"}, "evaluator": {"use": "match"}, "trainer": {"use": "none"}},
 )
 
 

@@ -141,7 +141,10 @@ def test_changed_source_is_refused_or_recomputed(tmp_path: Path) -> None:
     ("more", "said"),
     [
         ({"method": "animls"}, "no method is called 'animls'. Did you mean 'animals'"),
-        ({"editor": {"temprature": 0.5}}, "editor.temprature: no such setting of editor 'writer'. Did you mean 'temperature'"),
+        (
+            {"editor": {"temprature": 0.5}},
+            "editor.temprature: no such setting of editor 'writer'. Did you mean 'temperature'",
+        ),
         ({"editor": {"temperature": "hot"}}, "editor.temperature: Input should be a valid number"),
         ({"task": {"use": "animal"}}, "no task is called 'animal'. Did you mean 'animals'"),
         ({"sedes": 3}, "sedes: no such key of a run's configuration. Did you mean 'seeds'"),

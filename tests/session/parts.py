@@ -77,12 +77,15 @@ class Fit:
 
 class Exact:
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        requests = [Request(a.state, s.task.prompt(q, a.state.memory, chat=False)) for a in asks for q in a.episode.queries]
+        requests = [
+            Request(a.state, s.task.prompt(q, a.state.memory, chat=False)) for a in asks for q in a.episode.queries
+        ]
         answers = iter(s.lm(asks[0].state).generate(requests))
         for ask in asks:
             texts = [(query, next(answers)[0].text) for query in ask.episode.queries]
             yield [
-                Score(ask.episode.id, q.id, float(text in key[ask.episode.id][q.id]), answers=(text,)) for q, text in texts
+                Score(ask.episode.id, q.id, float(text in key[ask.episode.id][q.id]), answers=(text,))
+                for q, text in texts
             ]
 
 

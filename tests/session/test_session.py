@@ -29,7 +29,7 @@ from harness.testing import ScriptedLM, ScriptedTask
 from tests.session import parts
 
 
-@pytest.fixture()
+@pytest.fixture
 def lm() -> ScriptedLM:
     return ScriptedLM(parts.knows_after_training)
 
@@ -140,7 +140,7 @@ def test_a_role_follows_another_until_it_is_set(tmp_path: Path, lm: ScriptedLM) 
     assert s.roles["student"] == new
     s.roles["student"] = State(lm.base)
     assert s.roles["teacher"] == new
-    with pytest.raises(UsageError, match="there is no role 'studnet'. Did you mean 'student'"):
+    with pytest.raises(UsageError, match=r"there is no role 'studnet'\. Did you mean 'student'"):
         s.roles["studnet"]
 
 
