@@ -14,6 +14,9 @@ def harness_methods() -> Mapping[str, str]:
         "passage": "harness_baselines.methods:PASSAGE",
         "passage-repeat": "harness_baselines.methods:PASSAGE_REPEAT",
         "icl": "harness_baselines.methods:ICL",
+        "other-edits": "harness_baselines.methods:OTHER_EDITS",
+        "passage-repeat-tokens": "harness_baselines.methods:PASSAGE_REPEAT_TOKENS",
+        "rag": "harness_baselines.methods:RAG",
         "arc-icl": "harness_baselines.arc:ICL",
         "arc-ttt-no-rl": "harness_baselines.arc:TTT_NO_RL",
         "arc-oracle-ttt": "harness_baselines.arc:ORACLE_TTT",
@@ -26,5 +29,12 @@ def harness_editors() -> Mapping[str, str]:
         "passage": "harness_baselines.editors:Passage",
         "passage-repeat": "harness_baselines.editors:PassageRepeat",
         "at-hand": "harness_baselines.editors:AtHand",
+        "other-edits": "harness_baselines.other_edits:OtherEdits",
+        "passage-repeat-tokens": "harness_baselines.token_matched:PassageRepeatTokens",
         "fixed-ttt": "harness_baselines.arc:FixedTtt",
     }
+
+
+@hookimpl
+def harness_evaluators() -> Mapping[str, str]:
+    return {"rag": "harness_baselines.rag:Rag"}

@@ -45,3 +45,31 @@ ICL = Method(
     needs=frozenset({"generate"}),
     beside=("none",),
 )
+
+OTHER_EDITS = Method(
+    name="other-edits",
+    paper="",
+    summary="learns the passage with another passage's self-edits: what is gained is gained by format",
+    components={**_TESTED, "editor": {"use": "other-edits", "like": "@editor"}, "updater": {"use": "lora"}},
+    needs=frozenset({"generate", "train"}),
+    beside=("none", "passage"),
+)
+
+PASSAGE_REPEAT_TOKENS = Method(
+    name="passage-repeat-tokens",
+    paper="",
+    summary="learns the passage until as many tokens were seen as self-edits have: the same text budget",
+    components={**_TESTED, "editor": {"use": "passage-repeat-tokens", "like": "@editor"}, "updater": {"use": "lora"}},
+    needs=frozenset({"generate", "train"}),
+    beside=("none", "passage"),
+)
+
+RAG = Method(
+    name="rag",
+    paper="",
+    summary="learns nothing and answers with the passages that BM25 finds for the question in its prompt",
+    components={"trainer": {"use": "none"}, "evaluator": {"use": "rag", "inner": "@evaluator"}},
+    open_book=True,
+    needs=frozenset({"generate"}),
+    beside=("none", "icl"),
+)
