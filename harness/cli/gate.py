@@ -1,0 +1,128 @@
+"""``harness gate``: hold a run against a baseline, for CI."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.gate.verdict import Check, Gate
+    from harness.leaderboard.rows import ResultFile
+
+
+def command(
+    baseline: Annotated[Path | None, typer.Option(help="The baseline's result file.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run: its folder or result file.")] = None,
+    margin: Annotated[float, typer.Option(help="Smallest drop that fails, as a fraction.")] = 0.02,
+    confirm: Annotated[int, typer.Option(help="Seeds to run further before a regression is believed.")] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 5 where the gate is inconclusive.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Golden tier: every score must be equal.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Make the run the new baseline; those of the last gate by default.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why it is accepted; kept in the baseline.")] = "",
+    out: Annotated[Path, typer.Option(help="Verdict and figures as JSON.")] = Path("gate.json"),
+    junit: Annotated[Path, typer.Option(help="JUnit XML.")] = Path("gate.xml"),
+    summary: Annotated[Path, typer.Option(help="Markdown summary.")] = Path("gate.md"),
+) -> None:
+    """Pass, improved, regressed, inconclusive, incomparable or error, paired by query over seeds and contexts.
+
+    Exit codes: 0 pass or improved, 1 regressed, 2 wrong use, 3 no baseline or incomparable, 4 run error or nothing
+    measured, 5 inconclusive under --strict.
+    """
+    from harness.errors import UsageError
+    from harness.gate.baseline import accept as replace_baseline
+    from harness.gate.outputs import write_all
+    from harness.leaderboard.sources import open_file
+
+    if not 0 <= margin < 1:
+        raise UsageError(f"--margin is a fraction such as 0.02, not {margin}")
+    if confirm < 0:
+        raise UsageError(f"--confirm is a number of seeds, not {confirm}")
+    if accept and (baseline is None or run is None):
+        baseline, run = _last(out, baseline, run)
+    if baseline is None or run is None:
+        raise UsageError("a gate needs --baseline FILE and --run RUN")
+    if accept:
+        made = replace_baseline(baseline, open_file(run), reason)
+        typer.echo(f"{baseline}: now run {made.run}")
+        return
+    if reason:
+        raise UsageError("--reason goes with --accept")
+    gate = replace(_gate(baseline, run, margin, confirm, exact), baseline=str(baseline), run=str(run))
+    write_all(gate, result=out, junit=junit, summary=summary, strict=strict)
+    for check in gate.checks:
+        typer.echo(f"{check.method}: {check.verdict}: {check.reason}")
+    for note in gate.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"verdict: {gate.verdict}")
+    raise typer.Exit(gate.exit_code(strict=strict))
+
+
+def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Path]:
+    """What the last gate held against what. Raises ``UsageError`` where there is no last gate."""
+    from harness.errors import UsageError
+
+    try:
+        last = json.loads(out.read_text(encoding="utf-8"))
+        return baseline or Path(last["baseline"]), run or Path(last["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
+
+
+def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool) -> Gate:
+    """The gate's outcome; what stops it from being measured is an outcome too."""
+    from harness.api import HarnessError
+    from harness.gate import verdict
+    from harness.gate.baseline import NoBaseline, load
+    from harness.leaderboard.sources import open_file
+
+    try:
+        base = load(baseline)
+    except NoBaseline as error:
+        return verdict.Gate(baseline.stem, (verdict.Check("baseline", "incomparable", str(error)),), margin)
+    name = f"{base.task.name} {base.task.version} {base.task.split}"
+    try:
+        head = open_file(run)
+        checks = verdict.exact(base, head) if exact else verdict.check_all(base, head, margin=margin)
+    except HarnessError as error:
+        return verdict.Gate(name, (verdict.Check("run", "error", str(error)),), margin)
+    if not checks:
+        checks = [verdict.Check("baseline", "incomparable", f"{baseline} has no rows with scores")]
+    notes = _notes(base, head)
+    if confirm and not exact and any(check.verdict == "regressed" for check in checks):
+        checks = _confirm(base, head, run, confirm, checks, margin)
+    return verdict.Gate(name, tuple(checks), margin, tuple(notes))
+
+
+def _confirm(
+    base: ResultFile, head: ResultFile, folder: Path, count: int, checks: list[Check], margin: float
+) -> list[Check]:
+    """Run further seeds of the same configuration, and test again with them."""
+    from harness.errors import UsageError
+    from harness.gate.verdict import confirm
+    from harness.runner import run
+
+    if not (folder / "config.json").exists():
+        raise UsageError(f"--confirm runs further seeds and needs the run's folder, not {folder}")
+    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    first = 1 + max(seed for row in head.rows for seed in row.seeds)
+    again = {**record["given"], "seed": first, "seeds": count, "leaderboard": ""}
+    further = run(
+        again, plugin_files=[Path(file) for file in record["plugin_files"]], layers=[*record["layers"], "gate"]
+    )
+    return confirm(base, head, further.result, checks, margin)
+
+
+def _notes(base: ResultFile, head: ResultFile) -> list[str]:
+    """What may explain a difference without being one of the method: other hardware or software."""
+    changed = [
+        name
+        for name in sorted({*base.environment, *head.environment} - {"accepted", "time", "started", "commit"})
+        if base.environment.get(name) != head.environment.get(name)
+    ]
+    return [f"environments differ in {', '.join(changed)}"] if changed else []
