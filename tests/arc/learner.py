@@ -3,7 +3,7 @@
 Nothing is faked around it: recipes are expanded, jobs trained, questions asked and voted on as in any run. The model
 knows the solutions of ``lab-grids`` and states them where its last adapter was trained at a rate of at least 1e-3;
 trained at a lower one it answers wrongly, untrained it says nothing. Untrained it writes one configuration of each
-kind (malformed, too low a rate, good, good); a trained policy writes good ones only.
+kind (malformed, too low a rate, good, good); trained, or asked for a single one, it writes good ones only.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Model(ScriptedLM):
     def _say(self, request: Request, index: int) -> str:
         prompt, adapters = str(request.prompt), request.state.adapters
         if prompt.endswith("Configuration:\n"):
-            return configuration(2e-3 if adapters else RATES[index % len(RATES)])
+            return configuration(RATES[index % len(RATES)] if not adapters and request.n > 1 else RATES[-1])
         if not adapters:
             return ""
         solution = self._known[prompt.rpartition("\n\n")[2]]

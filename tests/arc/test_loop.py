@@ -63,6 +63,23 @@ def test_malformed_wrong_and_silent_are_told_apart(tmp_path: Path) -> None:
     assert row.status == ("uuu",)
 
 
+def test_pairs_of_puzzle_and_edit_are_counted_beside_the_row(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    notes = {row.method: row.notes for row in done.result.rows}
+    assert notes["seal-arc"] == ("solved 12 of 12 pairs of puzzle and edit (Wilson 76–100)",)
+    assert notes["arc-ttt-no-rl"] == ("solved 6 of 12 pairs of puzzle and edit (Wilson 25–75)",)
+    assert notes["arc-icl"] == ("solved 0 of 3 pairs of puzzle and edit (Wilson 0–56)",)
+
+
+def test_malformed_edits_drawn_again_are_marked_on_the_row(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, method="arc-ttt-no-rl", trainer={}, beside=[], editor={"max_tokens": 512, "malformed": "resample"}
+    )
+    (row,) = done.result.rows
+    assert row.notes[0].startswith("3 of 12 edits marked, the first: drawn again: ")
+    assert scores(done) == {"arc-ttt-no-rl": 0.75}, "0.5 where malformed ones count"
+
+
 def test_too_few_good_configurations_leave_the_policy_as_it_was(tmp_path: Path) -> None:
     done = run(tmp_path, trainer={"contexts": 2, "samples": 2}, beside=[])
     assert scores(done) == {"seal-arc": 0.5}

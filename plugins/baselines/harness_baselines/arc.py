@@ -34,6 +34,16 @@ class FixedTtt:
         return [[SelfEdit(f"{a.episode.id}/0", a.episode.id, (recipe,), {"loss_on": own.loss_on})] for a in asks]
 
 
+_LAB = {
+    "limit": 8,
+    "task": {"use": "lab-grids", "max_examples": 24},
+    "updater": {
+        "rank": 16, "alpha": 32.0, "targets": "all-linear", "learning_rate": 2e-3, "epochs": 3, "batch_size": 2,
+    },
+    "evaluator": {"permutations": 1, "max_tokens": 80},
+}  # fmt: skip
+"""The embedded model in minutes, as ``seal-arc`` has it."""
+
 _TESTED = {"trainer": {"use": "none"}, "evaluator": {"use": "grids"}}
 
 ICL = Method(
@@ -42,6 +52,7 @@ ICL = Method(
     summary="learns nothing and answers from the demonstrations in the prompt",
     components=_TESTED,
     needs=frozenset({"generate"}),
+    presets={"lab": {key: _LAB[key] for key in ("limit", "task", "evaluator")}},
 )
 
 TTT_NO_RL = Method(
@@ -51,6 +62,7 @@ TTT_NO_RL = Method(
     components={**_TESTED, "editor": {"use": "arc-config"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl", "arc-oracle-ttt"),
+    presets={"lab": {**_LAB, "samples": 3, "editor": {"max_epochs": 3, "max_steps": 0, "batch_size": 2}}},
 )
 
 ORACLE_TTT = Method(
@@ -64,4 +76,5 @@ ORACLE_TTT = Method(
     },
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl",),
+    presets={"lab": _LAB},
 )
