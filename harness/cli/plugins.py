@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +48,25 @@ def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a componen
     from harness.why import why
 
     print("\n".join(why(name, Plugins())))
+
+
+@app.command("new")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="As it will be called: small letters and '-', such as my-editor.")],
+    kind: Annotated[
+        str, typer.Option(help="editor, reward, updater, evaluator, trainer, task, model or method.")
+    ] = "editor",
+    into: Annotated[Path, typer.Option(help="Folder that the package's folder is made in.")] = Path("."),
+) -> None:
+    """Write an installable package around one small component that works at once on the embedded model.
+
+    Example:  harness plugins new my-editor --kind editor
+    """
+    from harness.scaffold import write
+
+    for path in write(name, kind, into):
+        print(path)
+    print(f"next: pip install -e {into / f'harness-{name}'} && harness plugins check {name}")
 
 
 @app.command("check")

@@ -155,10 +155,12 @@ def open_session(
     roles: Mapping[str, str] | None = None,
     sees: Literal["context", "context+queries"] = "context",
     seed: int = 0,
+    weights: WeightStore | None = None,
 ) -> RunSession:
     """A real session on a folder; opening it again on the same folder resumes.
 
     Args:
+        weights: the store that a local model was made with; by default one in the folder.
         models: role -> model.
         slots: slot -> (kind, component).
         roles: further roles that follow one of ``models``, as ``{"student": "@teacher"}``.
@@ -168,12 +170,12 @@ def open_session(
     books = Books(
         folder,
         Journal(folder),
-        WeightStore(folder / "weights"),
+        weights or WeightStore(folder / "weights"),
         EpisodeBook(task),
         {model.base: model for model in models.values()},
         Quiet(),
     )
-    (folder / "weights").mkdir(exist_ok=True)
+    books.weights.folder.mkdir(exist_ok=True)
     follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
     method = Method("scripted", "", "a test's method", {}, sees=sees)
     states = {role: State(model.base) for role, model in models.items()}

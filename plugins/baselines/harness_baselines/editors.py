@@ -50,8 +50,8 @@ def _edit(ask: EditAsk, n: int, data: tuple[Data, ...]) -> SelfEdit:
 
 def _in_place_of(edit: SelfEdit) -> SelfEdit:
     """The edit with the passage in place of every sequence. Where it failed, the passage that went with it is left."""
-    if edit.status == "error":
-        return replace(edit, data=(), actions=())
+    if edit.status == "error" or any(action.finish.startswith("error") for action in edit.actions):
+        return replace(edit, data=())
     return SelfEdit(edit.id, edit.episode, tuple(_matched(item) for item in edit.data))
 
 

@@ -1,0 +1,168 @@
+"""Write ``docs/plugins.md`` from the hook specs, the protocols, the contracts and the examples.
+
+python docs/build_plugins.py            # write it
+python docs/build_plugins.py --check    # exit 1 where it is not current
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import api, events, hookspecs
+from harness.plugins import KINDS
+from harness.testing.contracts import CONTRACTS
+
+HERE = Path(__file__).parent
+TARGET = HERE / "plugins.md"
+
+EXAMPLES = {
+    "harness_methods": "bare_passage",
+    "harness_tasks": "two_towns",
+    "harness_models": "parrot",
+    "harness_editors": "passage_twice",
+    "harness_rewards": "brevity",
+    "harness_updaters": "quick_lora",
+    "harness_evaluators": "first_word",
+    "harness_trainers": "one_round",
+    "harness_run_started": "diary",
+    "harness_round_finished": "diary",
+    "harness_run_finished": "diary",
+}
+"""Hook -> its example in ``docs/examples``; ``tests/plugins/test_docs.py`` runs every one."""
+PROTOCOLS: dict[str, Any] = {
+    "method": api.Method,
+    "task": api.Task,
+    "model": api.LM,
+    "editor": api.Editor,
+    "reward": api.RewardFunction,
+    "updater": api.Updater,
+    "evaluator": api.Evaluator,
+    "trainer": api.Trainer,
+}
+EVENTS: dict[str, Any] = {
+    "harness_run_started": events.RunStarted,
+    "harness_round_finished": events.RoundFinished,
+    "harness_run_finished": events.RunFinished,
+}
+
+INTRO = """\
+<!-- Written by docs/build_plugins.py from the sources; do not edit. -->
+
+# Plugins
+
+A plugin is a Python module that implements some of the hooks below. It needs one import,
+`from harness import hookimpl`, and a line in its package's `pyproject.toml`:
+
+```toml
+[project.entry-points."harness.plugins"]
+my-editor = "my_package"
+```
+
+While you try something out, a single file does: `harness run --plugin ./my_editor.py`. Edited and run again, it takes
+over from the earlier runs whatever the change does not touch, and says what that was.
+
+| | |
+| --- | --- |
+| `harness plugins new my-editor --kind editor` | writes an installable package around a component that works at once |
+| `harness plugins check my-editor` | tries every rule below on it, and runs two items from end to end |
+| `harness plugins list --verbose` | distribution, version, hooks, components and cards of everything installed |
+| `harness plugins why my-editor` | why it is not found or cannot be used, with file and line |
+| `harness run --plugin my-editor` | runs it, beside the controls, into a table |
+
+A plugin without a method of its own runs as SEAL with its component in place: with SEAL's outer loop where it brings a
+reward or a trainer, and without it otherwise. A task or a model alone becomes the run's.
+
+Four rules hold everywhere. **Bulk**: a component sees all items of a call at once and answers in their order.
+**Every effect is a Session call**, so that it is journalled, cached, costed and replayed. **Two kinds of failure**:
+`failed` is the method's doing and counts as wrong, `error` is ours, has no value and is retried; neither is ever a
+silent zero. **References stay with the core**; only an evaluator is handed a key.
+
+A component is a class. What can be set about it is a frozen dataclass of defaults, its attribute `Settings`, and the
+constructor takes one; unknown keys and wrong types in a configuration are refused with the nearest name. A component
+made around others says so with `parts = {"inner": "editor"}` and gets them as further arguments. A model's
+constructor takes `(settings, weights)`, the store in which the weights of its states are found.
+
+The module of the hooks is imported whenever plugins are listed: import torch and its like inside functions.
+The way down to torch is in [torch.md](torch.md); what may change, and how that is announced, in
+[changelog.md](changelog.md).
+"""
+
+
+def build() -> str:
+    """The whole page."""
+    parts = [INTRO, "## Hooks\n"]
+    parts += [_hook(name, spec) for name, spec in hooks().items()]
+    parts += ["## The rules, as tests\n", *_contracts(), "## The session\n", _source(api.Session)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def hooks() -> dict[str, Callable[..., Any]]:
+    """Every hook spec by name, in the order in which a run calls them."""
+    return {name: spec for name, spec in vars(hookspecs).items() if name.startswith("harness_")}
+
+
+def _hook(name: str, spec: Callable[..., Any]) -> str:
+    kind = next((kind for kind, hook in KINDS.items() if hook == name), None)
+    about = PROTOCOLS[kind] if kind else EVENTS[name]
+    example = EXAMPLES[name]
+    lines = [f"### `{name}{inspect.signature(spec)}`\n", _prose(spec), "", _source(about), ""]
+    first = next(hook for hook, file in EXAMPLES.items() if file == example)
+    if name == first:
+        lines += [
+            f"`docs/examples/{example}.py`:\n",
+            f"```python\n{(HERE / 'examples' / f'{example}.py').read_text('utf-8')}```\n",
+        ]
+    else:
+        lines += [f"Example: [`{first}`](#{first})'s, above.\n"]
+    return "\n".join(lines)
+
+
+def _contracts() -> Iterator[str]:
+    yield (
+        "A test module subclasses the contract of its kind from `harness.testing` and names the component. "
+        "`harness plugins check` runs the same methods without pytest. Fixtures: `lab_model`, `lab_session`, "
+        "`scripted_session`.\n"
+    )
+    shared = {name for contract in CONTRACTS.values() for name in dir(contract.__mro__[1]) if name.startswith("test_")}
+    yield "| contract | checks |\n| --- | --- |"
+    yield f"| every kind | {_checks(sorted(shared))} |"
+    for contract in CONTRACTS.values():
+        own = [name for name in vars(contract) if name.startswith("test_")]
+        yield f"| `{contract.__name__}` | {_checks(own)} |"
+    yield ""
+
+
+def _checks(names: list[str]) -> str:
+    return "; ".join(name.removeprefix("test_").replace("_", " ") for name in names)
+
+
+def _prose(thing: Any) -> str:
+    """A docstring as Markdown: cross references become code."""
+    text = inspect.getdoc(thing) or ""
+    text = re.sub(r":\w+:`~?(?:harness\.\w+\.)*([^`]+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def _source(thing: Any) -> str:
+    return f"```python\n{textwrap.dedent(inspect.getsource(thing)).strip()}\n```"
+
+
+def main(arguments: list[str]) -> int:
+    text = build()
+    if "--check" in arguments:
+        if not TARGET.exists() or TARGET.read_text("utf-8") != text:
+            print("docs/plugins.md is not current: run `python docs/build_plugins.py`", file=sys.stderr)
+            return 1
+        return 0
+    TARGET.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

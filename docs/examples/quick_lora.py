@@ -1,0 +1,27 @@
+"""An updater: LoRA for as many epochs as its setting says, everything else as the model has it."""
+
+from dataclasses import dataclass, replace
+
+from harness import hookimpl
+from harness.api import Example
+
+
+@hookimpl
+def harness_updaters():
+    return {"quick-lora": "quick_lora:QuickLora"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    epochs: int = 2
+
+
+class QuickLora:
+    Settings = Settings
+    accepts = frozenset({Example})
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def apply(self, jobs, s):
+        yield from s.fit([replace(job, settings={"epochs": self.settings.epochs, **job.settings}) for job in jobs])

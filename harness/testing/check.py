@@ -1,0 +1,129 @@
+"""``harness plugins check``: every contract of a plugin's components, and a run of two items; what failed where."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+import traceback
+import unittest
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.api import HarnessError
+from harness.components import build
+from harness.plugins import Plugin, Plugins
+from harness.session.store import WeightStore
+from harness.testing.contracts import CONTRACTS, Contract
+from harness.testing.end_to_end import two_items
+
+PASSAGES = "passages"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one check."""
+
+    subject: str
+    """``editor 'mine'``, or ``the plugin`` where a run of it was tried."""
+    check: str
+    status: Literal["passed", "failed", "skipped"]
+    said: str = ""
+    where: str = ""
+    """``file:line`` in the plugin, where the failure passed through it."""
+
+
+class Few:
+    """The first items of a task's splits, everything else as the task has it."""
+
+    def __init__(self, task: Any, count: int) -> None:
+        self._task = task
+        self._count = count
+
+    def load(self, split: Any, /) -> Any:
+        return self._task.load(split)[: self._count]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+
+def check(target: str, *, task: str = PASSAGES, run: bool = True) -> Iterator[Outcome]:
+    """Try a plugin, one outcome at a time.
+
+    Args:
+        target: a plugin's name, or its file.
+        task: whose episodes the components meet: ``passages`` (a few made-up ones) or a task's name.
+        run: whether two items are run from end to end at the end.
+
+    Raises:
+        HarnessError: the plugin cannot be loaded at all.
+    """
+    files = (Path(target),) if target.endswith(".py") else ()
+    plugins = Plugins(files)
+    name = plugins.at_hand[0] if files else target
+    plugin = plugins.load(name)
+    if not files:
+        plugins.at_hand.insert(0, name)
+    for kind, contract in CONTRACTS.items():
+        for component in plugin.provides(kind):
+            yield from run_contract(
+                _contract(plugins, plugin, kind, component, contract, task), f"{kind} {component!r}"
+            )
+    if run:
+        yield _run(target, {} if task == PASSAGES else {"task": task})
+
+
+def run_contract(contract: type[Contract], subject: str = "") -> Iterator[Outcome]:
+    """Every check of a contract, each on a fresh instance and in a folder of its own."""
+    for name, method in inspect.getmembers(contract, inspect.isfunction):
+        if not name.startswith("test_"):
+            continue
+        title = name.removeprefix("test_").replace("_", " ")
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = [Path(folder)] if "tmp_path" in inspect.signature(method).parameters else []
+            yield _outcome(subject, title, partial(method, contract(), *arguments), contract)
+
+
+def _contract(
+    plugins: Plugins, plugin: Plugin, kind: str, name: str, contract: type[Contract], task: str
+) -> type[Contract]:
+    found = plugins.component_of(plugin, kind, name).cls
+    members: dict[str, Any] = {"component": found}
+    if task != PASSAGES and kind not in {"task", "model"}:
+        members["task"] = lambda self: Few(build(plugins, "task", {"use": task}, "task").instance, 4)
+    return type(f"{found.__name__}Contract", (contract,), members)
+
+
+def _run(target: str, config: dict[str, Any]) -> Outcome:
+    def run() -> None:
+        from harness.testing.embedded import lab_model
+
+        with tempfile.TemporaryDirectory() as folder:
+            lab_model(WeightStore(Path(folder)))
+            two_items(target, folder=Path(folder), **config)
+
+    return _outcome("the plugin", "runs two items from end to end", run, None)
+
+
+def _outcome(subject: str, title: str, call: Any, contract: Any) -> Outcome:
+    try:
+        call()
+    except unittest.SkipTest as reason:
+        return Outcome(subject, title, "skipped", str(reason))
+    except HarnessError as error:
+        return Outcome(subject, title, "failed", str(error))
+    except Exception as error:
+        said = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return Outcome(subject, title, "failed", said or "it does not hold", _place(error, contract))
+    return Outcome(subject, title, "passed")
+
+
+def _place(error: BaseException, contract: Any) -> str:
+    """The last line of the component's own file that the failure passed through; else where the check stands."""
+    own = inspect.getsourcefile(contract.component) if contract is not None else None
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+    mine = [frame for frame in frames if frame.filename == own]
+    last = (mine or frames)[-1]
+    return f"{last.filename}:{last.lineno}"

@@ -1,0 +1,41 @@
+"""Contracts: subclass one in a test module, name the component, and every rule of its protocol is tried.
+
+A check that fails says what is wrong in words that do not need the source of the check. Nothing here needs pytest:
+``harness plugins check`` runs the same methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.testing.contracts.base import Contract
+from harness.testing.contracts.editor import EditorContract
+from harness.testing.contracts.evaluator import EvaluatorContract
+from harness.testing.contracts.model import ModelContract
+from harness.testing.contracts.reward import RewardContract
+from harness.testing.contracts.task import TaskContract
+from harness.testing.contracts.trainer import TrainerContract
+from harness.testing.contracts.updater import UpdaterContract
+
+CONTRACTS: Mapping[str, type[Contract]] = {
+    "task": TaskContract,
+    "model": ModelContract,
+    "editor": EditorContract,
+    "reward": RewardContract,
+    "updater": UpdaterContract,
+    "evaluator": EvaluatorContract,
+    "trainer": TrainerContract,
+}
+"""Kind of component -> its contract."""
+
+__all__ = [
+    "CONTRACTS",
+    "Contract",
+    "EditorContract",
+    "EvaluatorContract",
+    "ModelContract",
+    "RewardContract",
+    "TaskContract",
+    "TrainerContract",
+    "UpdaterContract",
+]

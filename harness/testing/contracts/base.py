@@ -1,0 +1,183 @@
+"""What all contracts share: how the component is made, the world it is tried in, and the rules for every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from harness.api import Example, Request, Task
+from harness.components import build, check_settings
+from harness.plugins import Plugins
+from harness.records import decode, digest, encode
+from harness.session.session import RunSession
+from harness.session.store import WeightStore
+from harness.testing import components
+from harness.testing.scripted import ScriptedLM, open_session
+
+T = TypeVar("T")
+HEAVY = ("torch", "transformers", "numpy", "datasets", "peft", "scipy", "pandas")
+"""Packages that a plugin's module may not import before one of its components is used."""
+_WORDS = ["amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "haven", "inlet", "jetty", "knoll", "ledge"]
+
+
+class Contract:
+    """Subclass it (through the kind's own contract), set ``component``, and run pytest.
+
+    The defaults suit a component for passages of text. For another context override :meth:`task`; for prompts that
+    need other answers, :meth:`answer`.
+    """
+
+    kind: ClassVar[str]
+    component: ClassVar[Any]
+    """The class under test."""
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """Its table as in a configuration file, without ``use``; parts too."""
+    sees: ClassVar[Literal["context", "context+queries"]] = "context"
+    """What the card of the component's method says."""
+
+    # --- what a subclass may say otherwise ---
+
+    def make(self) -> Any:
+        """A fresh instance with :attr:`settings`."""
+        cls = self.component
+        part_kinds: Mapping[str, str] = getattr(cls, "parts", {})
+        own = {key: value for key, value in self.settings.items() if key not in part_kinds}
+        made = check_settings(
+            getattr(cls, "Settings", None), own, self.kind, f"{self.kind} {cls.__name__!r}", part_kinds
+        )
+        parts = {name: self._part(name, kind) for name, kind in part_kinds.items()}
+        return cls(*([] if made is None else [made]), **parts)
+
+    def task(self) -> Task:
+        """The task whose episodes the component meets: four passages a split, each with two questions."""
+        return components.world()
+
+    def answer(self, request: Request, index: int) -> str:
+        """What the model says: a numbered list of a few words, drawn from the prompt and the sample's seed."""
+        sampled = [request.seed, index] if request.temperature > 0 else []
+        letters = digest([request.prompt, request.state, sampled])
+        lines = [[_WORDS[int(letters[8 * line + at], 16) % len(_WORDS)] for at in range(6)] for line in range(3)]
+        return "\n".join(f"{number}. {' '.join(line)}." for number, line in enumerate(lines, 1))
+
+    # --- rules for every kind ---
+
+    def test_settings_are_a_frozen_dataclass_with_defaults(self) -> None:
+        """``Settings``, if there is one, is what configurations are checked against, shown and keyed by."""
+        settings: Any = getattr(self.component, "Settings", None)
+        if settings is None:
+            return
+        frozen = getattr(getattr(settings, "__dataclass_params__", None), "frozen", False)
+        assert frozen, f"{settings.__name__} is no frozen dataclass: write @dataclass(frozen=True)"
+        bare = [
+            field.name
+            for field in dataclasses.fields(settings)
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        ]
+        assert not bare, f"these settings have no default: {', '.join(bare)}"
+        json.dumps(dataclasses.asdict(settings()), allow_nan=False)
+
+    def test_importing_the_plugin_is_light(self) -> None:
+        """``plugins list --verbose`` imports every plugin: torch and its like are imported where they are used."""
+        module = self.component.__module__.partition(".")[0]
+        file = getattr(sys.modules.get(module), "__file__", None)
+        where = str(Path(file).parent.parent if file and file.endswith("__init__.py") else Path(file or ".").parent)
+        code = (
+            f"import sys; sys.path.insert(0, {where!r}); import harness.api, {module}; "
+            f"print(*[m for m in {HEAVY!r} if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"import {module} fails: {done.stderr.strip().splitlines()[-1:]}"
+        assert not done.stdout.strip(), f"import {module} imports {done.stdout.strip()}: move it into the functions"
+
+    # --- for the contracts of the kinds ---
+
+    def lm(self, **more: Any) -> ScriptedLM:
+        """The scripted model that answers with :meth:`answer`."""
+        return ScriptedLM(self.answer, **more)
+
+    @contextmanager
+    def session(
+        self, folder: Path, lm: Any = None, weights: WeightStore | None = None, **slots: tuple[str, Any]
+    ) -> Iterator[RunSession]:
+        """A real session in which every slot that is not given holds a plain component of :mod:`harness.testing`."""
+        parts: dict[str, tuple[str, Any]] = {**components.slots(), **slots}
+        model = lm or self.lm()
+        roles = {"student": "@teacher"}
+        s = open_session(folder, self.task(), {"teacher": model}, parts, roles=roles, sees=self.sees, weights=weights)
+        try:
+            yield s
+        finally:
+            s.journal.close()
+
+    def _part(self, name: str, kind: str) -> Any:
+        table = self.settings.get(name)
+        if table is None:
+            return components.slots()[kind][1]
+        return build(Plugins(), kind, {"use": table} if isinstance(table, str) else table, name).instance
+
+
+def survives_json(records: Any, what: str) -> None:
+    """Fails where records do not come back from the journal as they went in."""
+    try:
+        back = decode(json.loads(json.dumps(encode(records), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{what} cannot be written to the journal: {error}") from error
+    assert encode(back) == encode(records), f"{what} come back from the journal as something else"
+
+
+def same(a: Any, b: Any, message: str) -> None:
+    """Fails with both values where two lists of records differ."""
+    if encode(a) != encode(b):
+        raise AssertionError(f"{message}\n  once:  {encode(a)!r:.600}\n  again: {encode(b)!r:.600}")
+
+
+def under_global_seed(seed: int, call: Callable[[], T]) -> T:
+    """The call's result with the process's random generators seeded; fails where it has drawn from one of them."""
+    _seed_all(seed)
+    before = _states()
+    result = call()
+    for name, state in _states().items():
+        if name in before:
+            assert state == before[name], (
+                f"it draws from the global generator of {name}: results then depend on whatever ran before. "
+                "Make a generator of your own from ask.seed, job.seed or s.seed(...)"
+            )
+    return result
+
+
+def permuted(items: Sequence[T]) -> tuple[list[T], list[int]]:
+    """The items in another order, and where each of them is now."""
+    order = list(range(len(items)))
+    random.Random(5).shuffle(order)
+    if order == sorted(order):
+        order.reverse()
+    return [items[index] for index in order], [order.index(index) for index in range(len(items))]
+
+
+def training_data(text: str) -> tuple[Example, ...]:
+    """Something to learn."""
+    return (Example("", text), Example("", f"It is said that {text}"))
+
+
+def _seed_all(seed: int) -> None:
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+def _states() -> dict[str, Any]:
+    states: dict[str, Any] = {"random": random.getstate()}
+    if "numpy" in sys.modules:
+        states["numpy"] = sys.modules["numpy"].random.get_state()[1].tolist()
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].get_rng_state().tolist()
+    return states

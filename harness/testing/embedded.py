@@ -1,0 +1,23 @@
+"""The embedded model for tests; they skip, with the reason, where it is not packaged."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+from harness.api import HarnessError
+from harness.components import build
+from harness.plugins import Plugins
+from harness.session.store import WeightStore
+
+
+def lab_model(weights: WeightStore) -> Any:
+    """``--model lab``, whose states' weights are in that store: that of the session it is used in.
+
+    Raises:
+        unittest.SkipTest: this installation has no lab model; pytest shows it as skipped.
+    """
+    try:
+        return build(Plugins(), "model", {"use": "lab"}, "model", weights=weights).instance
+    except HarnessError as error:
+        raise unittest.SkipTest(f"the lab model is not in this installation: {error}") from error

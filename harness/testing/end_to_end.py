@@ -1,0 +1,51 @@
+"""A whole run of a plugin on two test items of the embedded task, with the embedded model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.runner import Run
+
+_SMALL: Mapping[str, Any] = {"limit": 2, "validation": 0, "beside": [], "leaderboard": "", "seeds": 1, "samples": 1}
+_SMALL_TRAINER: Mapping[str, Any] = {"rounds": 1, "contexts": 2, "samples": 2}
+
+
+def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) -> Run:
+    """Run a plugin as ``harness run --plugin`` does, on two test items; the outer loop, if there is one, on two more.
+
+    Args:
+        plugin: its name, or its file.
+        folder: where the run goes; a temporary folder by default.
+        config: further keys of the configuration, such as ``task`` or ``model``.
+
+    Raises:
+        HarnessError: the run could not be made or finished.
+        AssertionError: a score is missing for an error of ours.
+    """
+    from harness import config as configuration
+    from harness import runner
+    from harness.plugins import Plugins
+
+    files = (Path(plugin),) if str(plugin).endswith(".py") else ()
+    plugins = Plugins(files)
+    name = plugins.at_hand[0] if files else str(plugin)
+    given: dict[str, Any] = {**_SMALL, "method": name, **config}
+    arm = configuration.resolve(dict(given), plugins).arms[0]
+    if arm.slots.get("trainer", {}).get("use") == "restem":
+        given["trainer"] = {**_SMALL_TRAINER, **given.get("trainer", {})}
+    with tempfile.TemporaryDirectory() as scratch:
+        given["out"] = str(folder or scratch)
+        done = runner.run(given, plugin_files=files)
+        assert done.complete, _missing(done)
+        assert len({line["episode"] for line in done.scores()}) == 2, "two test items were not asked"
+    return done
+
+
+def _missing(done: Run) -> str:
+    lines = [line for line in done.scores() if line["value"] is None]
+    reason = lines[0].get("reason") if lines else "nothing was scored"
+    return f"{len(lines)} of the scores are missing for errors of ours: {reason}"

@@ -1,0 +1,75 @@
+"""Fixtures for plugin authors, found by pytest wherever the harness is installed. Imports nothing until one is used."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("harness.testing.contracts", "harness.testing.end_to_end")
+
+
+@pytest.fixture(scope="session")
+def lab_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The store of the weights that are learnt on top of ``lab_model``."""
+    from harness.session.store import WeightStore
+
+    return WeightStore(tmp_path_factory.mktemp("lab") / "weights")
+
+
+@pytest.fixture(scope="session")
+def lab_model(lab_weights: Any) -> Any:
+    """The embedded model, loaded once; skips, with the reason, where it is not packaged."""
+    from harness.testing import embedded
+
+    try:
+        return embedded.lab_model(lab_weights)
+    except unittest.SkipTest as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def scripted_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """``scripted_session(lm, task, editor=("editor", MyEditor(...)))``: a real session around a scripted model.
+
+    Slots that are not given hold plain components; without a task there is a world of twelve passages.
+    """
+    from harness.testing import components, open_session
+
+    opened: list[Any] = []
+
+    def make(lm: Any, task: Any = None, **slots: tuple[str, Any]) -> Any:
+        parts = {**components.slots(), **slots}
+        s = open_session(tmp_path / str(len(opened)), task or components.world(), {"teacher": lm}, parts,
+                         roles={"student": "@teacher"})  # fmt: skip
+        opened.append(s)
+        return s
+
+    yield make
+    for s in opened:
+        s.journal.close()
+
+
+@pytest.fixture
+def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """``lab_session(updater=("updater", MyUpdater(...)))``: a session with the embedded model on ``lab-facts``."""
+    from harness.components import build
+    from harness.plugins import Plugins
+    from harness.testing import components, open_session
+
+    opened: list[Any] = []
+
+    def make(task: str = "lab-facts", **slots: tuple[str, Any]) -> Any:
+        episodes = build(Plugins(), "task", {"use": task}, "task").instance
+        parts = {**components.slots(), **slots}
+        s = open_session(tmp_path / str(len(opened)), episodes, {"teacher": lab_model}, parts,
+                         roles={"student": "@teacher"}, weights=lab_weights)  # fmt: skip
+        opened.append(s)
+        return s
+
+    yield make
+    for s in opened:
+        s.journal.close()
