@@ -63,15 +63,14 @@ def _arm(arm: Arm, config: Config, plugins: Plugins, book: EpisodeBook) -> Work:
     samples = config.options.samples if has_editor else 1
     edits = len(test) * samples if has_editor else 0
     updater = slots.get("updater")
-    trains = updater is not None and Example in updater.instance.accepts and has_editor
+    trains = has_editor and updater is not None and Example in updater.instance.accepts
     one = arm.grouping == "cpt"
     total = Work(edits, (1 if one else edits) if trains else 0, queries * (1 if one else samples))
     trainer, reward = slots.get("trainer"), slots.get("reward")
-    candidates = getattr(trainer.instance, "candidates", None) if trainer else None
-    if candidates is None:
+    if trainer is None or not hasattr(trainer.instance, "candidates"):
         return total
     train = book.split("train")
-    tried = candidates(len(train))
+    tried = trainer.instance.candidates(len(train))
     tries = tried * getattr(reward.instance, "updates_per_edit", 0) if reward else 0
     mean_queries = sum(len(e.queries) for e in train) / max(1, len(train))
     total += Work(tried, tries, round(tries * mean_queries))

@@ -12,7 +12,7 @@ from harness.api import JSON, Episode, Score, State
 from harness.components import Built
 from harness.config import Arm, Config
 from harness.environment import describe_environment
-from harness.leaderboard.rows import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row
+from harness.leaderboard.rows import Card, ModelCard, ResultFile, Row, TaskItems, make_row
 from harness.records import digest
 from harness.session.session import Books, RunSession
 
@@ -116,7 +116,7 @@ def result_file(run: str, config: Config, task: Built, books: Books, outcomes: S
         rows.append(_row(arm, mine, queries))
     base = next(iter(books.models.values()))
     return ResultFile(
-        SCHEMA,
+        1,
         run,
         "measured",
         f"harness run --plugin {config.options.method}",

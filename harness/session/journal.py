@@ -130,7 +130,8 @@ class Journal:
                 part,
             )
             for row in rows:
-                out[row[0]] = Item(*row[:4], json.loads(row[4]), json.loads(row[5]), row[6])
+                key, kind, component, status, result, cost, weights = row
+                out[key] = Item(key, kind, component, status, json.loads(result), json.loads(cost), weights)
         missing = [digest for digest in digests if digest not in out]
         if self.earlier and missing:
             taken = list(self.earlier.find(missing))
