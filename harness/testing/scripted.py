@@ -129,9 +129,9 @@ class ScriptedTask:
         return f"{memory.get('passage', '')}\nQuestion: {query.text}\nAnswer:"
 
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
-        """``passage`` is the text; ``lines`` one example a line of ``args["text"]``."""
-        if recipe.name == "passage":
-            return [Example("", str(episode.context["text"]))]
+        """``passage`` is the text, ``repeat`` the text ``times`` over; ``lines`` one example a line of ``text``."""
+        if recipe.name in {"passage", "repeat"}:
+            return [Example("", str(episode.context["text"]))] * int(recipe.args.get("times", 1))
         if recipe.name == "lines":
             lines = [line for line in str(recipe.args["text"]).splitlines() if line.strip()]
             if not lines:

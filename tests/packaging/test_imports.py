@@ -1,0 +1,55 @@
+"""The command line starts without anything heavy: what only lists, explains or shows imports no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "transformers", "numpy", "datasets", "peft", "scipy")
+
+
+def imported_by(words: list[str], folder: Path) -> set[str]:
+    """Which of the heavy packages a command has imported by its end."""
+    code = (
+        "import sys; from harness.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit as left: assert not left.code, left.code\n"
+        f"print('imported:', *[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.strip().splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["plugins", "list"],
+        ["plugins", "list", "--verbose"],
+        ["plugins", "why", "seal"],
+        ["plugins", "new", "my-editor"],
+        ["leaderboard", "show"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_computes_nothing_imports_nothing_heavy(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "leaderboards").mkdir()
+    assert imported_by(words, tmp_path) == set()
+
+
+def test_the_contract_imports_the_standard_library_alone() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import harness.api\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(new - set(sys.stdlib_module_names) - {'harness', 'pluggy'}))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:  # without site-packages there is no pluggy for harness/__init__.py
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
