@@ -129,6 +129,8 @@ class Plugins:
         """Take a single file as a plugin, named after the file; answers its name."""
         if not path.is_file():
             raise UsageError(f"no plugin file at {path}")
+        if path.name == "__init__.py":
+            raise UsageError(f"{path} is a package's: install it (pip install -e) and run it by its plugin's name")
         name = path.stem.replace("_", "-")
         if name in self._found:
             raise PluginError(f"the file {path} and {self._found[name]} have one name; rename the file")
