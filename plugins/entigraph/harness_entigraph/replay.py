@@ -1,0 +1,109 @@
+"""The updater ``with-replay``: text of another kind is mixed into an update, so that less is forgotten."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from harness.api import EditFailed, Example, SelfEdit, Session, Updated, UpdateJob, Updater
+from harness.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """Which corpus, and how much of it."""
+
+    corpus: str = ""
+    """A file: ``.jsonl`` with a field ``text``, or text with an empty line between documents; or ``package:path``."""
+    share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of the update's sequences that are replayed ones. They are added: every sequence of the edits stays."""
+    block_characters: Annotated[int, Field(ge=1)] = 4000
+    """Longer documents are cut into blocks of at most so many characters, at white space."""
+
+
+class WithReplay:
+    """Gives ``inner`` every job with blocks of the corpus added; the drawing depends on the job's seed alone.
+
+    ``log["replayed"]`` says how many sequences were added.
+    """
+
+    Settings: ClassVar[type[ReplaySettings]] = ReplaySettings
+    parts: ClassVar[Mapping[str, str]] = {"inner": "updater"}
+
+    def __init__(self, settings: ReplaySettings, inner: Updater) -> None:
+        if not settings.corpus:
+            raise UsageError("updater 'with-replay': name the corpus, such as updater.corpus = \"replay.jsonl\"")
+        self._settings = settings
+        self._inner = inner
+        self.accepts = frozenset({*inner.accepts, Example})
+        self.wave = getattr(inner, "wave", 64)
+
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        """One :class:`Updated` a job, as ``inner`` gives them."""
+        mixed = [self._mixed(job, s) for job in jobs]
+        added = {job.id: len(job.edits[-1].data) if more else 0 for job, more in mixed}
+        for updated in self._inner.apply([job for job, _ in mixed], s):
+            yield replace(updated, log={**updated.log, "replayed": added[updated.job]})
+
+    def _mixed(self, job: UpdateJob, s: Session) -> tuple[UpdateJob, bool]:
+        try:
+            sequences = len(s.expand(job))
+        except EditFailed:
+            return job, False  # the inner updater says what is wrong
+        count = round(sequences * self._settings.share / (1.0 - self._settings.share))
+        if not count:
+            return job, False
+        blocks = draw(self._blocks, count, job.seed)
+        replayed = SelfEdit(f"{job.id}/replay", job.edits[0].episode, tuple(Example("", block) for block in blocks))
+        return replace(job, edits=(*job.edits, replayed)), True
+
+    @cached_property
+    def _blocks(self) -> list[str]:
+        blocks = [
+            block for text in _documents(self._settings.corpus) for block in cut(text, self._settings.block_characters)
+        ]
+        if not blocks:
+            raise UsageError(f"updater.corpus: {self._settings.corpus} holds no text")
+        return blocks
+
+
+def draw(blocks: Sequence[str], count: int, seed: int) -> list[str]:
+    """``count`` blocks in random order; none comes again before all others came."""
+    generator = random.Random(seed)
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += generator.sample(blocks, min(len(blocks), count - len(drawn)))
+    return drawn
+
+
+def cut(text: str, most: int) -> list[str]:
+    """A document in blocks of at most ``most`` characters, cut at white space where there is any."""
+    blocks, rest = [], text.strip()
+    while len(rest) > most:
+        at = rest.rfind(" ", 0, most + 1)
+        at = at if at > 0 else most
+        blocks.append(rest[:at].strip())
+        rest = rest[at:].strip()
+    return [block for block in (*blocks, rest) if block]
+
+
+def _documents(source: str) -> list[str]:
+    package, sign, inside = source.partition(":")
+    packaged = bool(sign) and package.isidentifier() and len(package) > 1
+    try:
+        content = (files(package).joinpath(inside) if packaged else Path(source).expanduser()).read_text("utf-8")
+        if source.endswith(".jsonl"):
+            return [str(json.loads(line)["text"]) for line in content.splitlines() if line.strip()]
+    except (OSError, ModuleNotFoundError) as why:
+        raise UsageError(f"updater.corpus: {source} cannot be read: {getattr(why, 'strerror', '') or why}") from why
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as why:
+        raise UsageError(f"updater.corpus: {source}: every line is a JSON object with a field text: {why}") from why
+    return [part for part in content.split("\n\n") if part.strip()]
