@@ -24,11 +24,12 @@ _VERBS = {
     "replay": "recompute published logs",
     "judge": "hold a judge against recorded verdicts",
     "plugins": "list, explain, write and check plugins",
+    "adapter": "train the generator of the method generative-adapter",
     "lab": "the embedded model: train it, measure it",
 }
 """Verb -> its line in ``harness --help``; the module of that name under ``harness.cli`` is imported when it is used."""
 
-_ELSEWHERE = {"lab": "harness_lab.cli", "replay": "harness_replay.cli"}
+_ELSEWHERE = {"adapter": "harness_generative_adapter.cli", "lab": "harness_lab.cli", "replay": "harness_replay.cli"}
 
 
 def _version(value: bool) -> None:

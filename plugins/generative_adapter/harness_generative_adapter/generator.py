@@ -1,0 +1,271 @@
+"""The generator: per adapted linear layer, an outer-product memory of a text that becomes a low-rank weight change.
+
+For a layer with input ``x`` inside a decoder layer whose input hidden states on the text are ``H`` (tokens x width)::
+
+    S  = (A2 norm(H))^T (A3 norm(H))            memory [keys, values]; memories of several texts are summed
+    S~ = normalise(S)                           singular values to 1, or Frobenius norm to sqrt(rank)
+    y += scale * B S~^T A1 x
+
+``B`` starts at zero, so an untrained generator changes nothing. Everything here is in fp32, whatever the model is in.
+Source: arXiv 2411.05877, section 3, from the paper's description; the released code has no licence and was not used.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.engine import Adapter
+from harness.errors import UsageError
+
+Memories = Mapping[str, Tensor]
+"""Module name -> [texts, keys, values]."""
+
+_CONFIG, _WEIGHTS = "generator.json", "generator.safetensors"
+_OVERSAMPLED = 8
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The form of a generator. The defaults are the paper's."""
+
+    targets: tuple[str, ...] = ("o_proj",)
+    """Suffixes of the adapted linear layers."""
+    keys: int = 1024
+    values: int = 1024
+    rank: int = 128
+    """Rank of what ``svd`` keeps."""
+    scale: float = 1 / 16
+    normalise: Literal["svd", "frobenius"] = "svd"
+    base: str = ""
+    """Digest of the frozen model that it was trained for."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """An adapted linear layer."""
+
+    name: str
+    layer: int
+    """Which decoder layer it is in, from 0."""
+    inputs: int
+    outputs: int
+
+
+class Cell(nn.Module):
+    """The learnt maps of one site."""
+
+    def __init__(self, site: Site, width: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.norm = nn.Parameter(torch.ones(width))
+        self.a1 = nn.Linear(site.inputs, config.keys, bias=False)
+        self.a2 = nn.Linear(width, config.keys, bias=False)
+        self.a3 = nn.Linear(width, config.values, bias=False)
+        self.b = nn.Linear(config.values, site.outputs, bias=False)
+        nn.init.zeros_(self.b.weight)
+
+    def memory(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """[texts, keys, values] of hidden states [texts, tokens, width]; ``mask`` [texts, tokens] is 1 on tokens."""
+        hidden = hidden.float()
+        hidden = self.norm * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + 1e-6)
+        keys = self.a2(hidden) * mask.unsqueeze(-1)
+        return torch.einsum("ntk,ntv->nkv", keys, self.a3(hidden))
+
+
+class Generator(nn.Module):
+    """All cells of one model. Fresh weights are drawn from ``seed`` alone."""
+
+    def __init__(self, sites: Sequence[Site], width: int, config: GeneratorConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.sites, self.width = config, tuple(sites), width
+        self.cells = nn.ModuleList(Cell(site, width, config) for site in sites)
+        generator = torch.Generator().manual_seed(seed)
+        for cell in self.cells:
+            for name in ("a1", "a2", "a3"):
+                weight = getattr(cell, name).weight
+                nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+
+    @classmethod
+    def fresh(cls, module: nn.Module, config: GeneratorConfig, seed: int = 0) -> Generator:
+        """An untrained generator for a causal LM.
+
+        Raises:
+            UsageError: no decoder layers, or no linear layer of that name in them.
+        """
+        return cls(find_sites(module, config.targets), _width(module), config, seed)
+
+    def named_cells(self) -> Iterator[tuple[Site, Cell]]:
+        for site, cell in zip(self.sites, self.cells, strict=True):
+            assert isinstance(cell, Cell)
+            yield site, cell
+
+    def encode(self, module: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """The memories of texts (ids and mask [texts, tokens]) in one forward pass of the frozen model."""
+        with torch.no_grad(), _watched(module, {site.layer for site in self.sites}) as seen:
+            module(input_ids=ids, attention_mask=mask, use_cache=False)
+        return {site.name: cell.memory(seen[site.layer], mask.float()) for site, cell in self.named_cells()}
+
+    def normalised(self, memories: Memories) -> dict[str, Tensor]:
+        """Memories with their size taken out; one without content stays zero."""
+        return {name: normalise(memory, self.config) for name, memory in memories.items()}
+
+    @contextmanager
+    def applied(self, module: nn.Module, normal: Memories, rows: Tensor | None = None) -> Iterator[None]:
+        """The model with every sequence of a batch changed by its own memory.
+
+        Args:
+            rows: which of the memories each sequence uses; by default they are parallel.
+        """
+        handles = []
+        for site, cell in self.named_cells():
+            memory = normal[site.name] if rows is None else normal[site.name][rows]
+            handles.append(
+                module.get_submodule(site.name).register_forward_hook(_adding(cell, memory, self.config.scale))
+            )
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @torch.no_grad()
+    def adapter(self, memories: Memories) -> Adapter:
+        """The change of one text (``[1, keys, values]`` each) as a LoRA adapter with the same effect."""
+        weights: dict[str, tuple[Tensor, Tensor]] = {}
+        for site, cell in self.named_cells():
+            memory = memories[site.name][0]
+            if self.config.normalise == "svd":
+                left, right = _singular(memory.unsqueeze(0), self.config.rank)
+                a, b = left[0].T @ cell.a1.weight, cell.b.weight @ right[0]
+            else:
+                a, b = normalise(memory.unsqueeze(0), self.config)[0].T @ cell.a1.weight, cell.b.weight
+            weights[site.name] = (a.float().cpu().contiguous(), b.detach().float().cpu().clone().contiguous())
+        rank = next(iter(weights.values()))[0].shape[0]
+        return Adapter(weights, rank, self.config.scale * rank, self.config.targets)
+
+    def save(self, folder: Path) -> None:
+        """Write configuration and weights (16-bit floats: they are as good and half as large)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}, folder / _WEIGHTS)
+        written = {"config": asdict(self.config), "width": self.width, "sites": [asdict(site) for site in self.sites]}
+        (folder / _CONFIG).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Generator:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UsageError: there is no generator in that folder.
+        """
+        try:
+            written = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            tensors = load_file(folder / _WEIGHTS)
+        except FileNotFoundError as why:
+            raise UsageError(
+                f"no generator at {folder}: {Path(str(why.filename)).name} is missing; "
+                "`harness adapter train` makes one"
+            ) from None
+        config = GeneratorConfig(**{**written["config"], "targets": tuple(written["config"]["targets"])})
+        made = cls([Site(**site) for site in written["sites"]], written["width"], config)
+        made.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        return made.eval()
+
+
+def find_sites(module: nn.Module, targets: Sequence[str]) -> list[Site]:
+    """The linear layers with one of these suffixes, decoder layer by decoder layer.
+
+    Raises:
+        UsageError: there are none.
+    """
+    prefix, layers = decoder_layers(module)
+    sites = []
+    for index, layer in enumerate(layers):
+        for name, inner in layer.named_modules():
+            if isinstance(inner, nn.Linear) and any(name == t or name.endswith(f".{t}") for t in targets):
+                sites.append(Site(f"{prefix}.{index}.{name}", index, inner.in_features, inner.out_features))
+    missing = [t for t in targets if not any(site.name.endswith(f".{t}") for site in sites)]
+    if missing:
+        known = sorted({n.rpartition(".")[2] for n, m in layers[0].named_modules() if isinstance(m, nn.Linear)})
+        raise UsageError(f"generator target {missing[0]!r} matches no linear layer; there are {', '.join(known)}")
+    return sites
+
+
+def decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Name and list of a causal LM's decoder layers: its longest list of modules."""
+    lists = [(name, inner) for name, inner in module.named_modules() if isinstance(inner, nn.ModuleList)]
+    if not lists:
+        raise UsageError("this model has no list of decoder layers, so a generator cannot be attached to it")
+    return max(lists, key=lambda pair: len(pair[1]))
+
+
+def normalise(memory: Tensor, config: GeneratorConfig) -> Tensor:
+    """[n, keys, values] without its size: ``U V^T`` of the leading singular vectors, or the norm set to sqrt(rank)."""
+    if config.normalise == "svd":
+        left, right = _singular(memory, config.rank)
+        return left @ right.transpose(1, 2)
+    size = memory.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return memory * (math.sqrt(config.rank) / size)[:, None, None]
+
+
+def _singular(memory: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Leading singular vectors [n, keys, rank] and [n, values, rank]; those of a singular value of about 0 are 0.
+
+    Randomised range finder with one power iteration (Halko et al., arXiv 0909.4061) from fixed draws. The gradient of
+    an SVD explodes where two singular values nearly meet; a text for which that happens passes none on.
+    """
+    rank = min(rank, *memory.shape[1:])
+    draws = min(rank + _OVERSAMPLED, memory.shape[2])
+    omega = torch.randn(memory.shape[2], draws, generator=torch.Generator().manual_seed(0)).to(memory)
+    spread = memory @ omega
+    basis = torch.linalg.qr(memory @ (memory.transpose(1, 2) @ torch.linalg.qr(spread)[0]))[0]
+    small = basis.transpose(1, 2) @ memory
+    if memory.requires_grad:
+        with torch.no_grad():
+            values = torch.linalg.svdvals(small)[:, : rank + 1]
+            close = (values[:, :-1] - values[:, 1:]).amin(1) < 1e-4 * values[:, 0]
+        small = torch.where(close[:, None, None], small.detach(), small)
+        basis = torch.where(close[:, None, None], basis.detach(), basis)
+    u, s, vh = torch.linalg.svd(small, full_matrices=False)
+    real = (s > 1e-5 * s[:, :1].clamp_min(1e-12))[:, None, :rank]
+    return (basis @ u)[:, :, :rank] * real, vh.transpose(1, 2)[:, :, :rank] * real
+
+
+def _width(module: nn.Module) -> int:
+    return int(module.get_input_embeddings().weight.shape[1])  # type: ignore[operator]
+
+
+def _adding(cell: Cell, memory: Tensor, scale: float) -> Any:
+    def hook(inner: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        read = torch.einsum("ntk,nkv->ntv", cell.a1(inputs[0].float()), memory)
+        return output + (scale * cell.b(read)).to(output.dtype)
+
+    return hook
+
+
+@contextmanager
+def _watched(module: nn.Module, layers: set[int]) -> Iterator[dict[int, Tensor]]:
+    """The hidden states that go into decoder layers, as they pass."""
+    seen: dict[int, Tensor] = {}
+
+    def watch(index: int) -> Any:
+        def hook(inner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen[index] = args[0] if args else kwargs["hidden_states"]
+
+        return hook
+
+    _, found = decoder_layers(module)
+    handles = [found[index].register_forward_pre_hook(watch(index), with_kwargs=True) for index in sorted(layers)]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
