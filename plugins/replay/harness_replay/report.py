@@ -1,0 +1,314 @@
+"""The page that says what SEAL's published logs do and do not show; every figure on it is computed when it is made.
+
+Each sentence is followed by the command that yields its figures, to be run in the folder of the logs. A comparison
+whose logs are not there is listed as open, with the command that would answer it; nothing is typed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.compare import Comparison, compare
+from harness.judges.base import load
+from harness.judges.calibrate import Arm, calibrate, swaps
+from harness.judges.recorded import read as read_verdicts
+from harness.leaderboard.rows import ResultFile
+from harness.leaderboard.sources import open_source
+from harness.leaderboard.summary import tables
+from harness_replay import retention
+from harness_replay.seal import pooled, read, replay
+
+COMMAND = "harness replay report --data DATA"
+JUDGES = ("exact", "contains", "recall", "offline-1")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A difference between two logs that a reader would draw from the printed tables."""
+
+    b: str
+    a: str
+    words_b: str
+    words_a: str
+    force: bool = False
+    """Whether the two differ in a comparability field, which is then named."""
+
+    @property
+    def command(self) -> str:
+        return f"harness compare {self.a} {self.b}" + (" --force" if self.force else "")
+
+
+NOISE = (
+    Claim("scored/val_base.json", "scored/val_naive.json", "the base model's own implications", "the passage alone"),
+    Claim("scored/val_naive.json", "scored/val_naive.json#baseline", "training on the passage alone", "no update"),
+    Claim("scored/val_iter1.json", "scored/val_base.json", "one round of SEAL", "the base model's implications"),
+    Claim("scored/val_iter2.json", "scored/val_base.json", "two rounds of SEAL", "the base model's implications"),
+    Claim("scored/val_iter2.json", "scored/val_gpt4_1.json", "two rounds of SEAL", "GPT-4.1's implications"),
+    Claim("continued_pretraining/cpt_base.json", "continued_pretraining/cpt_naive.json",
+          "continued pretraining on implications (LoRA)", "on the passages alone"),
+    Claim("v2/cpt200_fullft_base-implications.json", "v2/cpt200_fullft_passage.json",
+          "full fine-tuning on implications, 200 passages", "on the passages alone"),
+    Claim("v2/cpt200_fullft_entigraph-pairs.json", "v2/cpt200_fullft_passage.json",
+          "full fine-tuning on EntiGraph pairs, 200 passages", "on the passages alone"),
+    Claim("v2/cpt200_fullft_base-implications.json", "v2/cpt200_fullft_entigraph-pairs.json",
+          "full fine-tuning on implications, 200 passages", "on EntiGraph pairs"),
+    Claim("v2/cpt200_fullft_iter2.json", "v2/cpt200_fullft_gpt4_1.json",
+          "SEAL in the second version's continued pretraining", "GPT-4.1's implications", force=True),
+    Claim("v2/cpt200_ga_mistral.json", "v2/cpt200_ga_mistral.json#baseline",
+          "the generative adapter over 200 passages in one context", "its own base model"),
+)  # fmt: skip
+
+START = (
+    Claim("scored/val_iter1.json#baseline", "scored/val_base.json#baseline",
+          "the answers before any update in SEAL's round-1 log", "in the base model's log"),
+)  # fmt: skip
+
+CONTROL = (
+    Claim("v2/n1_lora_prompt-none_base.json", "v2/n1_lora_prompt-none_base.json#baseline",
+          "training on a free continuation of the passage (no prompt)", "no update"),
+)  # fmt: skip
+
+
+def page(data: Path) -> str:
+    """The whole page as Markdown. Raises ``UsageError`` where a log that it needs is damaged."""
+    parts: list[str] = [
+        f"<!-- made by `{COMMAND}`; do not edit -->",
+        "# What the published SEAL logs show, and what they do not",
+        "",
+        "SEAL (arXiv 2506.10943) publishes per-question answers and GPT-4.1 verdicts for part of its runs. Everything "
+        "here is recomputed from those rows. Each statement is followed by the command that yields its figures, run in "
+        "the folder of the logs (in the repository where it names `leaderboards/`). Scores and differences are points; intervals are 95%, clustered by passage. Every "
+        "published arm is one sample and one training run, so the intervals cover the choice of passages only: "
+        "run-to-run noise comes on top.",
+        "",
+    ]
+    for title, section in _SECTIONS:
+        parts += [f"## {title}", "", *section(data), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _statement(text: str, command: str) -> list[str]:
+    return [f"- {text}", "", f"      {command}", ""]
+
+
+# --- the figures -----------------------------------------------------------------------------------------------------
+
+
+def _figures(data: Path) -> list[str]:
+    lines = [
+        "| log | macro | micro | interval of the headline | no update (macro) | contexts | scored/expected | stated |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for path in _logs(data):
+        one = replay(path)[0]
+        stated = [value for name, value in one["stated"].items() if name.startswith("adapter") and value is not None]
+        low, high = one["ci95"] or (None, None)
+        spread = f"{_points(low)} to {_points(high)} ({one['average']})" if one["ci95"] else "–"
+        said = f"{_points(stated[0])} ({one['average']})" if stated and one["scored"] else "–"
+        lines.append(
+            f"| {path.relative_to(data)} | {_points(one['macro'])} | {_points(one['micro'])} | "
+            f"{spread} | {_points(one['baseline_macro'])} | "
+            f"{one['n_contexts']} | {one['scored']}/{one['expected']} | {said} |"
+        )
+    proxy = data / "v2" / "train_proxy_round1.json"
+    out = [*lines, "", *_command("harness replay seal scored/*.json continued_pretraining/*.json v2/*.json")]
+    if proxy.exists():
+        found = replay(proxy)[0]
+        out += _statement(
+            "The proxy-reward log states accuracies of 0.0 that were never measured; what it does hold is a mean "
+            f"proxy score of {found['proxy_mean']:.2f} of 20.",
+            "harness replay seal v2/train_proxy_round1.json",
+        )
+    return out
+
+
+def _command(text: str) -> list[str]:
+    return [f"      {text}", ""]
+
+
+def _logs(data: Path) -> list[Path]:
+    return [
+        path for folder in ("scored", "continued_pretraining", "v2") for path in sorted((data / folder).glob("*.json"))
+    ]
+
+
+# --- differences -----------------------------------------------------------------------------------------------------
+
+
+def _claims(claims: Iterable[Claim]) -> Callable[[Path], list[str]]:
+    def section(data: Path) -> list[str]:
+        out, missing = [], []
+        for claim in claims:
+            if all((data / side.partition("#")[0]).exists() for side in (claim.a, claim.b)):
+                out += _statement(_said(claim, _compared(data, claim)), claim.command)
+            else:
+                missing.append(claim)
+        if missing:
+            out += ["Open here, because the logs of one side are not in this folder:", ""]
+        for claim in missing:
+            out += _statement(f"{_first(claim.words_b)} against {claim.words_a}.", claim.command)
+        return out
+
+    return section
+
+
+def _compared(data: Path, claim: Claim) -> Comparison:
+    return compare(open_source(str(data / claim.a)), open_source(str(data / claim.b)), force=claim.force)
+
+
+def _said(claim: Claim, found: Comparison) -> str:
+    low, high = found.ci95 or (0.0, 0.0)
+    verdict = {"better": "better beyond noise", "worse": "worse beyond noise"}.get(found.verdict, "within noise")
+    text = (
+        f"{_first(claim.words_b)} against {claim.words_a}: {_signed(found.difference)} "
+        f"[{_signed(low)}, {_signed(high)}], **{verdict}** ({_points(found.score_b)} against {_points(found.score_a)}, {found.average}, "
+        f"{found.n_queries} questions of {found.n_contexts} passages)."
+    )
+    if found.needed is not None and found.needed.contexts:
+        text += f" About {found.needed.contexts} passages would show a true difference of that size at 80% power."
+    return text
+
+
+# --- start models ----------------------------------------------------------------------------------------------------
+
+
+def _start_models(data: Path) -> list[str]:
+    rows = [(path, replay(path)[0]["start_model"]) for path in _logs(data)]
+    known = [f"{path.name} ({model})" for path, model in rows if model]
+    unknown = [path.name for path, model in rows if not model]
+    out = _statement(
+        f"The start model is recorded in {len(known)} of {len(rows)} logs here: {', '.join(known)}. It is not in "
+        f"{', '.join(unknown)}, so that a difference between those may be one of start models too.",
+        "harness replay seal scored/*.json continued_pretraining/*.json v2/*.json --json",
+    )
+    out += _claims(START)(data)
+    first, second = (open_source(str(data / side)) for side in (START[0].a, START[0].b))
+    moved = sum(x != y for x, y in zip(first.row.scores[0], second.row.scores[0], strict=True))
+    out += _statement(
+        f"Before any update the two logs already disagree in {moved} of {len(first.row.scores[0])} verdicts; the "
+        "published tables list the RL checkpoint as SEAL's start model, and Qwen2.5-7B as everyone else's.",
+        f"{START[0].command} --flips",
+    )
+    return out + _statement(
+        "In the second version's continued pretraining the SEAL arm starts from its RL checkpoint, whose own score was "
+        "not measured on those questions; its rows stand in a group of their own.",
+        "harness leaderboard show leaderboards/published/seal-cpt200-v2.json",
+    )
+
+
+# --- graders ---------------------------------------------------------------------------------------------------------
+
+
+def _graders(data: Path) -> list[str]:
+    paths = sorted((data / "scored").glob("*.json"))
+    verdicts = read_verdicts(paths)
+    arms = sorted((data / "scored").glob("val_*.json"))
+    recorded = [read(path) for path in arms]
+    columns: dict[str, list[ResultFile]] = {name: [read(path, load(name)) for path in arms] for name in JUDGES}
+    lines = [
+        "| arm (macro) | recorded GPT-4.1 | " + " | ".join(JUDGES) + " |",
+        "|---|---|" + "---|" * len(JUDGES),
+    ]
+    for at, found in enumerate(recorded):
+        for place, row in enumerate(found.rows):
+            cells = [_mean(found, place), *(_mean(columns[name][at], place) for name in JUDGES)]
+            lines.append(f"| {row.method} | " + " | ".join(_points(cell) for cell in cells) + " |")
+    out = [*lines, "", *_command("harness replay seal scored/val_*.json --judge contains")]
+    for name in JUDGES:
+        one = calibrate(load(name), verdicts)
+        turned = swaps(
+            [
+                Arm(row.method, _mean(ours, place), _mean(theirs, place))
+                for ours, theirs in zip(recorded, columns[name], strict=True)
+                for place, row in enumerate(ours.rows)
+            ]
+        )
+        pairs = len(recorded) * 2 * (len(recorded) * 2 - 1) // 2
+        out += _statement(
+            f"`{name}` agrees with GPT-4.1 at kappa {one.all.kappa:.2f} [{one.all.interval.low:.2f}, "
+            f"{one.all.interval.high:.2f}] over {one.all.n} distinct answers, and turns {len(turned)} of {pairs} pairs "
+            f"of arms around{_turned(turned)}.",
+            f"harness judge calibrate scored/*.json --judge {name}",
+        )
+    return out
+
+
+def _turned(pairs: list[tuple[str, str]]) -> str:
+    if not pairs:
+        return ""
+    ahead, instead = pairs[0]
+    return f" (for one, it puts {instead} before {ahead})"
+
+
+def _mean(found: ResultFile, place: int) -> float:
+    return tables(found.task, found.rows[place]).mean
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+def _contaminated(data: Path) -> list[str]:
+    return _claims(CONTROL)(data) + _statement(
+        "The printed no-prompt rows of rounds 1 and 2 are contaminated: the policy of round 1 was trained on edits of "
+        "the 200 validation passages themselves. They are kept, marked, and say nothing about what RL does there.",
+        "harness leaderboard show leaderboards/published/seal-n1.json",
+    )
+
+
+def _reward(data: Path) -> list[str]:
+    found = replay(data / "scored" / "train_iter0.json")[0]["reliability"]
+    return _statement(
+        f"Of the variance between the five candidates' rewards (means of three trials), "
+        f"{100 * found['value']:.0f}% is not noise, interval [{100 * found['low']:.0f}, {100 * found['high']:.0f}]: "
+        "which candidate was kept is mostly chance.",
+        "harness replay seal scored/train_iter0.json",
+    )
+
+
+def _retention(data: Path) -> list[str]:
+    folder = data / "continual"
+    runs = sorted(folder.glob("run*.json"))
+    found = pooled(runs)
+    low, high = found["ci95"]
+    loss, gain = found["backward_transfer_ci95"]
+    out = _statement(
+        f"After eight edits in a row the mean accuracy over the eight passages is {_points(found['final'])} "
+        f"[{_points(low)}, {_points(high)}], {'below' if high < found['base'] else 'not beyond noise from'} the "
+        f"{_points(found['base'])} of the model before any edit; just after its own edit a passage stands at "
+        f"{_points(found['learned'])}. Backward transfer {_signed(found['backward_transfer'])} "
+        f"[{_signed(loss)}, {_signed(gain)}], over {found['seeds']} sequences.",
+        "harness replay seal --pool continual/run*.json",
+    )
+    overall = retention.read_retention(folder / "overall.json")
+    gap = retention.published_std_gap(overall, [retention.read_retention(path) for path in runs])
+    return out + _statement(
+        "The standard deviations in the overall file are means over runs, not pooled: they differ from the pooled "
+        f"ones by up to {gap:.3f}.",
+        "harness replay seal --pool continual/run*.json --json",
+    )
+
+
+_SECTIONS: tuple[tuple[str, Callable[[Path], list[str]]], ...] = (
+    ("The figures come back", _figures),
+    ("Which differences are beyond noise", _claims(NOISE)),
+    ("Which arms start from different models", _start_models),
+    ("How the ranking hangs on the grader", _graders),
+    ("Which rows are contaminated or below no update", _contaminated),
+    ("How much of the reward is signal", _reward),
+    ("What is kept after several edits", _retention),
+)
+
+
+def _points(value: Any) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def _first(text: str) -> str:
+    return text[0].upper() + text[1:]
