@@ -1,9 +1,9 @@
-"""``harness show TASK_ID``: the grids of a puzzle, and what a run answered, in the terminal."""
+"""``harness show TASK_ID``: the grids of a puzzle, and what a run answered, in the terminal or as a page."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 def command(
-    puzzle: Annotated[str, typer.Argument(metavar="TASK_ID", help="Id of the puzzle, such as 59341089.")],
-    data: Annotated[str, typer.Option(help="Folder or file of ARC tasks; without it, the embedded ones.")] = "",
+    puzzle: Annotated[
+        str, typer.Argument(metavar="[TASK_ID]", help="Id of the puzzle, such as 59341089; without it, all of --run.")
+    ] = "",
+    data: Annotated[str, typer.Option(help="Folder or file of ARC tasks; without it the run's, or the embedded.")] = "",
     task: Annotated[str, typer.Option(help="Task whose puzzles are shown; by default arc with --data.")] = "",
     run: Annotated[Path | None, typer.Option(help="Folder of a run whose attempts are shown beside the truth.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page instead of drawing in the terminal.")] = None,
 ) -> None:
     """Draw a puzzle's demonstrations, test inputs and solutions.
 
@@ -27,15 +30,35 @@ def command(
     """
     from rich.console import Console
 
-    found = find(puzzle, data, task or ("arc" if data else "lab-grids"))
-    print_puzzle(Console(), found, [] if run is None else list(attempts(run, found)))
+    from harness.errors import UsageError
+
+    if not puzzle and run is None:
+        raise UsageError("harness show: name a puzzle, or a run with --run")
+    table: dict[str, Any] = {"use": task or ("arc" if data else "lab-grids"), **({"data": data} if data else {})}
+    if run is not None and not (data or task):
+        table = task_of(run)
+    lines = [] if run is None else score_lines(run)
+    named = [puzzle] if puzzle else list(dict.fromkeys(line["episode"] for line in lines))
+    puzzles = find(named, table)
+    answered = [[line for line in lines if line["episode"] == one.id] for one in puzzles]
+    if run is not None and not any(answered):
+        raise UsageError(f"{run}: no scores of {puzzle or 'any puzzle'} there")
+    if html is not None:
+        from harness.tasks.arc.page import page
+
+        title = str(run) if run is not None else puzzle
+        html.write_text(page(title, zip(puzzles, answered, strict=True)), "utf-8")
+        print(html)
+        return
+    for one, mine in zip(puzzles, answered, strict=True):
+        print_puzzle(Console(), one, mine)
 
 
-def find(name: str, data: str, task: str) -> Puzzle:
-    """The puzzle of that id, of any split or collection.
+def find(names: Sequence[str], table: Mapping[str, Any]) -> list[Puzzle]:
+    """The puzzles of those ids, from any split or collection of the task that a table describes.
 
     Raises:
-        UsageError: there is none, or the task is none of grid puzzles.
+        UsageError: one is not there, or the task is none of grid puzzles.
     """
     from harness.components import build
     from harness.errors import UsageError, nearest
@@ -43,39 +66,44 @@ def find(name: str, data: str, task: str) -> Puzzle:
     from harness.tasks.arc import GridTask
     from harness.tasks.arc.load import read_puzzles, select
 
-    if task == "arc":
-        puzzles = select(read_puzzles(data), "all")
+    if table["use"] == "arc":
+        puzzles = select(read_puzzles(table.get("data", "")), "all")
     else:
-        made: Any = build(Plugins(), "task", {"use": task, **({"data": data} if data else {})}, "task").instance
+        made: Any = build(Plugins(), "task", table, "task").instance
         if not isinstance(made, GridTask):
-            raise UsageError(f"task {task!r} has no grids to show; try --task arc --data FOLDER")
+            raise UsageError(f"task {table['use']!r} has no grids to show; try --task arc --data FOLDER")
         puzzles = tuple(one for split in ("train", "validation", "test") for one in made.puzzles(split))
     by_id = {one.id: one for one in puzzles}
-    if name not in by_id:
-        raise UsageError(f"task {task} has no puzzle {name!r}.{nearest(name, by_id)}")
-    return by_id[name]
+    for name in names:
+        if name not in by_id:
+            raise UsageError(f"task {table['use']} has no puzzle {name!r}.{nearest(name, by_id)}")
+    return [by_id[name] for name in names]
 
 
-def attempts(run: Path, puzzle: Puzzle) -> Iterator[dict[str, Any]]:
-    """The lines of a run's ``scores`` that are about the puzzle.
+def task_of(run: Path) -> dict[str, Any]:
+    """The task of a run, as its configuration has it.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there is no run in the folder.
     """
     from harness.errors import UsageError
 
-    lines = [
+    try:
+        return dict(json.loads((run / "config.json").read_text("utf-8"))["resolved"]["task"])
+    except (OSError, ValueError, KeyError):
+        raise UsageError(f"no run at {run}: {run / 'config.json'} cannot be read") from None
+
+
+def score_lines(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``scores``."""
+    return [
         json.loads(line)
         for path in sorted((run / "scores").glob("*.jsonl"))
         for line in path.read_text("utf-8").splitlines()
     ]
-    mine = [line for line in lines if line["episode"] == puzzle.id]
-    if not mine:
-        raise UsageError(f"{run}: no scores of {puzzle.id} there; the run has {len(lines)} of other puzzles")
-    yield from mine
 
 
-def print_puzzle(console: Console, puzzle: Puzzle, answered: list[dict[str, Any]]) -> None:
+def print_puzzle(console: Console, puzzle: Puzzle, answered: Sequence[Mapping[str, Any]]) -> None:
     from harness.tasks.arc.draw import print_grids
     from harness.tasks.arc.grid import Grid, grid_of
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -40,7 +42,7 @@ def test_digits_where_there_is_no_colour(folder: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("width", [200, 20])
 def test_blocks_in_colour(width: int) -> None:
-    puzzle = show.find("59341089", _arc(), "arc")
+    puzzle = show.find(["59341089"], {"use": "arc", "data": _arc()})[0]
     console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=width)
     show.print_puzzle(console, puzzle, [])
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -70,6 +72,33 @@ def test_a_runs_attempts_stand_beside_the_truth(folder: Path, capsys: pytest.Cap
     assert (code, "no scores of x1 there" in err) == (2, True)
 
 
+def test_a_page_shows_demonstrations_attempts_and_truth(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, target = folder / "run", folder / "page.html"
+    (run / "scores").mkdir(parents=True)
+    line = {"method": "<m>", "seed": 0, "episode": "x1", "query": "x1-0", "sample": 0}
+    lines = [
+        {**line, "status": "ok", "answers": ["[[6,5]]", "[[9]]"], "right": 1.0},
+        {**line, "status": "failed", "answers": [], "reason": "unparsed"},
+    ]
+    (run / "scores" / "m-0.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (run / "config.json").write_text(
+        json.dumps({"resolved": {"task": {"use": "arc", "data": str(folder / "x1.json")}}})
+    )
+    out, _, code = shown(["--run", str(run), "--html", str(target)], capsys)
+    assert (out, code) == (f"{target}\n", 0)
+    text = target.read_text()
+    ElementTree.fromstring(text.replace("<!doctype html>", "").replace('<meta charset="utf-8">', ""))
+    labels = re.findall('aria-label="([^"]*)"', text)
+    assert labels == ["1 2", "2 1", "3 4", "4 3", "5 6", "6 5", "6 5", "9", "6 5"]
+    assert '&lt;m&gt;, seed 0, edit 1: <b class="right">right</b>' in text
+    assert '<b class="failed">unparsed</b>' in text
+
+
+def test_a_puzzle_or_a_run_must_be_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "name a puzzle, or a run" in shown([], capsys)[1]
+    assert "no run at" in shown(["--run", str(tmp_path)], capsys)[1]
+
+
 def test_an_unknown_puzzle_gets_the_nearest_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, err, code = shown(["x2", "--data", str(folder)], capsys)
     assert code == 2
@@ -77,7 +106,7 @@ def test_an_unknown_puzzle_gets_the_nearest_name(folder: Path, capsys: pytest.Ca
 
 
 def test_no_torch_is_imported(folder: Path) -> None:
-    code = f"import sys; from harness.cli.show import find; find('x1', {str(folder)!r}, 'arc')"
+    code = f"import sys; from harness.cli.show import find; find(['x1'], {{'use': 'arc', 'data': {str(folder)!r}}})"
     code += "; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
