@@ -53,6 +53,7 @@ OTHER_EDITS = Method(
     components={**_TESTED, "editor": {"use": "other-edits", "like": "@editor"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage"),
+    presets={"quick": {}},
 )
 
 PASSAGE_REPEAT_TOKENS = Method(
@@ -62,6 +63,7 @@ PASSAGE_REPEAT_TOKENS = Method(
     components={**_TESTED, "editor": {"use": "passage-repeat-tokens", "like": "@editor"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage"),
+    presets={"quick": {}},
 )
 
 RAG = Method(
@@ -72,4 +74,5 @@ RAG = Method(
     open_book=True,
     needs=frozenset({"generate"}),
     beside=("none", "icl"),
+    presets={"quick": {}},
 )
