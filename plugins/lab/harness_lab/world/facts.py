@@ -146,9 +146,10 @@ def name_split(beginning: str, ending: str) -> NameSplit:
 class World:
     """Draws entities, facts and texts from one random stream; entity names come from one split only."""
 
-    def __init__(self, rng: random.Random, split: NameSplit = "pretraining") -> None:
+    def __init__(self, rng: random.Random, split: NameSplit = "pretraining", notes: float = NOTE_SHARE) -> None:
         self.rng = rng
         self.split = split
+        self.notes = notes
 
     # names and values
 
@@ -241,7 +242,7 @@ class World:
         """One sentence for each fact in the passage register."""
         rng, last, out = self.rng, None, []
         for fact in facts:
-            templates = fact.attribute.notes if rng.random() < NOTE_SHARE else fact.attribute.tells
+            templates = fact.attribute.notes if rng.random() < self.notes else fact.attribute.tells
             again = fact.entity == last and rng.random() < SAME_SHARE
             subject = phrases()["same"][fact.entity.type] if again else fact.entity.subject
             text = fill(rng.choice(templates), subject, fact.value) + "."

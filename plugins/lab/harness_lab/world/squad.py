@@ -12,6 +12,7 @@ from harness_lab.world.facts import WORLD_VERSION, Page, World
 DataSplit = Literal["train", "validation", "test"]
 _SPLITS: tuple[DataSplit, ...] = ("train", "validation", "test")
 ENTITIES, FACTS_EACH = 3, 2
+NOTE_SHARE_ASKED = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def asked_pages(split: DataSplit, count: int, seed: int) -> list[AskedPage]:
     Train asks with the question templates of pre-training, validation and test with the held-out ones only.
     """
     rng = random.Random(f"{WORLD_VERSION}/{seed}/{split}")
-    world = World(rng, split)
+    world = World(rng, split, NOTE_SHARE_ASKED)
     names: set[str] = set()
     found: dict[str, AskedPage] = {}
     while len(found) < count:

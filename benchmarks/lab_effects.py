@@ -1,0 +1,187 @@
+"""Which of the field's effects the lab shows: every condition on the same held-out pages, with paired intervals.
+
+    python benchmarks/lab_effects.py --pages 100 --seeds 1 2 3 --out lab_effects.json
+
+A seed gives other pages, other samples and other adapters. Every page has its own adapter; updates take the lab's own
+settings. ``passage-repeat`` learns the page as often as the page's edit had sequences, so optimiser steps are equal.
+ReST-EM is one round: the best of 5 edits of each of 24 training pages, against a random one of the same 5, nothing
+dropped. Intervals are of the difference, by the harness's two-level bootstrap over seeds and pages.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from harness_lab.bench import Bench, lines, titled
+from harness_lab.lab_model import POLICY, UPDATE
+from harness_lab.pretraining.edits import STYLES
+from harness_lab.world.squad import AskedPage, asked_pages
+
+from harness.api import Example, State
+from harness.stats import Clustered, difference, two_level
+
+TRAIN_PAGES, CANDIDATES, ROUNDS = 24, 5, 2
+CHAINS, CHAIN = 8, 8
+PAIRS = [
+    ("none", "passage"),
+    ("passage", "seal-no-rl"),
+    ("passage-repeat", "seal-no-rl"),
+    ("seal-no-rl", "seal"),
+    ("seal, round 1", "seal"),
+    ("passage-repeat", "seal"),
+    ("sft-random", "seal, round 1"),
+    ("seal-no-rl", "sft-random"),
+    ("no-prompt", "implications"),
+    ("implications", "self-qa"),
+    ("none", "other page's edit"),
+    ("seal", "icl"),
+]
+
+
+def answered(bench: Bench, pages: list[AskedPage], edits: list[list[str]], seed: int) -> list[float]:
+    texts = [lines(one, edit) for one, (edit,) in zip(pages, edits, strict=True)]
+    return bench.learnt(pages, texts, seed=seed)
+
+
+def policy(bench: Bench, start: State | None, kept: list[tuple[str, str]], seed: int) -> State:
+    """The policy trained on (prompt, edit) pairs, on top of where it was."""
+    data = [Example(prompt, edit) for prompt, edit in kept if edit.strip()]
+    return bench.train([data], POLICY, starts=[start or bench.base], seed=seed)[0]
+
+
+def restem(bench: Bench, seed: int, say: Callable[[str], None]) -> tuple[list[State], State]:
+    """The policies of the rounds, and the control that the first round's random candidates give."""
+    pages = asked_pages("train", TRAIN_PAGES, seed)
+    prompts = bench.prompts(pages, "implications")
+    states: list[State] = []
+    control = bench.base
+    for number in range(ROUNDS):
+        now = states[-1] if states else None
+        edits = bench.edits(pages, "implications", state=now, n=CANDIDATES, seed=seed + 1000 * (number + 1))
+        flat = [(one, [edit]) for one, mine in zip(pages, edits, strict=True) for edit in mine]
+        rewards = answered(bench, [one for one, _ in flat], [edit for _, edit in flat], seed + number)
+        table = np.array(rewards).reshape(len(pages), CANDIDATES)
+        say(f"round {number + 1}: mean reward {table.mean():.3f}, best of {CANDIDATES} {table.max(1).mean():.3f}")
+        chosen = [(p, mine[int(row.argmax())]) for p, mine, row in zip(prompts, edits, table, strict=True)]
+        states.append(policy(bench, now, chosen, seed))
+        if number == 0:
+            rng = random.Random(seed)
+            control = policy(bench, None, [(p, rng.choice(mine)) for p, mine in zip(prompts, edits, strict=True)], seed)
+    return states, control
+
+
+def conditions(bench: Bench, pages: list[AskedPage], seed: int, say: Callable[[str], None]) -> dict[str, list[float]]:
+    """Accuracy of every condition, page by page."""
+    out: dict[str, list[float]] = {}
+
+    def book(name: str, values: list[float]) -> None:
+        out[name] = values
+        say(f"{name:20s} {100 * fmean(values):5.1f}")
+
+    none = [bench.base] * len(pages)
+    book("none", bench.accuracy(pages, none))
+    book("icl", bench.accuracy(pages, none, open_book=True))
+    book("passage", bench.learnt(pages, [[one.page.text] for one in pages], seed=seed))
+    own = bench.edits(pages, "implications", seed=seed)
+    book("seal-no-rl", answered(bench, pages, own, seed))
+    rounds, control = restem(bench, seed, say)
+    last: list[list[str]] = []
+    for number, state in enumerate(rounds, 1):
+        last = bench.edits(pages, "implications", state=state, seed=seed)
+        book("seal" if number == len(rounds) else f"seal, round {number}", answered(bench, pages, last, seed))
+    repeats = [[one.page.text] * len(lines(one, edit)) for one, (edit,) in zip(pages, last, strict=True)]
+    book("passage-repeat", bench.learnt(pages, repeats, seed=seed))
+    book("sft-random", answered(bench, pages, bench.edits(pages, "implications", state=control, seed=seed), seed))
+    book(
+        "other page's edit",
+        bench.learnt(
+            pages, [lines(p, e)[:-1] or [e] for p, (e,) in zip(pages, [*last[1:], last[0]], strict=True)], seed=seed
+        ),
+    )
+    out["implications"] = out["seal-no-rl"]
+    for style in STYLES:
+        if style != "implications":
+            book(style, answered(bench, pages, bench.edits(pages, style, seed=seed), seed))
+    return out
+
+
+def sequential(bench: Bench, seed: int) -> dict[str, list[float]]:
+    """Chains of updates, each on top of the last: accuracy just after a page's own update, and at the chain's end."""
+    pages = asked_pages("test", CHAINS * CHAIN, seed + 500)
+    edits = bench.edits(pages, "self-qa", seed=seed)
+    states, after = [bench.base] * CHAINS, []
+    for step in range(CHAIN):
+        mine = pages[step::CHAIN]
+        jobs = [titled(one, lines(one, edit)) for one, (edit,) in zip(mine, edits[step::CHAIN], strict=True)]
+        states = bench.train(jobs, UPDATE, starts=states, seed=seed)
+        after.append(bench.accuracy(mine, states))
+    end = [bench.accuracy(pages[step::CHAIN], states) for step in range(CHAIN - 1)]
+    return {
+        "just after": [fmean(row[chain] for row in after[:-1]) for chain in range(CHAINS)],
+        "at the end": [fmean(row[chain] for row in end) for chain in range(CHAINS)],
+    }
+
+
+def table(rows: list[list[float]], seeds: list[int]) -> Clustered:
+    values = np.array(rows)
+    return Clustered(values, np.ones_like(values), tuple(seeds))
+
+
+def summary(found: dict[str, list[list[float]]], seeds: list[int], pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    tables = {name: table(rows, seeds) for name, rows in found.items()}
+    levels = {}
+    for name, one in tables.items():
+        span = two_level(one)
+        levels[name] = [round(100 * x, 1) for x in (float(one.values.mean()), span.low, span.high)]
+    gaps = {}
+    for a, b in pairs:
+        gap = difference(tables[a], tables[b])
+        gaps[f"{b} - {a}"] = [round(100 * x, 1) for x in (gap.value, gap.interval.low, gap.interval.high)]
+    return {"accuracy": levels, "differences": gaps}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="")
+    parser.add_argument("--pages", type=int, default=100)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--out", type=Path, default=Path("lab_effects.json"))
+    options = parser.parse_args()
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"[{time.monotonic() - started:5.0f}s] {text}", flush=True)
+
+    found: dict[str, list[list[float]]] = {}
+    chains: dict[str, list[list[float]]] = {}
+    done: list[int] = []
+    for seed in options.seeds:
+        say(f"seed {seed}")
+        bench = Bench(options.model)
+        for name, values in conditions(bench, asked_pages("test", options.pages, seed), seed, say).items():
+            found.setdefault(name, []).append(values)
+        for name, values in sequential(bench, seed).items():
+            chains.setdefault(name, []).append(values)
+        done.append(seed)
+        content = {
+            "model": bench.model.base,
+            "pages": options.pages,
+            "seeds": done,
+            "update": dict(UPDATE),
+            "policy": dict(POLICY),
+            "seconds": round(time.monotonic() - started),
+            **summary(found, done, PAIRS),
+            "sequential": summary(chains, done, [("just after", "at the end")]),
+        }
+        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main()
