@@ -80,9 +80,9 @@ def page(data: Path) -> str:
         "",
         "SEAL (arXiv 2506.10943) publishes per-question answers and GPT-4.1 verdicts for part of its runs. Everything "
         "here is recomputed from those rows. Each statement is followed by the command that yields its figures, run in "
-        "the folder of the logs (in the repository where it names `leaderboards/`). Scores and differences are points; intervals are 95%, clustered by passage. Every "
-        "published arm is one sample and one training run, so the intervals cover the choice of passages only: "
-        "run-to-run noise comes on top.",
+        "the folder of the logs (in the repository where it names `leaderboards/`). Scores and differences are points; "
+        "intervals are 95%, clustered by passage. Every published arm is one sample and one training run, so the "
+        "intervals cover the choice of passages only: run-to-run noise comes on top.",
         "",
     ]
     for title, section in _SECTIONS:
@@ -164,7 +164,8 @@ def _said(claim: Claim, found: Comparison) -> str:
     verdict = {"better": "better beyond noise", "worse": "worse beyond noise"}.get(found.verdict, "within noise")
     text = (
         f"{_first(claim.words_b)} against {claim.words_a}: {_signed(found.difference)} "
-        f"[{_signed(low)}, {_signed(high)}], **{verdict}** ({_points(found.score_b)} against {_points(found.score_a)}, {found.average}, "
+        f"[{_signed(low)}, {_signed(high)}], **{verdict}** "
+        f"({_points(found.score_b)} against {_points(found.score_a)}, {found.average}, "
         f"{found.n_queries} questions of {found.n_contexts} passages)."
     )
     if found.needed is not None and found.needed.contexts:
