@@ -38,7 +38,8 @@ _LAB = {
     "limit": 8,
     "task": {"use": "lab-grids", "max_examples": 24},
     "updater": {
-        "rank": 16, "alpha": 32.0, "targets": "all-linear", "learning_rate": 2e-3, "epochs": 3, "batch_size": 2,
+        "rank": 16, "alpha": 32.0, "targets": "all-linear",
+        "learning_rate": 2e-3, "epochs": 3, "batch_size": 2, "schedule": "cosine",
     },
     "evaluator": {"permutations": 1, "max_tokens": 80},
 }  # fmt: skip
