@@ -6,6 +6,7 @@ harness. Token ids in, token ids and adapters out.
 
 from .adapter import Adapter, init_lora, resolve_targets, stack_digest
 from .engine import Engine
+from .full import FullResult, full_finetune
 from .jobs import Generated, GenerationRow, HyperParameters, Padding, TrainJob, TrainResult, TrainSequence
 from .losses import Dpo, Grpo, Loss, Sft
 from .memory import MemoryPlan
@@ -16,6 +17,7 @@ __all__ = [
     "Adapter",
     "Dpo",
     "Engine",
+    "FullResult",
     "Generated",
     "GenerationRow",
     "Grpo",
@@ -30,6 +32,7 @@ __all__ = [
     "TrainResult",
     "TrainSequence",
     "epoch_order",
+    "full_finetune",
     "init_lora",
     "learning_rate",
     "resolve_targets",

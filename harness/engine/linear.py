@@ -62,12 +62,12 @@ class Part(NamedTuple):
 
 
 def _apply(part: Part, group: int, x: Tensor, ys: Mapping[str, Tensor]) -> list[Tensor]:
-    """Add the part's `scale B A x` to the group's outputs `[N, out]` in place; returns the `A x` that backward needs."""
+    """Add the part's `scale B A x` to the group's outputs `[N, out]` in place; returns the `A x` for backward."""
     bank, segments = part
     names = bank.members(group)
     if segments.kernel == "loop":
-        xs = torch.split(x, segments.sizes)
-        runs = {name: torch.split(ys[name], segments.sizes) for name in names}
+        xs = torch.split_with_sizes(x, segments.sizes)
+        runs = {name: torch.split_with_sizes(ys[name], segments.sizes) for name in names}
         saved = []
         for i, slot in enumerate(segments.slots):
             block = bank.weights[slot].get(group)
@@ -107,9 +107,9 @@ def _backward(
     names = bank.members(group)
     if segments.kernel == "loop":
         hiddens = iter(saved)
-        xs = torch.split(x, segments.sizes)
-        gxs = None if gx is None else torch.split(gx, segments.sizes)
-        runs = {name: torch.split(gys[name], segments.sizes) for name in names}
+        xs = torch.split_with_sizes(x, segments.sizes)
+        gxs = None if gx is None else torch.split_with_sizes(gx, segments.sizes)
+        runs = {name: torch.split_with_sizes(gys[name], segments.sizes) for name in names}
         for i, slot in enumerate(segments.slots):
             block, scale = bank.weights[slot].get(group), bank.scales[slot]
             if block is None:
@@ -128,11 +128,10 @@ def _backward(
         return
     a, bts = bank.stacked(group)
     offsets, rank = segments.offsets, bank.rank
-    scale = bank.scale[segments.slot_of, None].to(x.dtype)
     gh = torch.cat(
         [F.grouped_mm(gys[n], bt.transpose(1, 2), offs=offsets) for n, bt in zip(names, bts, strict=True)], 1
     )
-    gh = gh * scale
+    gh = gh * bank.scale[segments.slot_of, None].to(x.dtype)
     if bank.grads is not None:
         ga, gbts = bank.stacked_grads(group)
         ga.add_(F.grouped_mm(gh.t(), x, offs=offsets))

@@ -42,7 +42,7 @@ class Dpo:
     """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290, eq. 7).
 
     Pairs share a `group`; one sequence of each pair has a true `meta["chosen"]`. `smoothing` is the assumed share of
-    flipped labels.
+    flipped labels; `meta["weight"]` of the chosen sequence weighs its pair (default 1).
     """
 
     beta: float = 0.1
@@ -50,17 +50,20 @@ class Dpo:
     needs_reference: bool = True
 
     def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
-        margins: dict[str | None, list[Tensor]] = {}
+        pairs: dict[str | None, dict[bool, Tensor]] = {}
+        weights: dict[str | None, float] = {}
         for logprob, sequence in zip(logprobs, sequences, strict=True):
-            gain = logprob.sum() - sum(sequence.meta["reference"])
-            margins.setdefault(sequence.group, []).append(gain if sequence.meta["chosen"] else -gain)
-        for group, pair in margins.items():
+            chosen = bool(sequence.meta["chosen"])
+            pairs.setdefault(sequence.group, {})[chosen] = logprob.sum() - sum(sequence.meta["reference"])
+            if chosen:
+                weights[sequence.group] = float(sequence.meta.get("weight", 1.0))
+        for group, pair in pairs.items():
             if len(pair) != 2:
-                raise ValueError(
-                    f"preference group {group!r} has {len(pair)} sequences instead of a chosen and a rejected one"
-                )
-        margin = self.beta * torch.stack([a + b for a, b in margins.values()])
-        return (-(1 - self.smoothing) * F.logsigmoid(margin) - self.smoothing * F.logsigmoid(-margin)).mean()
+                raise ValueError(f"preference group {group!r} is not a chosen and a rejected sequence")
+        margin = self.beta * torch.stack([pair[True] - pair[False] for pair in pairs.values()])
+        weight = torch.tensor([weights[group] for group in pairs], device=margin.device)
+        loss = -(1 - self.smoothing) * F.logsigmoid(margin) - self.smoothing * F.logsigmoid(-margin)
+        return (weight * loss).sum() / weight.sum()
 
 
 @dataclass(frozen=True)

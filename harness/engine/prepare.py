@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .adapter import Adapter, check_fits, init_lora, stack_digest
@@ -34,10 +35,12 @@ class Prepared:
 def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
     """Check a job and draw its start, or say why it fails."""
     try:
-        problem = job.hp.problem() or _data_problem(job, frozen.model.config.vocab_size, frozen.window)
+        problem = job.hp.problem() or data_problem(job.sequences, frozen.model.config.vocab_size, frozen.window)
         if problem:
             raise ValueError(problem)
         loss = resolve_loss(job.loss)
+        if not isinstance(loss, Sft) and any(sequence.padding is not None for sequence in job.sequences):
+            raise ValueError("only the loss 'sft' can train padding positions")
         hp = job.hp
         start = init_lora(frozen.model, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=job.seed)
         if job.init is not None:
@@ -61,21 +64,20 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
     )  # fmt: skip
 
 
-def _data_problem(job: TrainJob, vocab: int, window: int | None) -> str | None:
-    if not job.sequences:
+def data_problem(sequences: Sequence[TrainSequence], vocab: int, window: int | None) -> str | None:
+    """Why these sequences cannot be trained on, or None."""
+    if not sequences:
         return "there is nothing to train on: no sequences"
-    for i, sequence in enumerate(job.sequences):
+    for i, sequence in enumerate(sequences):
         if sequence.weights is not None and not all(0 <= weight < float("inf") for weight in sequence.weights):
             return f"sequence {i} has a negative or infinite loss weight"
         if not sequence.ids:
             return f"sequence {i} is empty"
         if not all(0 <= token < vocab for token in sequence.ids):
             return f"sequence {i} holds a token id outside the vocabulary of {vocab}"
-        if sequence.padding is not None and not isinstance(resolve_loss(job.loss), Sft):
-            return f"sequence {i} has padding positions, which only the loss 'sft' can train"
         if sequence.padding is not None and window is not None and sequence.padding.to > window:
             return f"sequence {i} is padded to {sequence.padding.to}, beyond the model's attention window of {window}"
-    if not any(targets(s) or pad_targets(s) for s in job.sequences):
+    if not any(targets(s) or pad_targets(s) for s in sequences):
         return "there is nothing to train on: no target has a loss weight"
     return None
 

@@ -13,18 +13,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .adapter import Adapter
-from .attention import PackedAttention
 from .bank import Bank, adapted_groups
 from .forward import FrozenModel
 from .jobs import TrainJob, TrainResult
 from .linear import Part
 from .losses import Sft
 from .memory import MemoryPlan, is_out_of_memory
-from .prepare import Prepared, cost, pad_nodes, pad_positions, pad_targets, prepare
+from .pack import Pack
+from .prepare import Prepared, cost, pad_targets, prepare
 from .schedule import learning_rate, step_batches
 from .score import ScoreRow, logprobs
 
@@ -201,42 +200,18 @@ class _Trainer:
 
     def _forward(self, chosen: list[_Slot]) -> tuple[list[int], dict[int, str]]:
         """Run the chosen slots' chunks; returns their token counts and the reasons of jobs whose own loss raised."""
-        ids: list[int] = []
-        positions: list[int] = []
-        keep: list[int] = []
-        wanted: list[int] = []
-        weights: list[float] = []
-        lengths, nodes, costs, spans, reach = [], [], [], [], 0
+        pack, costs, spans = Pack(), [], []
         for slot in chosen:
-            start, first = len(ids), len(keep)
+            start, first = len(pack.ids), len(pack.keep)
+            work = slot.work
             for i in slot.batches[0]:
-                sequence, at = slot.work.job.sequences[i], len(ids)
-                length, extra = len(sequence.ids), pad_nodes(sequence)
-                ids.extend(sequence.ids)
-                positions.extend(range(length))
-                keep.extend(at + t - 1 for t in slot.work.targets[i])
-                wanted.extend(sequence.ids[t] for t in slot.work.targets[i])
-                weights.extend(weight / slot.weight for weight in slot.work.weights[i])
-                if sequence.padding is not None and pad_targets(sequence):
-                    places = pad_positions(length, sequence.padding.to, extra, f"{slot.work.job.seed}/{slot.step}/{i}")
-                    ids.extend([sequence.padding.token] * extra)
-                    positions.extend(places)
-                    keep.extend(range(at + length - 1, at + length + extra))
-                    wanted.extend([sequence.padding.token] * (extra + 1))
-                    weights.append(1 / slot.weight)
-                    weights.extend([(pad_targets(sequence) - 1) / extra / slot.weight] * extra)
-                    reach = max(reach, *places, 0)
-                lengths.append(length)
-                nodes.append(extra)
-            costs.append(len(ids) - start)
-            spans.append(slice(first, len(keep)))
-        parts = self._parts(chosen, costs)
-        attend = PackedAttention(lengths, nodes, reach, self._frozen.device)
-        logits = self._frozen.logits(ids, positions, attend, parts, keep, grad=True)
-        device = logits.device
-        loss = F.cross_entropy(logits.float(), torch.tensor(wanted, device=device), reduction="none")
-        weighted = loss * torch.tensor(weights, device=device)
-        total = logits.new_zeros((), dtype=torch.float32)
+                draw = f"{work.job.seed}/{slot.step}/{i}"
+                pack.add(work.job.sequences[i], work.targets[i], work.weights[i], slot.weight, draw)
+            costs.append(len(pack.ids) - start)
+            spans.append(slice(first, len(pack.keep)))
+        loss, weights = pack.losses(self._frozen, self._parts(chosen, costs))
+        weighted = loss * weights
+        total = loss.new_zeros(())
         broken: dict[int, str] = {}
         for slot, span in zip(chosen, spans, strict=True):
             if isinstance(slot.work.loss, Sft):

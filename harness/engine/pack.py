@@ -1,0 +1,62 @@
+"""Training sequences laid out as one packed row: token ids, positions, and which logits are compared with what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .attention import PackedAttention
+from .forward import FrozenModel
+from .jobs import TrainSequence
+from .linear import Part
+from .prepare import pad_nodes, pad_positions, pad_targets
+
+
+@dataclass
+class Pack:
+    """Sequences of one forward; `weights` are final, so a job's loss is the weighted sum over its own targets."""
+
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    reach: int = 0
+    keep: list[int] = field(default_factory=list)
+    wanted: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def add(
+        self, sequence: TrainSequence, targets: Sequence[int], weights: Sequence[float], total: float, draw: str
+    ) -> None:
+        """Append a sequence with its `targets` and their `weights`, divided by `total`.
+
+        `draw` names the random draw of the padding positions that stand for all of them (see `Padding`).
+        """
+        at, length, nodes = len(self.ids), len(sequence.ids), pad_nodes(sequence)
+        self.ids.extend(sequence.ids)
+        self.positions.extend(range(length))
+        self.keep.extend(at + t - 1 for t in targets)
+        self.wanted.extend(sequence.ids[t] for t in targets)
+        self.weights.extend(weight / total for weight in weights)
+        if sequence.padding is not None and pad_targets(sequence):
+            places = pad_positions(length, sequence.padding.to, nodes, draw)
+            self.ids.extend([sequence.padding.token] * nodes)
+            self.positions.extend(places)
+            self.keep.extend(range(at + length - 1, at + length + nodes))
+            self.wanted.extend([sequence.padding.token] * (nodes + 1))
+            self.weights.append(1 / total)
+            self.weights.extend([(pad_targets(sequence) - 1) / nodes / total] * nodes)
+            self.reach = max(self.reach, *places, 0)
+        self.lengths.append(length)
+        self.nodes.append(nodes)
+
+    def losses(self, frozen: FrozenModel, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+        """One forward: the cross-entropy of every target `[targets]`, and the targets' weights."""
+        attend = PackedAttention(self.lengths, self.nodes, self.reach, frozen.device)
+        logits = frozen.logits(self.ids, self.positions, attend, parts, self.keep, grad=True).float()
+        losses = F.cross_entropy(logits, torch.tensor(self.wanted, device=logits.device), reduction="none")
+        return losses, torch.tensor(self.weights, device=logits.device)

@@ -1,0 +1,77 @@
+"""Full fine-tuning: equals a plain loop, and gives the model back untouched."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from harness.engine import HyperParameters, MemoryPlan, TrainSequence, full_finetune, learning_rate, step_batches
+from harness.engine.losses import target_weights
+from harness.engine.schedule import steps_per_epoch
+
+from .models import small_model
+from .oracle import token_logprobs
+from .test_train import OutOfMemoryAbove, sequences
+
+HP = HyperParameters(learning_rate=1e-3, epochs=2, batch_size=2, grad_accumulation=2, weight_decay=0.1, warmup_steps=1)
+PLAN = MemoryPlan(tokens=60)
+
+
+def plain_loop(model: torch.nn.Module, rows: tuple[TrainSequence, ...], hp: HyperParameters) -> dict[str, torch.Tensor]:
+    tuned = copy.deepcopy(model).requires_grad_(True)
+    optimizer = torch.optim.AdamW(tuned.parameters(), weight_decay=hp.weight_decay)
+    total = hp.epochs * steps_per_epoch(len(rows), hp)
+    for step in range(total):
+        members = [rows[i] for batch in step_batches(len(rows), step, hp, 0) for i in batch]
+        weight = sum(sum(target_weights(row)) for row in members)
+        for row in members:
+            (-(token_logprobs(tuned, row) * torch.tensor(target_weights(row))).sum() / weight).backward()
+        torch.nn.utils.clip_grad_norm_(tuned.parameters(), hp.clip)
+        optimizer.param_groups[0]["lr"] = learning_rate(hp, step, total)
+        optimizer.step()
+        optimizer.zero_grad()
+    return {name: p.detach() for name, p in tuned.named_parameters()}
+
+
+def test_equals_a_plain_loop_and_restores_the_model() -> None:
+    model = small_model("qwen2")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    rows = sequences(7, 0)
+    result = full_finetune(model, rows, HP, plan=PLAN)
+    expected = plain_loop(model, rows, HP)
+    assert result.status == "ok"
+    assert result.weights is not None
+    assert result.steps == len(result.losses) == 4
+    for name, weight in expected.items():
+        torch.testing.assert_close(result.weights[name], weight, atol=1e-4, rtol=1e-4)
+        assert not torch.equal(weight, before[name])
+    assert all(torch.equal(before[name], p) and not p.requires_grad for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lean_states_learn_as_well(dtype: torch.dtype) -> None:
+    model = small_model("llama", dtype=dtype)
+    hp = HyperParameters(learning_rate=1e-3, epochs=15, batch_size=4)
+    rows = sequences(4, 1)
+    exact, lean = (full_finetune(small_model("llama"), rows, hp, lean=False), full_finetune(model, rows, hp, lean=True))
+    assert lean.status == "ok"
+    assert lean.losses[-1] < 0.8 * lean.losses[0]
+    assert lean.losses[-1] == pytest.approx(exact.losses[-1], rel=0.25)
+
+
+def test_failures_and_running_out_of_memory() -> None:
+    model = small_model("qwen2")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    rows = sequences(7, 0)
+    diverged = full_finetune(model, rows, HyperParameters(learning_rate=1e30, clip=0, epochs=2), plan=PLAN)
+    assert diverged.status == "failed"
+    assert "diverged in step" in diverged.reason
+    assert "no sequences" in full_finetune(model, (), HP, plan=PLAN).reason
+    enough = full_finetune(model, rows, HP, plan=MemoryPlan(tokens=200))
+    OutOfMemoryAbove(model, 50)
+    small = full_finetune(model, rows, HP, plan=MemoryPlan(tokens=200))
+    assert (small.status, small.reduced, enough.reduced) == ("ok", True, False)
+    assert small.losses == pytest.approx(enough.losses, abs=1e-4)
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
