@@ -202,8 +202,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
             if role not in method.roles:
                 raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
         roles = {role: _role(plugins, who, model, options.max_cost) for role, who in wanted.items()}
-        # Continued pretraining is about the update: a row that makes another one, or none, keeps its own grouping.
-        same_update = slots.get("updater", {}).get("use") == main_slots.get("updater", {}).get("use")
+        # A row with another update (icl's memory) keeps its own grouping; to one with none, both are the same.
+        same_update = slots.get("updater", {}).get("use") in {None, main_slots.get("updater", {}).get("use")}
         grouping = options.grouping if options.grouping and same_update else method.grouping
         arms.append(Arm(method, plugin.found.name, slots, roles, grouping))
     return Config(options, task, model, tuple(arms), layers)

@@ -26,6 +26,8 @@ class Measured:
     scores: Sequence[Sequence[Sequence[Score]]]
     groups: Sequence[Group]
     """The edits that were deployed; empty for a method without an editor."""
+    remarks: Sequence[str] = ()
+    """What is to be known of the update beside the scores."""
 
     def macro(self) -> float | None:
         """Mean over episodes of the mean over samples and queries, in [0, 1]; None while an error is unmended."""
@@ -100,7 +102,9 @@ def _continued(
         rows: Sequence[Sequence[Score]] = [list(session.without_answer(e, updated)) for e in episodes]
     else:
         rows = session.answer([Ask(updated.state, e, 1, session.seed(label, "ask", e.id)) for e in episodes])
-    return Measured(episodes, [[row] for row in rows], groups)
+    left_out = updated.log.get("left_out")
+    said = f"{left_out} of {len(edits)} edits left out of the update, the first: {updated.log.get('left_out_first')}"
+    return Measured(episodes, [[row] for row in rows], groups, (said,) if left_out else ())
 
 
 def _from_record(asks: Sequence[EditAsk], recorded: Mapping[str, Sequence[SelfEdit]]) -> list[Group]:

@@ -170,7 +170,7 @@ def _remarks(task: Any, measured: deploy.Measured) -> list[str]:
     edits = [edit for group in measured.groups for edit in group.edits]
     marked = [edit.reason for edit in edits if edit.status == "ok" and edit.reason]
     said = [f"{len(marked)} of {len(edits)} edits marked, the first: {marked[0]}"] if marked else []
-    return [*said, *(task.remarks(measured.scores) if hasattr(task, "remarks") else [])]
+    return [*said, *measured.remarks, *(task.remarks(measured.scores) if hasattr(task, "remarks") else [])]
 
 
 def _curve(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from harness.api import JSON, Completion, EditFailed, Prompt, Request, State
+from harness.api import JSON, Completion, EditFailed, Example, Prompt, Request, State
 from harness.errors import PluginError, UsageError
 from harness.models.base import Trained, TrainItem, WeightSource
 from harness.models.checkpoint import find_checkpoint
@@ -278,6 +278,17 @@ class HfModel:
                 with self._weights_of(group):
                     results = list(self.engine.train(part))
                 yield from map(_trained, results)
+
+    def over_long(self, data: Sequence[Example], max_length: int) -> str:
+        """Why one of the sequences could not be trained on, as ``context length 700 > 512``; "" if all could."""
+        from harness.models.train_settings import TrainSettings
+
+        try:
+            if data:
+                self.encoder.sequences(data, TrainSettings(max_length=max_length))
+        except EditFailed as error:
+            return str(error)
+        return ""
 
     @contextmanager
     def borrow(self, state: State) -> Iterator[Borrowed]:

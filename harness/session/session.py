@@ -23,6 +23,7 @@ from harness.api import (
     EditAsk,
     EditFailed,
     Episode,
+    Example,
     Group,
     HarnessError,
     Method,
@@ -477,12 +478,14 @@ class RunSession:
     def _apply(self, slot: Built, jobs: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
         """Run an updater over jobs; what cannot be trained on is sorted out first. Seconds are split evenly."""
         ready: list[UpdateJob] = []
+        left_out: dict[str, list[str]] = {}
         for job in jobs:
-            usable, refused = self._sort_out(slot, job)
+            usable, reasons, refused = self._sort_out(slot, job)
             if refused is not None:
                 yield job, refused, 0.0
             else:
                 ready.append(usable)
+                left_out[job.id] = reasons
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):
             raise PluginError(f"method {self._method.name!r}: two update jobs of one call have the same id")
@@ -499,29 +502,48 @@ class RunSession:
                 raise PluginError(f"{slot.plugin}: updater {slot.name!r}: job {updated.job!r} must have a state "
                                   f"exactly when its status is ok, not {updated.status!r}")  # fmt: skip
             seen.add(updated.job)
+            if reasons := left_out[updated.job]:
+                log = {**updated.log, "left_out": len(reasons), "left_out_first": reasons[0]}
+                updated = dataclasses.replace(updated, log=log)
             yield original[updated.job], updated, span.seconds / len(results)
         for job in ready:
             if job.id not in seen:
                 raise PluginError(f"{slot.plugin}: updater {slot.name!r} gave no answer for job {job.id!r}")
 
-    def _sort_out(self, slot: Built, job: UpdateJob) -> tuple[UpdateJob, Updated | None]:
-        """The job without its failed edits, or what is said of a job of which nothing is left."""
+    def _sort_out(self, slot: Built, job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
+        """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
         for edit in job.edits:
             if edit.status == "error":
-                return job, Updated(job.id, None, "error", edit.reason or "the edit could not be written")
-        accepts: frozenset[type] = slot.instance.accepts
+                return job, [], Updated(job.id, None, "error", edit.reason or "the edit could not be written")
         good, reasons = [], []
         for edit in job.edits:
-            wrong = [type(d).__name__ for d in edit.data if type(d) not in accepts and type(d) is not Recipe]
-            if edit.status == "failed":
-                reasons.append(edit.reason or "the edit failed")
-            elif wrong:
-                reasons.append(f"updater {slot.name!r} cannot learn from {wrong[0]}")
+            reason = self._unlearnable(slot, job, edit)
+            if reason:
+                reasons.append(reason)
             else:
                 good.append(edit)
         if not good:
-            return job, Updated(job.id, None, "failed", reasons[0] if reasons else "there is nothing to learn from")
-        return (job if len(good) == len(job.edits) else dataclasses.replace(job, edits=tuple(good))), None
+            reason = reasons[0] if reasons else "there is nothing to learn from"
+            return job, reasons, Updated(job.id, None, "failed", reason)
+        return (dataclasses.replace(job, edits=tuple(good)) if reasons else job), reasons, None
+
+    def _unlearnable(self, slot: Built, job: UpdateJob, edit: SelfEdit) -> str:
+        """Why an edit cannot be learnt; "" where it can, or where the updater is to say so of the whole job."""
+        if edit.status == "failed":
+            return edit.reason or "the edit failed"
+        wrong = [d for d in edit.data if type(d) not in slot.instance.accepts and type(d) is not Recipe]
+        if wrong:
+            return f"updater {slot.name!r} cannot learn from {type(wrong[0]).__name__}"
+        if len(job.edits) == 1:
+            return ""
+        # Where many edits are learnt together, one that makes no sequences, or over-long ones, costs itself only.
+        try:
+            data = self.expand(dataclasses.replace(job, edits=(edit,)))
+        except EditFailed as error:
+            return str(error)
+        check = getattr(self._backend(job.start.base), "over_long", None)
+        limit = slot.settings.get("max_length")
+        return str(check([d for d in data if isinstance(d, Example)], limit)) if check and limit else ""
 
     def _evaluate(self, slot: Built, asks: Sequence[Ask]) -> list[Sequence[Score]]:
         full = [dataclasses.replace(ask, episode=self.books.episodes.full(ask.episode.id)) for ask in asks]

@@ -105,7 +105,7 @@ class RestEM:
             _log.warning("restem, round %d: the update of the policy failed: %s", index, done.reason)
             return {"note": f"the update of the policy failed, it stays as it was: {done.reason}"}
         s.roles["teacher"] = done.state
-        return {f"policy_{name}": done.log[name] for name in ("steps", "loss") if name in done.log}
+        return {f"policy_{name}": done.log[name] for name in ("steps", "loss", "left_out") if name in done.log}
 
 
 def _batch(train: Sequence[Episode], index: int, size: int) -> list[Episode]:
