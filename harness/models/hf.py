@@ -21,7 +21,7 @@ from harness.models.stopping import StopTexts, cut
 from harness.records import derive_seed
 
 if TYPE_CHECKING:
-    from harness.engine import Adapter, Engine, TrainResult
+    from harness.engine import Adapter, Engine, MemoryPlan, TrainResult
     from harness.models.artefacts import FullWeights
     from harness.models.encode import Encoder
     from harness.models.prompts import PromptEncoder
@@ -64,6 +64,8 @@ class Borrowed:
     tokenizer: Any
     encoder: Encoder
     """What turns training data into sequences for this model."""
+    plan: MemoryPlan
+    """The engine's batch limits, for a training loop of the borrower's."""
 
     def __iter__(self) -> Iterator[Any]:
         yield self.module
@@ -306,7 +308,7 @@ class HfModel:
         self._lent = True
         try:
             with merged(self.engine.model, stack, group.full), lent(self.engine.model) as module:
-                yield Borrowed(module, self.prompts.tokenizer, self.encoder)
+                yield Borrowed(module, self.prompts.tokenizer, self.encoder, self.engine.plan)
         except PluginError:
             self.__dict__.pop("engine", None)
             raise
