@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness_proxy_reward import bands
-from harness_proxy_reward.offline import OfflineRubric, OfflineSettings, confirms
+from harness_proxy_reward.offline import OfflineRubric, OfflineSettings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,7 +68,7 @@ def test_each_criterion_has_its_own_mark(tmp_path: Path) -> None:
 def test_the_measurements_are_reported_beside_the_marks(tmp_path: Path) -> None:
     [reward] = scored(tmp_path, "The moon pulls Berlin.\nThe sun pulls it less.")
     assert reward.parts["measured"]["confirmed"] == 0.5
-    assert reward.parts["measured"]["log_probability"] == pytest.approx(-2.0)
+    assert reward.parts["measured"]["log_probability"] == pytest.approx((8 * -0.1 - 9.0) / 9)
     assert reward.parts["measured"]["relative_length"] == pytest.approx(9 / 10)
 
 
@@ -93,10 +93,11 @@ def test_overlap_is_a_share_and_full_for_a_doubled_edit(lines: list[str]) -> Non
         assert bands.overlap(found * 2) == pytest.approx(1.0)
 
 
-@given(st.lists(st.floats(-20, 0), min_size=1), st.floats(0, 5))
-def test_a_line_that_no_word_speaks_against_is_confirmed(alone: list[float], tolerance: float) -> None:
-    assert confirms(alone, [value + 0.5 for value in alone], tolerance)
-    assert not confirms(alone, [*alone[:-1], alone[-1] - tolerance - 0.1], tolerance)
+def test_one_doubtful_word_is_enough_and_doubt_is_a_setting(tmp_path: Path) -> None:
+    text = "The moon pulls Berlin.\nThe sun pulls it less."
+    [strict] = scored(tmp_path / "a", text)
+    [lenient] = scored(tmp_path / "b", text, doubt=1e-5)
+    assert (strict.parts["measured"]["confirmed"], lenient.parts["measured"]["confirmed"]) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize(
