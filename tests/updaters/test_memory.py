@@ -6,7 +6,7 @@ import copy
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api import Delta, Example, MemoryOps, Recipe, SelfEdit, State, Updated, UpdateJob
@@ -57,6 +57,7 @@ def test_malformed_operations_fail_their_job_alone(op: Any, reason: str) -> None
     assert second.state.memory == {**START.memory, "k": "v"}
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
