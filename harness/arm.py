@@ -51,6 +51,11 @@ class Workshop:
                 journal.set_fact(fact, limits or model.memory)
         return self._opened[key]
 
+    def model_names(self) -> dict[str, str]:
+        """Base digest -> the model as its table names it, for messages."""
+        tables = {key: json.loads(key) for key in self._opened}
+        return {self._opened[key].base: str(table.get("path") or table["use"]) for key, table in tables.items()}
+
 
 def check_roles(workshop: Workshop, arm: Arm) -> None:
     """Refuse, before anything is spent, a method whose editing model cannot do what the method needs."""

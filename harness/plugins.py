@@ -117,6 +117,7 @@ class Plugins:
         fingerprint.forget()
         self._found, self.clashes = _discover()
         self._loaded: dict[str, Plugin] = {}
+        self._broken: set[str] = set()
         self.at_hand: list[str] = []
         """Names of the plugins whose components come first: the file on the command line, the running method's."""
         for file in files:
@@ -261,7 +262,8 @@ class Plugins:
             both = " and ".join(str(p.found) for p in everywhere)
             raise PluginError(f"{kind} {name!r} is provided by {both}; uninstall one, or rename one")
         if not everywhere:
-            raise UsageError(f"no {kind} is called {name!r}.{nearest(name, self.names(kind))}")
+            unseen = "".join(f" (broken: `harness plugins why {broken}`)" for broken in sorted(self._broken))
+            raise UsageError(f"no {kind} is called {name!r}.{nearest(name, self.names(kind))}{unseen}")
         return everywhere[0], everywhere[0].provides(kind)[name]
 
     def _loadable(self) -> list[Plugin]:
@@ -271,10 +273,8 @@ class Plugins:
                 plugin = self.load(found.name)
                 for kind in KINDS:
                     plugin.provides(kind)
-            except PluginError as error:
-                import logging
-
-                logging.getLogger("harness").debug("%s", error)
+            except PluginError:
+                self._broken.add(found.name)
                 continue
             out.append(plugin)
         return out

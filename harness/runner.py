@@ -193,11 +193,22 @@ def _open(
     return workshop
 
 
+_EFFECTS = {
+    "completion": "completions",
+    "edits": "calls",
+    "rewards": "calls",
+    "scores": "evaluations",
+    "trial": "trials",
+    "updated": "updates",
+}
+"""Kind of item -> what it is called where it is counted."""
+
+
 def _ran_of(journal: Journal, workshop: Workshop) -> dict[str, int]:
     """What was computed, by what it is and who did it, in words."""
-    names = {base: getattr(model, "identity", {}).get("name", base) for base, model in workshop.books.models.items()}
+    names = workshop.model_names()
     return {
-        f"{kind} by {names.get(component, component)!r}": count
+        f"{_EFFECTS.get(kind, kind)} by {names.get(component, component)!r}": count
         for (kind, component), count in sorted(journal.ran_of.items())
         if component != "session"
     }

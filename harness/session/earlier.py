@@ -55,10 +55,14 @@ class Earlier:
         self.runs = [run]
 
     def find(self, digests: Sequence[str]) -> Iterator[tuple[Item, Path]]:
-        """Finished items with the run they are from; their weights are in this run's folder when they are handed out."""
+        """Finished items with the run they are from; their weights are in this run's folder by then."""
         missing = dict.fromkeys(digests)
         for run in self.runs:
-            for item in self._items(run, list(missing)):
+            try:
+                items = self._items(run, list(missing))
+            except sqlite3.Error:
+                continue  # a run that cannot be read is one that cannot be reused
+            for item in items:
                 if self._bring(item, run):
                     missing.pop(item.digest)
                     yield item, run

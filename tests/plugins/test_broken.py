@@ -60,6 +60,8 @@ def test_a_broken_plugin_is_reported_with_its_place(place: Path, says: Says, how
     code, _, err = says("run", "--plugin", how)
     assert code == 3
     assert re.search(expected, err), err
+    code, _, err = says("run", "--plugin", "unheard-of")
+    assert (code, f"(broken: `harness plugins why {how}`)" in err) == (2, True), err
     plugins = Plugins()
     assert plugins.method("good")[0].components["editor"] == {"use": "good-editor"}
     assert "good-editor" in plugins.names("editor")

@@ -33,7 +33,7 @@ def _load(path: Path) -> ModuleType:
 generator = _load(DOCS / "build_plugins.py")
 HOOKS: Mapping[str, Any] = generator.hooks()
 COMPONENTS: Mapping[str, dict[str, Any]] = {
-    "harness_tasks": {"method": "bare", "task": "two-towns", "model": "animals"},
+    "harness_tasks": {"method": "bare", "task": "two-towns", "model": "parrot"},
     "harness_models": {"method": "bare", "model": "parrot", "task": "animals"},
     "harness_editors": {"editor": "passage-twice"},
     "harness_rewards": {"reward": "brevity"},
@@ -52,7 +52,7 @@ def example(hook: str) -> Path:
 def run(folder: Path, hook: str, **more: Any) -> harness.Run:
     config = {"method": "animals", "model": "animals", "beside": [], "limit": 2, "validation": 0, "leaderboard": "",
               "out": str(folder), **more}  # fmt: skip
-    return harness.run(config, plugin_files=[WORLD, example(hook)])
+    return harness.run(config, plugin_files=list(dict.fromkeys([WORLD, example(hook), example("harness_models")])))
 
 
 def test_the_page_is_current() -> None:

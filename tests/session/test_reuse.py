@@ -58,7 +58,7 @@ def test_a_changed_setting_runs_what_it_touches(plugin: Path) -> None:
     run(plugin)
     other = run(plugin, editor={"temperature": 0.5})
     assert other.changed == ["editor 'writer' (its temperature changed)"]
-    assert set(other.ran_of) == {"completion by 'scripted:animals'", "edits by 'writer'", "rewards by 'trial-mean'"}, (
+    assert set(other.ran_of) == {"completions by 'animals'", "calls by 'writer'", "calls by 'trial-mean'"}, (
         "the texts are the same, so every update and answer to them is known"
     )
 
@@ -94,13 +94,13 @@ def test_a_part_in_a_file_of_its_own_leaves_the_rest_alone(plugin: Path, tmp_pat
     edit(mine, "        return", "        # a remark\n        return")
     remarked = both()
     assert remarked.changed == ["editor 'my-editor' (its source changed)"]
-    assert set(remarked.ran_of) == {"edits by 'my-editor'", "rewards by 'trial-mean'"}, "what it wrote is the same"
+    assert set(remarked.ran_of) == {"calls by 'my-editor'", "calls by 'trial-mean'"}, "what it wrote is the same"
     assert result(remarked)[0] == result(first)[0]
 
     edit(mine, "a.episode.context['text']", "a.episode.context['text'] + ' indeed'")
     other = both()
-    assert {"trial by 'fit'", "updated by 'fit'"} <= set(other.ran_of)
-    assert "scores by 'match'" not in other.ran_of or other.ran < first.ran
+    assert {"trials by 'fit'", "updates by 'fit'"} <= set(other.ran_of)
+    assert "evaluations by 'match'" not in other.ran_of or other.ran < first.ran
 
 
 def test_a_run_can_be_named_and_must_be_there(plugin: Path) -> None:
@@ -125,7 +125,7 @@ def test_released_weights_are_made_again(plugin: Path) -> None:
     for folder in (first.folder / "weights").iterdir():
         shutil.rmtree(folder)
     again = run(plugin)
-    assert set(again.ran_of) == {"updated by 'fit'"}
+    assert set(again.ran_of) == {"updates by 'fit'"}
     assert result(again)[0] == result(first)[0]
 
 

@@ -140,10 +140,15 @@ def same(a: Any, b: Any, message: str) -> None:
 
 def under_global_seed(seed: int, call: Callable[[], T]) -> T:
     """The call's result with the process's random generators seeded; fails where it has drawn from one of them."""
+    found = _states()
     _seed_all(seed)
     before = _states()
-    result = call()
-    for name, state in _states().items():
+    try:
+        result = call()
+        after = _states()
+    finally:
+        _restore(found)
+    for name, state in after.items():
         if name in before:
             assert state == before[name], (
                 f"it draws from the global generator of {name}: results then depend on whatever ran before. "
@@ -177,7 +182,17 @@ def _seed_all(seed: int) -> None:
 def _states() -> dict[str, Any]:
     states: dict[str, Any] = {"random": random.getstate()}
     if "numpy" in sys.modules:
-        states["numpy"] = sys.modules["numpy"].random.get_state()[1].tolist()
+        kind, keys, *rest = sys.modules["numpy"].random.get_state()
+        states["numpy"] = (kind, keys.tolist(), *rest)
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].get_rng_state().tolist()
     return states
+
+
+def _restore(states: Mapping[str, Any]) -> None:
+    random.setstate(states["random"])
+    if "numpy" in states:
+        sys.modules["numpy"].random.set_state(states["numpy"])
+    if "torch" in states:
+        torch = sys.modules["torch"]
+        torch.set_rng_state(torch.tensor(states["torch"], dtype=torch.uint8))

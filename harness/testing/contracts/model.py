@@ -23,7 +23,7 @@ class ModelContract(Contract):
         """The model, with a store for the weights of its states."""
         (folder / "weights").mkdir(parents=True, exist_ok=True)
         settings = check_settings(getattr(self.component, "Settings", None), self.settings, "model", "the model")
-        return self.component(settings, WeightStore(folder / "weights"))
+        return self.component(*([] if settings is None else [settings]), weights=WeightStore(folder / "weights"))
 
     def requests(self, model: Any) -> list[Request]:
         """Greedy and sampled ones, of several lengths and numbers."""
