@@ -60,7 +60,7 @@ def test_it_passes_its_check_and_its_own_tests(clean: Environment, tmp_path: Pat
     assert " 0 failed" in said
     tests = ROOT / "tests" / "external_plugin" / "tests"
     said = clean.call(
-        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tests), str(tests), cwd=tmp_path
+        "python", "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tests), str(tests), cwd=tmp_path
     )
     assert "passed" in said
 

@@ -58,4 +58,4 @@ def test_what_it_registers_is_in_it(names: set[str], harness_wheel: Path) -> Non
             assert {f"{path}.py", f"{path}/__init__.py"} & names, f"{section}: {name} = {target}"
     assert "pytest11" in points
     assert "Name: selfadapt-harness" in about
-    assert "License-Expression: Apache-2.0" in about
+    assert f"License-Expression: {PROJECT['project']['license']}" in about
