@@ -1,6 +1,6 @@
 """Which of the field's effects the lab shows: every condition on the same held-out pages, with paired intervals.
 
-    python benchmarks/lab_effects.py --pages 100 --seeds 1 2 3 --out lab_effects.json
+    python benchmarks/lab_effects.py --pages 100 --seeds 1 2 3 --out lab_effects
 
 A seed gives other pages, other samples and other adapters. Every page has its own adapter; updates take the lab's own
 settings. ``passage-repeat`` learns the page as often as the page's edit had sequences, so optimiser steps are equal.
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from harness_lab.bench import Bench, lines, titled
 from harness_lab.lab_model import POLICY, UPDATE
-from harness_lab.pretraining.edits import STYLES
 from harness_lab.world.squad import AskedPage, asked_pages
 
 from harness.api import Example, State
@@ -28,6 +27,7 @@ from harness.stats import Clustered, difference, two_level
 
 TRAIN_PAGES, CANDIDATES, ROUNDS = 24, 5, 2
 CHAINS, CHAIN = 8, 8
+OTHER_PROMPTS = ("no-prompt", "self-qa")
 PAIRS = [
     ("none", "passage"),
     ("passage", "seal-no-rl"),
@@ -105,9 +105,8 @@ def conditions(bench: Bench, pages: list[AskedPage], seed: int, say: Callable[[s
         ),
     )
     out["implications"] = out["seal-no-rl"]
-    for style in STYLES:
-        if style != "implications":
-            book(style, answered(bench, pages, bench.edits(pages, style, seed=seed), seed))
+    for style in OTHER_PROMPTS:
+        book(style, answered(bench, pages, bench.edits(pages, style, seed=seed), seed))
     return out
 
 
@@ -146,40 +145,56 @@ def summary(found: dict[str, list[list[float]]], seeds: list[int], pairs: list[t
     return {"accuracy": levels, "differences": gaps}
 
 
+def report(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The summary of runs of one model with one seed each."""
+    runs = sorted(runs, key=lambda run: run["seed"])
+    shared = {key: runs[0][key] for key in ("model", "pages", "update", "policy")}
+    if any({key: run[key] for key in shared} != shared for run in runs):
+        raise SystemExit("these runs are not of one model with the same pages and settings")
+    seeds = [run["seed"] for run in runs]
+
+    def rows(part: str) -> dict[str, list[list[float]]]:
+        return {name: [run[part][name] for run in runs] for name in runs[0][part]}
+
+    return {
+        **shared,
+        "seeds": seeds,
+        "seconds": [run["seconds"] for run in runs],
+        **summary(rows("accuracy"), seeds, PAIRS),
+        "sequential": summary(rows("sequential"), seeds, [("just after", "at the end")]),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="")
     parser.add_argument("--pages", type=int, default=100)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--out", type=Path, default=Path("lab_effects.json"))
+    parser.add_argument("--out", type=Path, default=Path("lab_effects"), help="folder: a file a seed, and summary.json")
     options = parser.parse_args()
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f}s] {text}", flush=True)
-
-    found: dict[str, list[list[float]]] = {}
-    chains: dict[str, list[list[float]]] = {}
-    done: list[int] = []
+    options.out.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
+        started = time.monotonic()
+
+        def say(text: str, started: float = started) -> None:
+            print(f"[{time.monotonic() - started:5.0f}s] {text}", flush=True)
+
         say(f"seed {seed}")
         bench = Bench(options.model)
-        for name, values in conditions(bench, asked_pages("test", options.pages, seed), seed, say).items():
-            found.setdefault(name, []).append(values)
-        for name, values in sequential(bench, seed).items():
-            chains.setdefault(name, []).append(values)
-        done.append(seed)
-        content = {
+        run = {
             "model": bench.model.base,
             "pages": options.pages,
-            "seeds": done,
+            "seed": seed,
             "update": dict(UPDATE),
             "policy": dict(POLICY),
+            "accuracy": conditions(bench, asked_pages("test", options.pages, seed), seed, say),
+            "sequential": sequential(bench, seed),
             "seconds": round(time.monotonic() - started),
-            **summary(found, done, PAIRS),
-            "sequential": summary(chains, done, [("just after", "at the end")]),
         }
-        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (options.out / f"seed-{seed}.json").write_text(json.dumps(run) + "\n", encoding="utf-8")
+    found = [json.loads(path.read_text("utf-8")) for path in sorted(options.out.glob("seed-*.json"))]
+    content = report(found)
+    (options.out / "summary.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(content, indent=1))
 
 

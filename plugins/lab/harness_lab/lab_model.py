@@ -18,16 +18,16 @@ UPDATE: Mapping[str, Any] = {
     "rank": 16,
     "alpha": 32.0,
     "targets": "all-linear",
-    "learning_rate": 2e-3,
-    "epochs": 10,
-    "batch_size": 4,
+    "learning_rate": 1e-2,
+    "epochs": 15,
+    "batch_size": 2,
 }
 POLICY: Mapping[str, Any] = {
     "use": "lora",
     "rank": 16,
     "alpha": 32.0,
     "targets": "all-linear",
-    "learning_rate": 5e-3,
+    "learning_rate": 1e-2,
     "epochs": 10,
     "batch_size": 8,
 }

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from harness.prompt_files import PromptForm
 from harness.tasks.arc.grid import Pair, grid_of
 from harness.tasks.arc.text import FORMS
 from harness_lab.pretraining.edits import STYLES, EditWriter, worth
@@ -86,24 +87,7 @@ def prompts() -> dict[str, str]:
 
 def fill(template: str, **values: str) -> str:
     """`template` with its placeholders replaced literally, all at once."""
-    parts = [template]
-    for key, value in values.items():
-        parts = [piece for part in parts for piece in _around(part, "{" + key + "}", value)]
-    return "".join(parts)
-
-
-class _Filled(str):
-    """Text that came from a value: never searched for placeholders."""
-
-
-def _around(part: str, mark: str, value: str) -> list[str]:
-    if isinstance(part, _Filled):
-        return [part]
-    pieces = part.split(mark)
-    out = [pieces[0]]
-    for piece in pieces[1:]:
-        out += [_Filled(value), piece]
-    return out
+    return str(PromptForm("", template).fill(values, chat=False))
 
 
 @dataclass(frozen=True)
