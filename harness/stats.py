@@ -12,8 +12,9 @@ third less noisy than they are. Inputs and differences are fractions in [0, 1], 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb, sqrt
 from statistics import NormalDist
 from typing import Any, Literal
@@ -92,24 +93,41 @@ def bootstrap(tables: Sequence[Clustered], *, draws: int = DRAWS, seed: int = SE
     contexts = tables[0].values.shape[1]
     if any(table.values.shape[1] != contexts for table in tables):
         raise ValueError("tables over different numbers of contexts cannot share a bootstrap")
-    rng = np.random.default_rng([seed, 0])
     seed_draws = {
         seeds: np.random.default_rng([seed, 1, *seeds]).integers(len(seeds), size=(draws, len(seeds)))
         for seeds in dict.fromkeys(table.seeds for table in tables)
     }
     stretched = [_stretch(table) for table in tables]
     out = np.empty((len(tables), draws))
-    step = max(1, _CHUNK // contexts)
-    for start in range(0, draws, step):
-        block = slice(start, min(start + step, draws))
-        rows = block.stop - block.start
-        picks = rng.integers(contexts, size=(rows, contexts)) + np.arange(rows)[:, None] * contexts
-        times = np.bincount(picks.ravel(), minlength=rows * contexts).reshape(rows, contexts).astype(np.float64)
+    for block, times in _resampled(contexts, draws, seed):
         for index, (table, values) in enumerate(zip(tables, stretched, strict=True)):
             with np.errstate(invalid="ignore", divide="ignore"):
                 by_seed = (times @ (values * table.weights).T) / (times @ table.weights.T)
             out[index, block] = np.take_along_axis(by_seed, seed_draws[table.seeds][block], axis=1).mean(axis=1)
     return out
+
+
+def _resampled(contexts: int, draws: int, seed: int) -> Iterator[tuple[slice, Array]]:
+    """How often each context is drawn, ``[draw, context]``, in blocks that bound memory."""
+    if draws * contexts <= _CHUNK:
+        yield slice(0, draws), _small(contexts, draws, seed)
+        return
+    rng = np.random.default_rng([seed, 0])
+    step = max(1, _CHUNK // contexts)
+    for start in range(0, draws, step):
+        block = slice(start, min(start + step, draws))
+        yield block, _counts(rng, block.stop - block.start, contexts)
+
+
+@lru_cache(maxsize=4)
+def _small(contexts: int, draws: int, seed: int) -> Array:
+    """The draws depend on nothing but their number, so a table of many rows makes them once."""
+    return _counts(np.random.default_rng([seed, 0]), draws, contexts)
+
+
+def _counts(rng: np.random.Generator, draws: int, contexts: int) -> Array:
+    picks = rng.integers(contexts, size=(draws, contexts)) + np.arange(draws)[:, None] * contexts
+    return np.bincount(picks.ravel(), minlength=draws * contexts).reshape(draws, contexts).astype(np.float64)
 
 
 def _stretch(table: Clustered) -> Array:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.leaderboard.rows import Kind, ResultError, ResultFile, Row, differing, read, result_paths
-from harness.leaderboard.summary import Entry, Summary, summarise_all
+from harness.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 
 _UNSHOWN = frozenset({"task", "version", "items", "metric"})
 """Key fields that the section's title or its numbers already say."""
@@ -164,7 +164,7 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         open_book=row.card.open_book,
         transductive=row.card.transductive,
         paper=row.card.paper,
-        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes),
+        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row)),
         curve=row.curve,
         reliability=row.reliability,
     )

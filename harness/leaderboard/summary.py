@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness import stats
 from harness.leaderboard.rows import ResultFile, Row, TaskItems, differing
@@ -91,6 +92,19 @@ def why_unranked(row: Row) -> str:
     if len(row.seeds) == 1:
         return "1 seed, unranked"
     return ""
+
+
+def said_of_reward(row: Row) -> tuple[str, ...]:
+    """The reliability of the outer loop's reward, round by round, with its interval."""
+    return tuple(
+        f"reward reliability, {_where(one)}: {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+        for one in row.reliability
+    )
+
+
+def _where(one: Mapping[str, Any]) -> str:
+    seed = f"seed {one['seed']}, " if "seed" in one else ""
+    return f"{seed}round {one['round']}"
 
 
 def _ranks(entries: Sequence[Entry]) -> dict[int, tuple[int, tuple[str, ...]]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.leaderboard.rows import ResultFile, key_groups
-from harness.leaderboard.summary import Summary, key_differences, summarise
+from harness.leaderboard.summary import Summary, key_differences, said_of_reward, summarise
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,7 +52,7 @@ def notes(summary: Summary) -> str:
     for name in ("transductive", "open_book", "outside_teacher"):
         if getattr(card, name):
             said.append(name.replace("_", "-").replace("outside-teacher", "outside teacher"))
-    return "; ".join([*said, *summary.row.notes])
+    return "; ".join([*said, *summary.row.notes, *said_of_reward(summary.row)])
 
 
 def render(found: ResultFile) -> Table:
