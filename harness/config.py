@@ -15,7 +15,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from harness.api import JSON, Method
 from harness.components import check_settings
@@ -25,6 +27,9 @@ from harness.plugins import KINDS, Plugins
 DEFAULT_METHOD = "seal"
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
 @dataclass(frozen=True)
 class Options:
     """The keys of a run's configuration that are not slots."""
@@ -32,29 +37,29 @@ class Options:
     method: str = DEFAULT_METHOD
     preset: str = ""
     """"" takes the method's preset that is named like the model, if there is one."""
-    seeds: int = 1
+    seeds: Annotated[int, Field(ge=1)] = 1
     """Runs with different seeds; below 3 the rows are shown but not ranked."""
     seed: int = 0
     """The first of the root seeds."""
-    limit: int = 0
+    limit: Count = 0
     """Test contexts; 0 is all."""
-    samples: int = 1
+    samples: Annotated[int, Field(ge=1)] = 1
     """Self-edits a test context; their scores are averaged (single), or all are trained on (cpt)."""
     grouping: Literal["", "single", "cpt"] = ""
     """How test edits become updates; "" is the method's own."""
     checkpoint: Literal["validation", "last"] = "validation"
     """Which round's policy is tested: the best on the validation split, the start included, or the last one."""
-    validation: int = 0
+    validation: Count = 0
     """Validation contexts measured after every round; 0 is none, and then the last round is tested."""
     beside: tuple[str, ...] | None = None
     """Methods run beside this one; by default those that it names itself."""
     all: bool = False
     """Run beside this one every method that has the preset, and those that each of them names itself."""
-    max_cost: float = 0.0
+    max_cost: Annotated[float, Field(ge=0)] = 0.0
     """US dollars that may be spent on each remote model that sets no limit of its own; 0 is no limit."""
     out: str = "runs"
     leaderboard: str = "leaderboards"
-    max_hours: float = 0.0
+    max_hours: Annotated[float, Field(ge=0)] = 0.0
     """Stop, resumable, after this long; 0 is never."""
     edits: str = ""
     """Folder of a run whose test edits are taken instead of writing new ones."""

@@ -102,7 +102,7 @@ def outcome(
         key,
         _name(books, teacher) if wrote else "",
         _name(books, student),
-        _remarks(session.task, measured),
+        [*_remarks(session.task, measured), *_reduced(books, session.scope)],
     )
 
 
@@ -208,6 +208,12 @@ def _over_samples(scores: Sequence[Score]) -> tuple[float | None, str]:
 def measured_samples(measured: deploy.Measured) -> int:
     """Edits a context that the scores average over."""
     return max((len(samples) for samples in measured.scores), default=0)
+
+
+def _reduced(books: Books, scope: str) -> list[str]:
+    """A remark where memory ran out on the way: smaller batches round differently."""
+    times = sum(cost.get("reduced", 0.0) for cost in books.journal.costs(scope).values())
+    return [f"batches shrunk for want of memory ({times:.0f} results)"] if times else []
 
 
 def _costs(books: Books, scope: str, measured: deploy.Measured) -> dict[str, float]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from harness.api import JSON, Completion, EditFailed, Example, Prompt, Request, State
@@ -104,6 +105,12 @@ class HfModel:
         if as_chat and not self.prompts.has_template:
             raise UsageError(f"model {self.settings.path!r} has no chat template; chat = true cannot be")
         return frozenset({"generate", "logprobs", "hidden", "train", "seed"} | ({"chat"} if as_chat else set()))
+
+    @property
+    def name(self) -> str:
+        """What people call it: the name on the hub, or the folder's."""
+        path = self.settings.path
+        return Path(path).resolve().name if Path(path).is_dir() else path
 
     @cached_property
     def identity(self) -> JSON:

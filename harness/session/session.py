@@ -199,7 +199,7 @@ class RunSession:
             weights = updated.state.adapters if updated.state else ()
             for adapter in weights:
                 self.books.weights.keep(adapter)
-            cost = {"seconds": seconds, "updates": 1.0, "tokens": float(updated.log.get("tokens", 0))}
+            cost = _update_cost(updated, seconds)
             return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
                         encode(updated), cost, ",".join(weights) or None)  # fmt: skip
 
@@ -242,7 +242,7 @@ class RunSession:
         def item(trial: TrialJob, result: Any, seconds: float) -> Item:
             updated, scores = result
             bad = updated.status == "error" or any(s.status == "error" for s in scores)
-            cost = {"seconds": seconds, "updates": 1.0, "tokens": float(updated.log.get("tokens", 0))}
+            cost = _update_cost(updated, seconds)
             value = {"log": updated.log, "scores": scores}
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
 
@@ -568,6 +568,11 @@ class RunSession:
         value = 0.0 if updated.status == "failed" else None
         for query in self.books.episodes.full(episode.id).queries:
             yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
+
+
+def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:
+    cost = {"seconds": seconds, "updates": 1.0, "tokens": float(updated.log.get("tokens", 0))}
+    return {**cost, "reduced": 1.0} if updated.log.get("reduced") else cost
 
 
 def _of_kind(slot: Built, kind: type, value: Any) -> Any:

@@ -41,6 +41,10 @@ def folder() -> Path:
 class LabModel(HfModel):
     """The embedded model. All settings of `hf` apply but the path, which is the package's own."""
 
+    @property
+    def name(self) -> str:
+        return MODEL_VERSION
+
     profile: ClassVar[Mapping[str, Any]] = {"task": "lab-facts", "updater": UPDATE, "policy": POLICY}
     """What a run with this model takes unless told otherwise."""
 
