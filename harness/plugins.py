@@ -118,6 +118,7 @@ class Plugins:
         self._found, self.clashes = _discover()
         self._loaded: dict[str, Plugin] = {}
         self._broken: set[str] = set()
+        self._named: dict[str, Plugin] = {}
         self.at_hand: list[str] = []
         """Names of the plugins whose components come first: the file on the command line, the running method's."""
         for file in files:
@@ -185,6 +186,7 @@ class Plugins:
             PluginError: two plugins do, or its class cannot be imported.
         """
         plugin, target = self._provider(kind, name)
+        self._named[plugin.found.name] = plugin
         return Component(kind, name, _import_target(plugin, kind, name, target), plugin)
 
     def component_of(self, plugin: Plugin, kind: str, name: str) -> Component:
@@ -202,7 +204,7 @@ class Plugins:
         reward or a trainer, and without it otherwise.
         """
         if name in self._found:
-            plugin = self.load(name)
+            plugin = self.observe(name)
             methods = plugin.provides("method")
             if name not in methods and len(methods) == 1:
                 name = next(iter(methods))
@@ -229,7 +231,7 @@ class Plugins:
             paper="",
             summary=f"{base.name} with " + " and ".join(f"{kind} {next(iter(names))!r}" for kind, names in own.items()),
             components={**base.components, **slots},
-            beside=tuple(dict.fromkeys(("none", "passage", "seal-no-rl"))),
+            beside=("none", "passage", "seal-no-rl"),
             presets={
                 name: {key: value for key, value in preset.items() if key not in slots}
                 for name, preset in base.presets.items()
@@ -244,9 +246,17 @@ class Plugins:
                 out.setdefault(name, plugin.found)
         return dict(sorted(out.items()))
 
+    def observe(self, name: str) -> Plugin:
+        """Import a plugin and count it among those whose observer hooks are called."""
+        self._named[name] = self.load(name)
+        return self._named[name]
+
     def observers(self) -> list[Plugin]:
-        """Imported plugins, in the order of import; their observer hooks are called."""
-        return list(self._loaded.values())
+        """The plugins that the run has named, itself or through a component of theirs, in that order.
+
+        One that was imported only in search of a name is none of them: what is installed beside them does not matter.
+        """
+        return list(self._named.values())
 
     def _provider(self, kind: str, name: str) -> tuple[Plugin, Any]:
         if kind not in KINDS:

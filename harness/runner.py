@@ -168,7 +168,7 @@ def _open(
     folder: Path, plugins: Plugins, config: Config, journal: Journal, progress: Progress, recompute: bool
 ) -> Workshop:
     for name in config.options.observers:
-        plugins.load(name)
+        plugins.observe(name)
     environment = describe_environment()
     if journal.fact("environment") is None:
         journal.set_fact("environment", environment)

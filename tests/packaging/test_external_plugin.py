@@ -75,3 +75,12 @@ def test_it_reaches_a_leaderboard(clean: Environment, tmp_path: Path) -> None:
     assert [row["method"] for row in rows] == ["notes", "none"]
     shown = clean.call("harness", "leaderboard", "show", cwd=tmp_path)
     assert "notes" in shown
+
+
+def test_a_new_plugin_can_be_installed_and_run_at_once(clean: Environment, tmp_path: Path) -> None:
+    clean.call("harness", "plugins", "new", "fresh-idea", "--kind", "editor", cwd=tmp_path)
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "-e"]
+    clean.call("python", *install, "./harness-fresh-idea", cwd=tmp_path)
+    assert "is found and can be used" in clean.call("harness", "plugins", "why", "fresh-idea", cwd=tmp_path)
+    small = ["--limit", "2", "--set", "validation=0", "--set", "beside=[]", "--set", "leaderboard=''"]
+    assert "fresh-idea" in clean.call("harness", "run", "--plugin", "fresh-idea", *small, cwd=tmp_path)

@@ -11,7 +11,8 @@ import pytest
 
 import harness
 from harness.errors import UsageError
-from tests.plugins.made_up import install
+from harness.plugins import Plugins
+from tests.plugins.made_up import GOOD, install
 from tests.runner.test_runner import PLUGIN
 
 LISTENER = """
@@ -64,6 +65,14 @@ def test_one_that_raises_is_one_warning(tmp_path: Path, place: Path, caplog: pyt
 def test_an_observer_is_not_imported_unless_it_is_named(tmp_path: Path, place: Path) -> None:
     install(place, "listener", LISTENER)
     assert not (run(tmp_path / "runs").folder / "heard").exists()
+
+
+def test_one_that_was_only_searched_is_not_called(place: Path) -> None:
+    install(place, "listener", LISTENER)
+    install(place, "elsewhere", GOOD.replace("good_plugin", "elsewhere_plugin").replace("good-editor", "popular"))
+    plugins = Plugins()
+    plugins.component("editor", "popular")
+    assert [plugin.found.name for plugin in plugins.observers()] == ["elsewhere"]
 
 
 def test_an_observer_that_is_not_there_is_said(tmp_path: Path, place: Path) -> None:
