@@ -65,7 +65,10 @@ my-editor = "my_package"
 ```
 
 While you try something out, a single file does: `harness run --plugin ./my_editor.py`. Edited and run again, it takes
-over from the earlier runs whatever the change does not touch, and says what that was.
+over from the earlier runs whatever the change does not touch, and says what that was. (`--reuse auto` does the same for
+an installed plugin, `--reuse off` computes everything anew. A result is found by the digest of all that it depends on,
+the sources of its components included, among runs with the same versions on the same hardware; it keeps the cost that
+was once paid for it.)
 
 | | |
 | --- | --- |
@@ -87,6 +90,9 @@ A component is a class. What can be set about it is a frozen dataclass of defaul
 constructor takes one; unknown keys and wrong types in a configuration are refused with the nearest name. A component
 made around others says so with `parts = {"inner": "editor"}` and gets them as further arguments. A model's
 constructor takes `(settings, weights)`, the store in which the weights of its states are found.
+
+Observers are called in the runs that name their plugin, through its method or a component, and in those whose
+configuration lists it: `--set 'observers=["diary"]'`. What one raises is a warning, and the run goes on.
 
 The module of the hooks is imported whenever plugins are listed: import torch and its like inside functions.
 The way down to torch is in [torch.md](torch.md); what may change, and how that is announced, in
