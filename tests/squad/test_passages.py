@@ -169,9 +169,11 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path, files: dict[str, str], mess
 # --- the hub -------------------------------------------------------------------------------------------------------
 
 
-def fake_datasets(monkeypatch: pytest.MonkeyPatch, load: Any) -> None:
-    module = types.SimpleNamespace(load_dataset=load, config=types.SimpleNamespace(HF_DATASETS_CACHE="/cache/datasets"))
-    monkeypatch.setitem(sys.modules, "datasets", module)
+def fake_datasets(monkeypatch: pytest.MonkeyPatch, load: Any, *, reachable: bool = True) -> Any:
+    config = types.SimpleNamespace(HF_DATASETS_CACHE="/cache/datasets", HF_HUB_OFFLINE=False)
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load, config=config))
+    monkeypatch.setattr(hub, "_reachable", lambda revision: reachable)
+    return config
 
 
 def test_the_hub_is_asked_for_the_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +191,11 @@ def test_the_hub_is_asked_for_the_pinned_revision(monkeypatch: pytest.MonkeyPatc
 
 def test_offline_says_what_was_looked_for_where_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(name: str, *, split: str, revision: str) -> list[Any]:
+        offline.append(config.HF_HUB_OFFLINE)
         raise ConnectionError("Couldn't reach the hub\nand more")
 
-    fake_datasets(monkeypatch, load)
+    offline: list[bool] = []
+    config = fake_datasets(monkeypatch, load, reachable=False)
     with pytest.raises(UsageError) as caught:
         hub.from_hub("validation")
     message = str(caught.value)

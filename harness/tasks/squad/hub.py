@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 from harness.errors import UsageError
 from harness.tasks.squad.passages import Passage, gather, question
@@ -25,16 +27,44 @@ def from_hub(part: Literal["train", "validation"], revision: str = REVISION) -> 
             f"task squad: looked for {NAME} on the hub, which needs the package 'datasets': "
             f"pip install 'selfadapt-harness[hub]', {instead}"
         ) from why
+    reachable = _reachable(revision)
     try:
-        rows = datasets.load_dataset(NAME, split=part, revision=revision)
+        # Without this the hub's client retries for a minute what it then finds in its cache, or does not.
+        with nullcontext() if reachable else _offline(datasets):
+            rows = datasets.load_dataset(NAME, split=part, revision=revision)
     except Exception as why:  # whatever the loader, the hub's client or the network raise, the data are not to be had
         cache = datasets.config.HF_DATASETS_CACHE
         reason = str(why).strip().splitlines()
         raise UsageError(
-            f"task squad: looked for {NAME} ({part}, revision {revision[:12]}) in {cache} and on the hub: "
+            f"task squad: looked for {NAME} ({part}, revision {revision[:12]}) in {cache} and on the hub"
+            f"{'' if reachable else ', which cannot be reached'}: "
             f"{type(why).__name__}: {reason[0] if reason else 'no reason given'}; "
             f"load it once while online, set HF_HOME to a cache that has it, {instead}"
         ) from why
     return gather(
         [(row["title"], row["context"], question(row["id"], row["question"], row["answers"]["text"])) for row in rows]
     )
+
+
+def _reachable(revision: str) -> bool:
+    """Whether the hub answers for this very revision."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().dataset_info(NAME, revision=revision, timeout=10)
+    except Exception:  # the client lets through what its transport raises; any of it means no
+        return False
+    return True
+
+
+@contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Have ``datasets`` and the hub's client look into their caches only."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
