@@ -117,7 +117,10 @@ def _hook(name: str, spec: Callable[..., Any]) -> str:
     kind = next((kind for kind, hook in KINDS.items() if hook == name), None)
     about = PROTOCOLS[kind] if kind else EVENTS[name]
     example = EXAMPLES[name]
-    lines = [f"### `{name}{inspect.signature(spec)}`\n", _prose(spec), "", _source(about), ""]
+    takes = ", ".join(f"`{p.name}`, a `{p.annotation}`" for p in inspect.signature(spec).parameters.values()) or "none"
+    gives = inspect.signature(spec).return_annotation
+    result = "nothing" if gives == "None" else f"`{gives}`, a name to where its class or value is"
+    lines = [f"### `{name}`\n", _prose(spec), "", f"Arguments: {takes}. Result: {result}.\n", _source(about), ""]
     first = next(hook for hook, file in EXAMPLES.items() if file == example)
     if name == first:
         lines += [
