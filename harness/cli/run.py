@@ -23,6 +23,10 @@ def command(
         str, typer.Option(help="auto (default with a plugin file), off, or a run to take results from.")
     ] = "",
     all_methods: Annotated[bool, typer.Option("--all", help="Every method that has the preset, in one table.")] = False,
+    judge: Annotated[
+        str, typer.Option(help="Who grades free text: exact, f1, contains, recall, offline-1, openai:MODEL.")
+    ] = "",
+    max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make.")] = 0,
     max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,
     out: Annotated[str, typer.Option(help="Folder of the runs.")] = "",
     max_hours: Annotated[float, typer.Option(help="Stop, resumable, after this long.")] = 0.0,
@@ -63,6 +67,9 @@ def command(
     flags: dict[str, Any] = {"model": model, "preset": preset, "limit": limit, "seeds": seeds, "edits": edits,
                              "all": all_methods, "max_cost": max_cost, "out": out, "max_hours": max_hours}  # fmt: skip
     given |= {key: value for key, value in flags.items() if value}
+    graded = {"judge": judge, "max_judge_calls": max_judge_calls, "max_judge_cost": max_cost if judge else 0.0}
+    if judge or max_judge_calls:
+        _merge(given, {"evaluator": {key: value for key, value in graded.items() if value}})
     if reuse:
         given["reuse"] = "" if reuse == "off" else reuse
     if task or data:

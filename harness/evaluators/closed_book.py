@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.api import Ask, Completion, Query, References, Request, Score, Session
-from harness.judges.base import Answer, Judge, Verdict, load
+from harness.judges.base import Answer, Budget, Judge, Verdict, load
 from harness.metrics import MEASURES
 
 
@@ -20,6 +21,12 @@ class ClosedBookSettings:
 
     judge: str = ""
     """Who grades: ``exact f1 contains recall offline-1``, or ``openai:MODEL``; "" is the task's own measure."""
+    max_judge_calls: int = 0
+    """Calls that a remote judge may make; 0 is no limit. What is then left ungraded is ``error``."""
+    max_judge_cost: float = 0.0
+    """US dollars that a remote judge may spend; 0 is no limit."""
+    judge_cache: str = ".harness/judge"
+    """Folder where a remote judge's verdicts are kept, under everything that shapes them."""
     max_tokens: int = 64
     temperature: float = 0.0
     """0 is greedy; only above it do several samples of an answer differ."""
@@ -67,7 +74,9 @@ class ClosedBook:
     def _judge(self, metric: str) -> Judge:
         name = self._settings.judge or metric
         if name not in self._judges:
-            self._judges[name] = load(name)
+            own = self._settings
+            budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
+            self._judges[name] = load(name, budget)
         return self._judges[name]
 
     def _answers(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session) -> list[list[_Asked]]:
