@@ -19,6 +19,7 @@ from harness.components import Built, build
 from harness.config import Arm, Config, resolve
 from harness.plugins import Plugins
 from harness.session.episodes import EpisodeBook
+from harness.spending import bills
 
 PROBE = 8
 """Test contexts on which the pieces are timed."""
@@ -98,8 +99,9 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
     """Time the pieces on a few test contexts without an outer loop; None where the model is not in this process."""
     from harness import runner
 
-    model = resolve(given, Plugins(tuple(files))).model
-    if model["use"] == "openai":
+    config = resolve(given, Plugins(tuple(files)))
+    asked = [config.model, *config.arms[0].roles.values()]
+    if any(isinstance(who, Mapping) and who["use"] == "openai" for who in asked):
         return None
     with tempfile.TemporaryDirectory() as folder:
         probe = {**given, "out": folder, "leaderboard": "", "limit": PROBE, "seeds": 1, "beside": [], "validation": 0,
@@ -127,7 +129,9 @@ def show_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
 
     plugins = Plugins(tuple(files))
     config = resolve(given, plugins, layers)
-    counts = work(config, plugins)
+    task = build(plugins, "task", config.task, "task")
+    counts = work(config, plugins, task)
+    remote = bills(config, plugins, task.instance)
     pace = measure_pace(given, files)
     seeds = config.options.seeds
     total = sum((pieces for pieces in counts.values()), Work()).times(seeds)
@@ -138,6 +142,7 @@ def show_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
             "work": {name: asdict(pieces) for name, pieces in counts.items()},
             "seeds": seeds,
             "estimated_seconds": estimate,
+            "remote_edits": [asdict(bill) for bill in remote],
         }
         print(json.dumps(plan, indent=1, ensure_ascii=False))
         return
@@ -153,7 +158,9 @@ def show_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     table.add_row("all, over the seeds", str(total.edits), str(total.updates), str(total.answers))
     console.print(table)
     console.print(f"layers: {' < '.join(('the method', 'the model', 'its preset', *layers))}", highlight=False)
-    said = "not measured: the model is not in this process" if estimate is None else f"about {as_time(estimate)}"
+    for bill in remote:
+        console.print(bill.line(), highlight=False)
+    said = "not measured: a model is not in this process" if estimate is None else f"about {as_time(estimate)}"
     console.print(f"time: {said}", highlight=False)
 
 

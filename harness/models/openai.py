@@ -79,8 +79,7 @@ class OpenAIModel:
                 raise UsageError(f"model openai: {name} must be positive, not {getattr(settings, name)}")
         self.settings = settings
         self.base = f"openai:{settings.path}"
-        can = {"generate"} | ({"schema"} if settings.schema != "none" else set())
-        self.can = frozenset(can | ({"chat"} if settings.api == "chat" else set()))
+        self.can = self.abilities(settings)
         self.identity: JSON = {
             "name": settings.path,
             **{key: getattr(settings, key) for key in ("base_url", "api", "schema", "body", "omit")},
@@ -90,6 +89,12 @@ class OpenAIModel:
         self._price = self._find_price()
         self._spent = 0.0
         self._lock = threading.Lock()
+
+    @staticmethod
+    def abilities(settings: OpenAISettings) -> frozenset[str]:
+        """What an endpoint of these settings can, without reaching it."""
+        can = {"generate"} | ({"schema"} if settings.schema != "none" else set())
+        return frozenset(can | ({"chat"} if settings.api == "chat" else set()))
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
         """``asks[i].n`` completions for every request, in order.

@@ -120,6 +120,18 @@ def test_fallbacks_and_unnamed_texts_are_counted(tmp_path: Path) -> None:
     assert (counted["ok"], counted["texts"], counted["naming_all"]) == (1, 5, 0)
 
 
+def test_a_text_that_names_not_all_gives_way_to_one_that_does(tmp_path: Path) -> None:
+    def second_try(request: Request, index: int) -> str:
+        return writer(request, index) if "JSON object" in str(request.prompt) or index == 1 else f"Nothing {index}."
+
+    once = session(tmp_path / "a", second_try, pairs=2, summary=False)
+    thrice = session(tmp_path / "b", second_try, pairs=2, summary=False, tries=3)
+    never = session(tmp_path / "c", lambda r, n: LISTED if "JSON object" in str(r.prompt) else f"Nothing {n}.", tries=3)
+    assert all("Nothing 0" in text for text in learnt(once, proposed(once)[0])[:2])
+    assert all("did a thing" in text for text in learnt(thrice, proposed(thrice)[0])[:2])
+    assert all("Nothing 0" in text for text in learnt(never, proposed(never)[0])[1:6])
+
+
 def test_without_two_entities_the_passage_is_learnt_as_it_is(tmp_path: Path) -> None:
     s = session(tmp_path, lambda r, n: '{"summary": "", "entities": ["Lorn"]}')
     [edit] = proposed(s)

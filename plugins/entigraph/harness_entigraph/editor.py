@@ -53,6 +53,8 @@ class EntiGraphSettings:
     top_p: float = 0.95
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     """New tokens a text."""
+    tries: Annotated[int, Field(ge=1)] = 1
+    """Samples a text, of which the first that names all its entities is kept (else the first); for weak writers."""
     entity_tokens: Annotated[int, Field(ge=1)] = 512
     """New tokens of an entity list."""
 
@@ -103,8 +105,8 @@ class EntiGraph:
             for key, size in (("pair", 2), ("triple", 3)):
                 asked = [(sample, group) for sample in found for group in sample.chosen if len(group) == size]
                 requests = [self._writing(key, sample, group, lm) for sample, group in asked]
-                for (sample, _), [text] in zip(asked, lm.generate(requests), strict=True):
-                    texts.setdefault((sample.place, sample.n), []).append(text)
+                for (sample, group), tried in zip(asked, lm.generate(requests), strict=True):
+                    texts.setdefault((sample.place, sample.n), []).append(_first_naming(tried, group))
         self._report(samples, texts, s)
         rows: list[list[SelfEdit]] = [[] for _ in asks]
         for sample in samples:
@@ -141,6 +143,7 @@ class EntiGraph:
         return Request(
             sample.ask.state,
             self._write[key].fill(values, chat="chat" in lm.can),
+            n=own.tries,
             temperature=own.temperature,
             top_p=own.top_p,
             max_tokens=own.max_tokens,
@@ -215,6 +218,10 @@ class EntiGraph:
 
 def _passage(ask: EditAsk) -> dict[str, str]:
     return {name: str(ask.episode.context[name]).strip() for name in ("title", "text")}
+
+
+def _first_naming(tried: Sequence[Completion], group: Sequence[str]) -> Completion:
+    return next((one for one in tried if names_all(one.text, group)), tried[0])
 
 
 def _tokens(one: Completion) -> int:

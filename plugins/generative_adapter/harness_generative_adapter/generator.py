@@ -32,6 +32,8 @@ Memories = Mapping[str, Tensor]
 
 _CONFIG, _WEIGHTS = "generator.json", "generator.safetensors"
 _OVERSAMPLED = 8
+_READING = frozenset({"q_proj", "k_proj", "v_proj"})
+"""Projections whose input is the normalised hidden state that enters the decoder layer."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class GeneratorConfig:
 
     targets: tuple[str, ...] = ("o_proj",)
     """Suffixes of the adapted linear layers."""
+    layers: tuple[int, ...] = ()
+    """Which decoder layers, from 0; none named is all. Training is cheaper the later the first one is."""
     keys: int = 1024
     values: int = 1024
     rank: int = 128
@@ -66,6 +70,7 @@ class Cell(nn.Module):
 
     def __init__(self, site: Site, width: int, config: GeneratorConfig) -> None:
         super().__init__()
+        self.reads_hidden = site.name.rpartition(".")[2] in _READING and site.inputs == width
         self.norm = nn.Parameter(torch.ones(width))
         self.a1 = nn.Linear(site.inputs, config.keys, bias=False)
         self.a2 = nn.Linear(width, config.keys, bias=False)
@@ -90,9 +95,13 @@ class Generator(nn.Module):
         self.cells = nn.ModuleList(Cell(site, width, config) for site in sites)
         generator = torch.Generator().manual_seed(seed)
         for cell in self.cells:
+            assert isinstance(cell, Cell)
             for name in ("a1", "a2", "a3"):
                 weight = getattr(cell, name).weight
                 nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+            if cell.reads_hidden:
+                # The layer's input is the very state that the memory is keyed by: a token finds its like at once.
+                cell.a1.weight.data.copy_(cell.a2.weight.data)
 
     @classmethod
     def fresh(cls, module: nn.Module, config: GeneratorConfig, seed: int = 0) -> Generator:
@@ -101,7 +110,12 @@ class Generator(nn.Module):
         Raises:
             UsageError: no decoder layers, or no linear layer of that name in them.
         """
-        return cls(find_sites(module, config.targets), _width(module), config, seed)
+        sites = [
+            site for site in find_sites(module, config.targets) if not config.layers or site.layer in config.layers
+        ]
+        if not sites:
+            raise UsageError(f"generator.layers: the model has no decoder layer {list(config.layers)}")
+        return cls(sites, _width(module), config, seed)
 
     def named_cells(self) -> Iterator[tuple[Site, Cell]]:
         for site, cell in zip(self.sites, self.cells, strict=True):
@@ -174,7 +188,8 @@ class Generator(nn.Module):
                 f"no generator at {folder}: {Path(str(why.filename)).name} is missing; "
                 "`harness adapter train` makes one"
             ) from None
-        config = GeneratorConfig(**{**written["config"], "targets": tuple(written["config"]["targets"])})
+        lists = {name: tuple(written["config"][name]) for name in ("targets", "layers")}
+        config = GeneratorConfig(**{**written["config"], **lists})
         made = cls([Site(**site) for site in written["sites"]], written["width"], config)
         made.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return made.eval()
