@@ -96,7 +96,7 @@ def test_a_verdict_that_could_not_be_had_is_an_error(monkeypatch: pytest.MonkeyP
         def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
             return [Verdict(None, "unparsed", "neither yes nor no") for _ in answers]
 
-    monkeypatch.setattr("harness.evaluators.closed_book.load", lambda name: Silent())
+    monkeypatch.setattr("harness.evaluators.closed_book.load", lambda name, budget: Silent())
     score = one("the moon", judge="silent")
     assert (score.value, score.status, score.parts) == (None, "error", {"reason": "judge: neither yes nor no"})
 
