@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -160,6 +161,35 @@ def test_exit_codes_and_reports(tmp_path: Path, chance: float, verdict: str, cod
     suite = ElementTree.parse(tmp_path / "out.xml").getroot().find("testsuite")
     assert suite is not None
     assert suite.get("failures") == str(int(verdict == "regressed"))
+
+
+@pytest.mark.parametrize(("again", "code"), [(0.1, 1), (0.9, 0)])
+def test_confirm_runs_further_seeds_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: float, code: int
+) -> None:
+    base = _saved(tmp_path, _file(_row(0.5)), "b.json")
+    folder = tmp_path / "head"
+    _saved(folder, _file(_row(0.1)), "result.json")
+    record = {"given": {"method": "m", "seeds": 5}, "plugin_files": [], "layers": ["flags"]}
+    (folder / "config.json").write_text(json.dumps(record))
+    asked: list[dict[str, object]] = []
+
+    def run(config: dict[str, object], **_: object) -> SimpleNamespace:
+        asked.append(config)
+        return SimpleNamespace(result=_file(_row(again, draw=7, seeds=range(5, 8))))
+
+    monkeypatch.setattr("harness.runner.run", run)
+    done = _gate(tmp_path, "--baseline", base, "--run", str(folder), "--confirm", "3")
+    assert done.exit_code == code, done.output
+    assert asked == [{"method": "m", "seed": 5, "seeds": 3, "leaderboard": ""}]
+    assert json.loads((tmp_path / "gate.json").read_text())["checks"][0]["confirmed_with"] == [5, 6, 7]
+
+
+def test_confirm_needs_the_folder_of_the_run(tmp_path: Path) -> None:
+    base, head = _saved(tmp_path, _file(_row(0.5)), "b.json"), _saved(tmp_path, _file(_row(0.1)), "h.json")
+    with pytest.raises(HarnessError, match="needs the run's folder") as caught:
+        CliRunner().invoke(app, ["--baseline", base, "--run", head, "--confirm", "2"], catch_exceptions=False)
+    assert caught.value.exit_code == 2
 
 
 def test_inconclusive_fails_only_under_strict(tmp_path: Path) -> None:

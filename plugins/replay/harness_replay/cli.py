@@ -24,6 +24,9 @@ def seal(
     questions: Annotated[
         Path | None, typer.Option(help="Questions of a log that holds none: questions*.jsonl, or passages in order.")
     ] = None,
+    max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make; 0 is no limit.")] = 0,
+    max_cost: Annotated[float, typer.Option(help="US dollars that a remote judge may spend; 0 is no limit.")] = 0.0,
+    cache: Annotated[Path, typer.Option(help="Folder of a remote judge's verdicts.")] = Path(".harness/judge"),
     pool: Annotated[bool, typer.Option("--pool", help="Retention matrices of several runs as one.")] = False,
     out: Annotated[str, typer.Option(help='Folder of runs to file the logs in; "" files none.')] = "runs",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, one a line.")] = False,
@@ -33,10 +36,10 @@ def seal(
     Exit codes: 0 all files replayed, 2 a file could not be (the others are).
     """
     from harness.api import HarnessError
-    from harness.judges.base import load
+    from harness.judges.base import Budget, load
     from harness_replay import seal as reader
 
-    grader = None if judge == "recorded" else load(judge)
+    grader = None if judge == "recorded" else load(judge, Budget(max_judge_calls, max_cost, cache))
     if pool:
         _print([reader.pooled(files)], as_json)
         return
