@@ -85,8 +85,8 @@ class Squad:
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
         """Sequences with the loss on everything: ``title``, newline, text.
 
-        Recipes: ``lines`` (``text``, and where wanted ``splitter`` and ``marker``); ``passage``; ``repeat``, which is the
-        passage so many ``times``, or as often as the arguments of ``lines`` under ``match`` make sequences.
+        Recipes: ``lines`` (``text``, and where wanted ``splitter`` and ``marker``), ``passage``, and ``repeat``, the
+        passage so many ``times`` or as often as the arguments of ``lines`` under ``match`` make sequences.
 
         Raises:
             EditFailed: where the text is empty, enormous or mostly control characters.

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from harness.api import EditAsk, Episode, Example, Group, Reward, Round, SelfEdit, Session, UpdateJob
 from harness.errors import RunError, UsageError
-from harness.stats import reliability
 from harness_seal.selection import Rule, best, improving, positive
 
 _log = logging.getLogger("harness")
@@ -125,6 +124,8 @@ def _gain(reward: Reward) -> float:
 
 def _measured(groups: Sequence[Group]) -> dict[str, Any]:
     """What a round's rewards look like. Means are over contexts, so that each counts the same."""
+    from harness.stats import reliability
+
     edits = [edit for group in groups for edit in group.edits]
     values = [[reward.value for reward in group.rewards if reward.value is not None] for group in groups]
     values = [mine for mine in values if mine]
