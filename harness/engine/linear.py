@@ -115,9 +115,12 @@ def _backward(
             if block is None:
                 continue
             hidden = next(hiddens)
-            gh = torch.empty_like(hidden)
-            for name, g, b in zip(block.names, block.split(gh), block.b, strict=True):
-                torch.mm(runs[name][i], b, out=g)
+            if len(block.names) == 1:
+                gh = torch.mm(runs[block.names[0]][i], block.b[0])
+            else:
+                gh = torch.empty_like(hidden)
+                for name, g, b in zip(block.names, block.split(gh), block.b, strict=True):
+                    torch.mm(runs[name][i], b, out=g)
             if bank.grads is not None:
                 grad = bank.grads[slot][group]
                 for name, h, gbt in zip(block.names, block.split(hidden), grad.bt, strict=True):

