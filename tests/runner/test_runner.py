@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,25 +115,29 @@ def test_resuming_a_finished_run_computes_nothing(tmp_path: Path) -> None:
 
 
 def test_changed_source_is_refused_or_recomputed(tmp_path: Path) -> None:
-    plugin = tmp_path / "animals.py"
-    shutil.copy(PLUGIN, plugin)
-    code = "import harness, sys, json; from pathlib import Path;"
-    start = code + "print(harness.run(json.loads(sys.argv[1]), plugin_files=[Path(sys.argv[2])]).folder)"
-    on = code + "r = harness.resume(sys.argv[1], recompute=len(sys.argv) > 2); print(r.reused, r.ran)"
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from animals import Writer\nfrom harness import hookimpl\n\n\nclass Mine(Writer):\n    pass\n\n\n"
+        "@hookimpl\ndef harness_editors():\n    return {'mine': 'mine:Mine'}\n"
+    )
+    code = "import harness, sys, json; from pathlib import Path; sys.path.insert(0, sys.argv[2]);"
+    start = code + "print(harness.run(json.loads(sys.argv[1]), plugin_files=[Path(p) for p in sys.argv[3:]]).folder)"
+    on = code + "r = harness.resume(sys.argv[1], recompute=len(sys.argv) > 3); print(r.reused, r.ran); print(r.ran_of)"
 
-    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    folder = python(start, json.dumps(config(tmp_path)), str(plugin)).stdout.strip()
-    text = plugin.read_text()
-    plugin.write_text(text.replace('f"Write: {a.episode', 'f"Write: so, {a.episode'))
-    refused = python(on, folder)
-    assert "editor 'writer'" in refused.stderr
+    given = json.dumps(config(tmp_path, editor={"use": "mine"}))
+    folder = python(start, given, PLUGIN.parent, PLUGIN, mine).stdout.strip()
+    mine.write_text(mine.read_text().replace("    pass", "    changed = True"))
+    refused = python(on, folder, PLUGIN.parent)
+    assert "editor 'mine'" in refused.stderr
     assert "changed since this run began" in refused.stderr
-    redone = python(on, folder, "yes")
-    reused, ran = map(int, redone.stdout.split())
-    assert ran > 0
-    assert reused > 0, "what the bare model answered does not depend on the editor"
+    redone = python(on, folder, PLUGIN.parent, "recompute")
+    reused, ran = map(int, redone.stdout.splitlines()[0].split())
+    assert ran < reused, redone.stdout
+    assert reused > 0, "what the edits come to is as before, and so is what the bare model answers"
 
 
 @pytest.mark.parametrize(
