@@ -134,6 +134,9 @@ def _adjust(one: Comparison, p: float) -> Comparison:
 
 def pair(a: Source, b: Source, average: Average) -> Paired:
     """The rows over their common queries, in a's order. Raises :class:`NothingMeasured` where there are none."""
+    for source in (a, b):
+        if not source.row.scores:
+            raise NothingMeasured(f"{source.label}: a printed figure without scores per query: nothing to pair")
     place_b = {query: at for at, query in enumerate(_queries(b))}
     known_b = _known(b.row)
     known_a = _known(a.row)

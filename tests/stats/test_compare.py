@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from harness.api import HarnessError
 from harness.cli.compare import command
 from harness.compare import NothingMeasured, compare, compare_all
-from harness.leaderboard.rows import ResultFile, Row, TaskItems, make_row, write
+from harness.leaderboard.rows import Reported, ResultFile, Row, TaskItems, make_row, write
 from harness.leaderboard.sources import Interrupted, Source, open_source
 from tests.leaderboard.examples import items, result_file, row
 
@@ -87,6 +87,14 @@ def test_nothing_in_common_and_nothing_measured_are_told_apart() -> None:
     lost = _changed(a, scores=tuple((None,) * 6 for _ in a.seeds), status=("e" * 6,) * 5, scored=0, errors=30)
     with pytest.raises(NothingMeasured, match="no query has a score in both"):
         compare(_source(a, task), _source(lost, task))
+
+
+def test_a_printed_figure_cannot_be_paired() -> None:
+    task = items()
+    a = row("a", 0.5, task=task)
+    printed = _changed(a, scores=(), status=(), seeds=(), expected=0, scored=0, reported=Reported(0.5))
+    with pytest.raises(NothingMeasured, match="printed figure"):
+        compare(_source(a, task), _source(printed, task))
 
 
 def test_several_comparisons_are_adjusted_together() -> None:
