@@ -228,7 +228,8 @@ def normalise(memory: Tensor, config: GeneratorConfig) -> Tensor:
         left, right = _singular(memory, config.rank)
         return left @ right.transpose(1, 2)
     size = memory.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return memory * (math.sqrt(config.rank) / size)[:, None, None]
+    scaled: Tensor = memory * (math.sqrt(config.rank) / size)[:, None, None]
+    return scaled
 
 
 def _singular(memory: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -261,7 +262,8 @@ def _width(module: nn.Module) -> int:
 def _adding(cell: Cell, memory: Tensor, scale: float) -> Any:
     def hook(inner: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         read = torch.einsum("ntk,nkv->ntv", cell.a1(inputs[0].float()), memory)
-        return output + (scale * cell.b(read)).to(output.dtype)
+        added: Tensor = output + (scale * cell.b(read)).to(output.dtype)
+        return added
 
     return hook
 
