@@ -86,7 +86,7 @@ def test_every_method_of_a_preset_in_one_run_with_its_own_settings() -> None:
     config = resolve({"preset": "quick", "all": True, "model": "lab"}, Plugins())
     by_name = {arm.method.name: arm for arm in config.arms}
     assert config.arms[0].method.name == "seal"
-    assert {"none", "passage", "icl", "rag", "proxy-reward", "gpt-editor", "entigraph", "generative-adapter"} <= set(
+    assert {"none", "passage", "icl", "rag", "proxy-reward", "gpt-editor", "entigraph"} <= set(by_name)
         by_name
     )
     assert "seal-arc" not in by_name

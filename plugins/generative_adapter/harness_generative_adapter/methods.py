@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
-from types import MappingProxyType
-
 from harness.api import Method
 
 GENERATIVE_ADAPTER = Method(
@@ -20,11 +16,4 @@ GENERATIVE_ADAPTER = Method(
     },
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage", "icl"),
-    presets=MappingProxyType(
-        {
-            file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
-            for file in files("harness_generative_adapter").joinpath("presets").iterdir()
-            if file.name.endswith(".toml")
-        }
-    ),
 )
