@@ -7,6 +7,8 @@ import io
 import json
 import random
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 from harness.api import HarnessError
 from harness.cli.leaderboard import app
 from harness.leaderboard.board import sections
-from harness.leaderboard.render import HEADERS, cells, to_csv, to_html, to_markdown
+from harness.leaderboard.render import HEADERS, cells, stale, to_csv, to_html, to_markdown
 from harness.leaderboard.rows import ResultFile, write
 from tests.leaderboard.examples import items, result_file, row
 
@@ -93,9 +95,9 @@ def test_build_check_and_stale(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in tmp_path.glob("leaderboard.*")) == [".csv", ".html", ".json", ".md"]
     assert runner.invoke(app, ["build", *folder, "--check"]).exit_code == 0
     write(result_file([row("new", 0.5, task=items())], run="run-3"), tmp_path / "facts" / "run-3.json")
-    stale = runner.invoke(app, ["build", *folder, "--check"])
-    assert stale.exit_code == 1
-    assert "leaderboard.md" in stale.stderr
+    old = runner.invoke(app, ["build", *folder, "--check"])
+    assert old.exit_code == 1
+    assert "leaderboard.md" in old.stderr
 
 
 def test_a_broken_result_file_stops_the_build_and_leaves_what_was(tmp_path: Path) -> None:
@@ -113,7 +115,14 @@ def test_two_files_of_one_run_are_refused(tmp_path: Path) -> None:
         CliRunner().invoke(app, ["build", "--folder", str(tmp_path)], catch_exceptions=False)
 
 
-def test_the_shipped_renderings_are_up_to_date() -> None:
-    folder = Path(__file__).parents[2] / "leaderboards"
-    done = CliRunner().invoke(app, ["build", "--folder", str(folder), "--check"])
-    assert done.exit_code == 0, done.stderr
+def test_the_shipped_renderings_are_up_to_date(tmp_path: Path) -> None:
+    """Of the files under version control only: a run in the checkout adds its own, which nobody has to commit."""
+    root = Path(__file__).parents[2]
+    listed = subprocess.run(["git", "ls-files", "leaderboards"], cwd=root, capture_output=True, text=True, check=False)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("not a git checkout: which result files are shipped is not known")
+    for name in listed.stdout.splitlines():
+        if (root / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, tmp_path / name)
+    assert stale(tmp_path / "leaderboards") == [], "`harness leaderboard build` makes them anew"
