@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_every_kind_can_be_written(tmp_path: Path) -> None:
         assert len(module.read_text("utf-8").splitlines()) <= 40, f"{kind}: more than 40 lines"
         assert max(map(len, module.read_text("utf-8").splitlines())) <= 120
         for file in (module, test, project, readme):
-            assert "@" not in file.read_text("utf-8").replace("@hookimpl", "").replace("@dataclass", ""), file
+            assert not re.search(r"@[A-Z_]+@", file.read_text("utf-8")), f"{file}: a name was not filled in"
         compile(test.read_text("utf-8"), str(test), "exec")
 
 
