@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from harness_lab.world.facts import Fact, Page, fill, phrases, questions, sentence, statements
 
 _GAP = "\0"
+_SENTENCES = re.compile(r"\n|(?<=\.) ")
 _DIALOGUE = re.compile(r"\n(?=Question \d+:)")
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Shares are of the edit's lines, except `recall`: the share of the page's facts that it states rightly."""
+    """Shares are of the edit's lines, or of the sentences in them; `recall` is of the page's facts: stated rightly."""
 
     lines: int
     recall: float
@@ -27,7 +28,7 @@ class Quality:
 def quality(text: str, page: Page) -> Quality:
     """Of an edit as it is learnt: with its cue, without any reasoning before it."""
     text = text.strip()
-    parts = _DIALOGUE.split(text) if text.startswith("Question 1:") else text.split("\n")
+    parts = _DIALOGUE.split(text) if text.startswith("Question 1:") else _SENTENCES.split(text)
     lines = [part.strip() for part in parts if part.strip()]
     found = [_stated(line, page) for line in lines]
     right = {fact for fact, is_right in filter(None, found) if is_right}

@@ -1,7 +1,7 @@
 """The world of facts: entities with attributes, explicit statements about them, pages in a register of their own.
 
-A page speaks of several entities in an order of its own and mostly puts the value before the name, so that
-next-token training on it memorises the page but seldom trains P(value | name, attribute); an explicit statement
+A page speaks of several entities in an order of its own, and many of its sentences put the value before the name, so
+that next-token training on it memorises the page but seldom trains P(value | name, attribute); an explicit statement
 ("{N} was born in {V}.") puts the name first. The gap between the two is what the lab makes visible.
 
 Names are split by a checksum of their parts: pre-training, train, validation and test never share an entity.
