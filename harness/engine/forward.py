@@ -45,13 +45,21 @@ class FrozenModel:
             ends.append(at)
         return Segments(ends, choose_kernel(self.device, counts, grad), self.device)
 
+    def check(self, adapter: Adapter) -> None:
+        """Raise ValueError, naming the module, unless the engine can apply the whole of `adapter` to this model."""
+        check_fits(self.model, adapter)
+        reached = {name for linears in self.groups for name in linears}
+        for name in adapter.weights:
+            if name not in reached:
+                raise ValueError(f"adapter {adapter.digest()[:12]} adapts {name!r}, which the engine cannot")
+
     def bank(self, stacks: Sequence[Sequence[Adapter]]) -> Bank | None:
         """A bank whose slot k holds the whole of `stacks[k]`, without gradients; None when every stack is empty."""
         adapters = [adapter for stack in stacks for adapter in stack]
         if not adapters:
             return None
         for adapter in adapters:
-            check_fits(self.model, adapter)
+            self.check(adapter)
         groups = adapted_groups(self.groups, [name for adapter in adapters for name in adapter.weights])
         rank = max(sum(adapter.rank for adapter in stack) for stack in stacks)
         bank = Bank(len(stacks), groups, rank, device=self.device, dtype=self.dtype, uniform=True)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .adapter import Adapter, check_fits, init_lora, stack_digest
+from .adapter import Adapter, init_lora, stack_digest
 from .forward import FrozenModel
 from .jobs import TrainJob, TrainResult, TrainSequence
 from .losses import Loss, Sft, resolve_loss, target_weights, targets
@@ -44,7 +44,7 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
         hp = job.hp
         start = init_lora(frozen.model, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=job.seed)
         if job.init is not None:
-            check_fits(frozen.model, job.init)
+            frozen.check(job.init)
             same = (job.init.rank, job.init.alpha, set(job.init.weights)) == (hp.rank, hp.alpha, set(start.weights))
             if not same:
                 raise ValueError(
@@ -54,7 +54,7 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
                 )
             start = job.init
         for adapter in job.stack:
-            check_fits(frozen.model, adapter)
+            frozen.check(adapter)
     except ValueError as error:
         return TrainResult(job.id, "failed", str(error))
     units = groups(job.sequences)

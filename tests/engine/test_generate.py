@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.engine import Engine, GenerationRow, MemoryPlan
+from harness.engine import Adapter, Engine, GenerationRow, MemoryPlan
 from harness.engine.generate import choose
 
 from .models import FAMILIES, VOCAB, merged, random_adapter, small_model
@@ -154,6 +154,9 @@ def test_model_is_untouched_and_foreign_models_are_refused() -> None:
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2))
     with pytest.raises(ValueError, match="Conv1D"):
         engine_for(gpt2)
+    head = Adapter({"lm_head": (torch.zeros(1, 32), torch.zeros(VOCAB, 1))}, 1, 1.0, ("lm_head",))
+    with pytest.raises(ValueError, match="'lm_head', which the engine cannot"):
+        engine_for(model).generate([GenerationRow((5, 6), (head,))])
     wider = random_adapter(small_model("qwen2", hidden_size=64), 1)
     with pytest.raises(ValueError, match="in the adapter"):
         engine_for(model).generate([GenerationRow((5, 6), (wider,))])

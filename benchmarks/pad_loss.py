@@ -1,0 +1,56 @@
+"""What folding the padding costs in score: `pad_loss: reference` with a few computed positions against all of them.
+
+    python benchmarks/pad_loss.py --pages 24 --seeds 1 --length 256
+
+Every page of the lab gets one update on the model's own edit, three times: with every padding position up to `--length`
+computed (the published objective, as published), with 8 positions that stand for all of them, and with the default
+`single_eos` (another objective). Pages are paired; intervals are the harness's two-level bootstrap.
+"""
+
+import argparse
+import time
+from statistics import fmean
+
+import numpy as np
+import torch
+from harness_lab.bench import Bench, lines
+from harness_lab.lab_model import UPDATE
+from harness_lab.world.squad import asked_pages
+
+from harness.stats import Clustered, difference
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader.add_argument("--pages", type=int, default=24)
+    reader.add_argument("--seeds", type=int, nargs="+", default=[1])
+    reader.add_argument("--length", type=int, default=256, help="tokens that a sequence is padded to")
+    given = reader.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench()
+    reference = {**UPDATE, "pad_loss": "reference", "max_length": given.length}
+    ways = {
+        "all positions": {**reference, "pad_nodes": given.length},
+        "8 positions": {**reference, "pad_nodes": 8},
+        "single_eos": {**UPDATE, "pad_loss": "single_eos"},
+    }
+    scores: dict[str, list[list[float]]] = {name: [] for name in ways}
+    for seed in given.seeds:
+        pages = asked_pages("validation", given.pages, seed)
+        edits = bench.edits(pages, "implications", seed=seed)
+        texts = [lines(page, edit) for page, (edit,) in zip(pages, edits, strict=True)]
+        for name, settings in ways.items():
+            began = time.process_time()
+            scores[name].append(bench.learnt(pages, texts, settings, seed=seed))
+            spent = (time.process_time() - began) / given.pages
+            print(f"seed {seed}, {name}: {100 * fmean(scores[name][-1]):.1f}%, {spent:.2f} CPU-s a page", flush=True)
+    even = np.ones((len(given.seeds), given.pages))
+    tables = {name: Clustered(np.array(rows), even, tuple(given.seeds)) for name, rows in scores.items()}
+    for name in ("8 positions", "single_eos"):
+        gap = difference(tables["all positions"], tables[name])
+        low, high = 100 * gap.interval.low, 100 * gap.interval.high
+        print(f"{name} - all positions: {100 * gap.value:+.1f} points [{low:+.1f}, {high:+.1f}]")
+
+
+if __name__ == "__main__":
+    main()
