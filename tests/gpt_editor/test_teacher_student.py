@@ -87,8 +87,6 @@ def test_every_method_of_a_preset_in_one_run_with_its_own_settings() -> None:
     by_name = {arm.method.name: arm for arm in config.arms}
     assert config.arms[0].method.name == "seal"
     assert {"none", "passage", "icl", "rag", "proxy-reward", "gpt-editor", "entigraph"} <= set(by_name)
-        by_name
-    )
     assert "seal-arc" not in by_name
     assert by_name["proxy-reward"].slots["reward"]["use"] == "rubric-offline"
     assert by_name["other-edits"].slots["editor"]["like"] == {
