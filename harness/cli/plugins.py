@@ -72,9 +72,7 @@ def new_plugin(
 @app.command("check")
 def check_plugin(
     target: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An installed plugin, or a plugin file.")],
-    task: Annotated[
-        str, typer.Option(help="Whose episodes its components meet: a task, or made-up passages.")
-    ] = "passages",
+    task: Annotated[str, typer.Option(help="Whose episodes its components meet; by default its method's.")] = "",
     run: Annotated[bool, typer.Option(help="Run two items from end to end as well.")] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the checks that pass, too.")] = False,
 ) -> None:

@@ -6,20 +6,22 @@ import inspect
 import tempfile
 import traceback
 import unittest
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.api import HarnessError
+from harness import config as configuration
+from harness.api import JSON, HarnessError
 from harness.components import build
 from harness.plugins import Plugin, Plugins
 from harness.session.store import WeightStore
 from harness.testing.contracts import CONTRACTS, Contract
 from harness.testing.end_to_end import two_items
 
-PASSAGES = "passages"
+_OF_PASSAGES = ("squad", "lab-facts", "file")
+"""Tasks in whose place made-up passages do, in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Outcome:
     """What became of one check."""
 
     subject: str
-    """``editor 'mine'``, or ``the plugin`` where a run of it was tried."""
+    """``editor 'mine'``, or ``method 'mine'`` where a run was tried."""
     check: str
     status: Literal["passed", "failed", "skipped"]
     said: str = ""
@@ -49,12 +51,13 @@ class Few:
         return getattr(self._task, name)
 
 
-def check(target: str, *, task: str = PASSAGES, run: bool = True) -> Iterator[Outcome]:
+def check(target: str, *, task: str = "", run: bool = True) -> Iterator[Outcome]:
     """Try a plugin, one outcome at a time.
 
     Args:
         target: a plugin's name, or its file.
-        task: whose episodes the components meet: ``passages`` (a few made-up ones) or a task's name.
+        task: whose episodes the components meet, a task's name; by default those of the plugin's method that uses
+            the component, and a few made-up passages where there is none.
         run: whether two items are run from end to end at the end.
 
     Raises:
@@ -68,11 +71,12 @@ def check(target: str, *, task: str = PASSAGES, run: bool = True) -> Iterator[Ou
         plugins.at_hand.insert(0, name)
     for kind, contract in CONTRACTS.items():
         for component in plugin.provides(kind):
-            yield from run_contract(
-                _contract(plugins, plugin, kind, component, contract, task), f"{kind} {component!r}"
-            )
-    if run:
-        yield _run(target, {} if task == PASSAGES else {"task": task})
+            home, roles = _home(Plugins(files), plugin, component)
+            found = plugins.component_of(plugin, kind, component).cls
+            tried = _contract(found, plugins, contract, {"use": task} if task else home, roles)
+            yield from run_contract(tried, f"{kind} {component!r}")
+    for method in (plugin.provides("method") or [name]) if run else ():
+        yield _run(target, {"method": method, **({"task": task} if task else {})})
 
 
 def run_contract(contract: type[Contract], subject: str = "") -> Iterator[Outcome]:
@@ -87,13 +91,22 @@ def run_contract(contract: type[Contract], subject: str = "") -> Iterator[Outcom
 
 
 def _contract(
-    plugins: Plugins, plugin: Plugin, kind: str, name: str, contract: type[Contract], task: str
+    found: Any, plugins: Plugins, contract: type[Contract], world: JSON, roles: Sequence[str]
 ) -> type[Contract]:
-    found = plugins.component_of(plugin, kind, name).cls
-    members: dict[str, Any] = {"component": found}
-    if task != PASSAGES and kind not in {"task", "model"}:
-        members["task"] = lambda self: Few(build(plugins, "task", {"use": task}, "task").instance, 4)
+    members: dict[str, Any] = {"component": found, "roles": roles}
+    if world and contract.kind not in {"task", "model"}:
+        members["task"] = lambda self: Few(build(plugins, "task", world, "task").instance, 4)
     return type(f"{found.__name__}Contract", (contract,), members)
+
+
+def _home(plugins: Plugins, plugin: Plugin, component: str) -> tuple[JSON, Sequence[str]]:
+    """Task (empty where passages do) and roles of the plugin's first method that uses the component."""
+    for method in plugin.provides("method"):
+        config = configuration.resolve({"method": method, "beside": []}, plugins)
+        arm = config.arms[0]
+        if component in {slot["use"] for slot in arm.slots.values()}:
+            return {} if config.task["use"] in _OF_PASSAGES else config.task, tuple(arm.roles)
+    return {}, ()
 
 
 def _run(target: str, config: dict[str, Any]) -> Outcome:
@@ -104,7 +117,7 @@ def _run(target: str, config: dict[str, Any]) -> Outcome:
             lab_model(WeightStore(Path(folder)))
             two_items(target, folder=Path(folder), **config)
 
-    return _outcome("the plugin", "runs two items from end to end", run, None)
+    return _outcome(f"method {config['method']!r}", "runs two items from end to end", run, None)
 
 
 def _outcome(subject: str, title: str, call: Any, contract: Any) -> Outcome:

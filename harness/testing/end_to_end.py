@@ -20,7 +20,7 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
     Args:
         plugin: its name, or its file.
         folder: where the run goes; a temporary folder by default.
-        config: further keys of the configuration, such as ``task`` or ``model``.
+        config: further keys of the configuration, such as ``task``, ``model``, or ``method`` where it has several.
 
     Raises:
         HarnessError: the run could not be made or finished.

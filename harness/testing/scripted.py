@@ -31,10 +31,11 @@ from harness.components import Built
 from harness.fingerprint import of_class
 from harness.models.base import Trained, TrainItem
 from harness.records import digest
+from harness.session.books import Books
 from harness.session.episodes import EpisodeBook
 from harness.session.journal import Journal
 from harness.session.progress import Quiet
-from harness.session.session import Books, RunSession
+from harness.session.session import RunSession
 from harness.session.store import WeightStore
 
 Answer = Callable[[Request, int], str]

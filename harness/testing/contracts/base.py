@@ -39,6 +39,8 @@ class Contract:
     """The class under test."""
     settings: ClassVar[Mapping[str, Any]] = {}
     """Its table as in a configuration file, without ``use``; parts too."""
+    roles: ClassVar[Sequence[str]] = ()
+    """Roles that it asks besides ``teacher`` and ``student``, such as ``judge``; the scripted model holds them all."""
     sees: ClassVar[Literal["context", "context+queries"]] = "context"
     """What the card of the component's method says."""
 
@@ -109,7 +111,7 @@ class Contract:
         """A real session in which every slot that is not given holds a plain component of :mod:`harness.testing`."""
         parts: dict[str, tuple[str, Any]] = {**components.slots(), **slots}
         model = lm or self.lm()
-        roles = {"student": "@teacher"}
+        roles = {role: "@teacher" for role in ("student", *self.roles) if role != "teacher"}
         s = open_session(folder, self.task(), {"teacher": model}, parts, roles=roles, sees=self.sees, weights=weights)
         try:
             yield s
