@@ -17,8 +17,9 @@ from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
 from harness.plugins import Plugins, describe
 from harness.results import Outcome, RoundRecord, outcome
+from harness.session.books import Books
 from harness.session.roles import Roles
-from harness.session.session import Books, RunSession
+from harness.session.session import RunSession
 
 _log = logging.getLogger("harness")
 

@@ -14,7 +14,8 @@ from harness.config import Arm, Config
 from harness.environment import describe_environment
 from harness.leaderboard.rows import Card, ModelCard, ResultFile, Row, TaskItems, make_row
 from harness.records import digest
-from harness.session.session import Books, RunSession
+from harness.session.books import Books
+from harness.session.session import RunSession
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from harness.leaderboard.rows import ResultFile, read, write
 from harness.plan import Work, work
 from harness.plugins import Plugins
 from harness.results import result_file
+from harness.session.books import Books
 from harness.session.earlier import Earlier, changes, fact_of
 from harness.session.episodes import EpisodeBook
 from harness.session.journal import Journal
 from harness.session.progress import Progress, Quiet
-from harness.session.session import Books
 from harness.session.store import WeightStore
 
 

@@ -11,7 +11,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from harness.api import (
@@ -19,17 +18,14 @@ from harness.api import (
     LM,
     Ask,
     Data,
-    Delta,
     EditAsk,
     EditFailed,
     Episode,
     Example,
     Group,
-    HarnessError,
     Method,
     Recipe,
     References,
-    Reward,
     Score,
     SelfEdit,
     Split,
@@ -41,15 +37,14 @@ from harness.api import (
 )
 from harness.components import Built
 from harness.errors import PluginError, ReplayMismatch, RunError, UsageError, nearest
-from harness.plugins import describe
 from harness.records import decode, derive_seed, digest, encode
+from harness.session import checks
+from harness.session.books import Books
 from harness.session.clock import Clock
-from harness.session.episodes import EpisodeBook, shown
-from harness.session.journal import Item, Journal
+from harness.session.episodes import shown
+from harness.session.journal import Item
 from harness.session.lm import BookedLM
-from harness.session.progress import Progress
 from harness.session.roles import Roles
-from harness.session.store import WeightStore
 
 _WAVE = 64
 """Jobs or asks booked together, unless the component names its own ``wave``. Fixed: see the module's docstring."""
@@ -57,25 +52,6 @@ _WAVE = 64
 
 class TimeIsUp(RunError):
     """``--max-hours`` has passed; everything finished is booked."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Books:
-    """What all rows of a run share."""
-
-    folder: Path
-    journal: Journal
-    weights: WeightStore
-    episodes: EpisodeBook
-    models: dict[str, Any]
-    """Base digest -> model, as they are opened."""
-    progress: Progress
-    deadline: float = 0.0
-    """``time.monotonic()`` at which to stop; 0 is never."""
-    recompute: bool = False
-    """Whether a call that differs from the recorded one replaces it, instead of stopping the run."""
-    sources: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Base digest -> fingerprint of the model's source: an answer is not reused under a changed backend."""
 
 
 class RunSession:
@@ -161,10 +137,7 @@ class RunSession:
         def run() -> Any:
             for ask in asks:
                 self.books.episodes.full(ask.episode.id)
-            rows = self._guard(slot, lambda: slot.instance.propose(asks, self))
-            if len(rows) != len(asks):
-                raise PluginError(f"{slot.plugin}: editor {slot.name!r} gave {len(rows)} lists for {len(asks)} asks")
-            return [[_with_errors(_of_kind(slot, SelfEdit, e)) for e in row] for row in rows]
+            return checks.edits(slot, self._guard(slot, lambda: slot.instance.propose(asks, self)), asks)
 
         def status(rows: Any) -> str:
             return "error" if any(edit.status == "error" for row in rows for edit in row) else "ok"
@@ -177,10 +150,7 @@ class RunSession:
         groups = list(groups)
 
         def run() -> Any:
-            rows = self._guard(slot, lambda: slot.instance.score(groups, self))
-            if [len(row) for row in rows] != [len(group.edits) for group in groups]:
-                raise PluginError(f"{slot.plugin}: reward {slot.name!r} must give one reward for every edit, in order")
-            return [[_of_kind(slot, Reward, reward) for reward in row] for row in rows]
+            return checks.rewards(slot, self._guard(slot, lambda: slot.instance.score(groups, self)), groups)
 
         def status(rows: Any) -> str:
             return "error" if any(reward.status == "error" for row in rows for reward in row) else "ok"
@@ -377,13 +347,7 @@ class RunSession:
         """Run a component's code: what it raises becomes one line that names it."""
         self._depth += 1
         try:
-            return run()
-        except (HarnessError, EditFailed):
-            raise
-        except OSError as error:
-            raise RunError(f"{slot.kind} {slot.name!r}: {error}; what was booked is intact") from error
-        except Exception as error:
-            raise PluginError(f"{slot.plugin}: {slot.kind} {slot.name!r} raised {describe(error)}") from error
+            return checks.guarded(slot, run)
         finally:
             self._depth -= 1
 
@@ -422,7 +386,7 @@ class RunSession:
             with self.clock.span(phase) as span:
                 value = run()
             result = encode(value)
-            deltas = sorted(_deltas(value))
+            deltas = sorted(checks.deltas(value))
             for adapter in deltas:
                 self.books.weights.keep(adapter)
             with self.journal.writing():
@@ -492,23 +456,13 @@ class RunSession:
         results: list[Updated] = []
         with self.clock.span("update") as span:
             self._guard(slot, lambda: results.extend(slot.instance.apply(ready, self)) if ready else None)
+        checks.updates(slot, results, by_id)
         original = {job.id: job for job in jobs}
-        seen: set[str] = set()
         for updated in results:
-            if updated.job not in by_id or updated.job in seen:
-                raise PluginError(f"{slot.plugin}: updater {slot.name!r} answered for job {updated.job!r}, "
-                                  "which it was not given, or twice")  # fmt: skip
-            if (updated.state is None) != (updated.status != "ok"):
-                raise PluginError(f"{slot.plugin}: updater {slot.name!r}: job {updated.job!r} must have a state "
-                                  f"exactly when its status is ok, not {updated.status!r}")  # fmt: skip
-            seen.add(updated.job)
             if reasons := left_out[updated.job]:
                 log = {**updated.log, "left_out": len(reasons), "left_out_first": reasons[0]}
                 updated = dataclasses.replace(updated, log=log)
             yield original[updated.job], updated, span.seconds / len(results)
-        for job in ready:
-            if job.id not in seen:
-                raise PluginError(f"{slot.plugin}: updater {slot.name!r} gave no answer for job {job.id!r}")
 
     def _sort_out(self, slot: Built, job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
         """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
@@ -551,16 +505,7 @@ class RunSession:
         rows: list[Sequence[Score]] = []
         with self.clock.span("grading"):
             self._guard(slot, lambda: rows.extend(slot.instance.evaluate(full, key, self)) if full else None)
-        if len(rows) != len(full):
-            raise PluginError(f"{slot.plugin}: evaluator {slot.name!r} gave {len(rows)} lists for {len(full)} asks")
-        for ask, row in zip(full, rows, strict=True):
-            if [s.query for s in row] != [q.id for q in ask.episode.queries]:
-                raise PluginError(f"{slot.plugin}: evaluator {slot.name!r}: one score for every query of episode "
-                                  f"{ask.episode.id!r}, in order")  # fmt: skip
-            for score in row:
-                if (score.value is None) != (score.status == "error"):
-                    raise PluginError(f"{slot.plugin}: evaluator {slot.name!r}: query {score.query!r} has a value "
-                                      "exactly when its status is not error")  # fmt: skip
+        checks.scores(slot, rows, full)
         return rows
 
     def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
@@ -573,28 +518,3 @@ class RunSession:
 def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:
     cost = {"seconds": seconds, "updates": 1.0, "tokens": float(updated.log.get("tokens", 0))}
     return {**cost, "reduced": 1.0} if updated.log.get("reduced") else cost
-
-
-def _of_kind(slot: Built, kind: type, value: Any) -> Any:
-    if not isinstance(value, kind):
-        raise PluginError(
-            f"{slot.plugin}: {slot.kind} {slot.name!r} gave a {type(value).__name__}, not a {kind.__name__}"
-        )
-    return value
-
-
-def _with_errors(edit: SelfEdit) -> SelfEdit:
-    """An edit is ours to mend when one of the completions that wrote it could not be had."""
-    for action in edit.actions:
-        if action.finish.startswith("error"):
-            return dataclasses.replace(edit, status="error", reason=action.finish.removeprefix("error").lstrip(": "))
-    return edit
-
-
-def _deltas(value: Any) -> set[str]:
-    """Digests of ready-made weights inside edits, so that they are kept with the edit that names them."""
-    if isinstance(value, SelfEdit):
-        return {data.artefact for data in value.data if isinstance(data, Delta)}
-    if isinstance(value, list):
-        return {found for item in value for found in _deltas(item)}
-    return set()
