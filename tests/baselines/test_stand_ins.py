@@ -95,6 +95,19 @@ def test_the_passage_is_seen_as_often_as_the_edit_has_tokens(
     assert abs(words(repeated) - target) <= max(words(repeated[:1]) / 2, words(repeated[:1]) - target)
 
 
+class Lost:
+    """An editor whose endpoint is down."""
+
+    def propose(self, asks: Sequence[EditAsk], s: Any, /) -> list[list[SelfEdit]]:
+        return [[SelfEdit(f"{ask.episode.id}/0", ask.episode.id, (), status="error", reason="down")] for ask in asks]
+
+
+def test_an_edit_that_was_lost_is_not_replaced_by_a_passage(tmp_path: Path) -> None:
+    for place, editor in (("a", PassageRepeatTokens(Lost())), ("b", OtherEdits(Lost()))):
+        [[edit], _] = proposed(session(tmp_path / place, editor, about), count=2)
+        assert (edit.status, edit.data) == ("error", ())
+
+
 def test_an_edit_that_came_to_nothing_still_leaves_the_passage(tmp_path: Path) -> None:
     s = session(tmp_path, PassageRepeatTokens(WRITES), lambda request, n: "")
     [[edit]] = proposed(s, count=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from harness.api import EditAsk, EditFailed, Editor, Episode, Example, Recipe, SelfEdit, Session
@@ -34,6 +35,9 @@ class PassageRepeatTokens:
             passage = sum(count[text] for text in _texts((Recipe("repeat", {"times": 1}),), ask.episode, s))
             row = []
             for edit in edits:
+                if edit.status == "error":
+                    row.append(replace(edit, data=(), actions=()))
+                    continue
                 tokens = sum(count[text] for text in _texts(edit.data, ask.episode, s))
                 times = max(1, round(tokens / max(1, passage)))
                 row.append(SelfEdit(edit.id, edit.episode, (Recipe("repeat", {"times": times}),)))
