@@ -1,0 +1,43 @@
+"""Time of the default run, from start to leaderboard, and where it goes.
+
+    python benchmarks/default_run.py
+
+Runs ``harness run --plugin seal`` in a folder of its own and prints seconds a stage, summed over the run's methods, as
+the leaderboard file has them. What is left is starting up, and writing the books.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+STAGES = {
+    "outer_s": "ReST-EM (edits, trials, training of the policy)",
+    "update_s": "updates of the test pages",
+    "generation_s": "edits of the test pages",
+    "grading_s": "answers and grading",
+}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["run", "--plugin", "seal", "--out", folder, "--set", f"leaderboard={folder}/leaderboards"]
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-c", "from harness.cli import main; main()", *words], check=True)
+        total = time.monotonic() - started
+        [path] = Path(folder, "leaderboards").glob("*/*.json")
+        rows = json.loads(path.read_text("utf-8"))["rows"]
+    spent = {stage: sum(row["costs"][stage] for row in rows) for stage in STAGES}
+    spent["rest"] = total - sum(spent.values())
+    names = {**STAGES, "rest": "starting up, and writing the books"}
+    print(f"{total:.0f} s from start to leaderboard")
+    for stage, seconds in spent.items():
+        print(
+            f"{seconds:7.1f} s {100 * seconds / total:5.1f}%  {STAGES.get(stage, 'starting up, and writing the books')}"
+        )
+
+
+if __name__ == "__main__":
+    main()
