@@ -34,9 +34,7 @@ def main() -> None:
     names = {**STAGES, "rest": "starting up, and writing the books"}
     print(f"{total:.0f} s from start to leaderboard")
     for stage, seconds in spent.items():
-        print(
-            f"{seconds:7.1f} s {100 * seconds / total:5.1f}%  {STAGES.get(stage, 'starting up, and writing the books')}"
-        )
+        print(f"{seconds:7.1f} s {100 * seconds / total:5.1f}%  {names[stage]}")
 
 
 if __name__ == "__main__":

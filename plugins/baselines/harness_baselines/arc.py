@@ -39,7 +39,7 @@ _LAB = {
     "task": {"use": "lab-grids", "max_examples": 24},
     "updater": {
         "rank": 16, "alpha": 32.0, "targets": "all-linear",
-        "learning_rate": 2e-3, "epochs": 3, "batch_size": 2, "schedule": "cosine",
+        "learning_rate": 1e-2, "epochs": 10, "batch_size": 2, "schedule": "cosine",
     },
     "evaluator": {"permutations": 1, "max_tokens": 80},
 }  # fmt: skip
@@ -63,7 +63,7 @@ TTT_NO_RL = Method(
     components={**_TESTED, "editor": {"use": "arc-config"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl", "arc-oracle-ttt"),
-    presets={"lab": {**_LAB, "samples": 3, "editor": {"max_epochs": 3, "max_steps": 0, "batch_size": 2}}},
+    presets={"lab": {**_LAB, "samples": 3, "editor": {"max_epochs": 10, "max_steps": 0, "batch_size": 2}}},
 )
 
 ORACLE_TTT = Method(
@@ -77,5 +77,6 @@ ORACLE_TTT = Method(
     },
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl",),
-    presets={"lab": _LAB},
+    # The other groups make grids larger than any that the embedded model has seen.
+    presets={"lab": {**_LAB, "editor": {"augment": ["basic"]}}},
 )
