@@ -15,6 +15,7 @@ from typing import Any, Literal
 from harness import config as configuration
 from harness.api import JSON, HarnessError
 from harness.components import build
+from harness.errors import UsageError
 from harness.plugins import Plugin, Plugins
 from harness.session.store import WeightStore
 from harness.testing.contracts import CONTRACTS, Contract
@@ -80,7 +81,17 @@ def check(target: str, *, task: str = "", run: bool = True) -> Iterator[Outcome]
 
 
 def run_contract(contract: type[Contract], subject: str = "") -> Iterator[Outcome]:
-    """Every check of a contract, each on a fresh instance and in a folder of its own."""
+    """Every check of a contract, each on a fresh instance and in a folder of its own.
+
+    A component that cannot be made with its defaults (it needs a file, say) is skipped with its own words.
+    """
+    if contract.kind != "model":
+        try:
+            contract().make()
+        except UsageError as error:
+            title = "try it with a contract of your own, with `settings`"
+            yield Outcome(subject, title, "skipped", str(error))
+            return
     for name, method in inspect.getmembers(contract, inspect.isfunction):
         if not name.startswith("test_"):
             continue

@@ -72,6 +72,12 @@ def test_a_bad_one_is_told_with_its_line_and_exits_with_3(tmp_path: Path, capsys
     assert f"at {file}:14" in out
 
 
+def test_a_component_that_needs_settings_is_skipped_with_its_own_words() -> None:
+    [outcome] = [o for o in check("replay", run=False) if o.subject == "editor 'recorded'"]
+    assert outcome.status == "skipped"
+    assert "needs a file of edits" in outcome.said
+
+
 def test_components_meet_the_task_and_the_roles_of_their_method(tmp_path: Path) -> None:
     file = tmp_path / "judged_file.py"
     file.write_text(JUDGED, "utf-8")

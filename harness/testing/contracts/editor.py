@@ -83,7 +83,7 @@ class EditorContract(Contract):
             asks = self.asks(s)
             once, again = Overheard(s), Overheard(s)
             self._raw(once, asks)
-            self._raw(again, [dataclasses.replace(ask, seed=ask.seed + 1) for ask in asks])
+            self._raw(again, [dataclasses.replace(ask, seed=ask.seed + 1_000_003) for ask in asks])
             kept = set(_sampled(once.asked)) & set(_sampled(again.asked))
             assert not kept, "another ask.seed makes the same sampled requests: derive Request.seed from ask.seed"
 

@@ -45,7 +45,7 @@ class UpdaterContract(Contract):
 
     def data(self, s: RunSession, text: str) -> tuple[Data, ...]:
         """Something of the first kind that the updater accepts."""
-        kinds = self.component.accepts
+        kinds = self.make().accepts
         if Example in kinds:
             return training_data(text)
         if Preference in kinds:
@@ -69,7 +69,7 @@ class UpdaterContract(Contract):
     # --- shape ---
 
     def test_says_what_it_learns_from(self) -> None:
-        accepts = getattr(self.component, "accepts", None)
+        accepts = getattr(self.make(), "accepts", None)
         assert isinstance(accepts, frozenset), "accepts: ClassVar[frozenset[type]] must say which Data it learns from"
         unknown = sorted(str(kind) for kind in accepts - set(_KINDS))
         assert not unknown, f"accepts holds {unknown[0]}, which is no kind of Data"
@@ -144,7 +144,7 @@ class UpdaterContract(Contract):
 
     def test_base_weights_are_what_they_were(self, tmp_path: Path) -> None:
         """On the embedded model: after every job the frozen weights hold the same bits, and answer the same."""
-        if self.on != "lab" and Example not in self.component.accepts:
+        if self.on != "lab" and Example not in self.make().accepts:
             return
         with self._open(tmp_path, real=True) as s:
             model = s.books.models[s.roles["student"].base]
