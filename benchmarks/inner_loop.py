@@ -25,7 +25,9 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from harness.engine import (
     MemoryPlan,
     Padding,
     TrainJob,
+    TrainSequence,
     init_lora,
     learning_rate,
     step_batches,
@@ -53,8 +56,8 @@ PADDED = 2048
 class Sequential:
     """The baseline: one peft adapter on the same model, one unpadded sequence a step."""
 
-    def __init__(self, case: Case) -> None:
-        model = case.make()
+    def __init__(self, case: Case, device: torch.device) -> None:
+        model = case.build(device)
         start = init_lora(model, rank=case.hp.rank, alpha=case.hp.alpha, targets=case.hp.targets, seed=0)
         config = peft.LoraConfig(r=case.hp.rank, lora_alpha=case.hp.alpha, target_modules=list(start.targets))
         self.model: Any = peft.get_peft_model(model, config)
@@ -133,9 +136,8 @@ def training(case: Case, edits: Sequence[Sequence[int]], device: torch.device, r
     Five epochs of 5 edits for the sides that take one at a time, of 2 K edits for the engine: the run's end, when slots
     fall empty, is in the figure, and counts for more than in a run of hundreds of edits.
     """
-    sequential = Sequential(case)
-    sequential.model.to(device)
-    model = case.make().to(device)  # type: ignore[arg-type]
+    sequential = Sequential(case, device)
+    model = case.build(device)
     vocab = model.config.vocab_size
     hp = replace(case.hp, epochs=5)
 
@@ -164,22 +166,23 @@ def training(case: Case, edits: Sequence[Sequence[int]], device: torch.device, r
     return alternate(device, repeats, **sides)
 
 
-def memory(case: Case, edits: Sequence[Sequence[int]], device: torch.device) -> tuple[float, float]:
-    """Bytes of a training run with all slots at its peak, measured and as `MemoryPlan` computes them, base included.
+def memory(case: Case, device: torch.device) -> tuple[float, float]:
+    """Peak bytes of a training run whose forwards have K sequences of 128 tokens, and what `MemoryPlan` computes.
 
-    On the CPU the measured side is the growth of the resident set, so what torch itself occupies is left out.
+    Both include the base. On the CPU the measured side is the growth of the resident set from before the run, so that
+    torch itself is left out, and the caller runs this in a process of its own, whose heap holds nothing else.
     """
-    model = case.make().to(device)  # type: ignore[arg-type]
+    model = case.build(device)
     base = sum(p.numel() * p.element_size() for p in model.parameters())
-    slots = max(case.slots)
-    engine = Engine(model, eos_token_ids=[2], pad_token_id=0)
-    engine.plan = replace(engine.plan, slots=slots)
-    hp = replace(case.hp, epochs=1)
-    list(engine.train(jobs_for(edits, hp, model.config.vocab_size, 1)))
-    jobs = jobs_for(edits, hp, model.config.vocab_size, slots)
-    largest = min(engine.plan.tokens, sum(max(len(s.ids) for s in job.sequences) for job in jobs))
-    states = slots * adapter_bytes(model, hp.rank, hp.targets)
-    computed = base + states + largest * activation_bytes_per_token(model)
+    slots, length = max(case.slots), 128
+    plan = MemoryPlan(slots=slots, tokens=slots * length)
+    engine = Engine(model, eos_token_ids=[2], pad_token_id=0, plan=plan)
+    hp = replace(case.hp, epochs=3)
+    list(engine.train([TrainJob("warm", (TrainSequence((5, 6, 7)),), hp)]))
+    jobs = jobs_for([[length]], hp, model.config.vocab_size, slots)
+    computed = (
+        base + slots * adapter_bytes(model, hp.rank, hp.targets) + plan.tokens * activation_bytes_per_token(model)
+    )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         list(engine.train(jobs))
@@ -190,6 +193,12 @@ def memory(case: Case, edits: Sequence[Sequence[int]], device: torch.device) -> 
     return base + _status("VmHWM") - before, float(computed)
 
 
+def cpu_memory(name: str, lab: Path | None) -> tuple[float, float]:
+    """`memory` of the named CPU case, for a process of its own."""
+    torch.set_num_threads(1)
+    return memory(next(case for case in cpu_cases(lab) if case.name == name), torch.device("cpu"))
+
+
 def _status(field: str) -> float:
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field + ":"))
     return float(line.split()[1]) * 1024
@@ -198,9 +207,8 @@ def _status(field: str) -> float:
 def decoding(case: Case, device: torch.device, repeats: int, questions: int = 5, new: int = 16) -> dict[str, float]:
     """Seconds per answer: sequential peft `generate` (one batch of questions an adapter), and the engine."""
     slots = max(case.slots)
-    sequential = Sequential(case)
-    sequential.model.to(device)
-    model = case.make().to(device)  # type: ignore[arg-type]
+    sequential = Sequential(case, device)
+    model = case.build(device)
     rng = random.Random(1)
     vocab = model.config.vocab_size
     prompts = [tuple(rng.randrange(3, vocab) for _ in range(rng.randint(20, 40))) for _ in range(questions)]
@@ -234,9 +242,8 @@ def padded(case: Case, edits: Sequence[Sequence[int]], device: torch.device, ste
     from datasets import Dataset
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    sequential = Sequential(case)
-    model = case.make()
-    jobs = jobs_for(edits, case.hp, model.config.vocab_size, 8)
+    sequential = Sequential(case, device)
+    jobs = jobs_for(edits, case.hp, sequential.model.config.vocab_size, 8)
     rows = [s.ids for job in jobs for s in job.sequences][: steps + 2]
     data = Dataset.from_list(
         [
@@ -264,7 +271,7 @@ def padded(case: Case, edits: Sequence[Sequence[int]], device: torch.device, ste
 
 def folded(case: Case, edits: Sequence[Sequence[int]], device: torch.device, slots: int) -> float:
     """Seconds per sequence of the engine with `pad_loss: reference`: the same objective as `padded`, folded."""
-    model = case.make().to(device)  # type: ignore[arg-type]
+    model = case.build(device)
     engine = Engine(model, eos_token_ids=[2], pad_token_id=0)
     engine.plan = replace(engine.plan, slots=slots)
     jobs = jobs_for(edits, replace(case.hp, epochs=1), model.config.vocab_size, 2 * slots)
@@ -313,7 +320,11 @@ def main() -> None:
         ms = f", {answers['engine'] * 5e3:.1f} ms an edit" if device.type == "cuda" else ""
         ratio = answers["sequential"] / answers["engine"]
         print(f"{case.name}: generate K={max(case.slots)}, 5 questions, 16 tokens: {ratio:.1f}x{ms}", flush=True)
-        measured, computed = memory(case, edits, device)
+        if device.type == "cuda":
+            measured, computed = memory(case, device)
+        else:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+                measured, computed = apart.submit(cpu_memory, case.name, lab).result()
         share = measured / computed
         print(f"{case.name}: peak memory {measured / 2**20:.0f} MiB, {share:.2f} of base + states + activations")
         if arguments.quick or device.type == "cuda":

@@ -25,6 +25,11 @@ class Case:
     hp: HyperParameters
     slots: tuple[int, ...]
 
+    def build(self, device: torch.device) -> PreTrainedModel:
+        """The model, made on the device it will run on."""
+        with device:
+            return self.make().to(device)  # type: ignore[arg-type]
+
 
 def qwen2(
     hidden: int, layers: int, heads: int, kv: int, inner: int, vocab: int, dtype: torch.dtype = torch.float32
