@@ -111,13 +111,17 @@ def _contract(
 
 
 def _home(plugins: Plugins, plugin: Plugin, component: str) -> tuple[JSON, Sequence[str]]:
-    """Task (empty where passages do) and roles of the plugin's first method that uses the component."""
-    for method in plugin.provides("method"):
-        config = configuration.resolve({"method": method, "beside": []}, plugins)
-        arm = config.arms[0]
-        if component in {slot["use"] for slot in arm.slots.values()}:
-            return {} if config.task["use"] in _OF_PASSAGES else config.task, tuple(arm.roles)
-    return {}, ()
+    """Task of the plugin's first method that uses the component (empty where passages do), and all methods' roles."""
+    world: JSON = {}
+    roles: dict[str, None] = {}
+    for name in plugin.provides("method"):
+        method, _ = plugins.method(name)
+        roles |= dict.fromkeys(method.roles)
+        config = configuration.resolve({"method": name, "beside": []}, plugins)
+        slots = [*method.components.values(), *config.arms[0].slots.values()]
+        if not world and component in {slot["use"] for slot in slots} and config.task["use"] not in _OF_PASSAGES:
+            world = config.task
+    return world, tuple(roles)
 
 
 def _run(target: str, config: dict[str, Any]) -> Outcome:
