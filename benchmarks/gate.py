@@ -1,12 +1,13 @@
 """How often the gate is wrong: false alarms on equal runs, and true drops that it catches.
 
-    python benchmarks/gate.py [--run RESULT.json] [--comparisons 2000] [--json out.json]
+    python benchmarks/gate.py [--run RESULT.json | --effects SEED.json ...] [--comparisons 2000] [--json out.json]
 
 Base and head are simulated rows of 100 contexts with 5 questions, K seeds each, scored right or wrong. A seed is
 everything stochastic, the policy's training included, so all of a seed's scores share one deviation. Scores follow a
 linear mixed model on the probability scale, cut to [0.02, 0.98]: mean + context + question + seed + seed x context,
 the first two shared by base and head. The variance components come from a measured result file (``--run``: its first
-row with at least 3 seeds, by analysis of variance) or, without one, from the figures written below; they are printed.
+row with at least 3 seeds, by analysis of variance), from the per-seed files of ``benchmarks/lab_effects.py``
+(``--effects``), or, without either, from the assumptions written below; they are printed.
 
 Every comparison goes through the gate's own code (:func:`harness.gate.verdict.check_all`).
 """
@@ -27,6 +28,8 @@ from harness.gate.verdict import MARGIN, check_all
 from harness.leaderboard.rows import Card, ModelCard, ResultFile, Row, TaskItems, make_row, read, write_text
 
 CONTEXTS, QUESTIONS = 100, 5
+EFFECT_QUESTIONS = 6
+"""Questions of a page in ``benchmarks/lab_effects.py``."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,22 @@ def components(path: Path, method: str | None) -> Components:
     return Components(
         float(means.mean()), *(float(np.sqrt(one)) for one in (context, question, seed, seed_context)),
         f"{path.name}, row {row.method}, {seeds} seeds, {contexts} contexts",
+    )  # fmt: skip
+
+
+def from_effects(paths: list[Path], method: str) -> Components:
+    """Bounds from ``lab_effects``' page means, whose pages differ by seed; what it cannot tell apart is counted as the
+    kind that is harder for the gate: the deviation of seed means whole (pages add to it), a page's own level as seed x
+    context, and all else as chance."""
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    pages = np.array([one["accuracy"][method] for one in files])
+    if len(pages) < 3:
+        raise SystemExit("--effects needs the files of at least 3 seeds")
+    chance = float((pages * (1 - pages) / (EFFECT_QUESTIONS - 1)).mean())
+    level = max(0.0, float(pages.var(axis=1, ddof=1).mean()) - chance)
+    return Components(
+        float(pages.mean()), 0.0, 0.0, float(pages.mean(axis=1).std(ddof=1)), float(np.sqrt(level)),
+        f"lab_effects, {method}, {len(pages)} seeds with a policy trained for each, {pages.shape[1]} pages a seed",
     )  # fmt: skip
 
 
@@ -158,13 +177,18 @@ def share_regressed(parts: Components, seeds: int, drop: float, comparisons: int
 def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--run", type=Path, help="a measured result file to take the variance components from")
-    reader.add_argument("--method", help="the row of it")
+    reader.add_argument("--effects", type=Path, nargs="+", help="per-seed files of benchmarks/lab_effects.py")
+    reader.add_argument("--method", help="the row of it, or the condition (seal by default)")
     reader.add_argument("--comparisons", type=int, default=2000)
     reader.add_argument("--root-seed", type=int, default=0)
     reader.add_argument("--json", type=Path, help="write the figures here too")
     reader.add_argument("--markdown", type=Path, help="write them as a page (benchmarks/GATE.md)")
     given = reader.parse_args()
-    parts = components(given.run, given.method) if given.run else FALLBACK
+    parts = FALLBACK
+    if given.run:
+        parts = components(given.run, given.method)
+    elif given.effects:
+        parts = from_effects(given.effects, given.method or "seal")
     print(f"variance components (standard deviations): {parts}")
     print(f"{CONTEXTS} contexts x {QUESTIONS} questions, margin {MARGIN}, {given.comparisons} comparisons each")
     started, found = time.monotonic(), []
@@ -186,6 +210,8 @@ def main() -> None:
         write_text(given.json, json.dumps({"components": asdict(parts), "figures": found}, indent=1) + "\n")
     if given.markdown:
         command = f"python benchmarks/gate.py --comparisons {given.comparisons}"
+        if given.effects:
+            command += " --effects " + " ".join(f"lab_effects/{path.name}" for path in given.effects)
         if given.run:
             command += f" --run {given.run.name}" + (f" --method {given.method}" if given.method else "")
         write_text(given.markdown, page(asdict(parts), found, command))

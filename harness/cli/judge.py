@@ -62,9 +62,9 @@ def calibrate(
 
 
 def _with_rows(files: list[Path]) -> list[Path]:
-    from harness.judges.recorded import read_one
+    from harness import logs
 
-    return [path for path in files if read_one(path)]
+    return [path for path in files if logs.recorded(path)]
 
 
 def _agreement(one: Any) -> dict[str, Any]:

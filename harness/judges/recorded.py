@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
+from harness import logs
 from harness.errors import UsageError
-
-LOGS = "harness.logs"
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,9 @@ class Verdicts:
 
 def read(paths: Iterable[Path]) -> Verdicts:
     """The verdicts recorded in published logs. Raises ``UsageError`` where there are none."""
-    found = distinct([one for path in paths for one in read_one(path)])
+    found = distinct([one for path in paths for one in logs.recorded(path)])
     if not found.kept:
         raise UsageError("no recorded verdicts in these files: nothing to hold a judge against")
-    return found
-
-
-def read_one(path: Path) -> list[Recorded]:
-    """All verdicts of one log, in its order; none where it holds no question rows."""
-    formats = sorted(metadata.entry_points(group=LOGS), key=lambda entry: entry.name)
-    if not formats:
-        raise UsageError(f"no format of published logs is installed (entry points {LOGS!r})")
-    found: list[Recorded] = formats[0].load().recorded(path)
     return found
 
 

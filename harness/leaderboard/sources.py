@@ -1,7 +1,6 @@
 """What a command may be given as "a run": a run's folder, a result file, or a published log, and a row of it.
 
-``PATH`` names the first row, ``PATH#METHOD`` another one. Formats of published logs come from installed packages,
-through the entry-point group ``harness.logs`` (name -> module with ``read(path, judge, questions) -> ResultFile``).
+``PATH`` names the first row, ``PATH#METHOD`` another one.
 """
 
 from __future__ import annotations
@@ -9,14 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
+from harness import logs
 from harness.errors import RunError, UsageError, nearest
 from harness.judges.base import Judge
-from harness.leaderboard.rows import ResultError, ResultFile, Row, read
-
-LOGS = "harness.logs"
+from harness.leaderboard.rows import ResultFile, Row, read
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,7 @@ def open_file(path: Path, judge: Judge | None = None, questions: Path | None = N
         raise UsageError(f"{path}: no such run, result file or log")
     if _is_result(path):
         return read(path)
-    formats = sorted(metadata.entry_points(group=LOGS), key=lambda entry: entry.name)
-    if not formats:
-        raise ResultError(f"{path}: not a result file, and no log format is installed (entry points {LOGS!r})")
-    found: ResultFile = formats[0].load().read(path, judge, questions)
-    return found
+    return logs.read(path, judge, questions)
 
 
 def _is_result(path: Path) -> bool:
