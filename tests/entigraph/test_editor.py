@@ -120,6 +120,15 @@ def test_fallbacks_and_unnamed_texts_are_counted(tmp_path: Path) -> None:
     assert (counted["ok"], counted["texts"], counted["naming_all"]) == (1, 5, 0)
 
 
+def test_names_that_the_passage_does_not_hold_can_be_left_out(tmp_path: Path) -> None:
+    listed = '{"entities": ["Ada Marsh", "Lorn", "built"]}'
+    s = session(tmp_path, lambda r, n: listed if "JSON" in str(r.prompt) else "x", in_passage=True, pairs=-1)
+    [edit] = proposed(s)
+    report = s.keep(f"entigraph/{edit.episode}")
+    assert report is not None
+    assert (report["names_left_out"], report["texts"]) == (1, 1)
+
+
 def test_a_text_that_names_not_all_gives_way_to_one_that_does(tmp_path: Path) -> None:
     def second_try(request: Request, index: int) -> str:
         return writer(request, index) if "JSON object" in str(request.prompt) or index == 1 else f"Nothing {index}."

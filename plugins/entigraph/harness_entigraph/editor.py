@@ -23,6 +23,8 @@ _SCHEMA = {
     "required": ["summary", "entities"],
     "additionalProperties": False,
 }
+_READ = 100
+"""So many names of a list are looked at."""
 _SIZES = {"pair": ("a", "b"), "triple": ("a", "b", "c")}
 
 
@@ -36,6 +38,8 @@ class EntiGraphSettings:
     """Form of the list that the prompt asks for; ``json`` holds a summary as well."""
     max_entities: Annotated[int, Field(ge=2)] = 10
     """The first so many that are listed (the number of pairs grows with its square)."""
+    in_passage: bool = False
+    """Leave out listed names that the passage does not hold word for word; for writers that invent some."""
     pairs: Annotated[int, Field(ge=-1)] = 5
     """Pair texts a passage, drawn from all pairs; -1 writes about every pair, as the paper does."""
     triples: Annotated[int, Field(ge=-1)] = 0
@@ -68,6 +72,8 @@ class _Sample:
     n: int
     listed: Completion
     entities: Entities
+    left_out: int
+    """Listed names that the passage does not hold."""
     chosen: tuple[tuple[str, ...], ...]
     """Groups of names, pairs before triples; parallel to the texts."""
 
@@ -132,10 +138,13 @@ class EntiGraph:
     def _sample(self, place: int, ask: EditAsk, n: int, listed: Completion) -> _Sample:
         own, passage = self._settings, str(ask.episode.context["text"])
         read = from_json if own.entities_as == "json" else from_lines
-        entities = read(listed.text, passage, own.max_entities)
-        pairs = groups(entities.names, 2, own.pairs, ask.seed + n)
-        triples = groups(entities.names, 3, own.triples, ask.seed + n)
-        return _Sample(place, ask, n, listed, entities, (*pairs, *triples))
+        entities = read(listed.text, passage, _READ)
+        held = [name for name in entities.names if name.casefold() in passage.casefold()]
+        names = (held if own.in_passage else entities.names)[: own.max_entities]
+        pairs = groups(names, 2, own.pairs, ask.seed + n)
+        triples = groups(names, 3, own.triples, ask.seed + n)
+        left_out = len(entities.names) - len(held) if own.in_passage else 0
+        return _Sample(place, ask, n, listed, entities, left_out, (*pairs, *triples))
 
     def _writing(self, key: str, sample: _Sample, group: tuple[str, ...], lm: LM) -> Request:
         own = self._settings
@@ -200,6 +209,7 @@ class EntiGraph:
         report = {
             "edits": len(samples),
             **{name: how[name] for name in ("ok", "repaired", "fallback")},
+            "names_left_out": sum(sample.left_out for sample in samples),
             "without_pairs": sum(not sample.chosen for sample in samples),
             "texts": len(named),
             "naming_all": sum(named),
@@ -207,12 +217,10 @@ class EntiGraph:
         }
         s.keep(f"entigraph/{samples[0].ask.episode.id}", report)
         _log.info(
-            "entigraph: %d entity lists (%d repaired, %d by fallback, %d with fewer than two names); %d texts, %d of "
-            "them name all their entities, %d were cut off",
-            *(
-                report[name]
-                for name in ("edits", "repaired", "fallback", "without_pairs", "texts", "naming_all", "cut")
-            ),
+            "entigraph: %d lists (%d repaired, %d by fallback, %d with fewer than two names, %d names left out); "
+            "%d texts, %d of them name all their entities, %d were cut off",
+            *(report[name] for name in ("edits", "repaired", "fallback", "without_pairs", "names_left_out")),
+            *(report[name] for name in ("texts", "naming_all", "cut")),
         )
 
 
