@@ -120,7 +120,7 @@ def result_file(run: str, config: Config, task: Built, books: Books, outcomes: S
         1,
         run,
         "measured",
-        f"harness run --plugin {config.options.method}",
+        _command(config),
         TaskItems(
             task.instance.name, task.instance.version, "test", _metric(config.arms[0], task.instance.metric), items
         ),
@@ -128,6 +128,15 @@ def result_file(run: str, config: Config, task: Built, books: Books, outcomes: S
         books.journal.fact("environment") or describe_environment(),
         tuple(rows),
     )
+
+
+def _command(config: Config) -> str:
+    """The command that makes such a run; what a configuration file set is in the run's folder."""
+    options = config.options
+    words = ["harness run --plugin", options.method]
+    words += ["--preset", options.preset] if options.preset and options.preset != config.model["use"] else []
+    words += ["--seeds", str(options.seeds)] if options.seeds > 1 else []
+    return " ".join(words)
 
 
 def _metric(arm: Arm, own: str) -> str:
