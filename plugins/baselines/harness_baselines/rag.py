@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
@@ -84,6 +85,7 @@ class Pool:
             raise UsageError("evaluator 'rag' needs the package bm25s: pip install 'selfadapt-harness[rag]'") from error
         if not episodes:
             raise PluginError("evaluator 'rag': there are no passages to search in")
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it announces every index
         self.episodes = list(episodes)
         self._tokens = bm25s.tokenize
         self._index = bm25s.BM25()
