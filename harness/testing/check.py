@@ -69,23 +69,24 @@ def check(target: str, *, task: str = "", run: bool = True) -> Iterator[Outcome]
             home, roles = _home(Plugins(files), plugin, component)
             found = plugins.component_of(plugin, kind, component).cls
             tried = _contract(found, plugins, contract, {"use": task} if task else home, roles)
-            yield from run_contract(tried, f"{kind} {component!r}")
+            yield from _made_with_defaults(tried, f"{kind} {component!r}")
     for method in (plugin.provides("method") or [name]) if run else ():
         yield _run(target, {"method": method, **({"task": task} if task else {})})
 
 
-def run_contract(contract: type[Contract], subject: str = "") -> Iterator[Outcome]:
-    """Every check of a contract, each on a fresh instance and in a folder of its own.
-
-    A component that cannot be made with its defaults (it needs a file, say) is skipped with its own words.
-    """
-    if contract.kind != "model":
-        try:
+def _made_with_defaults(contract: type[Contract], subject: str) -> Iterator[Outcome]:
+    """Its checks; or, where it cannot be made with its defaults (it needs a file, say), its own words for that."""
+    try:
+        if contract.kind != "model":
             contract().make()
-        except UsageError as error:
-            title = "try it with a contract of your own, with `settings`"
-            yield Outcome(subject, title, "skipped", str(error))
-            return
+    except UsageError as error:
+        yield Outcome(subject, "try it with a contract of your own, with `settings`", "skipped", str(error))
+        return
+    yield from run_contract(contract, subject)
+
+
+def run_contract(contract: type[Contract], subject: str = "") -> Iterator[Outcome]:
+    """Every check of a contract, each on a fresh instance and in a folder of its own."""
     for name, method in inspect.getmembers(contract, inspect.isfunction):
         if not name.startswith("test_"):
             continue
