@@ -153,7 +153,8 @@ def _row(arm: Arm, outcomes: Sequence[Outcome], queries: int) -> Row:
     notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
     costs: dict[str, float | None] = {}
     for name in dict.fromkeys(name for outcome in outcomes for name in outcome.costs):
-        costs[name] = round(sum(outcome.costs.get(name, 0.0) for outcome in outcomes), 3)
+        digits = 6 if name == "usd" else 3
+        costs[name] = round(sum(outcome.costs.get(name, 0.0) for outcome in outcomes), digits)
     return make_row(
         method=arm.method.name,
         plugin=arm.plugin,
