@@ -87,7 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"harness: {error}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("harness: interrupted; what is booked is safe, and `harness resume RUN` goes on", file=sys.stderr)
         code = 130
     except Exception as error:
         # typer's own usage errors know how to show themselves; their class is not public.
@@ -95,4 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         error.show()  # type: ignore[attr-defined]
         code = 2
+    if code == 130:  # typer turns Ctrl-C into this code without a word
+        print("harness: interrupted; what is booked is safe, and `harness resume RUN` goes on", file=sys.stderr)
     sys.exit(code)
