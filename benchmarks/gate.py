@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.gate.verdict import MARGIN, check_all
+from harness.gate.verdict import LEVEL, MARGIN, check_all
 from harness.leaderboard.rows import Card, ModelCard, ResultFile, Row, TaskItems, make_row, read, write_text
 
 CONTEXTS, QUESTIONS = 100, 5
@@ -156,14 +156,17 @@ def _chance(level: np.ndarray) -> np.ndarray:
 
 
 def share_regressed(parts: Components, seeds: int, drop: float, comparisons: int, root: int) -> dict[str, float]:
-    """How often the gate says ``regressed``, with the binomial standard error, and how large the drop came out."""
+    """How often the gate says ``regressed``, with the binomial standard error, how large the drop came out, and how
+    often the gate's interval holds the true one."""
     world = World(parts, seeds, np.random.default_rng([root, seeds, round(1000 * drop)]))
     shift = world.shift(drop) if drop else 0.0
-    verdicts, seen = [], []
+    verdicts, seen, covered = [], [], []
     for _ in range(comparisons):
         check = check_all(*world.pair(shift))[0]
+        low, high = check.ci90 or (0.0, 0.0)
         verdicts.append(check.verdict == "regressed")
         seen.append(check.difference or 0.0)
+        covered.append(low <= -drop <= high)
     share = float(np.mean(verdicts))
     return {
         "seeds": seeds,
@@ -171,6 +174,7 @@ def share_regressed(parts: Components, seeds: int, drop: float, comparisons: int
         "mean_difference": float(np.mean(seen)),
         "share_regressed": share,
         "standard_error": float(np.sqrt(share * (1 - share) / comparisons)),
+        "covered": float(np.mean(covered)),
     }
 
 
@@ -202,7 +206,8 @@ def main() -> None:
         found.append({"name": name, "wanted": limit, **one})
         print(
             f"{name}: {one['share_regressed']:.3f} (s.e. {one['standard_error']:.3f}; wanted {limit}; "
-            f"mean difference {100 * one['mean_difference']:+.1f} points)",
+            f"mean difference {100 * one['mean_difference']:+.1f} points; the {100 * LEVEL:g}% interval holds the "
+            f"truth in {one['covered']:.3f})",
             flush=True,
         )
     print(f"{time.monotonic() - started:.0f} s")
@@ -213,7 +218,7 @@ def main() -> None:
         if given.effects:
             command += " --effects " + " ".join(f"lab_effects/{path.name}" for path in given.effects)
         if given.run:
-            command += f" --run {given.run.name}" + (f" --method {given.method}" if given.method else "")
+            command += f" --run {given.run}" + (f" --method {given.method}" if given.method else "")
         write_text(given.markdown, page(asdict(parts), found, command))
 
 
@@ -229,13 +234,15 @@ def page(parts: dict[str, Any], found: list[dict[str, Any]], command: str) -> st
         f"{100 * MARGIN:g} points. Variance components (the mean, then standard deviations, all on the probability "
         f"scale): {said}; from {parts['source']}.",
         "",
-        "| | seeds | true drop | mean difference | `regressed` | s.e. | wanted |",
-        "|---|---|---|---|---|---|---|",
+        "| | seeds | true drop | mean difference | `regressed` | s.e. | wanted | "
+        f"{100 * LEVEL:g}% interval holds the truth |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
         lines.append(
             f"| {one['name']} | {one['seeds']} | {100 * one['true_drop']:g} | {100 * one['mean_difference']:+.1f} | "
-            f"{one['share_regressed']:.3f} | {one['standard_error']:.3f} | {one['wanted']} |"
+            f"{one['share_regressed']:.3f} | {one['standard_error']:.3f} | {one['wanted']} | "
+            f"{one['covered']:.3f} |"
         )
     return "\n".join(lines) + "\n"
 

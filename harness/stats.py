@@ -1,13 +1,21 @@
 """Statistics of scores that are clustered by context and repeated over seeds.
 
-One estimator serves the whole package. The score of a row is a weighted mean over contexts, averaged over seeds; its
-uncertainty comes from a two-level bootstrap that resamples contexts and seeds independently of each other (the
-"pigeonhole" bootstrap for crossed factors, Owen 2007, doi:10.1214/07-AOAS122). Rows of the same items share the
-resampled contexts, and rows of the same seeds share the resampled seeds, so that differences are paired.
+One estimator serves the whole package. The score of a row is a weighted mean over contexts, averaged over seeds.
+Contexts and seeds are crossed, so a table splits into a mean, an effect of each seed, one of each context and what is
+left in the cells. Its uncertainty is a bootstrap on two levels:
 
-K seeds resampled with replacement show only (K-1)/K of the variance between seeds; seed deviations are therefore
-stretched by sqrt(K/(K-1)) before resampling (Davison & Hinkley 1997, section 3.8). Without it three seeds would look a
-third less noisy than they are. Inputs and differences are fractions in [0, 1], not points.
+- Contexts are resampled. Their effects are first shrunk by what the cells put into them, for the effects of seeds hold
+  the same chance already; resampling both as they are counts it three times (the "pigeonhole" bootstrap, Owen 2007,
+  doi:10.1214/07-AOAS122) and makes intervals of noisy answers half as wide again as they should be.
+- Seeds are too few to resample (three have ten distinct resamples): their mean is drawn from Student's t with the
+  variance seen among them, at least that of the cells (Welch's degrees of freedom for two rows).
+
+The variance of the draws is thus the one of a crossed layout with random effects (Searle, Casella & McCulloch 1992,
+chapter 4). ``benchmarks/gate.py`` measures what the intervals cover. Rows of the same items share the resampled contexts. Rows of
+the same seeds share the seeds where it shows that they do: see :func:`shares_draws`. One seed shows nothing of what
+another would do: its interval covers the choice of contexts alone.
+
+Inputs and differences are fractions in [0, 1], not points.
 """
 
 from __future__ import annotations
@@ -85,25 +93,79 @@ def cluster(
     return Clustered(values, weights, tuple(seeds))
 
 
-def bootstrap(tables: Sequence[Clustered], *, draws: int = DRAWS, seed: int = SEED) -> Array:
-    """``[table, draw]``: the mean of every table under the same resampled contexts, and seeds where those agree.
+@dataclass(frozen=True)
+class _Effects:
+    """What a ``[seed, context]`` table consists of; all but the mean are deviations from it."""
 
-    All tables must be over the same contexts. A draw in which a table has no scored context is NaN.
+    mean: float
+    seeds: Array
+    contexts: Array
+    cell: float
+    """Variance of a cell about the effects of its seed and its context; 0 with one seed, where it cannot be told."""
+
+    @property
+    def seed_variance(self) -> tuple[float, int]:
+        """Variance of the mean from the choice of seeds, which holds the cells' chance, and its degrees of freedom.
+
+        Seeds that came out closer together than the cells alone would scatter them say nothing: then the cells' share,
+        known from far more numbers, is the variance.
+        """
+        count, contexts = len(self.seeds), len(self.contexts)
+        if count < 2:
+            return 0.0, 1
+        seen, least = float(self.seeds.var(ddof=1)) / count, self.cell_variance / contexts
+        return (seen, count - 1) if seen >= least else (least, (count - 1) * (contexts - 1))
+
+    @property
+    def cell_variance(self) -> float:
+        """Variance of a context's effect from the chance in its cells."""
+        return self.cell / len(self.seeds)
+
+
+def _effects(table: Array) -> _Effects:
+    mean = float(table.mean())
+    seeds, contexts = table.mean(axis=1) - mean, table.mean(axis=0) - mean
+    rest = table - mean - seeds[:, None] - contexts
+    freedom = (len(seeds) - 1) * (len(contexts) - 1)
+    return _Effects(mean, seeds, contexts, float((rest**2).sum()) / freedom if freedom else 0.0)
+
+
+def _between(a: Clustered, b: Clustered) -> list[_Effects]:
+    """The independent parts whose effects add up to ``b - a``: one where seeds are shared, else two."""
+    one, other = _influence(a), _influence(b)
+    return [_effects(other - one)] if shares_draws(a, b) else [_effects(other), _effects(-one)]
+
+
+def shares_draws(a: Clustered, b: Clustered) -> bool:
+    """Whether the same seeds moved two tables alike, so that differences are taken seed by seed.
+
+    A seed names a stream of draws; two runs share it only as far as the same code asks the same things of it. Where
+    they do, what a seed does to each context agrees (a correlation of at least one half over all cells); where they do
+    not, taking seed 0 from seed 0 would only waste half of the degrees of freedom.
     """
-    contexts = tables[0].values.shape[1]
-    if any(table.values.shape[1] != contexts for table in tables):
-        raise ValueError("tables over different numbers of contexts cannot share a bootstrap")
-    seed_draws = {
-        seeds: np.random.default_rng([seed, 1, *seeds]).integers(len(seeds), size=(draws, len(seeds)))
-        for seeds in dict.fromkeys(table.seeds for table in tables)
-    }
-    stretched = [_stretch(table) for table in tables]
-    out = np.empty((len(tables), draws))
-    for block, times in _resampled(contexts, draws, seed):
-        for index, (table, values) in enumerate(zip(tables, stretched, strict=True)):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                by_seed = (times @ (values * table.weights).T) / (times @ table.weights.T)
-            out[index, block] = np.take_along_axis(by_seed, seed_draws[table.seeds][block], axis=1).mean(axis=1)
+    if a.seeds != b.seeds or len(a.seeds) < 2:
+        return False
+    one, other = (_influence(table) for table in (a, b))
+    one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+    size = sqrt(float((one**2).sum()) * float((other**2).sum()))
+    return size > 0 and float((one * other).sum()) >= size / 2
+
+
+def _draws(parts: Sequence[_Effects], draws: int, seed: int) -> Array:
+    """Draws of the sum of independent parts over the same contexts."""
+    contexts = np.sum([part.contexts for part in parts], axis=0)
+    count = len(contexts)
+    spread = float(contexts.var(ddof=1)) if count > 1 else 0.0
+    chance = sum(part.cell_variance for part in parts)
+    if spread > 0:
+        contexts = contexts * sqrt(max(0.0, 1 - chance / spread))
+    out = np.full(draws, sum(part.mean for part in parts))
+    for block, times in _resampled(count, draws, seed):
+        out[block] += times @ contexts / count
+    variances = [part.seed_variance for part in parts]
+    if total := sum(variance for variance, _ in variances):
+        freedom = total**2 / sum(variance**2 / own for variance, own in variances)
+        out += sqrt(total) * np.random.default_rng([seed, 1]).standard_t(freedom, size=draws)
     return out
 
 
@@ -130,17 +192,6 @@ def _counts(rng: np.random.Generator, draws: int, contexts: int) -> Array:
     return np.bincount(picks.ravel(), minlength=draws * contexts).reshape(draws, contexts).astype(np.float64)
 
 
-def _stretch(table: Clustered) -> Array:
-    """Seed deviations scaled by sqrt(K/(K-1)) about each context's mean over seeds."""
-    count = len(table.seeds)
-    if count == 1:
-        return table.values
-    total = table.weights.sum(axis=0)
-    centre = np.divide((table.values * table.weights).sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
-    scaled: Array = centre + (table.values - centre) * sqrt(count / (count - 1))
-    return scaled
-
-
 def interval(values: Array, level: float = LEVEL) -> Interval:
     """Percentile interval of bootstrap draws, leaving out draws without a value."""
     tail = 50 * (1 - level)
@@ -149,23 +200,23 @@ def interval(values: Array, level: float = LEVEL) -> Interval:
 
 
 def two_level(table: Clustered, *, draws: int = DRAWS, seed: int = SEED) -> Interval:
-    """95% interval of one row's score."""
-    return interval(bootstrap([table], draws=draws, seed=seed)[0])
+    """95% interval of one row's score; it may reach beyond [0, 1] by chance, and is cut there."""
+    found = interval(_draws([_effects(_influence(table))], draws, seed))
+    return Interval(max(0.0, found.low), min(1.0, found.high))
 
 
-def difference(a: Clustered, b: Clustered, *, draws: int = DRAWS, seed: int = SEED) -> Difference:
-    """``b - a`` over the same contexts, paired by context (and by seed where both have the same seeds)."""
-    drawn = bootstrap([a, b], draws=draws, seed=seed)
-    return difference_from(a.mean, b.mean, drawn[0], drawn[1])
+def difference(a: Clustered, b: Clustered, *, level: float = LEVEL, draws: int = DRAWS, seed: int = SEED) -> Difference:
+    """``b - a`` over the same contexts, with an interval of ``level``.
 
-
-def difference_from(mean_a: float, mean_b: float, drawn_a: Array, drawn_b: Array) -> Difference:
-    """``b - a`` from draws that share their resampled contexts."""
-    deltas = drawn_b - drawn_a
-    deltas = deltas[~np.isnan(deltas)]
+    Raises:
+        ValueError: the tables are over different numbers of contexts.
+    """
+    if a.values.shape[1] != b.values.shape[1]:
+        raise ValueError("tables over different numbers of contexts cannot be compared")
+    deltas = _draws(_between(a, b), draws, seed)
     below, above = int((deltas <= 0).sum()), int((deltas >= 0).sum())
     p = min(1.0, 2 * (min(below, above) + 1) / (len(deltas) + 1))
-    return Difference(mean_b - mean_a, interval(deltas), p)
+    return Difference(b.mean - a.mean, interval(deltas, level), p)
 
 
 def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
@@ -231,17 +282,19 @@ def needed(a: Clustered, b: Clustered, effect: float) -> Needed:
     effect = abs(effect)
     if effect == 0:
         return Needed(0.0, None, None)
-    paired = a.seeds == b.seeds
-    contexts = a.values.shape[1]
-    gap_contexts = _influence(b).mean(axis=0) - _influence(a).mean(axis=0)
-    per_context = float(np.var(gap_contexts, ddof=1)) if contexts > 1 else 0.0
-    per_seed, seeds = _seed_variance(a, b, paired)
+    parts = _between(a, b)
+    contexts, seeds = a.values.shape[1], min(len(a.seeds), len(b.seeds))
+    total = np.sum([part.contexts for part in parts], axis=0)
+    per_context = float(total.var(ddof=1)) if contexts > 1 else 0.0
+    of_seeds = sum(part.seed_variance[0] for part in parts)
+    chance = sum(part.cell_variance for part in parts) / contexts
     budget = (effect / _Z) ** 2
-    left_for_contexts, left_for_seeds = budget - per_seed / seeds, budget - per_context / contexts
+    left_for_contexts = budget - max(0.0, of_seeds - chance)
+    left_for_seeds = budget - max(0.0, per_context / contexts - chance)
     return Needed(
         effect,
         max(2, int(np.ceil(per_context / left_for_contexts))) if left_for_contexts > 0 else None,
-        max(2, int(np.ceil(per_seed / left_for_seeds))) if left_for_seeds > 0 and seeds > 1 else None,
+        max(2, int(np.ceil(of_seeds * seeds / left_for_seeds))) if left_for_seeds > 0 and seeds > 1 else None,
     )
 
 
@@ -251,16 +304,6 @@ def _influence(table: Clustered) -> Array:
     mean = (table.values * table.weights).sum(axis=1, keepdims=True) / total
     spread: Array = mean + table.weights / (total / table.weights.shape[1]) * (table.values - mean)
     return spread
-
-
-def _seed_variance(a: Clustered, b: Clustered, paired: bool) -> tuple[float, int]:
-    means_a, means_b = _influence(a).mean(axis=1), _influence(b).mean(axis=1)
-    fewest = min(len(means_a), len(means_b))
-    if fewest < 2:
-        return 0.0, fewest
-    if paired:
-        return float(np.var(means_b - means_a, ddof=1)), fewest
-    return float(np.var(means_a, ddof=1) + np.var(means_b, ddof=1)), fewest
 
 
 # --- how much of a reward is signal ----------------------------------------------------------------------------------

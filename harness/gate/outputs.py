@@ -84,9 +84,9 @@ def to_junit(gate: Gate) -> str:
 def _properties(gate: Gate) -> list[tuple[str, str]]:
     out = [("verdict", gate.verdict), ("margin", f"{gate.margin:g}")]
     for check in gate.checks:
-        low, high = check.ci95 or (None, None)
+        low, high = check.ci90 or (None, None)
         values = {
-            "verdict": check.verdict, "difference": check.difference, "ci95_low": low, "ci95_high": high,
+            "verdict": check.verdict, "difference": check.difference, "ci90_low": low, "ci90_high": high,
             "p": check.p, "n_contexts": check.n_contexts, "n_queries": check.n_queries,
             "seeds_base": check.seeds[0], "seeds_head": check.seeds[1],
         }  # fmt: skip
@@ -114,11 +114,11 @@ def to_markdown(gate: Gate) -> str:
     lines = [
         f"## {gate.benchmark}: {gate.verdict}",
         "",
-        "| row | verdict | head − base | 95% interval | p | base | head | contexts | queries | seeds | why |",
+        "| row | verdict | head − base | 90% interval | p | base | head | contexts | queries | seeds | why |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for check in gate.checks:
-        low, high = check.ci95 or (None, None)
+        low, high = check.ci90 or (None, None)
         cells = [
             check.method, f"**{check.verdict}**", _points(check.difference, "+"),
             "–" if low is None else f"{_points(low, '+')} to {_points(high, '+')}",
@@ -128,7 +128,8 @@ def to_markdown(gate: Gate) -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     lines += [
         "",
-        f"Points; margin {100 * gate.margin:g}. Paired by query, two-level bootstrap over seeds and contexts.",
+        f"Points; margin {100 * gate.margin:g}. Paired by query; two-level bootstrap over contexts and seeds, 5% on "
+        "either side.",
     ]
     for check in gate.checks:
         if check.verdict == "regressed":

@@ -1,9 +1,10 @@
 """Verdicts. A drop fails a build only where it is both beyond noise and large enough to care about.
 
-``regressed`` needs the whole 95% interval of head minus base below 0 *and* a drop of at least the margin; where several
-rows are gated together their p-values are Holm-adjusted. ``pass`` means that a drop as large as the margin is excluded;
-what lies between is ``inconclusive``, with what it would take to decide. What could not be measured is ``error``, never
-a pass and never a regression.
+A gate asks on one side at a time (has it dropped? is a drop as large as the margin excluded?), each at 5%, so its
+interval is the one of 90%. ``regressed`` needs that interval of head minus base below 0 *and* a drop of at least the
+margin; where several rows are gated together their p-values are Holm-adjusted. ``pass`` means that a drop as large as
+the margin is excluded; what lies between is ``inconclusive``, with what it would take to decide. What could not be
+measured is ``error``, never a pass and never a regression.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from harness.leaderboard.sources import Source
 Verdict = Literal["pass", "improved", "regressed", "inconclusive", "incomparable", "error"]
 
 MARGIN = 0.02
+LEVEL = 0.90
+"""Of the interval: 5% on either side."""
 
 _WORST: tuple[Verdict, ...] = ("regressed", "error", "incomparable", "inconclusive", "improved", "pass")
 _EXIT: dict[Verdict, int] = {"pass": 0, "improved": 0, "inconclusive": 0, "regressed": 1, "incomparable": 3, "error": 4}
@@ -36,8 +39,9 @@ class Check:
     reason: str
     difference: float | None = None
     """Head minus base."""
-    ci95: tuple[float, float] | None = None
+    ci90: tuple[float, float] | None = None
     p: float | None = None
+    """Of two sides, so it is held against ``1 - LEVEL``; Holm-adjusted over the rows."""
     base: float | None = None
     head: float | None = None
     n_contexts: int = 0
@@ -108,7 +112,7 @@ def _compare(base: ResultFile, base_row: Row, head: ResultFile, head_row: Row | 
     paired = pair(Source("base", base, base_row), Source("head", head, head_row), base.task.average)
     if paired.left_out:
         return Check(method, "incomparable", f"{paired.left_out} queries are in one of the two only")
-    found = stats.difference(paired.a, paired.b)
+    found = stats.difference(paired.a, paired.b, level=LEVEL)
     flips = list(zip(paired.queries, paired.values_a, paired.values_b, strict=True))
     return Check(
         method,
@@ -130,8 +134,8 @@ def _compare(base: ResultFile, base_row: Row, head: ResultFile, head_row: Row | 
 
 def _decide(check: Check, margin: float) -> Check:
     """The verdict of a row that could be compared; ``needed`` is kept only where it is undecided."""
-    low, high = check.ci95 or (0.0, 0.0)
-    difference, sure = check.difference or 0.0, (check.p or 0.0) < 1 - stats.LEVEL
+    low, high = check.ci90 or (0.0, 0.0)
+    difference, sure = check.difference or 0.0, (check.p or 0.0) < 1 - LEVEL
     points = f"{100 * difference:+.1f} points"
     # At equal scores the interval is a point at 0: nothing dropped, whatever the margin.
     if sure and high < 0 and -difference >= margin:

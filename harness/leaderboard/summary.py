@@ -132,9 +132,8 @@ def better_beyond_noise(clustered: Sequence[stats.Clustered]) -> list[list[bool]
     better = [[False] * count for _ in range(count)]
     if count < 2:
         return better
-    drawn = stats.bootstrap(clustered)
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
-    gaps = [stats.difference_from(clustered[i].mean, clustered[j].mean, drawn[i], drawn[j]) for i, j in pairs]
+    gaps = [stats.difference(clustered[i], clustered[j]) for i, j in pairs]
     for (i, j), gap, adjusted in zip(pairs, gaps, stats.holm([gap.p for gap in gaps]), strict=True):
         if adjusted < 1 - stats.LEVEL:
             winner, loser = (j, i) if gap.value > 0 else (i, j)

@@ -62,8 +62,8 @@ def test_a_sure_but_small_drop_does_not_fail() -> None:
     base = _row(0.5)
     worse = replace(base, scores=tuple(tuple(0.99 * (v or 0) for v in one) for one in base.scores))
     found = check_all(_file(base), _file(worse))[0]
-    assert found.ci95 is not None
-    assert found.ci95[1] < 0
+    assert found.ci90 is not None
+    assert found.ci90[1] < 0
     assert found.verdict == "pass"
 
 
