@@ -11,9 +11,9 @@ left in the cells. Its uncertainty is a bootstrap on two levels:
   variance seen among them, at least that of the cells (Welch's degrees of freedom for two rows).
 
 The variance of the draws is thus the one of a crossed layout with random effects (Searle, Casella & McCulloch 1992,
-chapter 4). ``benchmarks/gate.py`` measures what the intervals cover. Rows of the same items share the resampled contexts. Rows of
-the same seeds share the seeds where it shows that they do: see :func:`shares_draws`. One seed shows nothing of what
-another would do: its interval covers the choice of contexts alone.
+chapter 4). ``benchmarks/gate.py`` measures what the intervals cover. Rows of the same items share the resampled
+contexts. Rows of the same seeds share the seeds where it shows that they do: see :func:`shares_draws`. One seed shows
+nothing of what another would do: its interval covers the choice of contexts alone.
 
 Inputs and differences are fractions in [0, 1], not points.
 """

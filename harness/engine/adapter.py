@@ -188,12 +188,11 @@ def init_lora(model: nn.Module, *, rank: int, alpha: float, targets: Targets, se
     return Adapter(weights, rank, float(alpha), suffixes)
 
 
-def check_fits(model: nn.Module, adapter: Adapter) -> None:
-    """Raise ValueError, naming module and shapes, if `adapter` was not made for a model of this shape."""
-    modules = dict(model.named_modules())
+def check_fits(linears: Mapping[str, nn.Linear], adapter: Adapter) -> None:
+    """Raise ValueError, naming module and shapes, if `adapter` was not made for a model with these linears."""
     for name, (a, b) in adapter.weights.items():
-        module = modules.get(name)
-        if not isinstance(module, nn.Linear):
+        module = linears.get(name)
+        if module is None:
             raise ValueError(f"adapter {adapter.digest()[:12]}: the model has no linear module {name!r}")
         if (b.shape[0], a.shape[1]) != (module.out_features, module.in_features):
             raise ValueError(

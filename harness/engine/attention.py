@@ -103,6 +103,9 @@ class _Grid:
     def build(
         cls, starts: Sequence[int], lengths: Sequence[int], groups: list[list[int]], total: int, device: torch.device
     ) -> _Grid:
+        if len(groups) == 1 and sum(lengths) == total == len(lengths) and list(starts) == groups[0]:
+            every = torch.arange(total, device=device)  # one token each, as in every step of decoding
+            return cls([(total, 1)], every, every, every, total, plain=True)
         gather: list[int] = []
         homes: list[list[int]] = [[] for _ in lengths]
         shapes = []
@@ -257,7 +260,9 @@ class RowCache:
         return cls(lengths, layers)
 
     def select(self, rows: Sequence[int]) -> RowCache:
-        """The given rows, in the given order; a row may be taken several times."""
+        """The given rows, in the given order; a row may be taken several times. All in their order is this cache."""
+        if list(rows) == list(range(len(self.lengths))):
+            return self
         device = next(iter(self.layers.values()))[0].device
         index = torch.tensor(list(rows), dtype=torch.long, device=device)
         layers = {layer: (k.index_select(0, index), v.index_select(0, index)) for layer, (k, v) in self.layers.items()}

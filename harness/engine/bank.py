@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .adapter import Adapter
 
 Groups = Mapping[int, Mapping[str, tuple[int, int]]]  # group -> member name -> (in, out)
+Stacked = tuple[Tensor, list[Tensor]]  # A [K, members * rank, in], and each member's Bt [K, rank, out]
 
 
 class Block(NamedTuple):
@@ -83,6 +84,8 @@ class Bank:
             self.gradients = torch.zeros(slots, size, device=device)
         self.weights: list[dict[int, Block]] = [{} for _ in range(slots)]
         self.grads: list[dict[int, Block]] | None = [{} for _ in range(slots)] if trains else None
+        self._stacked: dict[int, Stacked] | None = None
+        self._stacked_grads: dict[int, Stacked] | None = None
         self.scales = [0.0] * slots
         self.scale = torch.zeros(slots, device=device)
 
@@ -136,31 +139,32 @@ class Bank:
                 found[name] = (a, block.bt[j][: like.rank].t().to("cpu", copy=True).contiguous())
         return Adapter({name: found[name] for name in like.weights}, like.rank, like.alpha, like.targets)
 
-    def stacked(self, group: int) -> tuple[Tensor, list[Tensor]]:
-        """A uniform bank's weights of a group over all slots: A `[K, members * rank, in]`, Bt `[K, rank, out]` each."""
-        return self._stack(self._flat, group)
+    def stacked(self, group: int) -> Stacked:
+        """A uniform bank's weights of a group over all slots."""
+        if self._stacked is None:
+            self._stacked = self._stack(self._flat)
+        return self._stacked[group]
 
-    def stacked_grads(self, group: int) -> tuple[Tensor, list[Tensor]]:
+    def stacked_grads(self, group: int) -> Stacked:
         """Likewise the gradients."""
         assert self.gradients is not None
-        return self._stack(self.gradients, group)
+        if self._stacked_grads is None:
+            self._stacked_grads = self._stack(self.gradients)
+        return self._stacked_grads[group]
 
-    def _stack(self, flat: Tensor, group: int) -> tuple[Tensor, list[Tensor]]:
-        at = 0
+    def _stack(self, flat: Tensor) -> dict[int, Stacked]:
+        found, at = {}, 0
         for key, members in self.groups.items():
-            size = row_size({key: members}, self.rank)
-            if key == group:
-                break
-            at += size
-        n_in = next(iter(members.values()))[0]
-        width = len(members) * self.rank * n_in
-        a = flat[:, at : at + width].view(len(flat), -1, n_in)
-        at += width
-        bts = []
-        for _, n_out in members.values():
-            bts.append(flat[:, at : at + self.rank * n_out].view(len(flat), self.rank, n_out))
-            at += self.rank * n_out
-        return a, bts
+            n_in = next(iter(members.values()))[0]
+            width = len(members) * self.rank * n_in
+            a = flat[:, at : at + width].view(len(flat), -1, n_in)
+            at += width
+            bts = []
+            for _, n_out in members.values():
+                bts.append(flat[:, at : at + self.rank * n_out].view(len(flat), self.rank, n_out))
+                at += self.rank * n_out
+            found[key] = (a, bts)
+        return found
 
 
 def adapted_groups(

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from .adapter import Adapter, check_fits
 from .attention import Attend
 from .bank import Bank, adapted_groups
-from .linear import Kernel, Part, Segments, linears_by_input, routed
+from .linear import Kernel, Part, Parts, Segments, linears_by_input, routed
 
 _FEW = 16  # tokens per run up to which one batched matmul beats a loop over runs on the CPU
 
@@ -28,8 +28,9 @@ class FrozenModel:
         self.device, self.dtype = weight.device, weight.dtype
         uses_window = getattr(model.config, "use_sliding_window", True)
         self.window: int | None = getattr(model.config, "sliding_window", None) if uses_window else None
-        linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
-        self.groups = linears_by_input(model, linears)
+        self._linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
+        self.groups = linears_by_input(model, self._linears)
+        self._reached = {name for linears in self.groups for name in linears}
         self._anchor: Tensor | None = None
 
     @property
@@ -47,10 +48,9 @@ class FrozenModel:
 
     def check(self, adapter: Adapter) -> None:
         """Raise ValueError, naming the module, unless the engine can apply the whole of `adapter` to this model."""
-        check_fits(self.model, adapter)
-        reached = {name for linears in self.groups for name in linears}
+        check_fits(self._linears, adapter)
         for name in adapter.weights:
-            if name not in reached:
+            if name not in self._reached:
                 raise ValueError(f"adapter {adapter.digest()[:12]} adapts {name!r}, which the engine cannot")
 
     def bank(self, stacks: Sequence[Sequence[Adapter]]) -> Bank | None:
@@ -68,16 +68,16 @@ class FrozenModel:
                 bank.put(slot, stack)
         return bank
 
-    def parts(self, bank: Bank | None, counts: Sequence[int], *, grad: bool = False) -> list[Part]:
+    def parts(self, bank: Bank | None, counts: Sequence[int], *, grad: bool = False) -> Parts:
         """The bank on the tokens of its slots, as a forward takes it; nothing for no bank."""
-        return [] if bank is None else [Part(bank, self.segments(counts, grad=grad))]
+        return Parts() if bank is None else Parts(Part(bank, self.segments(counts, grad=grad)))
 
     def logits(
         self,
         ids: Sequence[int],
         positions: Sequence[int],
         attend: Attend,
-        parts: Sequence[Part],
+        parts: Parts,
         keep: Sequence[int],
         *,
         grad: bool = False,
@@ -96,7 +96,7 @@ class FrozenModel:
         ids: Sequence[int],
         positions: Sequence[int],
         attend: Attend,
-        parts: Sequence[Part],
+        parts: Parts,
         layer: int,
     ) -> Tensor:
         """Hidden states `[N, hidden]` of one layer (0: embeddings, -1: after the final norm)."""
@@ -111,14 +111,14 @@ class FrozenModel:
         ids: Sequence[int],
         positions: Sequence[int],
         attend: Attend,
-        parts: Sequence[Part],
+        parts: Parts,
         grad: bool,
         **options: Any,
     ) -> Any:
         if grad and self._anchor is None:
             self._anchor = torch.zeros((), device=self.device, requires_grad=True)
         anchor = self._anchor if grad else None
-        with routed(self.model, self.groups, parts, anchor), torch.set_grad_enabled(grad):
+        with routed(self.model, parts.routes(self.groups, anchor)), torch.set_grad_enabled(grad):
             return self.model(
                 input_ids=self._tensor(ids)[None],
                 position_ids=self._tensor(positions)[None],

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from .forward import FrozenModel
 from .jobs import HyperParameters, TrainSequence
 from .lean import LeanAdamW
+from .linear import Parts
 from .losses import target_weights, targets
 from .memory import MemoryPlan, is_out_of_memory
 from .pack import Pack
@@ -116,10 +117,10 @@ def _gradients(
     value = 0.0
     for pack in packs:
         if pack.keep:
-            losses, weights = pack.losses(frozen, ())
+            losses, weights = pack.losses(frozen, Parts())
             loss = (losses * weights).sum()
             loss.backward()  # type: ignore[no-untyped-call]
-            value += float(loss)
+            value += float(loss.detach())
     return value
 
 

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from .adapter import Adapter, stack_digest
 from .attention import CachedAttention, PackedAttention, RowCache
+from .bank import Bank
 from .forward import FrozenModel
 from .jobs import Generated, GenerationRow
-from .linear import Part
+from .linear import Parts
 from .memory import MemoryPlan
 
 Prompt = tuple[str, tuple[int, ...]]  # (stack, ids)
@@ -100,7 +101,8 @@ class _Batch:
         self._frozen, self._plan, self._eos = frozen, plan, eos
         self.live: list[_Live] = []
         self._cache: RowCache | None = None
-        self._parts: list[Part] = []
+        self._parts: Parts = Parts()
+        self._bank: tuple[tuple[str, ...], Bank | None] = ((), None)
 
     def admit(self, waiting: list[_Live]) -> list[_Live]:
         """Take rows from the front of `waiting` while there is room; returns those that still wait."""
@@ -154,18 +156,26 @@ class _Batch:
         self._load()
 
     def _load(self) -> None:
-        stacks = list(dict.fromkeys(live.stack for live in self.live))
-        counts = [sum(live.stack == stack for live in self.live) for stack in stacks]
         by_stack = {live.stack: live.row.adapters for live in self.live}
-        self._parts = self._frozen.parts(self._frozen.bank([by_stack[stack] for stack in stacks]), counts)
+        counts = [sum(live.stack == stack for live in self.live) for stack in by_stack]
+        self._parts = self._frozen.parts(self._banked(by_stack), counts)
+
+    def _banked(self, by_stack: Mapping[str, Sequence[Adapter]]) -> Bank | None:
+        """The bank of these stacks, in this order; the last one is kept: decoding follows the prefill of the same."""
+        if self._bank[0] != tuple(by_stack):
+            self._bank = (tuple(by_stack), self._frozen.bank(list(by_stack.values())))
+        return self._bank[1]
 
     def _prefill(self, fresh: list[_Live]) -> RowCache:
         """Caches of all `fresh` rows (in that order), whose first token is chosen on the way."""
         units = list(dict.fromkeys((live.stack, live.row.prompt) for live in fresh))
-        adapters = {live.stack: live.row.adapters for live in fresh}
+        # One bank for all packs: the order of the stacks is the one that decoding has, which then finds it made.
+        stacks = {live.stack: live.row.adapters for live in fresh}
+        bank = self._banked(stacks)
         caches, logits, order = [], [], []
+        room = min(_GROW, max(live.row.max_tokens for live in fresh))
         for pack in _packs(_common_beginnings(units), self._plan.tokens):
-            for cache, out, members in self._prefill_pack(pack, adapters):
+            for cache, out, members in self._prefill_pack(pack, list(stacks), bank, room):
                 caches.append(cache)
                 logits.append(out)
                 order.extend(members)
@@ -175,15 +185,14 @@ class _Batch:
         return RowCache.concatenate(caches).select(rows)
 
     def _prefill_pack(
-        self, pack: list[_Run], adapters: Mapping[str, Sequence[Adapter]]
+        self, pack: list[_Run], stacks: Sequence[str], bank: Bank | None, room: int
     ) -> Iterator[tuple[RowCache, Tensor, list[Prompt]]]:
         """One packed forward over the runs' beginnings, one more over what follows the shared ones.
 
-        Yields (caches, next-token logits, prompts) of the runs of one prompt, then of the members of shared runs.
+        The caches have room for `room` more tokens. Yields (caches, next-token logits, prompts) of the runs of one
+        prompt, then of the members of shared runs.
         """
         frozen = self._frozen
-        stacks = list(dict.fromkeys(run.stack for run in pack))
-        bank = frozen.bank([adapters[stack] for stack in stacks])
         heads = [run.prompts[0][: run.shared] for run in pack]
         lengths = [len(head) for head in heads]
         counts = [sum(run.shared for run in pack if run.stack == stack) for stack in stacks]
@@ -191,7 +200,7 @@ class _Batch:
         logits = frozen.logits(
             _flat(heads), [i for n in lengths for i in range(n)], attend, frozen.parts(bank, counts), _last(lengths)
         )
-        capacity = max(len(prompt) for run in pack for prompt in run.prompts) + _GROW
+        capacity = max(len(prompt) for run in pack for prompt in run.prompts) + room
         cache = RowCache.from_packed(attend.record or {}, lengths, capacity)
         single = [place for place, run in enumerate(pack) if len(run.prompts) == 1]
         if single:

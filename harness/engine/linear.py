@@ -7,7 +7,7 @@ never sees the adapters as parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -208,33 +208,52 @@ class _GroupCall:
         return tuple(y.view(*x.shape[:-1], -1) for y in ys.values())
 
 
-@contextmanager
-def routed(
-    model: PreTrainedModel,
-    groups: Sequence[Mapping[str, nn.Linear]],
-    parts: Sequence[Part],
-    anchor: Tensor | None,
-) -> Iterator[None]:
-    """Within the block the model's linears add `parts` and its attention is packed; afterwards all is as before.
+Routes = list[tuple[nn.Linear, Callable[[Tensor], Tensor]]]
+"""Linears, and what each computes instead while a forward runs."""
 
-    `anchor` is a scalar that requires grad, when training: the first layer's adapters have frozen inputs only.
-    """
-    config: Any = model.config
-    before = config._attn_implementation
-    patched = []
-    try:
-        config._attn_implementation = IMPLEMENTATION
+
+class Parts:
+    """What a forward adds to the linears. Decoding takes the same parts at every step, so the way in is made once."""
+
+    def __init__(self, *parts: Part) -> None:
+        self._parts = parts
+        self._routes: tuple[Tensor | None, Routes] | None = None
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(*self._parts, *other._parts)
+
+    def routes(self, groups: Sequence[Mapping[str, nn.Linear]], anchor: Tensor | None) -> Routes:
+        """What the adapted linears of `groups` compute.
+
+        `anchor` is a scalar that requires grad, when training: the first layer's adapters have frozen inputs only.
+        """
+        if self._routes is None or self._routes[0] is not anchor:
+            self._routes = (anchor, list(self._made(groups, anchor)))
+        return self._routes[1]
+
+    def _made(
+        self, groups: Sequence[Mapping[str, nn.Linear]], anchor: Tensor | None
+    ) -> Iterator[tuple[nn.Linear, Callable[[Tensor], Tensor]]]:
         for key, linears in enumerate(groups):
-            mine = [part for part in parts if part.bank.members(key)]
+            mine = [part for part in self._parts if part.bank.members(key)]
             adapted = {name: m for name, m in linears.items() if any(name in part.bank.members(key) for part in mine)}
             call = _GroupCall(key, adapted, mine, anchor)
-            for name, module in adapted.items():
-                module.forward = partial(call, name)  # type: ignore[method-assign]
-                patched.append(module)
+            yield from ((module, partial(call, name)) for name, module in adapted.items())
+
+
+@contextmanager
+def routed(model: PreTrainedModel, replaced: Routes) -> Iterator[None]:
+    """Within the block the model's linears are `replaced` and its attention is packed; afterwards all is as before."""
+    config: Any = model.config
+    before = config._attn_implementation
+    try:
+        config._attn_implementation = IMPLEMENTATION
+        for module, forward in replaced:
+            module.__dict__["forward"] = forward  # as an assignment would, which is slow in nn.Module
         yield
     finally:
-        for module in patched:
-            del module.__dict__["forward"]
+        for module, _ in replaced:
+            module.__dict__.pop("forward", None)
         config._attn_implementation = before
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from .attention import PackedAttention
 from .forward import FrozenModel
 from .jobs import TrainSequence
-from .linear import Part
+from .linear import Parts
 from .prepare import pad_nodes, pad_positions, pad_targets
 
 
@@ -54,7 +54,7 @@ class Pack:
         self.lengths.append(length)
         self.nodes.append(nodes)
 
-    def losses(self, frozen: FrozenModel, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    def losses(self, frozen: FrozenModel, parts: Parts) -> tuple[Tensor, Tensor]:
         """One forward: the cross-entropy of every target `[targets]`, and the targets' weights."""
         attend = PackedAttention(self.lengths, self.nodes, self.reach, frozen.device)
         logits = frozen.logits(self.ids, self.positions, attend, parts, self.keep, grad=True).float()

@@ -10,7 +10,7 @@ import torch
 from .adapter import Adapter, stack_digest
 from .attention import PackedAttention
 from .forward import FrozenModel
-from .linear import Part
+from .linear import Parts
 from .memory import MemoryPlan
 
 
@@ -34,7 +34,7 @@ class _Pack(NamedTuple):
     ids: list[int]
     positions: list[int]
     lengths: list[int]
-    parts: list[Part]
+    parts: Parts
 
 
 def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) -> list[list[float]]:

@@ -19,7 +19,7 @@ from .adapter import Adapter
 from .bank import Bank, adapted_groups
 from .forward import FrozenModel
 from .jobs import TrainJob, TrainResult
-from .linear import Part
+from .linear import Parts
 from .losses import Sft
 from .memory import MemoryPlan, is_out_of_memory
 from .pack import Pack
@@ -236,7 +236,7 @@ class _Trainer:
             raise ValueError(f"returned a tensor of shape {list(value.shape)} instead of a scalar")
         return value
 
-    def _parts(self, chosen: list[_Slot], costs: list[int]) -> list[Part]:
+    def _parts(self, chosen: list[_Slot], costs: list[int]) -> Parts:
         """Frozen stacks (one slot per run of neighbours with the same stack) and the trained adapters."""
         counts = [0] * len(self._slots)
         for slot, count in zip(chosen, costs, strict=True):

@@ -11,8 +11,8 @@ from harness_generative_adapter.generator import (
     GeneratorConfig,
     decoder_layers,
     find_sites,
-    normalise,
 )
+from harness_generative_adapter.normalise import Form, normalised
 from harness_generative_adapter.training import padded
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,26 +118,49 @@ def test_each_sequence_of_a_batch_uses_its_own_memory(module: nn.Module) -> None
 
 
 @given(st.integers(0, 50), st.integers(1, 4), st.sampled_from(["svd", "frobenius"]))
-def test_normalising_takes_the_size_out_and_leaves_an_empty_memory_empty(seed: int, tokens: int, how: str) -> None:
-    config = GeneratorConfig(keys=8, values=6, rank=5, normalise=how)  # type: ignore[arg-type]
+def test_normalising_takes_the_size_out_and_leaves_an_empty_memory_empty(seed: int, tokens: int, form: Form) -> None:
     draw = torch.Generator().manual_seed(seed)
-    memory = torch.randn(1, 8, tokens, generator=draw) @ torch.randn(1, tokens, 6, generator=draw)
-    normal = normalise(memory, config)
-    assert torch.allclose(normal, normalise(100 * memory, config), atol=1e-3)
-    if how == "svd":
-        values = torch.linalg.svdvals(normal)[0]
-        assert torch.allclose(values[: min(tokens, 5)], torch.ones(min(tokens, 5)), atol=1e-3)
-        assert values[min(tokens, 5) :].abs().max() < 1e-3
+    # Directions of clearly different sizes, none below the hundredth part that counts as noise.
+    left, _ = torch.linalg.qr(torch.randn(1, 8, tokens, generator=draw))
+    right, _ = torch.linalg.qr(torch.randn(1, 6, tokens, generator=draw))
+    sizes = torch.linspace(0.1, 1, tokens)
+    memory = (left * sizes) @ right.transpose(1, 2)
+    normal = normalised(memory, form, 5)
+    assert torch.allclose(normal, normalised(100 * memory, form, 5), atol=1e-3)
+    if form == "svd":
+        assert torch.allclose(normal, left @ right.transpose(1, 2), atol=1e-3)
     else:
         assert normal.norm().item() == pytest.approx(5**0.5, rel=1e-3)
-    assert normalise(torch.zeros(1, 8, 6), config).abs().max() == 0
+    assert normalised(torch.zeros(1, 8, 6), form, 5).abs().max() == 0
 
 
-def test_the_gradient_stays_finite_where_singular_values_meet() -> None:
+@given(st.integers(0, 50))
+def test_singular_values_below_the_floor_are_not_blown_up(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    left, _ = torch.linalg.qr(torch.randn(1, 8, 2, generator=draw))
+    right, _ = torch.linalg.qr(torch.randn(1, 6, 2, generator=draw))
+    memory = (left * torch.tensor([1.0, 1e-4])) @ right.transpose(1, 2)
+    values = torch.linalg.svdvals(normalised(memory, "svd", 5))[0]
+    assert values[0].item() == pytest.approx(1, rel=1e-3)
+    assert values[1].item() == pytest.approx(0.01, rel=0.1)
+
+
+@given(st.integers(0, 20))
+def test_the_gradient_is_the_one_of_the_formula(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    memory = torch.randn(2, 4, 7, generator=draw, dtype=torch.double).requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda one: normalised(one, "svd", 4), memory)
+
+
+def test_the_gradient_stays_small_where_singular_values_meet() -> None:
     memory = torch.eye(6).unsqueeze(0).clone().requires_grad_(True)
-    config = GeneratorConfig(keys=6, values=6, rank=4)
-    (normalise(memory, config) * torch.arange(36.0).view(1, 6, 6)).sum().backward()
-    assert memory.grad is None or torch.isfinite(memory.grad).all()
+    (normalised(memory, "svd", 6) * torch.arange(36.0).view(1, 6, 6)).sum().backward()
+    assert memory.grad is not None
+    assert memory.grad.abs().max() < 36
+    empty = torch.zeros(1, 6, 6, requires_grad=True)
+    normalised(empty, "svd", 6).sum().backward()
+    assert empty.grad is not None
+    assert empty.grad.abs().max() == 0
 
 
 def test_saved_and_loaded_it_is_the_same_to_sixteen_bits(module: nn.Module, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,12 +26,12 @@ from torch import Tensor, nn
 
 from harness.engine import Adapter
 from harness.errors import UsageError
+from harness_generative_adapter.normalise import Form, factors, normalised
 
 Memories = Mapping[str, Tensor]
 """Module name -> [texts, keys, values]."""
 
 _CONFIG, _WEIGHTS = "generator.json", "generator.safetensors"
-_OVERSAMPLED = 8
 _READING = frozenset({"q_proj", "k_proj", "v_proj"})
 """Projections whose input is the normalised hidden state that enters the decoder layer."""
 
@@ -49,7 +49,7 @@ class GeneratorConfig:
     rank: int = 128
     """Rank of what ``svd`` keeps."""
     scale: float = 1 / 16
-    normalise: Literal["svd", "frobenius"] = "svd"
+    normalise: Form = "svd"
     base: str = ""
     """Digest of the frozen model that it was trained for."""
 
@@ -130,7 +130,8 @@ class Generator(nn.Module):
 
     def normalised(self, memories: Memories) -> dict[str, Tensor]:
         """Memories with their size taken out; one without content stays zero."""
-        return {name: normalise(memory, self.config) for name, memory in memories.items()}
+        form, rank = self.config.normalise, self.config.rank
+        return {name: normalised(memory, form, rank) for name, memory in memories.items()}
 
     @contextmanager
     def applied(self, module: nn.Module, normal: Memories, rows: Tensor | None = None) -> Iterator[None]:
@@ -156,13 +157,9 @@ class Generator(nn.Module):
         """The change of one text (``[1, keys, values]`` each) as a LoRA adapter with the same effect."""
         weights: dict[str, tuple[Tensor, Tensor]] = {}
         for site, cell in self.named_cells():
-            memory = memories[site.name][0]
-            if self.config.normalise == "svd":
-                left, right = _singular(memory.unsqueeze(0), self.config.rank)
-                a, b = left[0].T @ cell.a1.weight, cell.b.weight @ right[0]
-            else:
-                a, b = normalise(memory.unsqueeze(0), self.config)[0].T @ cell.a1.weight, cell.b.weight
-            weights[site.name] = (a.float().cpu().contiguous(), b.detach().float().cpu().clone().contiguous())
+            left, right = factors(memories[site.name], self.config.normalise, self.config.rank)
+            a, b = left[0].T @ cell.a1.weight, cell.b.weight @ right[0].T
+            weights[site.name] = (a.float().cpu().contiguous(), b.float().cpu().contiguous())
         rank = next(iter(weights.values()))[0].shape[0]
         return Adapter(weights, rank, self.config.scale * rank, self.config.targets)
 
@@ -220,39 +217,6 @@ def decoder_layers(module: nn.Module) -> tuple[str, nn.ModuleList]:
     if not lists:
         raise UsageError("this model has no list of decoder layers, so a generator cannot be attached to it")
     return max(lists, key=lambda pair: len(pair[1]))
-
-
-def normalise(memory: Tensor, config: GeneratorConfig) -> Tensor:
-    """[n, keys, values] without its size: ``U V^T`` of the leading singular vectors, or the norm set to sqrt(rank)."""
-    if config.normalise == "svd":
-        left, right = _singular(memory, config.rank)
-        return left @ right.transpose(1, 2)
-    size = memory.flatten(1).norm(dim=1).clamp_min(1e-12)
-    scaled: Tensor = memory * (math.sqrt(config.rank) / size)[:, None, None]
-    return scaled
-
-
-def _singular(memory: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Leading singular vectors [n, keys, rank] and [n, values, rank]; those of a singular value of about 0 are 0.
-
-    Randomised range finder with one power iteration (Halko et al., arXiv 0909.4061) from fixed draws. The gradient of
-    an SVD explodes where two singular values nearly meet; a text for which that happens passes none on.
-    """
-    rank = min(rank, *memory.shape[1:])
-    draws = min(rank + _OVERSAMPLED, memory.shape[2])
-    omega = torch.randn(memory.shape[2], draws, generator=torch.Generator().manual_seed(0)).to(memory)
-    spread = memory @ omega
-    basis = torch.linalg.qr(memory @ (memory.transpose(1, 2) @ torch.linalg.qr(spread)[0]))[0]
-    small = basis.transpose(1, 2) @ memory
-    if memory.requires_grad:
-        with torch.no_grad():
-            values = torch.linalg.svdvals(small)[:, : rank + 1]
-            close = (values[:, :-1] - values[:, 1:]).amin(1) < 1e-4 * values[:, 0]
-        small = torch.where(close[:, None, None], small.detach(), small)
-        basis = torch.where(close[:, None, None], basis.detach(), basis)
-    u, s, vh = torch.linalg.svd(small, full_matrices=False)
-    real = (s > 1e-5 * s[:, :1].clamp_min(1e-12))[:, None, :rank]
-    return (basis @ u)[:, :, :rank] * real, vh.transpose(1, 2)[:, :, :rank] * real
 
 
 def _width(module: nn.Module) -> int:
