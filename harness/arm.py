@@ -128,7 +128,8 @@ def run_arm(workshop: Workshop, arm: Arm, seed: int) -> Outcome:
         # A preset may update on all edits together otherwise than in the outer loop's trials.
         updater="cpt" if "cpt" in slots else "updater",
     )
-    return outcome(books, arm, seed, session, measured, rounds, chosen)
+    meta_s = sum(float(getattr(slot.instance, "meta_s", 0.0)) for slot in slots.values())
+    return outcome(books, arm, seed, session, measured, rounds, chosen, meta_s)
 
 
 def choose(validation: Sequence[float | None], rule: str) -> int | None:

@@ -57,8 +57,13 @@ def outcome(
     measured: deploy.Measured,
     rounds: Sequence[RoundRecord],
     chosen: int | None,
+    meta_s: float,
 ) -> Outcome:
-    """Write a row's edits, per-query scores and chosen policy to the run's folder, and sum up what it cost."""
+    """Write a row's edits, per-query scores and chosen policy to the run's folder, and sum up what it cost.
+
+    Args:
+        meta_s: seconds that the one-off training of its components took, before any run.
+    """
     name = f"{arm.method.name}-{seed}"
     if measured.groups:
         deploy.write_edits(books.folder / "edits" / f"{name}.jsonl", measured.groups)
@@ -99,7 +104,7 @@ def outcome(
         "".join(letters),
         rounds,
         chosen,
-        _costs(books, session.scope, measured),
+        {**_costs(books, session.scope, measured), "labels": float(len(session.labels)), "meta_s": meta_s},
         key,
         _name(books, teacher) if wrote else "",
         _name(books, student),

@@ -21,7 +21,7 @@ RANKS = (
     "contexts, 95%, Holm over the group's pairs), so rows that cannot be told apart share a rank. A group is what may "
     "be compared: equal task version, items, metric, models, decoding and openness; groups are never ranked against "
     "each other. Rows of one seed, with missing scores, or known only from a paper have no rank. Costs are means over "
-    "seeds."
+    "seeds; meta-training is paid once, before any run."
 )
 HEADERS = (
     "rank", "method", "group", "score", "95% interval", "contexts", "queries", "seeds", "scored/expected", "failed",

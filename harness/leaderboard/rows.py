@@ -121,8 +121,9 @@ class Row:
     unparsed: int
     errors: int
     costs: Mapping[str, float | None] = field(default_factory=dict)
-    """``generation_s update_s grading_s outer_s meta_s`` in seconds summed over seeds; ``edit_tokens``, ``labels`` as
-    counts; ``usd`` in US dollars. An absent or null entry was not measured."""
+    """``generation_s update_s grading_s outer_s`` in seconds and ``meta_s``, the one-off training of components before
+    any run; ``edit_tokens``; ``labels``, queries that the outer loop graded against a reference; ``usd`` in US dollars:
+    all summed over seeds. An absent or null entry was not measured."""
     curve: tuple[Mapping[str, Any], ...] = ()
     """``{"round", "validation", "test"?}`` for each round of an outer loop."""
     reliability: tuple[Mapping[str, Any], ...] = ()

@@ -40,8 +40,8 @@ def rank(summary: Summary) -> str:
 
 
 def total_seconds(summary: Summary) -> float | None:
-    """All seconds that the row cost, over every seed; None where none were measured."""
-    known = [value for name, value in summary.row.costs.items() if name.endswith("_s") and value is not None]
+    """All seconds that the row cost, over every seed, without one-off training; None where none were measured."""
+    known = [v for name, v in summary.row.costs.items() if name.endswith("_s") and name != "meta_s" and v is not None]
     return sum(known) if known else None
 
 
@@ -52,6 +52,8 @@ def notes(summary: Summary) -> str:
     for name in ("transductive", "open_book", "outside_teacher"):
         if getattr(card, name):
             said.append(name.replace("_", "-").replace("outside-teacher", "outside teacher"))
+    if once := summary.row.costs.get("meta_s"):
+        said.append(f"trained once before, {seconds(once / len(summary.row.seeds))}, not in its cost")
     return "; ".join([*said, *summary.row.notes, *said_of_reward(summary.row)])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -90,6 +90,8 @@ class RunSession:
         self._seed = root_seed
         self._depth = 0
         self._position = 0
+        self.labels: set[str] = set()
+        """Queries of the outer loop that were graded against a reference: the labels that the method used."""
         self._lms: dict[str, BookedLM] = {}
         self._models = {role: [state.base, books.sources.get(state.base, "")] for role, state in states.items()}
         self._reached = {name: slot.identity for name, slot in slots.items() if slot.kind != "trainer"}
@@ -188,6 +190,7 @@ class RunSession:
     def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
         """Update, ask, release, on any split: what the core itself does with test episodes."""
         updater, evaluator = self._slot("updater", "updater"), self._slot("evaluator", "evaluator")
+        self._count_labels(episode.id for job in jobs for episode in job.episodes)
 
         def key(trial: TrialJob) -> str:
             asked = [self.books.episodes.identity(e.id) for e in trial.episodes]
@@ -232,6 +235,7 @@ class RunSession:
         """Scores with their values on any split: what the core itself books."""
         evaluator = self._slot("evaluator", "evaluator")
         self._log_call("evaluate", evaluator, asks)
+        self._count_labels(ask.episode.id for ask in asks)
 
         def key(ask: Ask) -> str:
             asked = self.books.episodes.identity(ask.episode.id)
@@ -317,6 +321,12 @@ class RunSession:
         return self.books.weights.put(artefact(tensors, config))
 
     # --- how it is done ---
+
+    def _count_labels(self, episodes: Iterable[str]) -> None:
+        if self.stage == "outer":
+            for name in episodes:
+                if self.books.episodes.full(name).split != "made":
+                    self.labels.update(self.books.episodes.key([name])[name])
 
     def check_time(self) -> None:
         """Stop here if ``--max-hours`` has passed; called where everything finished is booked."""

@@ -24,6 +24,8 @@ def test_edits_are_selected_by_marks_and_the_true_reward_is_measured_beside_them
     done = runner.run({**given, "reward": {"true": {"use": "trial", "inner_seeds": 1}}})
     assert done.complete
     assert [row.method for row in done.result.rows] == ["proxy-reward", "none"]
+    # The marks use no label; measuring the true reward beside them grades 6 questions of each of 3 pages.
+    assert [row.costs["labels"] for row in done.result.rows] == [18, 0]
     with sqlite3.connect(done.folder / "journal.sqlite") as journal:
         [(kept,)] = journal.execute("SELECT value FROM kept WHERE name LIKE 'proxy-reward/agreement/%'").fetchall()
     report = json.loads(kept)

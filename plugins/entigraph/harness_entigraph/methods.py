@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
-from importlib.resources import files
-from types import MappingProxyType
 
 from harness.api import Method
+from harness.presets import presets
 
-_PRESETS = MappingProxyType(
-    {
-        file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
-        for file in files("harness_entigraph").joinpath("presets").iterdir()
-        if file.name.endswith(".toml")
-    }
-)
+_PRESETS = presets("harness_entigraph")
 
 PAIRS = Method(
     name="entigraph",

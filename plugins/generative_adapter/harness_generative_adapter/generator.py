@@ -31,7 +31,7 @@ from harness_generative_adapter.normalise import Form, factors, normalised
 Memories = Mapping[str, Tensor]
 """Module name -> [texts, keys, values]."""
 
-_CONFIG, _WEIGHTS = "generator.json", "generator.safetensors"
+_CONFIG, _WEIGHTS, RECORD = "generator.json", "generator.safetensors", "training.json"
 _READING = frozenset({"q_proj", "k_proj", "v_proj"})
 """Projections whose input is the normalised hidden state that enters the decoder layer."""
 
@@ -190,6 +190,12 @@ class Generator(nn.Module):
         made = cls([Site(**site) for site in written["sites"]], written["width"], config)
         made.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return made.eval()
+
+    @staticmethod
+    def cost(folder: Path) -> float:
+        """Seconds that the training took which ended in this folder; 0 where there is no record of it."""
+        record = folder / RECORD
+        return float(json.loads(record.read_text(encoding="utf-8"))["seconds"]) if record.exists() else 0.0
 
 
 def find_sites(module: nn.Module, targets: Sequence[str]) -> list[Site]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.api import Method
+from harness.presets import presets
 
 GENERATIVE_ADAPTER = Method(
     name="generative-adapter",
@@ -16,4 +17,5 @@ GENERATIVE_ADAPTER = Method(
     },
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage", "icl"),
+    presets=presets("harness_generative_adapter"),
 )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from harness.engine.schedule import epoch_order
 from harness.errors import UsageError
-from harness_generative_adapter.generator import Generator
+from harness_generative_adapter.generator import RECORD, Generator
 
 Ids = tuple[int, ...]
 Positive = Annotated[int, Field(ge=1)]
@@ -115,7 +115,7 @@ def train(
     }
     generator.eval().cpu()
     generator.save(folder)
-    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (folder / _CHECKPOINT).unlink(missing_ok=True)
     return record
 

@@ -40,6 +40,13 @@ class Generated:
             raise UsageError("updater 'generated': name the generator, such as updater.generator = \"./my-generator\"")
         self._settings = settings
 
+    @property
+    def meta_s(self) -> float:
+        """Seconds that the generator's one-off training took, where it is known."""
+        from harness_generative_adapter.generator import Generator
+
+        return Generator.cost(folder_of(self._settings.generator))
+
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         """One adapter a job. Raises :class:`UsageError` for a generator that was trained for another model."""
         from harness_generative_adapter.generator import Generator

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
-from types import MappingProxyType
-
 from harness.api import Method
+from harness.presets import presets
 
 GPT_EDITOR = Method(
     name="gpt-editor",
@@ -22,11 +19,5 @@ GPT_EDITOR = Method(
     outside_teacher=True,
     needs=frozenset({"generate"}),
     beside=("none", "passage", "seal-no-rl", "icl"),
-    presets=MappingProxyType(
-        {
-            file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
-            for file in files("harness_gpt_editor").joinpath("presets").iterdir()
-            if file.name.endswith(".toml")
-        }
-    ),
+    presets=presets("harness_gpt_editor"),
 )

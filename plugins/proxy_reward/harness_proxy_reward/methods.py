@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
-from types import MappingProxyType
-
 from harness.api import Method
+from harness.presets import presets
 
 PROXY_REWARD = Method(
     name="proxy-reward",
@@ -32,11 +29,5 @@ PROXY_REWARD = Method(
     roles={"teacher": "model", "student": "@teacher", "judge": "model"},
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage", "seal-no-rl", "seal"),
-    presets=MappingProxyType(
-        {
-            file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
-            for file in files("harness_proxy_reward").joinpath("presets").iterdir()
-            if file.name.endswith(".toml")
-        }
-    ),
+    presets=presets("harness_proxy_reward"),
 )

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
-from types import MappingProxyType
 from typing import Any
 
 from harness.api import JSON, Method
+from harness.presets import presets
 
 PAPER = "arXiv 2506.10943, section 3.1"
 
 
-def presets() -> Mapping[str, JSON]:
-    """Every file of the folder ``presets``, by its name."""
-    found = sorted(files("harness_seal").joinpath("presets").iterdir(), key=lambda item: item.name)
-    return MappingProxyType({item.name.removesuffix(".toml"): tomllib.loads(item.read_text("utf-8")) for item in found})
+_PRESETS = presets("harness_seal")
 
 
 def _without_outer_loop(preset: JSON) -> JSON:
@@ -50,7 +45,7 @@ SEAL = Method(
     },
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage", "passage-repeat", "seal-no-rl", "icl"),
-    presets=presets(),
+    presets=_PRESETS,
 )
 
 SEAL_NO_RL = Method(
@@ -65,5 +60,5 @@ SEAL_NO_RL = Method(
     },
     needs=frozenset({"generate"}),
     beside=("none", "passage", "passage-repeat", "icl"),
-    presets={name: _without_outer_loop(preset) for name, preset in presets().items()},
+    presets={name: _without_outer_loop(preset) for name, preset in _PRESETS.items()},
 )

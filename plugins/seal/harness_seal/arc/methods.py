@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.resources import files
-
 from harness.api import Method
-
-_PRESETS = files("harness_seal.arc").joinpath("presets")
+from harness.presets import presets
 
 SEAL_ARC = Method(
     name="seal-arc",
@@ -23,8 +19,5 @@ SEAL_ARC = Method(
     },
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl", "arc-ttt-no-rl", "arc-oracle-ttt"),
-    presets={
-        name: tomllib.loads(_PRESETS.joinpath(f"{name}.toml").read_text("utf-8"))
-        for name in ("lab", "paper-llama3.2-1b")
-    },
+    presets=presets("harness_seal.arc"),
 )
