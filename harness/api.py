@@ -395,7 +395,7 @@ class RewardFunction(Protocol):
 
 
 class Updater(Protocol):
-    """May carry ``meta_s``: seconds that its own one-off training took before any run, shown apart from a run's cost."""
+    """May carry ``meta_s``: seconds of its own one-off training, before any run; shown apart from a run's cost."""
 
     accepts: ClassVar[frozenset[type]]
     """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
