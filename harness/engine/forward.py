@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from .adapter import Adapter, check_fits
 from .attention import Attend
 from .bank import Bank, adapted_groups
-from .linear import Kernel, Part, Parts, Segments, linears_by_input, routed
+from .linear import Kernel, Part, Parts, Segments, Wanted, linears_by_input, routed
 
 _FEW = 16  # tokens per run up to which one batched matmul beats a loop over runs on the CPU
 
@@ -32,6 +32,9 @@ class FrozenModel:
         self.groups = linears_by_input(model, self._linears)
         self._reached = {name for linears in self.groups for name in linears}
         self._anchor: Tensor | None = None
+        self._wanted = Wanted()
+        indices = [getattr(module, "layer_idx", None) for module in model.modules()]
+        self._last_layer = max((index for index in indices if isinstance(index, int)), default=-1)
 
     @property
     def stacks_slots(self) -> bool:
@@ -86,7 +89,10 @@ class FrozenModel:
 
         The model is released on return: the backward pass needs the banks and the frozen weights only, unchanged.
         """
-        output = self._run(ids, positions, attend, parts, grad, logits_to_keep=self._tensor(keep))
+        index = self._tensor(keep)
+        if not grad and len(keep) < len(ids) and parts.all:
+            attend = self._narrowing(attend, parts, list(keep), index)
+        output = self._run(ids, positions, attend, parts, grad, logits_to_keep=index)
         logits = output.logits[0]
         assert isinstance(logits, Tensor)
         return logits
@@ -106,6 +112,17 @@ class FrozenModel:
         assert isinstance(states, Tensor)
         return states
 
+    def _narrowing(self, attend: Attend, parts: Parts, keep: list[int], index: Tensor) -> Attend:
+        """The same attention, after whose last layer only the tokens at `keep` are computed."""
+
+        def attended(layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
+            out = attend(layer, q, k, v, scale, window)
+            if layer == self._last_layer:
+                self._wanted.narrow(keep, parts.all, index, lambda counts: choose_kernel(self.device, counts, False))
+            return out
+
+        return attended
+
     def _run(
         self,
         ids: Sequence[int],
@@ -118,14 +135,17 @@ class FrozenModel:
         if grad and self._anchor is None:
             self._anchor = torch.zeros((), device=self.device, requires_grad=True)
         anchor = self._anchor if grad else None
-        with routed(self.model, parts.routes(self.groups, anchor)), torch.set_grad_enabled(grad):
-            return self.model(
-                input_ids=self._tensor(ids)[None],
-                position_ids=self._tensor(positions)[None],
-                use_cache=False,
-                packed=attend,
-                **options,
-            )
+        with routed(self.model, parts.routes(self.groups, anchor, self._wanted)), torch.set_grad_enabled(grad):
+            try:
+                return self.model(
+                    input_ids=self._tensor(ids)[None],
+                    position_ids=self._tensor(positions)[None],
+                    use_cache=False,
+                    packed=attend,
+                    **options,
+                )
+            finally:
+                self._wanted.widen()
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)

@@ -7,6 +7,7 @@ never sees the adapters as parameters.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .attention import IMPLEMENTATION
 from .bank import Bank
 
 Kernel = Literal["loop", "padded", "grouped"]
+KernelFor = Callable[[Sequence[int]], Kernel]  # tokens of every slot -> what suits them
 
 
 @dataclass
@@ -179,11 +181,41 @@ class _GroupLinear(torch.autograd.Function):
         return None if gx is None else gx.view(*grads[0].shape[:-1], -1), None, None
 
 
+class Wanted:
+    """The packed tokens of a forward whose outputs anything still depends on: all (None), or those at `index`.
+
+    After the last layer's attention no token meets another, so what is not asked for need not be computed.
+    """
+
+    def __init__(self) -> None:
+        self.index: Tensor | None = None
+        self._parts: dict[int, Part] = {}
+
+    def narrow(self, keep: Sequence[int], parts: Sequence[Part], index: Tensor, kernel: KernelFor) -> None:
+        """From now on only the tokens `keep` (ascending)."""
+        self.index = index
+        for part in parts:
+            ends = [bisect_left(keep, end) for end in part.segments.ends]
+            counts = [end - start for start, end in zip([0, *ends][:-1], ends, strict=True)]
+            self._parts[id(part)] = Part(part.bank, Segments(ends, kernel(counts), part.segments.device))
+
+    def part(self, part: Part) -> Part:
+        """The part on the tokens that are wanted."""
+        return part if self.index is None else self._parts[id(part)]
+
+    def widen(self) -> None:
+        """All tokens again."""
+        self.index = None
+        self._parts.clear()
+
+
 class _GroupCall:
     """One forward's computation of a group: whichever member is called first computes all of them."""
 
-    def __init__(self, key: int, modules: dict[str, nn.Linear], parts: list[Part], anchor: Tensor | None) -> None:
-        self.key, self.modules, self.parts, self._anchor = key, modules, parts, anchor
+    def __init__(
+        self, key: int, modules: dict[str, nn.Linear], parts: list[Part], anchor: Tensor | None, wanted: Wanted
+    ) -> None:
+        self.key, self.modules, self.parts, self._anchor, self._wanted = key, modules, parts, anchor, wanted
         self._input: Tensor | None = None
         self._outputs: dict[str, Tensor] = {}
 
@@ -202,9 +234,13 @@ class _GroupCall:
             outputs: tuple[Tensor, ...] = apply(x, self._anchor, self)
             return outputs
         flat = x.reshape(-1, x.shape[-1])
-        ys = {name: F.linear(flat, module.weight, module.bias) for name, module in self.modules.items()}
+        index = self._wanted.index
+        some = flat if index is None else flat.index_select(0, index)
+        ys = {name: F.linear(some, module.weight, module.bias) for name, module in self.modules.items()}
         for part in self.parts:
-            _apply(part, self.key, flat, ys)
+            _apply(self._wanted.part(part), self.key, some, ys)
+        if index is not None:
+            ys = {name: y.new_zeros(len(flat), y.shape[1]).index_copy_(0, index, y) for name, y in ys.items()}
         return tuple(y.view(*x.shape[:-1], -1) for y in ys.values())
 
 
@@ -216,28 +252,28 @@ class Parts:
     """What a forward adds to the linears. Decoding takes the same parts at every step, so the way in is made once."""
 
     def __init__(self, *parts: Part) -> None:
-        self._parts = parts
+        self.all = parts
         self._routes: tuple[Tensor | None, Routes] | None = None
 
     def __add__(self, other: Parts) -> Parts:
-        return Parts(*self._parts, *other._parts)
+        return Parts(*self.all, *other.all)
 
-    def routes(self, groups: Sequence[Mapping[str, nn.Linear]], anchor: Tensor | None) -> Routes:
+    def routes(self, groups: Sequence[Mapping[str, nn.Linear]], anchor: Tensor | None, wanted: Wanted) -> Routes:
         """What the adapted linears of `groups` compute.
 
         `anchor` is a scalar that requires grad, when training: the first layer's adapters have frozen inputs only.
         """
         if self._routes is None or self._routes[0] is not anchor:
-            self._routes = (anchor, list(self._made(groups, anchor)))
+            self._routes = (anchor, list(self._made(groups, anchor, wanted)))
         return self._routes[1]
 
     def _made(
-        self, groups: Sequence[Mapping[str, nn.Linear]], anchor: Tensor | None
+        self, groups: Sequence[Mapping[str, nn.Linear]], anchor: Tensor | None, wanted: Wanted
     ) -> Iterator[tuple[nn.Linear, Callable[[Tensor], Tensor]]]:
         for key, linears in enumerate(groups):
-            mine = [part for part in self._parts if part.bank.members(key)]
+            mine = [part for part in self.all if part.bank.members(key)]
             adapted = {name: m for name, m in linears.items() if any(name in part.bank.members(key) for part in mine)}
-            call = _GroupCall(key, adapted, mine, anchor)
+            call = _GroupCall(key, adapted, mine, anchor, wanted)
             yield from ((module, partial(call, name)) for name, module in adapted.items())
 
 

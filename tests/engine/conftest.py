@@ -7,6 +7,9 @@ import os
 import pytest
 import torch
 
+# These models are tiny; with two threads and another job on the machine, waiting at barriers costs 100 times the work.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
