@@ -73,7 +73,7 @@ class Padding:
 
     to: int
     token: int
-    nodes: int = 8
+    nodes: int = 32
 
 
 @dataclass(frozen=True)

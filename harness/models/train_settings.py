@@ -34,7 +34,7 @@ class TrainSettings:
     pad_loss: Literal["reference", "single_eos", "none"] = "single_eos"
     """What follows a sequence: one end-of-text token in the loss, none, or, as the published code has it, end-of-text
     tokens up to ``max_length``, all in the loss."""
-    pad_nodes: int = 8
+    pad_nodes: int = 32
     """How many positions of a ``reference`` padding are computed a step, to estimate all of them without bias; a number
     of at least ``max_length`` computes every one."""
     loss_on: Literal["target", "all"] = "target"

@@ -35,7 +35,7 @@ class FullSettings:
     """Share of the steps in which the rate rises from 0."""
     pad_loss: Literal["reference", "single_eos", "none"] = "single_eos"
     """What follows a sequence; see the updater ``lora``. The published runs use ``reference``."""
-    pad_nodes: int = 8
+    pad_nodes: int = 32
     loss_on: Literal["target", "all"] = "target"
     """Whether prompts are in the loss too."""
     max_length: int = 2048

@@ -7,13 +7,21 @@ import copy
 import pytest
 import torch
 
-from harness.engine import HyperParameters, MemoryPlan, TrainSequence, full_finetune, learning_rate, step_batches
+from harness.engine import (
+    HyperParameters,
+    MemoryPlan,
+    Padding,
+    TrainSequence,
+    full_finetune,
+    learning_rate,
+    step_batches,
+)
 from harness.engine.losses import target_weights
 from harness.engine.schedule import steps_per_epoch
 
 from .models import small_model
 from .oracle import token_logprobs
-from .test_train import OutOfMemoryAbove, sequences
+from .test_train import OutOfMemoryAbove, padded_reference, sequences
 
 HP = HyperParameters(learning_rate=1e-3, epochs=2, batch_size=2, grad_accumulation=2, weight_decay=0.1, warmup_steps=1)
 PLAN = MemoryPlan(tokens=60)
@@ -48,6 +56,23 @@ def test_equals_a_plain_loop_and_restores_the_model() -> None:
         torch.testing.assert_close(result.weights[name], weight, atol=1e-4, rtol=1e-4)
         assert not torch.equal(weight, before[name])
     assert all(torch.equal(before[name], p) and not p.requires_grad for name, p in model.named_parameters())
+
+
+def test_padding_in_the_loss_equals_the_padded_run() -> None:
+    """One step: loss and weights are those of the truly padded batch."""
+    model = small_model("qwen2")
+    rows = tuple(TrainSequence(row.ids, padding=Padding(48, 2, nodes=48)) for row in sequences(3, 4))
+    tuned = copy.deepcopy(model).requires_grad_(True)
+    losses = [padded_reference(tuned, row) for row in rows]  # each the mean over 47 targets, as in a padded batch
+    torch.stack(losses).mean().backward()
+    hp = HyperParameters(epochs=1, batch_size=3, clip=0, schedule="constant", learning_rate=1e-3)
+    result = full_finetune(model, rows, hp, plan=PLAN)
+    assert result.losses == pytest.approx([float(torch.stack(losses).mean().detach())], abs=1e-5)
+    optimizer = torch.optim.AdamW(tuned.parameters(), lr=1e-3, weight_decay=0.0)
+    optimizer.step()
+    assert result.weights is not None
+    for name, weight in tuned.named_parameters():
+        torch.testing.assert_close(result.weights[name], weight.detach(), atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

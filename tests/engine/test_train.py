@@ -276,9 +276,8 @@ def test_generation_survives_running_out_of_memory() -> None:
     assert len(engine.logprobs([((5,), (6, 7) * 10, ()) for _ in range(4)])) == 4
 
 
-def padded_reference(model: Any, job: TrainJob) -> Any:
+def padded_reference(model: Any, sequence: TrainSequence) -> Any:
     """The loss of one step of the published inner loop: truly padded input, padding in the labels."""
-    sequence = job.sequences[0]
     padding = sequence.padding
     assert padding is not None
     extra = padding.to - len(sequence.ids)
@@ -295,7 +294,7 @@ def test_padding_with_all_positions_equals_the_padded_run() -> None:
     hp = HyperParameters(rank=4, alpha=8.0, targets="all-linear", epochs=1, schedule="constant", clip=0)
     every = TrainJob("every", (TrainSequence(ids, padding=Padding(64, 2, nodes=64)),), hp, init=adapter)
     with torch.no_grad():
-        truth = float(padded_reference(merged(model, adapter), every))
+        truth = float(padded_reference(merged(model, adapter), every.sequences[0]))
     [result] = engine_for(model).train([every])
     assert result.losses[0] == pytest.approx(truth, abs=1e-5)
     # A few stratified positions estimate the same mean without bias.

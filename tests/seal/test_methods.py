@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from harness_seal.methods import SEAL, SEAL_NO_RL
 
 from harness import config as configuration
-from harness.components import resolve
 from harness.config import Config
 from harness.plugins import Plugins
 
@@ -23,16 +21,6 @@ def test_the_cards() -> None:
 
 def configured(preset: str) -> Config:
     return configuration.resolve({"method": "seal", "preset": preset, "model": "hf:some/model"}, Plugins())
-
-
-@pytest.mark.parametrize("preset", sorted(SEAL.presets))
-def test_every_preset_resolves_strictly_for_every_row(preset: str) -> None:
-    resolved = configured(preset)
-    for arm in resolved.arms:
-        for name, table in arm.slots.items():
-            kind = str(table["kind"])
-            resolve(Plugins(), kind, {key: value for key, value in table.items() if key != "kind"}, name)
-    resolve(Plugins(), "task", resolved.task, "task")
 
 
 def test_single_passage_rows_share_the_published_update() -> None:
