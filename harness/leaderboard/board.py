@@ -106,10 +106,12 @@ def _section(kind: Kind, title: str, rows: Sequence[tuple[Entry, Summary]]) -> S
         groups.setdefault(entry.group, []).append((entry, summary))
     keys = [group[0][0].row.key for group in groups.values()]
     differ = sorted({name for key in keys for other in keys for name in differing(key, other)} - _UNSHOWN)
+    sizes = {len(group[0][0].found.task.items) for group in groups.values()}
     blocks = []
     for group in groups.values():
-        key = group[0][0].row.key
-        name = ", ".join(f"{field} {_shown(key.get(field))}" for field in differ)
+        key, items = group[0][0].row.key, group[0][0].found.task.items
+        names = [f"{field} {_shown(key.get(field))}" for field in differ]
+        name = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
         blocks.append(sorted((_line(entry, summary, name) for entry, summary in group), key=_order))
     blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
     task = rows[0][0].found.task

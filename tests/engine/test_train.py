@@ -82,6 +82,7 @@ def mixed_jobs(model: Any, one_linear: str) -> list[TrainJob]:
         ("llama", "down_proj"),
         ("gpt_neox", "query_key_value"),
         ("qwen3", "q_proj"),
+        ("mistral", "gate_proj"),
         ("phi", "dense"),
     ],
 )
