@@ -9,6 +9,7 @@ from harness_generative_adapter.generator import Generator
 from harness_generative_adapter.updater import folder_of
 
 from harness import runner
+from harness.errors import UsageError
 from harness.leaderboard.summary import tables
 from harness.stats import difference
 
@@ -23,6 +24,11 @@ def test_unseen_pages_are_known_from_one_forward_pass(tmp_path: Path) -> None:
     assert adapted.costs["meta_s"] == pytest.approx(Generator.cost(folder_of("harness_generative_adapter:lab-1")))
     assert none.costs["meta_s"] == 0
     assert (adapted.costs["labels"], none.costs["labels"]) == (0, 0)
+
+
+def test_a_package_that_does_not_exist_is_named() -> None:
+    with pytest.raises(UsageError, match="there is no package 'nowhere'"):
+        folder_of("nowhere:lab-1")
 
 
 def test_it_is_small_enough_to_ship() -> None:

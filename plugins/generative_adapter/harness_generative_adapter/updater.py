@@ -115,8 +115,15 @@ class Generated:
 
 
 def folder_of(source: str) -> Path:
-    """A folder on disk, or one inside a package (``package:folder``)."""
+    """A folder on disk, or one inside a package (``package:folder``).
+
+    Raises:
+        UsageError: there is no such package.
+    """
     package, sign, inside = source.partition(":")
     if sign and package.isidentifier() and len(package) > 1:
-        return Path(str(files(package).joinpath(inside)))
+        try:
+            return Path(str(files(package).joinpath(inside)))
+        except ModuleNotFoundError:
+            raise UsageError(f"updater.generator = {source!r}: there is no package {package!r}") from None
     return Path(source).expanduser()
