@@ -85,7 +85,7 @@ class FrozenModel:
         *,
         grad: bool = False,
     ) -> Tensor:
-        """Logits `[len(keep), vocab]` at packed indices `keep`; with `grad`, `backward()` fills the banks' gradients.
+        """Logits `[len(keep), vocab]` at ascending packed indices `keep`; `backward()` fills the banks, with `grad`.
 
         The model is released on return: the backward pass needs the banks and the frozen weights only, unchanged.
         """
