@@ -6,7 +6,7 @@ left in the cells. Its uncertainty is a bootstrap on two levels:
 
 - Contexts are resampled. Their effects are first shrunk by what the cells put into them, for the effects of seeds hold
   the same chance already; resampling both as they are counts it three times (the "pigeonhole" bootstrap, Owen 2007,
-  doi:10.1214/07-AOAS122) and makes intervals of noisy answers half as wide again as they should be.
+  doi:10.1214/07-AOAS122), which makes intervals up to sqrt(3) times as wide as they should be.
 - Seeds are too few to resample (three have ten distinct resamples): their mean is drawn from Student's t with the
   variance seen among them, at least that of the cells (Welch's degrees of freedom for two rows).
 
@@ -82,7 +82,12 @@ def cluster(
     seeds: Sequence[int],
     average: Literal["macro", "micro"] = "macro",
 ) -> Clustered:
-    """Scores per seed and query, in context order, with ``sizes[c]`` queries in context c."""
+    """Scores per seed and query, in context order, with ``sizes[c]`` queries in context c.
+
+    A seed of which nothing was scored (its run broke) has no score, and is left out beside others that have.
+    """
+    if measured := [place for place, one in enumerate(scores) if any(value is not None for value in one)]:
+        scores, seeds = [scores[place] for place in measured], [seeds[place] for place in measured]
     table = np.array([[np.nan if value is None else value for value in one] for one in scores], dtype=np.float64)
     owner = np.repeat(np.arange(len(sizes)), sizes)
     known = ~np.isnan(table)

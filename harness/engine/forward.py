@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -115,10 +117,14 @@ class FrozenModel:
     def _narrowing(self, attend: Attend, parts: Parts, keep: list[int], index: Tensor) -> Attend:
         """The same attention, after whose last layer only the tokens at `keep` are computed."""
 
+        def narrowed(part: Part) -> Part:
+            ends = [bisect_left(keep, end) for end in part.segments.ends]
+            return Part(part.bank, self.segments([end - start for start, end in pairwise([0, *ends])]))
+
         def attended(layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
             out = attend(layer, q, k, v, scale, window)
             if layer == self._last_layer:
-                self._wanted.narrow(keep, parts.all, index, lambda counts: choose_kernel(self.device, counts, False))
+                self._wanted.narrow(index, [(part, narrowed(part)) for part in parts.all])
             return out
 
         return attended

@@ -7,8 +7,7 @@ never sees the adapters as parameters.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,6 @@ from .attention import IMPLEMENTATION
 from .bank import Bank
 
 Kernel = Literal["loop", "padded", "grouped"]
-KernelFor = Callable[[Sequence[int]], Kernel]  # tokens of every slot -> what suits them
 
 
 @dataclass
@@ -191,13 +189,10 @@ class Wanted:
         self.index: Tensor | None = None
         self._parts: dict[int, Part] = {}
 
-    def narrow(self, keep: Sequence[int], parts: Sequence[Part], index: Tensor, kernel: KernelFor) -> None:
-        """From now on only the tokens `keep` (ascending)."""
+    def narrow(self, index: Tensor, pairs: Iterable[tuple[Part, Part]]) -> None:
+        """From now on only the tokens at `index`; each part with itself on those tokens."""
         self.index = index
-        for part in parts:
-            ends = [bisect_left(keep, end) for end in part.segments.ends]
-            counts = [end - start for start, end in zip([0, *ends][:-1], ends, strict=True)]
-            self._parts[id(part)] = Part(part.bank, Segments(ends, kernel(counts), part.segments.device))
+        self._parts = {id(part): narrowed for part, narrowed in pairs}
 
     def part(self, part: Part) -> Part:
         """The part on the tokens that are wanted."""

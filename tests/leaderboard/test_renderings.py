@@ -19,7 +19,7 @@ from harness.api import HarnessError
 from harness.cli.leaderboard import app
 from harness.leaderboard.board import sections
 from harness.leaderboard.render import HEADERS, cells, stale, to_csv, to_html, to_markdown
-from harness.leaderboard.rows import ResultFile, write
+from harness.leaderboard.rows import ResultFile, make_row, write
 from tests.leaderboard.examples import items, result_file, row
 
 
@@ -52,6 +52,25 @@ def test_a_row_has_a_cell_for_every_header() -> None:
                    "update", "generation", "outer loop", "meta-training", "money", "labels", "outside teacher",
                    "open-book"):  # fmt: skip
         assert wanted in HEADERS
+
+
+def test_a_seed_that_broke_leaves_the_row_its_score_and_takes_its_rank() -> None:
+    task = items()
+    whole = row("seal", 0.6, task=task, seeds=(0, 1, 2))
+    nothing: list[float | None] = [None] * task.queries
+    broken = make_row(
+        scores=[*whole.scores[:2], nothing], status=[*whole.status[:2], "-" * task.queries], queries=task.queries,
+        method="broken", plugin="broken", card=whole.card, grouping="single", editor_model="", start_model="",
+        key=whole.key, seeds=(0, 1, 2),
+    )  # fmt: skip
+    made = sections([result_file([whole, broken], task=task)])
+    line = next(line for line in made[0].lines if line.method == "broken")
+    assert line.score == pytest.approx(sum(map(sum, whole.scores[:2])) / (2 * task.queries))  # type: ignore[arg-type]
+    assert line.low is not None
+    assert 0 < line.low < line.score < 1
+    assert line.rank is None
+    assert "incomplete" in line.notes[0]
+    assert to_markdown(made)
 
 
 def test_the_order_of_files_does_not_matter() -> None:

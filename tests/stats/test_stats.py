@@ -37,6 +37,13 @@ def test_nothing_scored_is_not_a_number() -> None:
     assert np.isnan(stats.cluster([[None, None]], [1, 1], [0]).mean)
 
 
+def test_a_seed_of_which_nothing_was_scored_is_left_out() -> None:
+    whole, nothing = [1.0, 0.0, 0.5], [None, None, None]
+    table = stats.cluster([whole, nothing], [1, 1, 1], [7, 8])
+    assert table.seeds == (7,)
+    assert stats.two_level(table) == stats.two_level(stats.cluster([whole], [1, 1, 1], [7]))
+
+
 def test_the_interval_is_that_of_the_textbook_for_one_seed() -> None:
     table = _table(0.4, seeds=1, contexts=200)
     means = table.values[0]
