@@ -14,9 +14,8 @@ from transformers import PreTrainedModel
 from .adapter import Adapter, check_fits
 from .attention import Attend
 from .bank import Bank, adapted_groups
-from .linear import Kernel, Part, Parts, Segments, Wanted, linears_by_input, routed
-
-_FEW = 16  # tokens per run up to which one batched matmul beats a loop over runs on the CPU
+from .kernels import Part, Segments, choose_kernel
+from .linear import Parts, Wanted, linears_by_input, routed
 
 
 class FrozenModel:
@@ -31,17 +30,13 @@ class FrozenModel:
         uses_window = getattr(model.config, "use_sliding_window", True)
         self.window: int | None = getattr(model.config, "sliding_window", None) if uses_window else None
         self._linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
-        self.groups = linears_by_input(model, self._linears)
+        self._by_input = linears_by_input(model, self._linears)
+        self.groups = self._by_input.groups
         self._reached = {name for linears in self.groups for name in linears}
         self._anchor: Tensor | None = None
         self._wanted = Wanted()
         indices = [getattr(module, "layer_idx", None) for module in model.modules()]
         self._last_layer = max((index for index in indices if isinstance(index, int)), default=-1)
-
-    @property
-    def stacks_slots(self) -> bool:
-        """Whether training treats all slots as one batched operand, which a bank must be laid out for."""
-        return choose_kernel(self.device, (), True) == "grouped"
 
     def segments(self, counts: Sequence[int], *, grad: bool = False) -> Segments:
         """Token segments of slots with `counts` tokens each, with the kernel that suits device and sizes."""
@@ -67,7 +62,7 @@ class FrozenModel:
             self.check(adapter)
         groups = adapted_groups(self.groups, [name for adapter in adapters for name in adapter.weights])
         rank = max(sum(adapter.rank for adapter in stack) for stack in stacks)
-        bank = Bank(len(stacks), groups, rank, device=self.device, dtype=self.dtype, uniform=True)
+        bank = Bank(len(stacks), groups, rank, device=self.device, dtype=self.dtype)
         for slot, stack in enumerate(stacks):
             if stack:
                 bank.put(slot, stack)
@@ -141,7 +136,7 @@ class FrozenModel:
         if grad and self._anchor is None:
             self._anchor = torch.zeros((), device=self.device, requires_grad=True)
         anchor = self._anchor if grad else None
-        with routed(self.model, parts.routes(self.groups, anchor, self._wanted)), torch.set_grad_enabled(grad):
+        with routed(self.model, parts.routes(self._by_input, anchor, self._wanted)), torch.set_grad_enabled(grad):
             try:
                 return self.model(
                     input_ids=self._tensor(ids)[None],
@@ -155,15 +150,6 @@ class FrozenModel:
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
-
-
-def choose_kernel(device: torch.device, counts: Sequence[int], grad: bool) -> Kernel:
-    """Packing is exact only where tokens meet in attention alone, so all weights must be linears or embeddings."""
-    if device.type != "cpu":
-        return "grouped"
-    runs = [count for count in counts if count]
-    short = len(runs) > 2 and max(runs) <= _FEW and max(runs) * len(runs) <= 2 * sum(runs)
-    return "padded" if short and not grad else "loop"
 
 
 def _refuse_unsupported(model: PreTrainedModel) -> None:

@@ -89,8 +89,7 @@ class _Trainer:
         device, dtype = self._frozen.device, self._frozen.dtype
         while True:
             try:
-                uniform = self._frozen.stacks_slots
-                bank = Bank(slots, self._groups, self._rank, device=device, dtype=dtype, uniform=uniform, trains=True)
+                bank = Bank(slots, self._groups, self._rank, device=device, dtype=dtype, trains=True)
                 return bank, torch.zeros(2, *bank.values.shape, device=device)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or slots == 1:

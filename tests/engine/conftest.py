@@ -7,6 +7,8 @@ import os
 import pytest
 import torch
 
+from harness.engine import product
+
 # These models are tiny; with two threads and another job on the machine, waiting at barriers costs 100 times the work.
 torch.set_num_threads(1)
 
@@ -18,3 +20,13 @@ def device() -> torch.device:
         pytest.skip("HARNESS_TEST_DEVICE=cuda, but there is no CUDA device")
     torch.backends.cuda.matmul.allow_tf32 = False
     return chosen
+
+
+@pytest.fixture(params=["plain", "onednn"])
+def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which library multiplies with the frozen weights; these models are too small for `product` to choose oneDNN."""
+    library: str = request.param
+    if library == "onednn" and not product.pays(torch.device("cpu"), torch.float32):
+        pytest.skip("no oneDNN operator, or no AVX-512, here")
+    monkeypatch.setattr(product, "_LARGE", 0 if library == "onednn" else float("inf"))
+    return library

@@ -43,7 +43,7 @@ def plain_loop(model: torch.nn.Module, rows: tuple[TrainSequence, ...], hp: Hype
     return {name: p.detach() for name, p in tuned.named_parameters()}
 
 
-def test_equals_a_plain_loop_and_restores_the_model() -> None:
+def test_equals_a_plain_loop_and_restores_the_model(products: str) -> None:
     model = small_model("qwen2")
     before = {name: p.clone() for name, p in model.named_parameters()}
     rows = sequences(7, 0)

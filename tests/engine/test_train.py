@@ -86,7 +86,7 @@ def mixed_jobs(model: Any, one_linear: str) -> list[TrainJob]:
         ("phi", "dense"),
     ],
 )
-def test_mixed_jobs_equal_sequential_peft(family: str, linear: str, device: torch.device) -> None:
+def test_mixed_jobs_equal_sequential_peft(family: str, linear: str, products: str, device: torch.device) -> None:
     model = small_model(family).to(device)
     before = {name: p.clone() for name, p in model.named_parameters()}
     jobs = mixed_jobs(model, linear)
