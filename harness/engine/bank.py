@@ -72,6 +72,7 @@ class Bank:
             self.gradients = torch.zeros(slots, size, device=device)
         self._flat = flat
         self._stacked = self._stack(flat)
+        self._masters = self._stacked if self.values is flat else self._stack(self.values)
         self._views: dict[int, Views] = {}
         self._stacked_gradients = {} if self.gradients is None else self._stack(self.gradients)
         self._gradient_views: dict[int, Views] = {}
@@ -141,9 +142,9 @@ class Bank:
     def _slot(self, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
         """A slot's masters: each linear's A `[rank, in]` and B^T `[rank, out]`."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        for key, (a, bts) in self._stack(self.values[slot : slot + 1]).items():
-            parts = zip(self.groups[key], a[0].chunk(len(bts)), bts, strict=True)
-            found |= {name: (one, bt[0]) for name, one, bt in parts}
+        for key, (a, bts) in self._masters.items():
+            parts = zip(self.groups[key], a[slot].chunk(len(bts)), bts, strict=True)
+            found |= {name: (one, bt[slot]) for name, one, bt in parts}
         return found
 
     def _stack(self, flat: Tensor) -> dict[int, Stacked]:
