@@ -49,6 +49,7 @@ from harness.engine import (
     step_batches,
 )
 from harness.engine.memory import activation_bytes_per_token, adapter_bytes
+from harness.engine.product import pays
 
 PADDED = 2048
 
@@ -133,6 +134,9 @@ def alternate(device: torch.device, repeats: int, **sides: Callable[[], int]) ->
 def training(case: Case, edits: Sequence[Sequence[int]], device: torch.device, repeats: int) -> dict[str, float]:
     """Seconds per trained token: sequential peft with plain and fused AdamW, and the engine with every K of the case.
 
+    "K=16 without oneDNN" is the engine with torch's default library (MKL on x86) for the frozen weights, which is what
+    the loop has: what batching alone brings.
+
     Five epochs of 5 edits for the sides that take one at a time, of 2 K edits for the engine: the run's end, when slots
     fall empty, is in the figure, and counts for more than in a run of hundreds of edits.
     """
@@ -159,10 +163,16 @@ def training(case: Case, edits: Sequence[Sequence[int]], device: torch.device, r
 
         return side
 
+    def default_library() -> int:
+        with torch.backends.mkldnn.flags(enabled=False):
+            return packed(max(case.slots))()
+
     warm = jobs_for(edits, replace(hp, epochs=1), vocab, 2)
     sequential.train(warm, None)
     list(Engine(model, eos_token_ids=[2], pad_token_id=0).train(warm))
     sides = {"plain": alone(None), "fused": alone(True), **{f"K={k}": packed(k) for k in case.slots}}
+    if pays(device, model.dtype):
+        sides[f"K={max(case.slots)} without oneDNN"] = default_library
     return alternate(device, repeats, **sides)
 
 

@@ -60,9 +60,9 @@ class Segments:
             self.home = torch.tensor(home, device=self.device)
             self.index = None if len(self.slots) == len(counts) else torch.tensor(self.slots, device=self.device)
 
-    def runs(self, x: Tensor) -> Sequence[Tensor]:
-        """`[N, ...]` cut into the tokens of each of `slots`."""
-        return torch.split_with_sizes(x, self.sizes)
+    def runs(self, x: Tensor, dim: int = 0) -> Sequence[Tensor]:
+        """The tokens of each of `slots`, which are the dimension `dim` of `x`."""
+        return (x,) if len(self.sizes) == 1 else torch.split_with_sizes(x, self.sizes, dim)
 
 
 class Part(NamedTuple):
@@ -154,9 +154,8 @@ def _loop_backward(
     if bank.gradients is not None:
         into = bank.gradient_views(group)
         for member, gbts, h in zip(members, into.bt, hidden.t().chunk(len(grads)), strict=True):
-            _accumulate([gbts[slot] for slot in slots], torch.split_with_sizes(h, segments.sizes, 1), member, scales)
-        lefts = torch.split_with_sizes(gh.t(), segments.sizes, 1)
-        _accumulate([into.a[slot] for slot in slots], lefts, runs(x), scales)
+            _accumulate([gbts[slot] for slot in slots], runs(h, 1), member, scales)
+        _accumulate([into.a[slot] for slot in slots], runs(gh.t(), 1), runs(x), scales)
     if gx is not None:
         for slot, one, h, scale in zip(slots, runs(gx), runs(gh), scales, strict=True):
             one.addmm_(h, views.a[slot], alpha=scale)
