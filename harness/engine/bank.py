@@ -17,26 +17,56 @@ from torch import Tensor, nn
 from .adapter import Adapter
 
 Groups = Mapping[int, Mapping[str, tuple[int, int]]]  # group -> member name -> (in, out)
-Stacked = tuple[Tensor, list[Tensor]]  # A [K, members * rank, in], and each member's Bt [K, rank, out]
+
+
+class Stacked(NamedTuple):
+    """A group's operands over all slots: A `[K, members * rank, in]`, and each member's B^T `[K, rank, out]`."""
+
+    a: Tensor
+    bts: list[Tensor]
 
 
 class Views(NamedTuple):
-    """Slot by slot what `Stacked` holds: `a[slot]`, `bt[member][slot]`, and the transposes `at` and `b`."""
+    """The same slot by slot: `a[slot]`, `bts[member][slot]`, and the transposes `at` and `bs`."""
 
     a: Sequence[Tensor]
     at: Sequence[Tensor]
-    bt: list[Sequence[Tensor]]
-    b: list[Sequence[Tensor]]
+    bts: list[Sequence[Tensor]]
+    bs: list[Sequence[Tensor]]
 
-    @classmethod
-    def of(cls, stacked: Stacked) -> Views:
-        a, bts = stacked
-        return cls(
-            a.unbind(),
-            a.transpose(1, 2).unbind(),
-            [bt.unbind() for bt in bts],
-            [bt.transpose(1, 2).unbind() for bt in bts],
-        )
+
+class Rows:
+    """K rows of one layout: `flat` `[K, n]`, and its views as the operands of each group."""
+
+    def __init__(self, flat: Tensor, groups: Groups, rank: int) -> None:
+        self.flat = flat
+        self._stacked: dict[int, Stacked] = {}
+        self._views: dict[int, Views] = {}
+        at = 0
+        for key, members in groups.items():
+            n_in = next(iter(members.values()))[0]
+            width = len(members) * rank * n_in
+            a = flat[:, at : at + width].view(len(flat), -1, n_in)
+            at += width
+            bts = []
+            for _, n_out in members.values():
+                bts.append(flat[:, at : at + rank * n_out].view(len(flat), rank, n_out))
+                at += rank * n_out
+            self._stacked[key] = Stacked(a, bts)
+
+    def stacked(self, group: int) -> Stacked:
+        return self._stacked[group]
+
+    def views(self, group: int) -> Views:
+        if group not in self._views:
+            a, bts = self._stacked[group]
+            self._views[group] = Views(
+                a.unbind(),
+                a.transpose(1, 2).unbind(),
+                [bt.unbind() for bt in bts],
+                [bt.transpose(1, 2).unbind() for bt in bts],
+            )
+        return self._views[group]
 
 
 def row_size(groups: Groups, rank: int) -> int:
@@ -45,9 +75,9 @@ def row_size(groups: Groups, rank: int) -> int:
 
 
 class Bank:
-    """Slots for adapters on the linears of `groups` with ranks up to `rank`, in the model's dtype.
+    """Slots for adapters on the linears of `groups` with ranks up to `rank`: `weights`, in the model's dtype.
 
-    With `trains` there are also fp32 masters and gradients (`values`, `gradients`: flat `[K, n]`).
+    With `trains` there are also fp32 `masters` (the weights themselves in fp32) and fp32 `gradients`.
     """
 
     def __init__(
@@ -61,36 +91,30 @@ class Bank:
         trains: bool = False,
     ) -> None:
         self.groups = groups
+        self._members = {key: tuple(members) for key, members in groups.items()}
         self.rank = rank if device.type == "cpu" else -(-rank // 8) * 8  # grouped matmul wants rows of 16 bytes
-        size = row_size(groups, self.rank)
-        flat = torch.zeros(slots, size, device=device, dtype=dtype)
-        self.values = flat
-        self.gradients: Tensor | None = None
-        if trains:
-            if dtype != torch.float32:
-                self.values = torch.zeros(slots, size, device=device)
-            self.gradients = torch.zeros(slots, size, device=device)
-        self._flat = flat
-        self._stacked = self._stack(flat)
-        self._masters = self._stacked if self.values is flat else self._stack(self.values)
-        self._views: dict[int, Views] = {}
-        self._stacked_gradients = {} if self.gradients is None else self._stack(self.gradients)
-        self._gradient_views: dict[int, Views] = {}
+
+        def rows(kind: torch.dtype) -> Rows:
+            return Rows(torch.zeros(slots, row_size(groups, self.rank), device=device, dtype=kind), groups, self.rank)
+
+        self.weights = rows(dtype)
+        self.masters = rows(torch.float32) if trains and dtype != torch.float32 else self.weights
+        self.gradients = rows(torch.float32) if trains else None
         self.scales = [0.0] * slots
         self.scale = torch.zeros(slots, device=device)
 
     def members(self, group: int) -> tuple[str, ...]:
         """The linears of a group that the bank adapts."""
-        return tuple(self.groups.get(group, ()))
+        return self._members.get(group, ())
 
     def put(self, slot: int, stack: Sequence[Adapter]) -> None:
         """Fill a slot with a stack of adapters: their sum, as one adapter of the summed rank with the scales in B.
 
         A single adapter keeps its scale apart (`scales`), so that training it is training A and B themselves.
         """
-        self.values[slot].zero_()
+        self.masters.flat[slot].zero_()
         if self.gradients is not None:
-            self.gradients[slot].zero_()
+            self.gradients.flat[slot].zero_()
         single = len(stack) == 1
         for name, (a, bt) in self._slot(slot).items():
             at = 0
@@ -106,8 +130,8 @@ class Bank:
 
     def refresh(self, slot: int) -> None:
         """Bring the slot's weights up to date with its fp32 masters (nothing to do in fp32)."""
-        if self.values is not self._flat:
-            self._flat[slot].copy_(self.values[slot])
+        if self.masters is not self.weights:
+            self.weights.flat[slot].copy_(self.masters.flat[slot])
 
     def take(self, slot: int, like: Adapter) -> Adapter:
         """A copy of the slot's adapter; rank, alpha, targets and module names are those of `like`."""
@@ -119,47 +143,13 @@ class Bank:
             weights[name] = (a[: like.rank].to("cpu", copy=True), b)
         return Adapter(weights, like.rank, like.alpha, like.targets)
 
-    def stacked(self, group: int) -> Stacked:
-        """The weights of a group over all slots."""
-        return self._stacked[group]
-
-    def stacked_gradients(self, group: int) -> Stacked:
-        """Likewise the gradients."""
-        return self._stacked_gradients[group]
-
-    def views(self, group: int) -> Views:
-        """The weights of a group slot by slot."""
-        if group not in self._views:
-            self._views[group] = Views.of(self._stacked[group])
-        return self._views[group]
-
-    def gradient_views(self, group: int) -> Views:
-        """Likewise the gradients."""
-        if group not in self._gradient_views:
-            self._gradient_views[group] = Views.of(self._stacked_gradients[group])
-        return self._gradient_views[group]
-
     def _slot(self, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
         """A slot's masters: each linear's A `[rank, in]` and B^T `[rank, out]`."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        for key, (a, bts) in self._masters.items():
-            parts = zip(self.groups[key], a[slot].chunk(len(bts)), bts, strict=True)
+        for key, names in self._members.items():
+            a, bts = self.masters.stacked(key)
+            parts = zip(names, a[slot].chunk(len(bts)), bts, strict=True)
             found |= {name: (one, bt[slot]) for name, one, bt in parts}
-        return found
-
-    def _stack(self, flat: Tensor) -> dict[int, Stacked]:
-        """Views of rows `[K, n]` as the operands of each group."""
-        found, at = {}, 0
-        for key, members in self.groups.items():
-            n_in = next(iter(members.values()))[0]
-            width = len(members) * self.rank * n_in
-            a = flat[:, at : at + width].view(len(flat), -1, n_in)
-            at += width
-            bts = []
-            for _, n_out in members.values():
-                bts.append(flat[:, at : at + self.rank * n_out].view(len(flat), self.rank, n_out))
-                at += self.rank * n_out
-            found[key] = (a, bts)
         return found
 
 

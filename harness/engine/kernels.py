@@ -80,7 +80,7 @@ def add_adapters(part: Part, group: int, x: Tensor, ys: Mapping[str, Tensor]) ->
         return _loop(bank, segments, group, x, outputs)
     if segments.kernel == "padded":
         return _padded(bank, segments, group, x, outputs)
-    a, bts = bank.stacked(group)
+    a, bts = bank.weights.stacked(group)
     hidden = F.grouped_mm(x, a.transpose(1, 2), offs=segments.offsets)
     hidden = hidden * bank.scale[segments.slot_of, None].to(x.dtype)
     for y, bt, h in zip(outputs, bts, hidden.chunk(len(outputs), 1), strict=True):
@@ -89,19 +89,19 @@ def add_adapters(part: Part, group: int, x: Tensor, ys: Mapping[str, Tensor]) ->
 
 
 def _loop(bank: Bank, segments: Segments, group: int, x: Tensor, outputs: Sequence[Tensor]) -> Tensor:
-    slots, runs, views = segments.slots, segments.runs, bank.views(group)
+    slots, runs, views = segments.slots, segments.runs, bank.weights.views(group)
     scales = [bank.scales[slot] for slot in slots]
-    hidden = x.new_empty(len(x), bank.rank * len(outputs))
+    hidden = x.new_empty(x.shape[0], bank.rank * len(outputs))
     for slot, one_x, h in zip(slots, runs(x), runs(hidden), strict=True):
         torch.mm(one_x, views.at[slot], out=h)
-    for y, bts, member in zip(outputs, views.bt, hidden.chunk(len(outputs), 1), strict=True):
+    for y, bts, member in zip(outputs, views.bts, hidden.chunk(len(outputs), 1), strict=True):
         for slot, one_y, h, scale in zip(slots, runs(y), runs(member), scales, strict=True):
             one_y.addmm_(h, bts[slot], alpha=scale)
     return hidden
 
 
 def _padded(bank: Bank, segments: Segments, group: int, x: Tensor, outputs: Sequence[Tensor]) -> Tensor:
-    a, bts = bank.stacked(group)
+    a, bts = bank.weights.stacked(group)
     padded = x if segments.even else x.index_select(0, segments.gather)
     pick = segments.index
     scale = bank.scale.to(x.dtype) if pick is None else bank.scale.to(x.dtype)[pick]
@@ -122,12 +122,12 @@ def backpropagate(
     if segments.kernel == "loop":
         _loop_backward(bank, segments, group, x, hidden, grads, gx)
         return
-    a, bts = bank.stacked(group)
+    a, bts = bank.weights.stacked(group)
     offsets = segments.offsets
     gh = torch.cat([F.grouped_mm(g, bt.transpose(1, 2), offs=offsets) for g, bt in zip(grads, bts, strict=True)], 1)
     gh = gh * bank.scale[segments.slot_of, None].to(x.dtype)
     if bank.gradients is not None:
-        ga, gbts = bank.stacked_gradients(group)
+        ga, gbts = bank.gradients.stacked(group)
         ga.add_(F.grouped_mm(gh.t(), x, offs=offsets))
         for g, gbt, h in zip(grads, gbts, hidden.chunk(len(grads), 1), strict=True):
             gbt.add_(F.grouped_mm(h.contiguous().t(), g, offs=offsets))
@@ -144,16 +144,16 @@ def _loop_backward(
     grads: Sequence[Tensor],
     gx: Tensor | None,
 ) -> None:
-    slots, runs, views = segments.slots, segments.runs, bank.views(group)
+    slots, runs, views = segments.slots, segments.runs, bank.weights.views(group)
     scales = [bank.scales[slot] for slot in slots]
     members = [runs(g) for g in grads]
     gh = torch.empty_like(hidden)
-    for member, bs, out in zip(members, views.b, gh.chunk(len(grads), 1), strict=True):
+    for member, bs, out in zip(members, views.bs, gh.chunk(len(grads), 1), strict=True):
         for slot, g, h in zip(slots, member, runs(out), strict=True):
             torch.mm(g, bs[slot], out=h)
     if bank.gradients is not None:
-        into = bank.gradient_views(group)
-        for member, gbts, h in zip(members, into.bt, hidden.t().chunk(len(grads)), strict=True):
+        into = bank.gradients.views(group)
+        for member, gbts, h in zip(members, into.bts, hidden.t().chunk(len(grads)), strict=True):
             _accumulate([gbts[slot] for slot in slots], runs(h, 1), member, scales)
         _accumulate([into.a[slot] for slot in slots], runs(gh.t(), 1), runs(x), scales)
     if gx is not None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from .attention import IMPLEMENTATION
 from .kernels import Part, add_adapters, backpropagate
-from .product import pays, product
+from .product import pays, products
 
 
 class _GroupLinear(torch.autograd.Function):
@@ -26,7 +26,7 @@ class _GroupLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, anchor: Tensor, group: _GroupCall) -> tuple[Tensor, ...]:
         flat = x.reshape(-1, x.shape[-1])
-        ys = {name: product(flat, module.weight, module.bias) for name, module in group.modules.items()}
+        ys = group.frozen(flat)
         ctx.saved = [add_adapters(part, group.key, flat, ys) for part in group.parts]
         ctx.save_for_backward(flat if group.parts else None)
         ctx.group = group
@@ -40,7 +40,7 @@ class _GroupLinear(torch.autograd.Function):
         gx: Tensor | None = None
         if ctx.needs_input_grad[0]:
             for name, module in group.modules.items():
-                back = product(gys[name], module.weight.t())
+                (back,) = products(gys[name], [(module.weight.t(), None)])
                 gx = back if gx is None else gx.add_(back)
         for part, saved in zip(group.parts, ctx.saved, strict=True):
             backpropagate(part, group.key, flat, saved, gys, gx)
@@ -91,6 +91,11 @@ class _GroupCall:
             self._input = None
         return output
 
+    def frozen(self, flat: Tensor) -> dict[str, Tensor]:
+        """What the linears give without adapters, for `[n, in]`."""
+        linears = [(module.weight, module.bias) for module in self.modules.values()]
+        return dict(zip(self.modules, products(flat, linears), strict=True))
+
     def _compute(self, x: Tensor) -> tuple[Tensor, ...]:
         if self._anchor is not None and (self.parts or x.requires_grad):
             apply: Any = _GroupLinear.apply
@@ -99,7 +104,7 @@ class _GroupCall:
         flat = x.reshape(-1, x.shape[-1])
         index = self._wanted.index
         some = flat if index is None else flat.index_select(0, index)
-        ys = {name: product(some, module.weight, module.bias) for name, module in self.modules.items()}
+        ys = self.frozen(some)
         for part in self.parts:
             add_adapters(self._wanted.part(part), self.key, some, ys)
         if index is not None:
@@ -122,7 +127,7 @@ class Parts:
         return Parts(*self.all, *other.all)
 
     def routes(self, linears: Linears, anchor: Tensor | None, wanted: Wanted) -> Routes:
-        """What the adapted linears compute, and the frozen ones where `product` is faster than they are.
+        """What the adapted linears compute, and the frozen ones where `products` is faster than they are.
 
         `anchor` is a scalar that requires grad, when training: the first layer's adapters have frozen inputs only.
         """

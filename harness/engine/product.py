@@ -1,19 +1,20 @@
 """Products with the frozen weights, which are most of the arithmetic, by the faster of torch's two CPU libraries.
 
-`F.linear` in fp32 goes to MKL, which leaves half of an AVX-512 core of another maker than its own idle; oneDNN, which
-torch ships too, does not (`benchmarks/RESULTS.md`). Its operator is not public, so without it all is as if this module
-were `F.linear`; `torch.backends.mkldnn.flags(enabled=False)` switches it off.
+`F.linear` in fp32 goes to MKL, which leaves half of an AMD core with AVX-512 idle; oneDNN, which torch ships too, does
+not (`benchmarks/RESULTS.md`). Its operator is not public, so without it all is as if this module were `F.linear`;
+`torch.backends.mkldnn.flags(enabled=False)` switches it off.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LARGE = 1_500_000  # multiplications from which oneDNN's 10 microseconds to get going are made up for
+_LARGE = 2_000_000  # multiplications from which oneDNN's 10 microseconds to get going are made up for
 
 
 def _find() -> Any:
@@ -28,14 +29,35 @@ _ONEDNN = _find()
 
 
 def pays(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `product` can be faster than `F.linear` for a model on this device."""
+    """Whether `products` can be faster than `F.linear` for a model on this device."""
     able = _ONEDNN is not None and device.type == "cpu" and dtype == torch.float32
     return able and bool(torch.backends.mkldnn.enabled)
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x weight^T + bias` for `[n, in]` and `[out, in]`; no gradient flows through it."""
-    if len(x) * weight.numel() >= _LARGE and pays(x.device, x.dtype) and weight.dtype == x.dtype:
-        result: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
-        return result
-    return F.linear(x, weight, bias)
+def products(x: Tensor, linears: Iterable[tuple[Tensor, Tensor | None]]) -> list[Tensor]:
+    """`x weight^T + bias` of `x` `[n, in]` for every (weight `[out, in]`, bias); no gradient flows through them."""
+    rows, rounded = x.shape[0], None
+    found = []
+    for weight, bias in linears:
+        if rows * weight.numel() >= _LARGE and pays(x.device, x.dtype) and weight.dtype == x.dtype:
+            rounded = _rounded(x) if rounded is None else rounded
+            found.append(_ONEDNN(rounded, weight, bias, "none", [], "")[:rows])
+        else:
+            found.append(F.linear(x, weight, bias))
+    return found
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """`x` with rows of zeros up to a number of rows that comes up again.
+
+    oneDNN compiles a kernel for every new shape, which takes longer than most products do, and keeps the last 1,024.
+    """
+    rows = x.shape[0]
+    step = 16 if rows < 256 else 32
+    size = -(-rows // step) * step
+    if size == rows:
+        return x
+    larger = x.new_empty(size, x.shape[1])
+    larger[:rows] = x
+    larger[rows:] = 0
+    return larger

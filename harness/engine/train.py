@@ -71,7 +71,8 @@ class _Trainer:
         self._rank = max(work.start.rank for work in todo)
         self._bank, self._moments = self._allocate(min(plan.slots, len(todo)))
         assert self._bank.gradients is not None
-        self._gradients = self._bank.gradients
+        self._gradients = self._bank.gradients.flat
+        self._values = self._bank.masters.flat
         self._slots: list[_Slot | None] = [None] * len(self._gradients)
         self._stacks: tuple[str, ...] = ()
         self._below: Bank | None = None
@@ -90,7 +91,7 @@ class _Trainer:
         while True:
             try:
                 bank = Bank(slots, self._groups, self._rank, device=device, dtype=dtype, trains=True)
-                return bank, torch.zeros(2, *bank.values.shape, device=device)
+                return bank, torch.zeros(2, *bank.masters.flat.shape, device=device)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or slots == 1:
                     raise
@@ -110,7 +111,7 @@ class _Trainer:
                     continue
                 hp = work.job.hp
                 self._bank.put(index, (work.start,))
-                row = self._bank.values[index].detach().requires_grad_()
+                row = self._values[index].detach().requires_grad_()
                 row.grad = self._gradients[index]
                 optimizer = torch.optim.AdamW(
                     [row], lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay, fused=True
@@ -273,7 +274,7 @@ class _Trainer:
                 slot.optimizer.param_groups[0]["lr"] = learning_rate(hp, slot.step - 1, work.total_steps)
                 slot.optimizer.step()
                 self._bank.refresh(slot.index)
-                if slot.step == work.total_steps and not self._bank.values[slot.index].isfinite().all():
+                if slot.step == work.total_steps and not self._values[slot.index].isfinite().all():
                     reason = f"diverged in the last step of {work.total_steps}: weights are not finite"
             row.zero_()
             if reason or slot.step == work.total_steps:

@@ -1,4 +1,4 @@
-"""`product` is `F.linear`, whichever library computes it."""
+"""`products` are `F.linear`, whichever library computes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.engine import product as module
-from harness.engine.product import pays, product
+from harness.engine.product import pays, products
 
 sizes = st.sampled_from([1, 3, 48, 300])
 
@@ -24,7 +24,8 @@ def test_equals_linear(n: int, n_in: int, n_out: int, bias: bool, transposed: bo
     b = torch.randn(n_out, generator=generator) if bias else None
     if half:
         x, weight, b = x.bfloat16(), weight.bfloat16(), None if b is None else b.bfloat16()
-    torch.testing.assert_close(product(x, weight, b), F.linear(x, weight, b), atol=1e-3, rtol=1e-4)
+    for one in products(x, [(weight, b), (weight, b)]):
+        torch.testing.assert_close(one, F.linear(x, weight, b), atol=1e-3, rtol=1e-4)
 
 
 def test_large_products_take_onednn_and_a_switch_of_torch_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,9 +41,9 @@ def test_large_products_take_onednn_and_a_switch_of_torch_turns_it_off(monkeypat
 
     monkeypatch.setattr(module, "_ONEDNN", watched)
     weight = torch.randn(300, 300)
-    product(torch.randn(1, 300), weight)
-    product(torch.randn(64, 300), weight)
+    for rows in (1, 57, 64):
+        products(torch.randn(rows, 300), [(weight, None)])
     with torch.backends.mkldnn.flags(enabled=False):
-        product(torch.randn(64, 300), weight)
-    product(torch.randn(64, 300).double(), weight.double())
-    assert taken == [64]
+        products(torch.randn(64, 300), [(weight, None)])
+    products(torch.randn(64, 300).double(), [(weight.double(), None)])
+    assert taken == [64, 64]  # 57 rows are rounded up: every new shape would be compiled anew
