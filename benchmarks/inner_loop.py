@@ -49,7 +49,7 @@ from harness.engine import (
     step_batches,
 )
 from harness.engine.memory import activation_bytes_per_token, adapter_bytes
-from harness.engine.product import pays
+from harness.engine.product import pays, products
 
 PADDED = 2048
 
@@ -180,7 +180,8 @@ def memory(case: Case, device: torch.device) -> tuple[float, float]:
     """Peak bytes of a training run whose forwards have K sequences of 128 tokens, and what `MemoryPlan` computes.
 
     Both include the base. On the CPU the measured side is the growth of the resident set from before the run, so that
-    torch itself is left out, and the caller runs this in a process of its own, whose heap holds nothing else.
+    torch and oneDNN themselves are left out, and the caller runs this in a process of its own, whose heap holds nothing
+    else.
     """
     model = case.build(device)
     base = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -189,6 +190,7 @@ def memory(case: Case, device: torch.device) -> tuple[float, float]:
     engine = Engine(model, eos_token_ids=[2], pad_token_id=0, plan=plan)
     hp = replace(case.hp, epochs=3)
     list(engine.train([TrainJob("warm", (TrainSequence((5, 6, 7)),), hp)]))
+    products(torch.zeros(128, 512, device=device), [(torch.zeros(512, 512, device=device), None)])
     jobs = jobs_for([[length]], hp, model.config.vocab_size, slots)
     computed = (
         base + slots * adapter_bytes(model, hp.rank, hp.targets) + plan.tokens * activation_bytes_per_token(model)
