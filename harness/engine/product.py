@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LARGE = 2_000_000  # multiplications from which oneDNN's 10 microseconds to get going are made up for
+_ROWS = 16  # and the fewest rows for which it is worth it
 
 
 def _find() -> Any:
@@ -39,7 +40,7 @@ def products(x: Tensor, linears: Iterable[tuple[Tensor, Tensor | None]]) -> list
     rows, rounded = x.shape[0], None
     found = []
     for weight, bias in linears:
-        if rows * weight.numel() >= _LARGE and pays(x.device, x.dtype) and weight.dtype == x.dtype:
+        if rows >= _ROWS and rows * weight.numel() >= _LARGE and pays(x.device, x.dtype) and weight.dtype == x.dtype:
             rounded = _rounded(x) if rounded is None else rounded
             found.append(_ONEDNN(rounded, weight, bias, "none", [], "")[:rows])
         else:
@@ -50,11 +51,11 @@ def products(x: Tensor, linears: Iterable[tuple[Tensor, Tensor | None]]) -> list
 def _rounded(x: Tensor) -> Tensor:
     """`x` with rows of zeros up to a number of rows that comes up again: multiples of 16, then four an octave.
 
-    For every new shape oneDNN compiles a kernel, which takes as long as a product (0.5 ms) and half a megabyte; it keeps
-    the last 1,024. No two steps of packed training have the same number of tokens.
+    For every new shape oneDNN compiles a kernel, which takes as long as a product (0.5 ms) and half a megabyte, and it
+    keeps the last 1,024. No two steps of packed training have the same number of tokens.
     """
     rows = x.shape[0]
-    step = max(16, 1 << (rows.bit_length() - 3))
+    step = max(_ROWS, (1 << rows.bit_length()) // 8)
     size = -(-rows // step) * step
     if size == rows:
         return x

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.engine import product as module
 from harness.engine.product import pays, products
 
-sizes = st.sampled_from([1, 3, 48, 300])
+sizes = st.sampled_from([1, 3, 16, 48, 300])
 
 
 @given(n=sizes, n_in=sizes, n_out=sizes, bias=st.booleans(), transposed=st.booleans(), half=st.booleans())
@@ -40,10 +40,10 @@ def test_large_products_take_onednn_and_a_switch_of_torch_turns_it_off(monkeypat
         return result
 
     monkeypatch.setattr(module, "_ONEDNN", watched)
-    weight = torch.randn(300, 300)
-    for rows in (1, 57, 64):
-        products(torch.randn(rows, 300), [(weight, None)])
+    weight = torch.randn(600, 600)
+    for rows in (1, 15, 57, 64):
+        products(torch.randn(rows, 600), [(weight, None)])
     with torch.backends.mkldnn.flags(enabled=False):
-        products(torch.randn(64, 300), [(weight, None)])
-    products(torch.randn(64, 300).double(), [(weight.double(), None)])
+        products(torch.randn(64, 600), [(weight, None)])
+    products(torch.randn(64, 600).double(), [(weight.double(), None)])
     assert taken == [64, 64]  # 57 rows are rounded up: every new shape would be compiled anew
