@@ -46,7 +46,7 @@ def reference(model: torch.nn.Module, row: GenerationRow) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_equals_transformers_on_merged_weights(family: str, device: torch.device) -> None:
+def test_greedy_equals_transformers_on_merged_weights(family: str, products: str, device: torch.device) -> None:
     model = small_model(family).to(device)
     one, two, three = (random_adapter(model, seed, rank=rank) for seed, rank in ((1, 4), (2, 8), (3, 3)))
     stacks = [(), (one,), (two,), (one, three)]
@@ -62,7 +62,7 @@ def test_greedy_equals_transformers_on_merged_weights(family: str, device: torch
         assert g.logprobs == pytest.approx(scores, abs=1e-4)
 
 
-def test_logprobs_and_hidden_equal_transformers(device: torch.device) -> None:
+def test_logprobs_and_hidden_equal_transformers(products: str, device: torch.device) -> None:
     model = small_model("qwen2").to(device)
     adapter = random_adapter(model, 4)
     plain = merged(model, adapter)
@@ -82,7 +82,7 @@ def test_logprobs_and_hidden_equal_transformers(device: torch.device) -> None:
     assert engine.logprobs([((), texts[0], (adapter,))])[0] == pytest.approx(scores[0], abs=1e-5)
 
 
-def test_sliding_window_equals_transformers(device: torch.device) -> None:
+def test_sliding_window_equals_transformers(products: str, device: torch.device) -> None:
     model = small_model("mistral", sliding_window=16).to(device)
     rows = [GenerationRow(prompt, max_tokens=6) for prompt in prompts(8, 3)]
     assert [g.ids for g in engine_for(model).generate(rows)] == [reference(model, row) for row in rows]
