@@ -9,7 +9,7 @@ the first two shared by base and head. The variance components come from a measu
 row with at least 3 seeds, by analysis of variance), from the per-seed files of ``benchmarks/lab_effects.py``
 (``--effects``), or, without either, from the assumptions written below; they are printed.
 
-Every comparison goes through the gate's own code (:func:`harness.gate.verdict.check_all`).
+Every comparison goes through the gate's own code (:func:`harness.evidence.gate.verdict.check_all`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.gate.verdict import LEVEL, MARGIN, check_all
-from harness.leaderboard.rows import Card, ModelCard, ResultFile, Row, TaskItems, make_row, read, write_text
+from harness.evidence.gate.verdict import LEVEL, MARGIN, check_all
+from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row, read
+from harness.files import write_text
 
 CONTEXTS, QUESTIONS = 100, 5
 EFFECT_QUESTIONS = 6

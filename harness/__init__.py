@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.markers import hookimpl
 
 if TYPE_CHECKING:
-    from harness.runner import Run, resume, run
+    from harness.runs.runner import Run, resume, run
 
 __all__ = ["Run", "hookimpl", "resume", "run"]
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in {"Run", "resume", "run"}:
-        from harness import runner
+        from harness.runs import runner
 
         return getattr(runner, name)
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

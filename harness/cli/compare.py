@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.compare import Comparison
+    from harness.evidence.compare import Comparison
 
 SHOWN = 10
 """Flipped queries that the table names before it counts the rest; ``--flips`` names all."""
@@ -37,10 +37,10 @@ def command(
 
     Exit codes: 0 compared (whatever the verdict), 2 bad input, 3 incomparable, 4 nothing measured or run interrupted.
     """
-    from harness.compare import compare_all
     from harness.errors import UsageError
-    from harness.judges.base import load
-    from harness.leaderboard.sources import open_source
+    from harness.evidence.compare import compare_all
+    from harness.evidence.sources import open_source
+    from harness.judges.load import load
 
     if average not in ("", "macro", "micro"):
         raise UsageError(f"--average is macro or micro, not {average!r}")

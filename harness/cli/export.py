@@ -18,7 +18,7 @@ def command(
 
     Example:  harness export runs/20261120-101500-seal-lab-facts ./policy
     """
-    from harness.export import export_policy
+    from harness.runs.export import export_policy
 
     where = export_policy(run, to, method, seed)
     print(f"policy of {where} written to {to}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.gate.verdict import Check, Gate
-    from harness.leaderboard.rows import ResultFile
+    from harness.evidence.gate.verdict import Check, Gate
+    from harness.evidence.result_file import ResultFile
 
 
 def command(
@@ -35,9 +35,9 @@ def command(
     measured, 5 inconclusive under --strict.
     """
     from harness.errors import UsageError
-    from harness.gate.baseline import accept as replace_baseline
-    from harness.gate.outputs import write_all
-    from harness.leaderboard.sources import open_file
+    from harness.evidence.gate.baseline import accept as replace_baseline
+    from harness.evidence.gate.outputs import write_all
+    from harness.evidence.sources import open_file
 
     if not 0 <= margin < 1:
         raise UsageError(f"--margin is a fraction such as 0.02, not {margin}")
@@ -77,9 +77,9 @@ def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Pat
 def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool) -> Gate:
     """The gate's outcome; what stops it from being measured is an outcome too."""
     from harness.api import HarnessError
-    from harness.gate import verdict
-    from harness.gate.baseline import NoBaseline, load
-    from harness.leaderboard.sources import open_file
+    from harness.evidence.gate import verdict
+    from harness.evidence.gate.baseline import NoBaseline, load
+    from harness.evidence.sources import open_file
 
     try:
         base = load(baseline)
@@ -104,8 +104,8 @@ def _confirm(
 ) -> list[Check]:
     """Run further seeds of the same configuration, and test again with them."""
     from harness.errors import UsageError
-    from harness.gate.verdict import confirm
-    from harness.runner import run
+    from harness.evidence.gate.verdict import confirm
+    from harness.runs.runner import run
 
     if not (folder / "config.json").exists():
         raise UsageError(f"--confirm runs further seeds and needs the run's folder, not {folder}")

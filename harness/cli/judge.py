@@ -29,15 +29,16 @@ def calibrate(
 
     Exit codes: 0 done, 2 bad input, 4 a judge gave no verdict.
     """
-    from harness.judges import recorded
-    from harness.judges.base import Budget, load
-    from harness.judges.calibrate import arms, swaps
-    from harness.judges.calibrate import calibrate as hold
-    from harness.leaderboard.sources import open_file
+    from harness.evidence.judge_agreement import arms, swaps
+    from harness.evidence.judge_agreement import calibrate as hold
+    from harness.evidence.logs import read_verdicts
+    from harness.evidence.sources import open_file
+    from harness.judges.base import Budget
+    from harness.judges.load import load
 
     budget = Budget(max_judge_calls, max_cost, cache, base_url)
     graders = [load(name, budget) for name in judge or OFFLINE]
-    verdicts = recorded.read(files)
+    verdicts = read_verdicts(files)
     as_published = [open_file(path) for path in _with_rows(files)]
     found = []
     for grader in graders:
@@ -62,7 +63,7 @@ def calibrate(
 
 
 def _with_rows(files: list[Path]) -> list[Path]:
-    from harness import logs
+    from harness.evidence import logs
 
     return [path for path in files if logs.recorded(path)]
 
@@ -108,12 +109,12 @@ def train(
     ),
 ) -> None:
     """Learn the offline judge's coefficients on one half of the titles, and report agreement on the other half."""
-    from harness.judges import recorded
-    from harness.judges.calibrate import as_json
-    from harness.judges.calibrate import train as fit
-    from harness.leaderboard.rows import write_text
+    from harness.evidence.judge_agreement import as_json
+    from harness.evidence.judge_agreement import train as fit
+    from harness.evidence.logs import read_verdicts
+    from harness.files import write_text
 
-    verdicts = recorded.read(files)
+    verdicts = read_verdicts(files)
     folders = " ".join(dict.fromkeys(f"{path.parent.name}/*.json" for path in files))
     made = as_json(fit(verdicts), verdicts, files, f"harness judge train {folders} --out {out.name}")
     write_text(out, json.dumps(made, indent=1, ensure_ascii=False) + "\n")

@@ -21,7 +21,7 @@ def build(
 
     Exit codes: 0 done or up to date, 1 stale (--check), 2 a result file cannot be read.
     """
-    from harness.leaderboard.render import COMMAND, stale, write_all
+    from harness.evidence.leaderboard.render import COMMAND, stale, write_all
 
     if check:
         old = stale(folder)
@@ -43,9 +43,9 @@ def show(
     """Print the tables in the terminal."""
     from rich.console import Console
 
-    from harness.leaderboard.rows import read, result_paths
-    from harness.leaderboard.sources import open_file
-    from harness.leaderboard.table import render
+    from harness.evidence.leaderboard.table import render
+    from harness.evidence.result_file import read, result_paths
+    from harness.evidence.sources import open_file
 
     found = [open_file(Path(what))] if what else [read(path) for path in result_paths(folder)]
     console = Console()

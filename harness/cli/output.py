@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from harness.runner import Run
+    from harness.runs.runner import Run
 
 
 def work_done(run: Run) -> list[str]:
@@ -23,8 +23,8 @@ def finish(run: Run, as_json: bool) -> None:
     """The table (or the result file's JSON), where it lies, and exit code 4 while a row is incomplete."""
     from rich.console import Console
 
-    from harness.leaderboard.rows import dumps
-    from harness.leaderboard.table import render
+    from harness.evidence.leaderboard.table import render
+    from harness.evidence.result_file import dumps
 
     if as_json:
         print(dumps(run.result), end="")

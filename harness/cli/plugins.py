@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from harness.api import Method
-    from harness.plugins import Found, Plugins
+    from harness.registry.discover import PluginInfo, Plugins
 
 app = typer.Typer(no_args_is_help=True, help="List, explain, write and check plugins.")
 
@@ -22,7 +22,7 @@ def list_plugins(
 
     Example:  harness plugins list --verbose
     """
-    from harness.plugins import Plugins
+    from harness.registry.discover import Plugins
 
     plugins = Plugins()
     if verbose:
@@ -44,8 +44,8 @@ def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a componen
 
     Example:  harness plugins why my-editor
     """
-    from harness.plugins import Plugins
-    from harness.why import why
+    from harness.registry.discover import Plugins
+    from harness.registry.why import why
 
     print("\n".join(why(name, Plugins())))
 
@@ -62,7 +62,7 @@ def new_plugin(
 
     Example:  harness plugins new my-editor --kind editor
     """
-    from harness.scaffold import write
+    from harness.testing.scaffold import write
 
     for path in write(name, kind, into):
         print(path)
@@ -96,11 +96,11 @@ def check_plugin(
         raise typer.Exit(3)
 
 
-def _in_full(found: Found, plugins: Plugins) -> list[str]:
+def _in_full(found: PluginInfo, plugins: Plugins) -> list[str]:
     """One plugin: where it is from, its hooks, what it provides, and the cards of its methods."""
     from harness.api import API_VERSION
     from harness.errors import PluginError
-    from harness.plugins import KINDS
+    from harness.registry.discover import KINDS
 
     head = f"{found.name}  {found.distribution} {found.version}  {found.module}"
     try:

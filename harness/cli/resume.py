@@ -19,8 +19,8 @@ def command(
 
     Example:  harness resume runs/20261120-101500-seal-lab-facts
     """
-    from harness import runner
     from harness.cli.output import finish
+    from harness.runs import runner
     from harness.session.progress import on_terminal
 
     finish(runner.resume(run, recompute=recompute, progress=on_terminal()), as_json)

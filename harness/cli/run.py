@@ -47,10 +47,10 @@ def command(
 
       harness run --config mine.toml --set updater.learning_rate=5e-4 --seeds 3
     """
-    from harness import runner
     from harness.cli.output import finish
-    from harness.config import parse_set, read_file
-    from harness.plugins import Plugins
+    from harness.registry.discover import Plugins
+    from harness.runs import runner
+    from harness.runs.config import parse_set, read_file
     from harness.session.progress import on_terminal
 
     given, layers = ({}, []) if config is None else (read_file(config), [str(config)])
@@ -86,7 +86,7 @@ def command(
         given["task"] = table
     layers.append("flags")
     if dry_run:
-        from harness.plan import show_plan
+        from harness.runs.dry_run import show_plan
 
         show_plan(given, files, layers, as_json=as_json)
         return

@@ -60,9 +60,9 @@ def find(names: Sequence[str], table: Mapping[str, Any]) -> list[Puzzle]:
     Raises:
         UsageError: one is not there, or the task is none of grid puzzles.
     """
-    from harness.components import build
     from harness.errors import UsageError, nearest
-    from harness.plugins import Plugins
+    from harness.registry.build import build
+    from harness.registry.discover import Plugins
     from harness.tasks.arc import GridTask
     from harness.tasks.arc.load import read_puzzles, select
 

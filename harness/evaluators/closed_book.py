@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import Ask, Completion, Query, References, Request, Score, Session
-from harness.judges.base import Answer, Budget, Judge, Verdict, load
+from harness.judges.base import Answer, Budget, Grade, Judge
+from harness.judges.load import load
 from harness.metrics import MEASURES
 
 
@@ -121,7 +122,7 @@ def _text(completion: Completion, query: Query, s: Session) -> str | None:
     return s.task.extract(query, completion.text) or ""
 
 
-def _score(episode: str, asked: _Asked, verdicts: Iterator[Verdict]) -> Score:
+def _score(episode: str, asked: _Asked, verdicts: Iterator[Grade]) -> Score:
     """One query's score; takes as many verdicts as it has texts to grade."""
     answers = tuple(completion.text.strip() for completion in asked.completions)
 

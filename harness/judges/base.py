@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness import metrics
-from harness.errors import UsageError, nearest
 
 DEFAULT = "offline-1"
 
@@ -31,7 +30,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Grade:
     """The grade in [0, 1]; None where the judge gave none (``error``) or an unclear one (``unparsed``)."""
 
     value: float | None
@@ -45,7 +44,7 @@ class Judge(Protocol):
     name: str
     """Part of every row's comparability key: scores by different judges are never ranked together."""
 
-    def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
+    def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
         """One verdict an answer, in order. An answer without text is wrong, and is not sent anywhere."""
         ...
 
@@ -57,8 +56,8 @@ class Measure:
         self.name = name
         self._measure = measure
 
-    def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
-        return [Verdict(self._measure(one.text, one.golds) if one.text.strip() else 0.0) for one in answers]
+    def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
+        return [Grade(self._measure(one.text, one.golds) if one.text.strip() else 0.0) for one in answers]
 
 
 def recall_judge(answer: str, golds: Sequence[str]) -> float:
@@ -66,7 +65,7 @@ def recall_judge(answer: str, golds: Sequence[str]) -> float:
     return float(metrics.token_recall(answer, golds) >= RECALL_THRESHOLD)
 
 
-_MEASURES: Mapping[str, Callable[[str, Sequence[str]], float]] = {
+MEASURES: Mapping[str, Callable[[str, Sequence[str]], float]] = {
     "exact": metrics.exact,
     "f1": metrics.f1,
     "contains": metrics.contains,
@@ -86,25 +85,3 @@ class Budget:
     """Folder of verdicts; None keeps none."""
     base_url: str = ""
     """An OpenAI-compatible endpoint; "" is OpenAI's."""
-
-
-def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
-    """A judge by name: ``exact f1 contains recall offline-1`` or ``openai:MODEL``.
-
-    Raises:
-        UsageError: for an unknown name.
-    """
-    if name in _MEASURES:
-        return Measure(name, _MEASURES[name])
-    if name == "offline-1":
-        from harness.judges.offline import OfflineJudge
-
-        return OfflineJudge()
-    if name.startswith("openai:") and len(name) > len("openai:"):
-        from harness.judges.remote import RemoteJudge
-
-        return RemoteJudge(name.removeprefix("openai:"), budget or Budget())
-    known = [*_MEASURES, "offline-1", "openai:MODEL"]
-    if name == "recorded":
-        raise UsageError("--judge recorded reads a log's own verdicts; it can only be used on a published log")
-    raise UsageError(f"unknown judge {name!r}.{nearest(name, known)}")

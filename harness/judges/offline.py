@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any
 
 from harness import metrics
-from harness.judges.base import Answer, Verdict
+from harness.judges.base import Answer, Grade
 
 NAME = "offline-1"
 FILE = "offline-1.json"
@@ -43,8 +43,8 @@ class OfflineJudge:
     def __init__(self, coefficients: Coefficients | None = None) -> None:
         self.coefficients = coefficients or shipped()
 
-    def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
-        return [Verdict(float(self._right(one))) for one in answers]
+    def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
+        return [Grade(float(self._right(one))) for one in answers]
 
     def _right(self, one: Answer) -> bool:
         return bool(one.text.strip()) and any(self.logit(one.question, gold, one.text) > 0 for gold in one.golds)

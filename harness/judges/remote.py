@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import JSON, LM, HarnessError, Request, State, Turns
-from harness.judges.base import Answer, Budget, Verdict
-from harness.leaderboard.rows import write_text
+from harness.books.records import digest
+from harness.files import write_text
+from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
-from harness.records import digest
 
 INSTRUCTION = (
     "You check answers to factual questions. You are given a question, the reference answer and a candidate answer. "
@@ -50,13 +50,13 @@ class RemoteJudge:
         self._budget = budget
         self._calls = 0
 
-    def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
-        found: dict[str, Verdict] = {}
+    def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
+        found: dict[str, Grade] = {}
         wanted: dict[str, Answer] = {}
         for one in answers:
             key = self._key(one)
             if not one.text.strip():
-                found[key] = Verdict(0.0)
+                found[key] = Grade(0.0)
             elif key not in found and (kept := self._read(key)) is not None:
                 found[key] = kept
             elif key not in found:
@@ -69,11 +69,11 @@ class RemoteJudge:
     def _key(self, one: Answer) -> str:
         return digest({**self._identity, "question": one.question, "golds": list(one.golds), "answer": one.text})
 
-    def _ask(self, todo: Sequence[tuple[str, Answer]]) -> dict[str, Verdict]:
+    def _ask(self, todo: Sequence[tuple[str, Answer]]) -> dict[str, Grade]:
         limit = self._budget.max_calls
         allowed = len(todo) if not limit else max(0, min(len(todo), limit - self._calls))
         found = {
-            key: Verdict(None, "error", f"not asked: the limit of {limit} judge calls is reached (--max-judge-calls)")
+            key: Grade(None, "error", f"not asked: the limit of {limit} judge calls is reached (--max-judge-calls)")
             for key, _ in todo[allowed:]
         }
         if not allowed:
@@ -84,7 +84,7 @@ class RemoteJudge:
         try:
             replies = self._lm.generate(requests)
         except HarnessError as error:
-            return found | {key: Verdict(None, "error", str(error)) for key, _ in todo[:allowed]}
+            return found | {key: Grade(None, "error", str(error)) for key, _ in todo[:allowed]}
         for (key, _), completions in zip(todo[:allowed], replies, strict=True):
             found[key] = verdict(completions[0].text, completions[0].finish)
             if found[key].status != "error":
@@ -94,7 +94,7 @@ class RemoteJudge:
     def _path(self, key: str) -> Path | None:
         return self._budget.cache / key[:2] / f"{key}.json" if self._budget.cache else None
 
-    def _read(self, key: str) -> Verdict | None:
+    def _read(self, key: str) -> Grade | None:
         path = self._path(key)
         if path is None or not path.exists():
             return None
@@ -104,7 +104,7 @@ class RemoteJudge:
         except (ValueError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.
 
-    def _write(self, key: str, found: Verdict, reply: str) -> None:
+    def _write(self, key: str, found: Grade, reply: str) -> None:
         path = self._path(key)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,11 +118,11 @@ def prompt(one: Answer) -> Turns:
     return (("system", INSTRUCTION), ("user", asked))
 
 
-def verdict(reply: str, finish: str) -> Verdict:
+def verdict(reply: str, finish: str) -> Grade:
     """What a reply says: yes or no as a whole word, and not both."""
     if finish.startswith(("error", "failed")):
-        return Verdict(None, "error", finish.partition(":")[2].strip() or finish)
+        return Grade(None, "error", finish.partition(":")[2].strip() or finish)
     yes, no = (re.search(rf"\b{word}\b", reply, re.IGNORECASE) is not None for word in ("yes", "no"))
     if yes == no:
-        return Verdict(None, "unparsed", f"the judge said {reply.strip()[:60]!r}")
-    return Verdict(float(yes))
+        return Grade(None, "unparsed", f"the judge said {reply.strip()[:60]!r}")
+    return Grade(float(yes))

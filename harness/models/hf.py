@@ -15,46 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from harness.api import JSON, Completion, EditFailed, Example, Prompt, Request, State
+from harness.books.records import derive_seed
 from harness.errors import PluginError, UsageError
 from harness.models.base import Trained, TrainItem, WeightSource
 from harness.models.checkpoint import find_checkpoint
+from harness.models.hf_settings import HfSettings
 from harness.models.stopping import StopTexts, cut
-from harness.records import derive_seed
 
 if TYPE_CHECKING:
+    from harness.books.artefacts import FullWeights
     from harness.engine import Adapter, Engine, MemoryPlan, TrainResult
-    from harness.models.artefacts import FullWeights
     from harness.models.encode import Encoder
     from harness.models.prompts import PromptEncoder
 
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class HfSettings:
-    """Which model, and how it is held."""
-
-    path: str = ""
-    """A folder, or a name on the Hugging Face hub."""
-    revision: str | None = None
-    """Branch, tag or commit on the hub."""
-    trust_remote_code: bool = False
-    """Whether Python files that come with the model may be run."""
-    device: str = "auto"
-    """``auto`` (CUDA where there is any), ``cpu``, ``cuda``, ``cuda:1``, ..."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """``auto`` is float32 on the CPU and bfloat16 on CUDA."""
-    chat: bool | Literal["auto"] = "auto"
-    """Whether tasks ask in turns. ``auto``: if the model stops where its chat template ends a turn."""
-    thinking: bool = False
-    """Whether templates that can open a thinking block do so."""
-    today: str = "2024-07-26"
-    """The day that chat templates which write a date get to see; pinned, so that a prompt does not change overnight."""
-    threads: int = 0
-    """CPU threads of this process; 0 is one for models under 100M parameters and torch's own choice above."""
-    memory: JSON = field(default_factory=dict)
-    """The engine's batch limits (``slots``, ``tokens``, ``rows``, ``cache_tokens``); empty: found from what is free."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +301,7 @@ class HfModel:
 
     def _groups(self, states: Sequence[State]) -> list[_Group]:
         """The states by what is in place of the frozen weights (nearly always nothing), each with its adapter stack."""
-        from harness.models.artefacts import FullWeights
+        from harness.books.artefacts import FullWeights
 
         if self._lent:
             raise PluginError(f"model {self.settings.path!r} is lent out; ask it after the borrow has ended")

@@ -14,7 +14,7 @@ from harness.models.checkpoint import Checkpoint
 from harness.models.prompts import PromptEncoder
 
 if TYPE_CHECKING:
-    from harness.models.hf import HfSettings
+    from harness.models.hf_settings import HfSettings
 
 _SMALL = 100_000_000
 """Parameters below which a second CPU thread costs more than it brings (measured: small operators dominate)."""

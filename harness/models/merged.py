@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.books.artefacts import FullWeights
 from harness.engine import Adapter
 from harness.errors import PluginError
-from harness.models.artefacts import FullWeights
 
 _CHUNK = 1 << 22
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.api import JSON, Completion, HarnessError, Prompt, Request, State
+from harness.books.records import derive_seed
 from harness.errors import RunError, UsageError
 from harness.models.base import WeightSource
 from harness.models.prices import Price, price_of
 from harness.models.stopping import cut
-from harness.records import derive_seed
 
 if TYPE_CHECKING:
     from harness.models.endpoint import Endpoint

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.api import JSON, EditFailed
-from harness.components import check_settings
 from harness.errors import UsageError, nearest
+from harness.registry.build import check_settings
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from harness.api import Ask, Delta, EditAsk, EditFailed, Group, HarnessError, Reward, Score, SelfEdit, Updated
-from harness.components import Built
 from harness.errors import PluginError, RunError
-from harness.plugins import describe
+from harness.registry.build import BuiltComponent
+from harness.registry.discover import describe
 
 
-def guarded(slot: Built, run: Callable[[], Any]) -> Any:
+def guarded(slot: BuiltComponent, run: Callable[[], Any]) -> Any:
     """Run a component's code; what it raises becomes one line that names it.
 
     Raises:
@@ -29,21 +29,21 @@ def guarded(slot: Built, run: Callable[[], Any]) -> Any:
         raise PluginError(f"{_who(slot)} raised {describe(error)}") from error
 
 
-def edits(slot: Built, rows: Sequence[Sequence[Any]], asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
+def edits(slot: BuiltComponent, rows: Sequence[Sequence[Any]], asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
     """One list of edits an ask; an edit is ours to mend when a completion that wrote it could not be had."""
     if len(rows) != len(asks):
         raise PluginError(f"{_who(slot)} gave {len(rows)} lists for {len(asks)} asks")
     return [[_with_errors(_of_kind(slot, SelfEdit, edit)) for edit in row] for row in rows]
 
 
-def rewards(slot: Built, rows: Sequence[Sequence[Any]], groups: Sequence[Group]) -> list[list[Reward]]:
+def rewards(slot: BuiltComponent, rows: Sequence[Sequence[Any]], groups: Sequence[Group]) -> list[list[Reward]]:
     """One reward an edit, in order."""
     if [len(row) for row in rows] != [len(group.edits) for group in groups]:
         raise PluginError(f"{_who(slot)} must give one reward for every edit, in order")
     return [[_of_kind(slot, Reward, reward) for reward in row] for row in rows]
 
 
-def updates(slot: Built, results: Sequence[Any], jobs: Collection[str]) -> None:
+def updates(slot: BuiltComponent, results: Sequence[Any], jobs: Collection[str]) -> None:
     """One answer a job, with a state exactly when it is ok."""
     seen: set[str] = set()
     for updated in results:
@@ -61,7 +61,7 @@ def updates(slot: Built, results: Sequence[Any], jobs: Collection[str]) -> None:
             raise PluginError(f"{_who(slot)} gave no answer for job {job!r}")
 
 
-def scores(slot: Built, rows: Sequence[Sequence[Score]], asks: Sequence[Ask]) -> None:
+def scores(slot: BuiltComponent, rows: Sequence[Sequence[Score]], asks: Sequence[Ask]) -> None:
     """One score a query, in order, with a value exactly when it is not an error."""
     if len(rows) != len(asks):
         raise PluginError(f"{_who(slot)} gave {len(rows)} lists for {len(asks)} asks")
@@ -84,11 +84,11 @@ def deltas(value: Any) -> set[str]:
     return set()
 
 
-def _who(slot: Built) -> str:
+def _who(slot: BuiltComponent) -> str:
     return f"{slot.plugin}: {slot.kind} {slot.name!r}"
 
 
-def _of_kind(slot: Built, kind: type, value: Any) -> Any:
+def _of_kind(slot: BuiltComponent, kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise PluginError(f"{_who(slot)} gave a {type(value).__name__}, not a {kind.__name__}")
     return value

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api import JSON, LM, Completion, Prompt, Request, State
+from harness.books.item import Item
+from harness.books.records import digest
 from harness.errors import PluginError
-from harness.records import digest
-from harness.session.journal import Item
 from harness.session.progress import Piece
 
 if TYPE_CHECKING:
-    from harness.session.session import RunSession
+    from harness.session.scope import Scope
 
 _CHUNK = 1024
 """Requests booked together. Fixed, so that a resumed call makes the same batches and gets the same bits."""
@@ -21,9 +21,9 @@ _CHUNK = 1024
 class BookedLM:
     """:class:`harness.api.LM` around a backend: what was answered once is answered from the journal."""
 
-    def __init__(self, backend: Any, session: RunSession, source: str) -> None:
+    def __init__(self, backend: Any, scope: Scope, source: str) -> None:
         self._backend: LM = backend
-        self._session = session
+        self._scope = scope
         self._identity: JSON = {"base": backend.base, "source": source, **getattr(backend, "identity", {})}
         self._chunk: int = getattr(backend, "chunk", _CHUNK)
         self.can: frozenset[str] = backend.can
@@ -88,23 +88,23 @@ class BookedLM:
         cost: Callable[[Any], dict[str, float]],
         status: Callable[[Any], str],
     ) -> list[Any]:
-        session, journal = self._session, self._session.journal
+        scope, journal = self._scope, self._scope.journal
         keys = [digest([kind, self._identity, ask]) for ask in asks]
         known = {key: item.result for key, item in journal.find(list(dict.fromkeys(keys))).items()}
         journal.reused += len(known)
         todo = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
         pending = list(todo.items())
         if pending:
-            piece: Piece = "answers" if session.clock.phase == "grading" else "edits"
-            session.progress.begin(piece, sum(getattr(ask, "n", 1) for _, ask in pending))
-        with session.clock.span(""):
-            session.clock.lap()
+            piece: Piece = "answers" if scope.clock.phase == "grading" else "edits"
+            scope.context.progress.begin(piece, sum(getattr(ask, "n", 1) for _, ask in pending))
+        with scope.clock.span(""):
+            scope.clock.lap()
             for start in range(0, len(pending), self._chunk):
                 part = pending[start : start + self._chunk]
                 results = run([ask for _, ask in part])
                 if len(results) != len(part):
                     raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
-                seconds = session.clock.lap() / len(part)
+                seconds = scope.clock.lap() / len(part)
                 items = [
                     Item(key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)})
                     for (key, _), result in zip(part, results, strict=True)
@@ -112,10 +112,10 @@ class BookedLM:
                 with journal.writing():
                     journal.book(items)
                 known |= {item.digest: item.result for item in items}
-                session.progress.advance(piece, sum(getattr(ask, "n", 1) for _, ask in part), seconds * len(part))
-                session.check_time()
+                scope.context.progress.advance(piece, sum(getattr(ask, "n", 1) for _, ask in part), seconds * len(part))
+                scope.check_time()
         with journal.writing():
-            journal.touch(session.scope, session.clock.phase, session.stage, list(dict.fromkeys(keys)))
+            journal.touch(scope.name, scope.clock.phase, scope.stage, list(dict.fromkeys(keys)))
         return [known[key] for key in keys]
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.api import JSON, Episode, Prompt, Query, References, Split
-from harness.components import check_settings
+from harness.books.records import digest
 from harness.errors import UsageError, nearest
 from harness.metrics import normalize
-from harness.records import digest
+from harness.registry.build import check_settings
 from harness.tasks.squad.settings import SquadSettings
 from harness.tasks.squad.splitter import Splitter
 from harness.tasks.squad.task import Squad

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import config as configuration
 from harness.api import JSON, HarnessError
-from harness.components import build
+from harness.books.store import WeightStore
 from harness.errors import UsageError
-from harness.plugins import Plugin, Plugins
-from harness.session.store import WeightStore
+from harness.registry.build import build
+from harness.registry.discover import Plugin, Plugins
+from harness.runs import config as configuration
 from harness.testing.contracts import CONTRACTS, Contract
 from harness.testing.end_to_end import two_items
 

@@ -6,9 +6,9 @@ import unittest
 from typing import Any
 
 from harness.api import HarnessError
-from harness.components import build
-from harness.plugins import Plugins
-from harness.session.store import WeightStore
+from harness.books.store import WeightStore
+from harness.registry.build import build
+from harness.registry.discover import Plugins
 
 
 def lab_model(weights: WeightStore) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.runner import Run
+    from harness.runs.runner import Run
 
 _SMALL: Mapping[str, Any] = {"limit": 2, "validation": 0, "beside": [], "leaderboard": "", "seeds": 1, "samples": 1}
 _SMALL_TRAINER: Mapping[str, Any] = {"rounds": 1, "contexts": 2, "samples": 2}
@@ -26,9 +26,9 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
         HarnessError: the run could not be made or finished.
         AssertionError: a score is missing for an error of ours.
     """
-    from harness import config as configuration
-    from harness import runner
-    from harness.plugins import Plugins
+    from harness.registry.discover import Plugins
+    from harness.runs import config as configuration
+    from harness.runs import runner
 
     files = (Path(plugin),) if str(plugin).endswith(".py") else ()
     plugins = Plugins(files)

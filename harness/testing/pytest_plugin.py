@@ -15,7 +15,7 @@ pytest.register_assert_rewrite("harness.testing.contracts", "harness.testing.end
 @pytest.fixture(scope="session")
 def lab_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The store of the weights that are learnt on top of ``lab_model``."""
-    from harness.session.store import WeightStore
+    from harness.books.store import WeightStore
 
     return WeightStore(tmp_path_factory.mktemp("lab") / "weights")
 
@@ -56,8 +56,8 @@ def scripted_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``lab_session(updater=("updater", MyUpdater(...)))``: a session with the embedded model on ``lab-facts``."""
-    from harness.components import build
-    from harness.plugins import Plugins
+    from harness.registry.build import build
+    from harness.registry.discover import Plugins
     from harness.testing import components, open_session
 
     opened: list[Any] = []

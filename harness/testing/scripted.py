@@ -27,16 +27,16 @@ from harness.api import (
     Split,
     State,
 )
-from harness.components import Built
-from harness.fingerprint import of_class
+from harness.books.episodes import EpisodeBook
+from harness.books.journal import Journal
+from harness.books.records import digest
+from harness.books.store import WeightStore
 from harness.models.base import Trained, TrainItem
-from harness.records import digest
-from harness.session.books import Books
-from harness.session.episodes import EpisodeBook
-from harness.session.journal import Journal
+from harness.registry.build import BuiltComponent
+from harness.registry.fingerprint import of_class
+from harness.session.context import RunContext
 from harness.session.progress import Quiet
-from harness.session.session import RunSession
-from harness.session.store import WeightStore
+from harness.session.service import SessionService
 
 Answer = Callable[[Request, int], str]
 """(request, sample index) -> text."""
@@ -90,7 +90,7 @@ class ScriptedLM:
             tensors, config = made_up_weights(
                 digest([item.start, list(item.data), item.seed, item.settings, str(loss)])
             )
-            from harness.models.artefacts import artefact
+            from harness.books.artefacts import artefact
 
             made: Any = artefact(tensors, config)
             yield Trained(item.id, made, log={"steps": len(item.data), "tokens": 0})
@@ -157,7 +157,7 @@ def open_session(
     sees: Literal["context", "context+queries"] = "context",
     seed: int = 0,
     weights: WeightStore | None = None,
-) -> RunSession:
+) -> SessionService:
     """A real session on a folder; opening it again on the same folder resumes.
 
     Args:
@@ -168,7 +168,7 @@ def open_session(
     """
     folder.mkdir(parents=True, exist_ok=True)
     built = {name: _built(kind, instance) for name, (kind, instance) in slots.items()}
-    books = Books(
+    context = RunContext(
         folder,
         Journal(folder),
         weights or WeightStore(folder / "weights"),
@@ -176,11 +176,11 @@ def open_session(
         {model.base: model for model in models.values()},
         Quiet(),
     )
-    books.weights.folder.mkdir(exist_ok=True)
+    context.weights.folder.mkdir(exist_ok=True)
     follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
     method = Method("scripted", "", "a test's method", {}, sees=sees)
     states = {role: State(model.base) for role, model in models.items()}
-    return RunSession(books, method, _built("task", task), built, states, follows, {}, seed)
+    return SessionService(context, method, _built("task", task), built, states, follows, {}, seed)
 
 
 def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -195,10 +195,10 @@ def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return tensors, {"rank": 1, "alpha": 1.0, "targets": ["layer"]}
 
 
-def _built(kind: str, instance: Any) -> Built:
+def _built(kind: str, instance: Any) -> BuiltComponent:
     name = type(instance).__name__
     identity = {"component": name, "source": of_class(type(instance)), "settings": {}, "parts": {}}
-    return Built(kind, name, instance, {}, identity, f"test component {name!r}")
+    return BuiltComponent(kind, name, instance, {}, identity, f"test component {name!r}")
 
 
 def _from_table(table: Mapping[str, str]) -> Answer:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob
-from harness.components import check_settings
 from harness.errors import UsageError
 from harness.models.train_settings import TrainSettings, check_ranges
+from harness.registry.build import check_settings
 
 
 @dataclass(frozen=True)

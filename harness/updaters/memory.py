@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from harness.api import JSON, EditFailed, MemoryOps, Session, Updated, UpdateJob
-from harness.records import canonical
+from harness.books.records import canonical
 
 
 class Memory:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.api import Completion, Request, State
-from harness.records import derive_seed
+from harness.books.records import derive_seed
 
 Reply = Callable[[Request, int], str | Completion]
 """Answer of a request's sample of that index: a text, or a whole completion."""

@@ -17,10 +17,10 @@ from harness_lab.grids_task import LabGrids
 
 from harness import hookimpl
 from harness.api import Request, Split
-from harness.models.artefacts import artefact
+from harness.books.artefacts import artefact
+from harness.books.records import digest
+from harness.books.store import WeightStore
 from harness.models.base import Trained, TrainItem
-from harness.records import digest
-from harness.session.store import WeightStore
 from harness.tasks.arc.augment import IDENTITY, NAMED
 from harness.testing.scripted import ScriptedLM, made_up_weights
 

@@ -11,8 +11,8 @@ from harness_lab.grids_task import LabGrids
 from harness_seal.arc.editor import ArcConfig
 
 from harness.api import Recipe, Request
-from harness.evaluators.grids import Grids
-from harness.records import digest
+from harness.books.records import digest
+from harness.tasks.arc.evaluator import Grids
 from harness.testing import EditorContract, EvaluatorContract, TaskContract
 from tests.arc.learner import configuration
 

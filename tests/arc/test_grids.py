@@ -10,9 +10,9 @@ import pytest
 
 from harness.api import Ask, Completion, Prompt, Request, Score, State
 from harness.errors import UsageError
-from harness.evaluators.grids import Grids
 from harness.tasks.arc import Arc, Grid, GridTask, Puzzle
 from harness.tasks.arc.augment import IDENTITY, NAMED
+from harness.tasks.arc.evaluator import Grids
 from harness.tasks.arc.load import read_puzzles, select
 from harness.tasks.arc.task import episode_of
 from tests.arc.fakes import FakeSession, Reply

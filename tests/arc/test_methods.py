@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness import config as configuration
-from harness.components import resolve
-from harness.config import Config
-from harness.plugins import Plugins
+from harness.registry.build import resolve
+from harness.registry.discover import Plugins
+from harness.runs import config as configuration
+from harness.runs.config import Config
 from tests.models import tiny
 from tests.shared_data import shared
 

@@ -128,7 +128,7 @@ def test_an_unknown_recipe_fails_the_edit() -> None:
 def test_data_depend_on_the_seed_and_not_on_hash_order() -> None:
     """The reference's data change with PYTHONHASHSEED, because it keeps them in sets (fact sheet B.5)."""
     script = (
-        "from tests.arc.test_ttt import *; from harness.records import digest\n"
+        "from tests.arc.test_ttt import *; from harness.books.records import digest\n"
         "args = {'augment': [*GROUPS]}\n"
         "print(digest(expanded(made_puzzle(3), args, 7)))"
     )

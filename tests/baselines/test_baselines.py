@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from harness.api import EditAsk, Example, MemoryOps, Recipe, SelfEdit, UpdateJob
 from harness.errors import UsageError
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.tasks.squad import Squad
 from harness.testing.scripted import ScriptedLM, open_session
 from harness.updaters.memory import Memory
 
 
-def opened(folder: Path, editor: Any, text: str = "a\nb\nc", **task: Any) -> RunSession:
+def opened(folder: Path, editor: Any, text: str = "a\nb\nc", **task: Any) -> SessionService:
     folder.mkdir(parents=True, exist_ok=True)
     records = [
         {"title": f"Page {n}", "context": f"Moon {n}.", "questions": [{"question": "?", "answer": "a"}]}
@@ -39,12 +39,12 @@ def opened(folder: Path, editor: Any, text: str = "a\nb\nc", **task: Any) -> Run
     )
 
 
-def proposed(s: RunSession, n: int = 2) -> tuple[SelfEdit, ...]:
+def proposed(s: SessionService, n: int = 2) -> tuple[SelfEdit, ...]:
     [group] = s.propose("teacher", [EditAsk(s.episodes("test")[0], s.roles["teacher"], n, seed=0)])
     return group.edits
 
 
-def learnt(s: RunSession, *edits: SelfEdit) -> list[str]:
+def learnt(s: SessionService, *edits: SelfEdit) -> list[str]:
     found = s.expand(UpdateJob("j", s.roles["student"], edits, seed=0))
     return [item.target for item in found if isinstance(item, Example)]
 
@@ -105,7 +105,7 @@ def test_icl_puts_the_passage_into_the_answering_prompt(tmp_path: Path) -> None:
     s = opened(tmp_path, AtHand())
     [edit] = proposed(s, n=1)
     [done] = s.update("updater", [UpdateJob("j", s.roles["student"], (edit,), 0)])
-    episode = s.books.episodes.full(edit.episode)
+    episode = s.context.episodes.full(edit.episode)
     assert done.state is not None
     assert done.state.adapters == ()
     assert f"Passage:\n{episode.context['title']}\n{episode.context['text']}\n" in str(

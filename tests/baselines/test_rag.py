@@ -10,7 +10,7 @@ from harness_baselines.rag import Rag, RagSettings
 
 from harness.api import Ask, Score
 from harness.evaluators.closed_book import ClosedBook, ClosedBookSettings
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 
 pytest.importorskip("bm25s", reason="retrieval needs the extra 'rag'")
@@ -23,14 +23,14 @@ PAGES = {
 TASK = ScriptedTask({"test": PAGES})
 
 
-def session(folder: Path, **settings: object) -> tuple[RunSession, ScriptedLM]:
+def session(folder: Path, **settings: object) -> tuple[SessionService, ScriptedLM]:
     lm = ScriptedLM({"moon pulls": "the moon", "Yeast makes": "yeast", "keel keeps": "a keel"})
     evaluator = Rag(RagSettings(**settings), ClosedBook(ClosedBookSettings()))  # type: ignore[arg-type]
     slots = {"evaluator": ("evaluator", evaluator)}
     return open_session(folder, TASK, {"teacher": lm}, slots, roles={"student": "@teacher"}), lm
 
 
-def scored(s: RunSession) -> dict[str, Score]:
+def scored(s: SessionService) -> dict[str, Score]:
     asks = [Ask(s.roles["student"], episode) for episode in s.episodes("test")]
     rows: Sequence[Sequence[Score]] = s.answer(asks)
     return {score.query: score for row in rows for score in row}

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from harness.api import EditAsk, Example, Request, SelfEdit, UpdateJob
 from harness.errors import UsageError
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM, open_session
 from tests.baselines.test_baselines import opened
 
 WRITES = Prompted(PromptedSettings())
 
 
-def session(folder: Path, editor: Any, answer: Any) -> RunSession:
+def session(folder: Path, editor: Any, answer: Any) -> SessionService:
     """Five pages of three words each, ``Moon <n>.`` under ``Page <n>``."""
     first = opened(folder, editor)
     first.journal.close()
@@ -32,13 +32,13 @@ def session(folder: Path, editor: Any, answer: Any) -> RunSession:
     )
 
 
-def proposed(s: RunSession, count: int, n: int = 1) -> list[tuple[SelfEdit, ...]]:
+def proposed(s: SessionService, count: int, n: int = 1) -> list[tuple[SelfEdit, ...]]:
     every = [episode for split in ("train", "validation", "test") for episode in s.episodes(split)]  # type: ignore[arg-type]
     asks = [EditAsk(episode, s.roles["teacher"], n, seed=0) for episode in every[:count]]
     return [group.edits for group in s.propose("teacher", asks)]
 
 
-def learnt(s: RunSession, edit: SelfEdit) -> list[str]:
+def learnt(s: SessionService, edit: SelfEdit) -> list[str]:
     found = s.expand(UpdateJob("j", s.roles["student"], (edit,), seed=0))
     return [item.target for item in found if isinstance(item, Example)]
 

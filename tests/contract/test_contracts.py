@@ -36,8 +36,8 @@ from harness.api import (
     Updated,
     UpdateJob,
 )
+from harness.books.store import WeightStore
 from harness.evaluators.closed_book import ClosedBook
-from harness.session.store import WeightStore
 from harness.testing import (
     EditorContract,
     EvaluatorContract,
@@ -262,7 +262,7 @@ class Touching(Fit):
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         for job in jobs:
-            model = s.books.models[job.start.base]  # type: ignore[attr-defined]
+            model = s.context.models[job.start.base]  # type: ignore[attr-defined]
             if hasattr(model, "engine"):
                 next(iter(model.engine.model.parameters())).data.add_(1.0)
             yield Updated(job.id, job.start)

@@ -12,7 +12,7 @@ import pytest
 import harness
 from harness.api import Ask, EditAsk, EditFailed, Episode, Example, Preference, Recipe, Request, Rollout, UpdateJob
 from harness.errors import PluginError, UsageError
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 from harness.updaters.memory import Memory
 from tests.contract import walk
@@ -71,7 +71,7 @@ def scripted(request: Request, n: int) -> str:
     return ["x", "y", "x", "z"][n % 4]
 
 
-def opened(folder: Path, *, roles: dict[str, str] | None = None, sees: Any = "context", **slots: Any) -> RunSession:
+def opened(folder: Path, *, roles: dict[str, str] | None = None, sees: Any = "context", **slots: Any) -> SessionService:
     """A session whose keyword arguments ``kind_name`` are its slots."""
     model = ScriptedLM(scripted)
     leaders = {"teacher": model}
@@ -79,7 +79,7 @@ def opened(folder: Path, *, roles: dict[str, str] | None = None, sees: Any = "co
     return open_session(folder, world(), leaders, slots, roles=follow, sees=sees)
 
 
-def asks(s: RunSession, split: Any, n: int) -> list[EditAsk]:
+def asks(s: SessionService, split: Any, n: int) -> list[EditAsk]:
     return [EditAsk(episode, s.roles["teacher"], n, s.seed("ask", episode.id)) for episode in s.episodes(split)]
 
 
@@ -130,7 +130,7 @@ def test_3_weights_without_training_and_many_contexts_in_one_state(tmp_path: Pat
     assert both.state is not None
     assert len(one.state.adapters) == len(both.state.adapters) == 1
     assert one.state != both.state
-    [(sequences, _)] = s.books.weights.adapter(both.state.adapters[0]).weights.values()
+    [(sequences, _)] = s.context.weights.adapter(both.state.adapters[0]).weights.values()
     assert sequences.tolist() == [[4.0, 0.0]]
 
 
@@ -138,7 +138,7 @@ def test_3_weights_that_come_with_the_edit_are_kept_with_it(tmp_path: Path) -> N
     s = opened(tmp_path, editor=("editor", walk.ReadyMade()), updater=("updater", walk.Fit()))
     [group, _] = s.propose("teacher", asks(s, "train", 1))
     [delta] = group.edits[0].data
-    assert s.books.weights.adapter(delta.artefact) is not None  # type: ignore[union-attr]
+    assert s.context.weights.adapter(delta.artefact) is not None  # type: ignore[union-attr]
     [done] = s.update("updater", [UpdateJob("j", s.roles["student"], group.edits, 0)])
     assert (done.status, done.reason) == ("failed", "updater 'Fit' cannot learn from Delta")
 
@@ -241,7 +241,7 @@ def test_9_a_judge_that_is_the_policy_as_it_is_now(tmp_path: Path) -> None:
     s = opened(
         tmp_path, editor=("editor", walk.Implications()), reward=("reward", walk.OwnJudge()), dpo=("updater", dpo)
     )
-    model = cast(ScriptedLM, s.books.models[s.roles["teacher"].base])
+    model = cast(ScriptedLM, s.context.models[s.roles["teacher"].base])
     rounds = list(walk.Preferring().run(s))
     assert [one.metrics["pairs"] for one in rounds] == [2, 2]
     [pair] = dpo.jobs[0].edits[0].data

@@ -11,7 +11,7 @@ from harness_entigraph.editor import EntiGraph, EntiGraphSettings
 
 from harness.api import EditAsk, Example, Recipe, Request, SelfEdit, UpdateJob
 from harness.errors import UsageError
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.tasks.squad import Squad
 from harness.testing import ScriptedLM, open_session
 
@@ -28,7 +28,7 @@ def writer(request: Request, index: int) -> str:
     return "\n".join(f"{name} did a thing." for name in NAMES if name in asked)
 
 
-def session(folder: Path, answer: Any, **settings: Any) -> RunSession:
+def session(folder: Path, answer: Any, **settings: Any) -> SessionService:
     folder.mkdir(parents=True, exist_ok=True)
     records = [
         {"title": f"Page {n}", "context": f"Ada Marsh built {n}.", "questions": [{"question": "?", "answer": "a"}]}
@@ -42,12 +42,12 @@ def session(folder: Path, answer: Any, **settings: Any) -> RunSession:
     )
 
 
-def proposed(s: RunSession, n: int = 1) -> tuple[SelfEdit, ...]:
+def proposed(s: SessionService, n: int = 1) -> tuple[SelfEdit, ...]:
     [group] = s.propose("teacher", [EditAsk(s.episodes("test")[0], s.roles["teacher"], n, seed=1)])
     return group.edits
 
 
-def learnt(s: RunSession, edit: SelfEdit) -> list[str]:
+def learnt(s: SessionService, edit: SelfEdit) -> list[str]:
     found = s.expand(UpdateJob("j", s.roles["student"], (edit,), seed=0))
     return [item.target.partition("\n")[2] for item in found if isinstance(item, Example)]
 
@@ -151,7 +151,7 @@ def test_without_two_entities_the_passage_is_learnt_as_it_is(tmp_path: Path) -> 
 def test_a_model_that_follows_a_schema_is_given_one(tmp_path: Path) -> None:
     s = session(tmp_path, writer)
     proposed(s)
-    asked = s.books.models[s.roles["teacher"].base].asked
+    asked = s.context.models[s.roles["teacher"].base].asked
     assert asked[0].schema is not None
     assert all(request.schema is None for request in asked[1:])
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from harness_entigraph.lab_replay import documents
 
-from harness import runner
+from harness.runs import runner
 
 
 @pytest.mark.parametrize("preset", ["lab", "lab-cpt"])

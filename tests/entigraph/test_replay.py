@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.api import Example, Recipe, SelfEdit, Session, Updated, UpdateJob
 from harness.errors import UsageError
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 
 TASK = ScriptedTask({"train": {"tides": ("The moon pulls.", {})}})
@@ -34,14 +34,14 @@ class Seen:
             yield Updated(job.id, replace(job.start, memory={"learnt": len(s.expand(job))}), log={"steps": 1})
 
 
-def session(folder: Path, corpus: str, share: float) -> tuple[RunSession, Seen]:
+def session(folder: Path, corpus: str, share: float) -> tuple[SessionService, Seen]:
     (folder / "corpus.txt").write_text(corpus, encoding="utf-8")
     seen = Seen()
     updater = WithReplay(ReplaySettings(corpus=str(folder / "corpus.txt"), share=share), seen)
     return open_session(folder / "run", TASK, {"student": ScriptedLM({})}, {"updater": ("updater", updater)}), seen
 
 
-def job(s: RunSession, lines: int, seed: int = 0) -> UpdateJob:
+def job(s: SessionService, lines: int, seed: int = 0) -> UpdateJob:
     text = "\n".join(f"line {n}" for n in range(lines))
     edit = SelfEdit("tides/0", "tides", (Recipe("lines", {"text": text}),))
     return UpdateJob("j", s.roles["student"], (edit,), seed)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.leaderboard.rows import write
+from harness.evidence.result_file import write
 from tests.leaderboard.examples import items, result_file, row
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: action.yml cannot be read")

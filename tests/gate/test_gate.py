@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from harness.api import HarnessError
 from harness.cli.gate import command
-from harness.gate.verdict import Gate, check_all, confirm, exact, pool
-from harness.leaderboard.rows import ResultFile, Row, TaskItems, read, write
+from harness.evidence.gate.verdict import Gate, check_all, confirm, exact, pool
+from harness.evidence.result_file import ResultFile, Row, TaskItems, read, write
 from tests.leaderboard.examples import items, result_file, row
 
 app = Typer()
@@ -178,7 +178,7 @@ def test_confirm_runs_further_seeds_of_the_run(
         asked.append(config)
         return SimpleNamespace(result=_file(_row(again, draw=7, seeds=range(5, 8))))
 
-    monkeypatch.setattr("harness.runner.run", run)
+    monkeypatch.setattr("harness.runs.runner.run", run)
     done = _gate(tmp_path, "--baseline", base, "--run", str(folder), "--confirm", "3")
     assert done.exit_code == code, done.output
     assert asked == [{"method": "m", "seed": 5, "seeds": 3, "leaderboard": ""}]

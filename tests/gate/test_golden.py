@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.gate.verdict import exact
-from harness.leaderboard.rows import read
+from harness.evidence.gate.verdict import exact
+from harness.evidence.result_file import read
 
 GOLDEN = Path(__file__).parents[2] / "benchmarks" / "baselines" / "icl-lab-golden.json"
 

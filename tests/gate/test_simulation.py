@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from harness.leaderboard.rows import write
+from harness.evidence.result_file import write
 
 ROOT = Path(__file__).parents[2]
 

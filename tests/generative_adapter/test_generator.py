@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from harness.errors import UsageError
-from harness.models.hf import HfModel, HfSettings
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
 from harness.models.merged import merged
 from tests.models import tiny
 from tests.models.conftest import Weights

@@ -8,9 +8,9 @@ import pytest
 from harness_generative_adapter.generator import Generator
 from harness_generative_adapter.updater import folder_of
 
-from harness import runner
 from harness.errors import UsageError
-from harness.leaderboard.summary import tables
+from harness.evidence.leaderboard.summary import tables
+from harness.runs import runner
 from harness.stats import difference
 
 

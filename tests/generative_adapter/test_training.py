@@ -18,8 +18,9 @@ from torch import nn
 
 from harness.api import Recipe, SelfEdit, State, Updated, UpdateJob
 from harness.errors import UsageError
-from harness.models.hf import HfModel, HfSettings
-from harness.session.session import RunSession
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
+from harness.session.service import SessionService
 from harness.tasks.squad import Squad
 from harness.testing import open_session
 from tests.models import tiny
@@ -127,14 +128,14 @@ def test_a_tasks_train_split_becomes_documents(model: HfModel, tmp_path: Path) -
         prepared(model, "squad", "", {**tables, "generator": {"key": 16}})
 
 
-def session(folder: Path, model: HfModel, updater: Generated) -> RunSession:
+def session(folder: Path, model: HfModel, updater: Generated) -> SessionService:
     task = Squad(Squad.Settings(data=squad(folder)))
     s = open_session(folder / "run", task, {"student": model}, {"updater": ("updater", updater)})
-    model._weights = s.books.weights
+    model._weights = s.context.weights
     return s
 
 
-def jobs(s: RunSession, start: State, *counts: int) -> list[UpdateJob]:
+def jobs(s: SessionService, start: State, *counts: int) -> list[UpdateJob]:
     """One job for each count, with so many passages in it."""
     every = [e for split in ("train", "validation", "test") for e in s.episodes(split)]  # type: ignore[arg-type]
     edits = [SelfEdit(f"{e.id}/0", e.id, (Recipe("repeat", {"times": 1}),)) for e in every]
@@ -154,7 +155,7 @@ def updated(folder: Path, model: HfModel, generator: str, regime: Any, count: in
     folder.mkdir()
     s = session(folder, model, Generated(GeneratedSettings(generator, regime)))
     [one] = s.update("updater", jobs(s, s.roles["student"], count))
-    weights = s.books.weights.adapter(one.state.adapters[0]) if one.state else None
+    weights = s.context.weights.adapter(one.state.adapters[0]) if one.state else None
     s.journal.close()
     return one, weights
 

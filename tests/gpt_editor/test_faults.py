@@ -10,7 +10,7 @@ from harness_gpt_editor.editor import Structured, StructuredSettings
 
 from harness.api import EditAsk, Group, Request, SelfEdit, TrialJob, UpdateJob
 from harness.models.openai import OpenAIModel, OpenAISettings
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 from harness.testing.server import Fault, Faults, Server, serve
 from tests.session.parts import Exact, Fit
@@ -38,13 +38,13 @@ def teacher(server: Server, **settings: object) -> OpenAIModel:
     return OpenAIModel(OpenAISettings(**{**usual, **settings}))  # type: ignore[arg-type]
 
 
-def session(folder: Path, model: OpenAIModel) -> RunSession:
+def session(folder: Path, model: OpenAIModel) -> SessionService:
     editor = Structured(StructuredSettings(max_tokens=400))
     slots = {"editor": ("editor", editor), "updater": ("updater", Fit()), "evaluator": ("evaluator", Exact())}
     return open_session(folder, TASK, {"teacher": model, "student": ScriptedLM({})}, slots)
 
 
-def proposed(s: RunSession, n: int = 2) -> Sequence[Group]:
+def proposed(s: SessionService, n: int = 2) -> Sequence[Group]:
     return s.propose("teacher", [EditAsk(e, s.roles["teacher"], n, s.seed(e.id)) for e in s.episodes("train")])
 
 
@@ -109,7 +109,7 @@ def test_what_the_endpoint_never_gives_is_an_error_and_is_asked_again_on_resume(
         assert texts(proposed(again)) == undisturbed
 
 
-def job(s: RunSession, edit: SelfEdit) -> UpdateJob:
+def job(s: SessionService, edit: SelfEdit) -> UpdateJob:
     return UpdateJob(edit.id, s.roles["student"], (edit,), s.seed(edit.id))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import runner
+from harness.runs import runner
 
 
 def test_the_lab_learns_what_it_wrote_over_http(tmp_path: Path) -> None:

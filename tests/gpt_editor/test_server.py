@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from harness.api import Request, State
-from harness.models.hf import HfModel, HfSettings
+from harness.books.records import derive_seed
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
 from harness.models.openai import OpenAIModel, OpenAISettings
-from harness.records import derive_seed
 from harness.testing import ScriptedLM
 from harness.testing.server import serve
 from tests.models import tiny

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.components import build
-from harness.config import resolve
-from harness.plugins import Plugins
-from harness.spending import Bill, bills
+from harness.registry.build import build
+from harness.registry.discover import Plugins
+from harness.runs.config import resolve
+from harness.runs.spending import Bill, bills
 
 
 def found(tmp_path: Path, **roles: object) -> list[Bill]:

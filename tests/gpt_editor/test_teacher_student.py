@@ -11,11 +11,11 @@ from harness_seal.restem import RestEM, RestEMSettings
 from harness_seal.trial import Trial, TrialSettings
 
 from harness.api import Example, Request, State
-from harness.config import resolve
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook, ClosedBookSettings
-from harness.plugins import Plugins
-from harness.session.session import RunSession
+from harness.registry.discover import Plugins
+from harness.runs.config import resolve
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 from tests.seal.notebook import Habit, Notebook
 
@@ -37,7 +37,7 @@ def student(request: Request, index: int) -> str:
     return next((sound for name, sound in SOUNDS.items() if f"{name} {sound}" in prompt), "no idea")
 
 
-def session(folder: Path) -> tuple[RunSession, Notebook, Habit]:
+def session(folder: Path) -> tuple[SessionService, Notebook, Habit]:
     inner, outer = Notebook(), Habit()
     slots: dict[str, tuple[str, Any]] = {
         "editor": ("editor", Prompted(PromptedSettings())),

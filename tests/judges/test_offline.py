@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.cli.judge import app
-from harness.judges.base import DEFAULT, Answer, load
-from harness.judges.calibrate import Arm, calibrate, swaps
+from harness.evidence.judge_agreement import RecordedAndJudged, calibrate, swaps
+from harness.evidence.logs import read_verdicts
+from harness.evidence.recorded import Recorded, distinct, is_train_title
+from harness.judges.base import DEFAULT, Answer
+from harness.judges.load import load
 from harness.judges.offline import MEASURES, OfflineJudge, measures, shipped
-from harness.judges.recorded import Recorded, distinct, is_train_title, read
 from tests.shared_data import shared
 
 answers = st.text(max_size=40)
@@ -97,12 +99,12 @@ def test_contradictory_verdicts_are_left_out() -> None:
 
 
 def test_the_order_of_arms() -> None:
-    arms = [Arm("a", 0.3, 0.2), Arm("b", 0.4, 0.1), Arm("c", 0.5, 0.5)]
+    arms = [RecordedAndJudged("a", 0.3, 0.2), RecordedAndJudged("b", 0.4, 0.1), RecordedAndJudged("c", 0.5, 0.5)]
     assert swaps(arms) == [("b", "a")]
 
 
 def test_known_agreement_on_the_shared_logs() -> None:
-    verdicts = read(sorted(shared("seal/scored").glob("*.json")))
+    verdicts = read_verdicts(sorted(shared("seal/scored").glob("*.json")))
     assert len(verdicts.kept) + verdicts.contradictory == 7236
     known = {"exact": 0.08, "contains": 0.66, "recall": 0.68}
     for name, kappa in known.items():
@@ -113,7 +115,7 @@ def test_the_shipped_coefficients_agree_as_they_say() -> None:
     said = json.loads((Path(__file__).parents[2] / "harness" / "judges" / "offline-1.json").read_text("utf-8"))
     paths = [shared(f"seal/{folder}") for folder in ("scored", "continued_pretraining", "v2")]
     files = [path for folder in paths for path in sorted(folder.glob("*.json"))]
-    found = calibrate(OfflineJudge(), read(files))
+    found = calibrate(OfflineJudge(), read_verdicts(files))
     assert found.held_out is not None
     assert found.held_out.kappa == pytest.approx(said["held_out"]["kappa"], abs=1e-3)
     assert said["held_out"]["kappa_ci95"][0] > 0.68

@@ -9,7 +9,7 @@ from harness_lab.world.squad import asked_pages
 
 from harness.api import Request, State
 from harness.models.checkpoint import find_checkpoint
-from harness.models.hf import HfSettings
+from harness.models.hf_settings import HfSettings
 from tests.lab.fakes import NoAdapters
 
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from harness.api import Request, State
 from harness.models.checkpoint import find_checkpoint
-from harness.models.hf import HfSettings
+from harness.models.hf_settings import HfSettings
 from tests.lab.fakes import NoAdapters
 
 RECORDED = json.loads((Path(__file__).parent / "recorded.json").read_text("utf-8"))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.leaderboard.board import sections
-from harness.leaderboard.render import HEADERS, to_html
+from harness.evidence.leaderboard.board import sections
+from harness.evidence.leaderboard.render import HEADERS, to_html
 from tests.leaderboard.examples import items, result_file, row
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.cli.leaderboard import app
-from harness.leaderboard.board import sections
-from harness.leaderboard.render import HEADERS, cells, stale, to_csv, to_html, to_markdown
-from harness.leaderboard.rows import ResultFile, make_row, write
+from harness.evidence.leaderboard.board import sections
+from harness.evidence.leaderboard.render import HEADERS, cells, stale, to_csv, to_html, to_markdown
+from harness.evidence.result_file import ResultFile, make_row, write
 from tests.leaderboard.examples import items, result_file, row
 
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from harness.leaderboard.rows import ResultError, dumps, make_row, parse, read, result_paths, write
-from harness.leaderboard.summary import summarise
-from harness.leaderboard.table import render
+from harness.evidence.leaderboard.summary import summarise
+from harness.evidence.leaderboard.table import render
+from harness.evidence.result_file import ResultError, dumps, make_row, parse, read, result_paths, write
 from tests.leaderboard.examples import items, result_file, row
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.engine import Adapter
-from harness.models.hf import HfModel, HfSettings
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
 from tests.models import tiny
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from harness.api import HarnessError
+from harness.books.artefacts import FullWeights, artefact, load_artefact
 from harness.engine import Adapter
-from harness.models.artefacts import FullWeights, artefact, load_artefact
 
 CONFIG = {"kind": "lora", "rank": 2, "alpha": 4.0, "targets": ["q_proj"]}
 

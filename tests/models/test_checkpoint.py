@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from harness.api import HarnessError
 from harness.models.checkpoint import find_checkpoint
-from harness.models.hf import HfModel, HfSettings
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
 from tests.models import tiny
 from tests.models.conftest import Weights
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.api import HarnessError, Request, State
+from harness.books.artefacts import FullWeights
 from harness.errors import PluginError
-from harness.models.artefacts import FullWeights
-from harness.models.hf import HfModel, HfSettings
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
 from tests.models.conftest import Weights, random_adapter
 
 PROMPTS = [

@@ -13,7 +13,7 @@ import pytest
 
 from harness.cli import main
 from harness.errors import PluginError, UsageError
-from harness.plugins import Plugins
+from harness.registry.discover import Plugins
 from tests.plugins.made_up import BROKEN, GOOD, SAID, install
 
 Says = Callable[..., tuple[int, str, str]]

@@ -13,7 +13,7 @@ import pytest
 
 import harness
 from harness import api
-from harness.plugins import KINDS, Plugins
+from harness.registry.discover import KINDS, Plugins
 from harness.testing import UpdaterContract
 from harness.testing.check import check, run_contract
 

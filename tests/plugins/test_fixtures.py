@@ -33,7 +33,7 @@ def test_a_session_on_the_embedded_model_learns(lab_session: Any) -> None:
 def test_pytest_finds_them_without_importing_the_harness() -> None:
     code = (
         "import sys, harness.testing.pytest_plugin\n"
-        "print(*[m for m in ('torch', 'numpy', 'pydantic', 'harness.session', 'harness.plugins') if m in sys.modules])"
+        "print(*[m for m in ('torch', 'numpy', 'pydantic', 'harness.session', 'harness.registry') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -11,7 +11,7 @@ import pytest
 
 import harness
 from harness.errors import UsageError
-from harness.plugins import Plugins
+from harness.registry.discover import Plugins
 from tests.plugins.made_up import GOOD, install
 from tests.runner.test_runner import PLUGIN
 

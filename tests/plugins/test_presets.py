@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness import config as configuration
-from harness.components import resolve
-from harness.plugins import Plugins
+from harness.registry.build import resolve
+from harness.registry.discover import Plugins
+from harness.runs import config as configuration
 
 
 def shipped() -> list[tuple[str, str]]:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import scaffold
 from harness.errors import UsageError
-from harness.plugins import KINDS, Plugins
-from harness.testing import two_items
+from harness.registry.discover import KINDS, Plugins
+from harness.testing import scaffold, two_items
 from harness.testing.check import check
 
 

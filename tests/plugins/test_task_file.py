@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness.api import Query
-from harness.components import build
 from harness.errors import UsageError
-from harness.plugins import Plugins
+from harness.registry.build import build
+from harness.registry.discover import Plugins
 from harness.tasks.file import FileTask, read_task
 from harness.testing import TaskContract
 from harness.testing.components import world
@@ -132,8 +132,8 @@ def test_other_prompts_or_answers_are_another_version(tmp_path: Path) -> None:
 
 
 def test_the_command_line_takes_a_task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import runner
     from harness.cli import main
+    from harness.runs import runner
 
     seen: list[Any] = []
     monkeypatch.setattr(runner, "run", lambda given, **more: seen.append(given))

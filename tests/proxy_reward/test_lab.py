@@ -6,7 +6,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from harness import runner
+from harness.runs import runner
 
 SMALL = {
     "limit": 2,

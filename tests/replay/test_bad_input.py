@@ -140,7 +140,7 @@ def test_one_bad_file_does_not_hide_the_others(tmp_path: Path) -> None:
 
 
 def test_a_replayed_log_is_a_run_like_any_other(tmp_path: Path) -> None:
-    from harness.leaderboard.sources import open_source
+    from harness.evidence.sources import open_source
 
     log = save(tmp_path / "log.json", scored())
     done = CliRunner().invoke(app, ["seal", str(log), "--out", str(tmp_path / "runs")])

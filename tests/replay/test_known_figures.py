@@ -14,8 +14,8 @@ from harness_replay.retention import mean_gap, pool, published_std_gap, read_ret
 from harness_replay.seal import pooled, replay
 
 from harness import stats
-from harness.compare import compare
-from harness.leaderboard.sources import open_source
+from harness.evidence.compare import compare
+from harness.evidence.sources import open_source
 from tests.shared_data import shared
 
 
@@ -135,7 +135,7 @@ def test_retention() -> None:
     ("judge", "macro"), [("contains", 0.2871), ("exact", None), ("recall", None), ("f1", None), ("offline-1", None)]
 )
 def test_a_log_can_be_graded_anew(judge: str, macro: float | None) -> None:
-    from harness.judges.base import load
+    from harness.judges.load import load
 
     found = replay(shared("seal/scored/val_base.json"), load(judge))[0]
     assert found["judge"] == judge

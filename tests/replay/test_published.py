@@ -9,7 +9,7 @@ import pytest
 from harness_replay.published import result_files
 from harness_replay.report import page
 
-from harness.leaderboard.rows import dumps
+from harness.evidence.result_file import dumps
 from tests.shared_data import shared
 
 ROOT = Path(__file__).parents[2]

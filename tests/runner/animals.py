@@ -14,8 +14,8 @@ from typing import Any
 
 from harness import hookimpl
 from harness.api import EditAsk, Example, Group, Method, Request, Round, SelfEdit, Session, UpdateJob
+from harness.books.store import WeightStore
 from harness.models.base import Trained, TrainItem
-from harness.session.store import WeightStore
 from harness.testing import ScriptedLM, ScriptedTask
 
 NAMES = [f"{kind}{number}" for number in range(12) for kind in ("cats", "dogs")]

@@ -13,7 +13,7 @@ import pytest
 
 import harness
 from harness.errors import UsageError
-from harness.runner import open_run
+from harness.runs.runner import open_run
 
 PLUGIN = Path(__file__).with_name("animals.py")
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from harness_seal import editors, harness_editors
 
 from harness.api import EditAsk, Group, Prompt, Recipe, State
 from harness.errors import UsageError
-from harness.prompt_files import load
+from harness.registry.prompt_files import load
 from harness.tasks.squad import Squad
 from harness.testing.scripted import Answer, ScriptedLM, open_session
 

@@ -15,7 +15,7 @@ from harness_seal.trial import Trial
 from harness.api import EditAsk, Episode, Example, Group, Request, Reward, Round, Score, SelfEdit, State
 from harness.errors import RunError, UsageError
 from harness.evaluators.closed_book import ClosedBook
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
 from tests.seal.notebook import Broken, Habit, Notebook
 
@@ -37,7 +37,7 @@ def model_rule(request: Request, n: int) -> str:
     return word if word in prompt.partition("Question: ")[0] else "?"
 
 
-def opened(folder: Path, **slots: Any) -> tuple[RunSession, ScriptedLM]:
+def opened(folder: Path, **slots: Any) -> tuple[SessionService, ScriptedLM]:
     model = ScriptedLM(model_rule)
     kinds = {"policy": "updater"}
     components = {
@@ -52,7 +52,7 @@ def opened(folder: Path, **slots: Any) -> tuple[RunSession, ScriptedLM]:
     return open_session(folder, ScriptedTask(SPLITS), {"teacher": model}, built, roles={"student": "@teacher"}), model
 
 
-def rewarded(s: RunSession, contexts: int = 1) -> Any:
+def rewarded(s: SessionService, contexts: int = 1) -> Any:
     asks = [EditAsk(episode, s.roles["teacher"], 5, seed=0) for episode in s.episodes("train", contexts)]
     return s.reward(s.propose("teacher", asks))
 
@@ -110,7 +110,7 @@ def test_a_lost_baseline_makes_the_reward_an_error() -> None:
 # --- the outer loop ------------------------------------------------------------------------------------------------
 
 
-def rounds(s: RunSession, **settings: Any) -> list[Round]:
+def rounds(s: SessionService, **settings: Any) -> list[Round]:
     return list(RestEM(RestEM.Settings(**settings)).run(s))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from harness_seal.methods import SEAL, SEAL_NO_RL
 
-from harness import config as configuration
-from harness.config import Config
-from harness.plugins import Plugins
+from harness.registry.discover import Plugins
+from harness.runs import config as configuration
+from harness.runs.config import Config
 
 PAPER = {"paper-qwen2.5-7b-n1", "paper-v1-cpt200", "paper-v2-cpt200", "paper-v2-cpt2067"}
 

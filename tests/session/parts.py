@@ -23,7 +23,7 @@ from harness.api import (
     Updated,
     UpdateJob,
 )
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 
 ANIMALS = {"cats": "purr", "dogs": "bark", "owls": "hoot", "bees": "hum"}
@@ -105,7 +105,9 @@ def _mean(scores: Sequence[Score]) -> Reward:
     return Reward(sum(values) / len(values)) if len(values) == len(scores) else Reward(None, "error")
 
 
-def session(folder: Path, lm: ScriptedLM, world: ScriptedTask | None = None, **slots: tuple[str, Any]) -> RunSession:
+def session(
+    folder: Path, lm: ScriptedLM, world: ScriptedTask | None = None, **slots: tuple[str, Any]
+) -> SessionService:
     """A session with these components unless a slot says otherwise."""
     parts: dict[str, tuple[str, Any]] = {
         "editor": ("editor", Writer()),
@@ -117,7 +119,7 @@ def session(folder: Path, lm: ScriptedLM, world: ScriptedTask | None = None, **s
     return open_session(folder, world or task(), {"teacher": lm}, parts, roles={"student": "@teacher"})
 
 
-def one_round(s: RunSession) -> dict[str, Any]:
+def one_round(s: SessionService) -> dict[str, Any]:
     """Propose, reward, train on the best, ask: everything that an outer loop does."""
     asks = [EditAsk(e, s.roles["teacher"], 2, s.seed("propose", e.id)) for e in s.episodes("train")]
     groups = s.reward(s.propose("teacher", asks))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import deploy
 from harness.api import Example, SelfEdit, UpdateJob
-from harness.session.session import RunSession
+from harness.runs import deploy
+from harness.session.service import SessionService
 from harness.testing import ScriptedLM
 from tests.seal.test_loop import opened
 from tests.session import parts
 
 
-def session(folder: Path) -> RunSession:
+def session(folder: Path) -> SessionService:
     return parts.session(folder, ScriptedLM(parts.knows_after_training))
 
 

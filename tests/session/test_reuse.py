@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import harness
+from harness.books.reuse import changes
 from harness.errors import UsageError
-from harness.session.earlier import changes
 from tests.runner.test_runner import PLUGIN
 
 
@@ -112,7 +112,7 @@ def test_a_run_can_be_named_and_must_be_there(plugin: Path) -> None:
 
 def test_another_environment_is_not_taken_from(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(plugin)
-    monkeypatch.setattr("harness.runner.describe_environment", lambda: {"versions": {"torch": "9"}})
+    monkeypatch.setattr("harness.runs.runner.describe_environment", lambda: {"versions": {"torch": "9"}})
     assert run(plugin).ran == first.ran
     with pytest.raises(UsageError, match="other versions or hardware"):
         run(plugin, reuse=str(first.folder))

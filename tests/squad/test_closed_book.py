@@ -11,7 +11,7 @@ import pytest
 from harness.api import Ask, Completion, Episode, Query, Request, Score, Session, State
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook
-from harness.judges.base import Answer, Verdict
+from harness.judges.base import Answer, Grade
 from harness.tasks.squad import Squad
 
 STATE = State("base")
@@ -93,8 +93,8 @@ def test_a_verdict_that_could_not_be_had_is_an_error(monkeypatch: pytest.MonkeyP
     class Silent:
         name = "silent"
 
-        def grade(self, answers: Sequence[Answer], /) -> list[Verdict]:
-            return [Verdict(None, "unparsed", "neither yes nor no") for _ in answers]
+        def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
+            return [Grade(None, "unparsed", "neither yes nor no") for _ in answers]
 
     monkeypatch.setattr("harness.evaluators.closed_book.load", lambda name, budget: Silent())
     score = one("the moon", judge="silent")

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.cli.compare import command
-from harness.compare import NothingMeasured, compare, compare_all
-from harness.leaderboard.rows import Reported, ResultFile, Row, TaskItems, make_row, write
-from harness.leaderboard.sources import Interrupted, Source, open_source
+from harness.evidence.compare import NothingMeasured, compare, compare_all
+from harness.evidence.result_file import Reported, ResultFile, Row, TaskItems, make_row, write
+from harness.evidence.sources import Interrupted, Source, open_source
 from tests.leaderboard.examples import items, result_file, row
 
 app = Typer()

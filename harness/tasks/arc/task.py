@@ -3,7 +3,7 @@
 An episode is a puzzle. Its context is ``{"demos": [{"input": grid, "output": grid}, ...]}``; each test input is a query
 ``{id}-{i}`` with ``meta = {"input": grid, "demos": [...]}``; a reference is the solution as JSON. Grids are lists of
 rows of colours 0 to 9. The metric ``solved`` is 1 where every test input of the puzzle is solved within two attempts
-(:mod:`harness.evaluators.grids`), so that its mean over episodes is the share of puzzles solved.
+(:mod:`harness.tasks.arc.evaluator`), so that its mean over episodes is the share of puzzles solved.
 """
 
 from __future__ import annotations
@@ -13,14 +13,31 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, cast
 
-from harness.api import JSON, EditFailed, Episode, Example, Prompt, Query, Recipe, References, Score, Split
+from harness.api import JSON, EditFailed, Episode, Example, Prompt, Query, Recipe, References, Score, Split, Task
 from harness.errors import UsageError
 from harness.tasks.arc.grid import BadGrid, Grid, Lesson, Pair, Puzzle, grid_of
 from harness.tasks.arc.load import read_puzzles, select
 from harness.tasks.arc.text import FORMS, GridText
 from harness.tasks.arc.ttt import TttArgs, training_lessons
+
+
+class GridView(Task, Protocol):
+    """As much of a task of grid puzzles as components are handed."""
+
+    text: GridText
+
+
+def as_grids(task: Task, who: str) -> GridView:
+    """The session's task, held to be one of grid puzzles.
+
+    Raises:
+        UsageError: it has no grids for ``who``, such as ``evaluator grids``.
+    """
+    if not isinstance(getattr(task, "text", None), GridText):
+        raise UsageError(f"{who} needs grid puzzles; task {task.name!r} has none. Use --task arc")
+    return cast("GridView", task)
 
 
 class GridTask(abc.ABC):
@@ -30,6 +47,7 @@ class GridTask(abc.ABC):
     version: str
     metric: str = "solved"
     recipes: ClassVar[tuple[str, ...]] = ("ttt",)
+    public: ClassVar[tuple[str, ...]] = ("text",)
 
     def __init__(self, text: GridText, max_characters: int, max_examples: int = 250) -> None:
         """

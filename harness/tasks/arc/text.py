@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.api import Prompt
 from harness.tasks.arc.grid import BadGrid, Grid, Pair, grid_of
@@ -21,6 +21,7 @@ INTRODUCTION = (
 )
 
 
+@runtime_checkable
 class GridText(Protocol):
     """A text form of grids."""
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from harness.api import Example, Request, Task
-from harness.components import build, check_settings
-from harness.plugins import Plugins
-from harness.records import decode, digest, encode
-from harness.session.session import RunSession
-from harness.session.store import WeightStore
+from harness.books.records import decode, digest, encode
+from harness.books.store import WeightStore
+from harness.registry.build import build, check_settings
+from harness.registry.discover import Plugins
+from harness.session.service import SessionService
 from harness.testing import components
 from harness.testing.scripted import ScriptedLM, open_session
 
@@ -107,7 +107,7 @@ class Contract:
     @contextmanager
     def session(
         self, folder: Path, lm: Any = None, weights: WeightStore | None = None, **slots: tuple[str, Any]
-    ) -> Iterator[RunSession]:
+    ) -> Iterator[SessionService]:
         """A real session in which every slot that is not given holds a plain component of :mod:`harness.testing`."""
         parts: dict[str, tuple[str, Any]] = {**components.slots(), **slots}
         model = lm or self.lm()

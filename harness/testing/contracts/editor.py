@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.api import Completion, EditAsk, Group, Request, SelfEdit
-from harness.records import encode
-from harness.session.session import RunSession
+from harness.books.records import encode
+from harness.session.service import SessionService
 from harness.testing.contracts.base import Contract, permuted, same, survives_json, under_global_seed
 from harness.testing.scripted import ScriptedLM
 
@@ -24,12 +24,12 @@ class EditorContract(Contract):
     independent: ClassVar[bool] = True
     """Whether an episode's edits depend on that episode alone; False for an editor that compares its episodes."""
 
-    def asks(self, s: RunSession, n: int = 2) -> list[EditAsk]:
+    def asks(self, s: SessionService, n: int = 2) -> list[EditAsk]:
         """An ask for each training episode."""
         teacher = s.roles["teacher"]
         return [EditAsk(episode, teacher, n, s.seed("contract", episode.id)) for episode in s.episodes("train")]
 
-    def propose(self, s: RunSession, asks: Sequence[EditAsk]) -> Sequence[Group]:
+    def propose(self, s: SessionService, asks: Sequence[EditAsk]) -> Sequence[Group]:
         """What the editor writes, through the session, as in a run."""
         return s.propose("teacher", asks)
 
@@ -144,7 +144,7 @@ class EditorContract(Contract):
         editor = self.make()
         return [Group(ask, tuple(edits)) for ask, edits in zip(asks, editor.propose(asks, s), strict=True)]
 
-    def _guarded(self, s: RunSession, text: str) -> list[Group]:
+    def _guarded(self, s: SessionService, text: str) -> list[Group]:
         try:
             return self._raw(s, self.asks(s, n=1))
         except Exception as error:
@@ -157,7 +157,7 @@ class EditorContract(Contract):
 class Overheard:
     """A session of which every request to a model is written down, also one that the journal answers."""
 
-    def __init__(self, session: RunSession) -> None:
+    def __init__(self, session: SessionService) -> None:
         self._session = session
         self.asked: list[Request] = []
 

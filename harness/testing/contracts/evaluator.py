@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.api import Ask, Completion, Request, Score
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing.contracts.base import Contract, permuted, same, survives_json, under_global_seed
 from harness.testing.scripted import ScriptedLM
 
@@ -22,7 +22,7 @@ class EvaluatorContract(Contract):
     asks_the_model: ClassVar[bool] = True
     """Whether a score is the mark of an answer that the asked state gives."""
 
-    def asks(self, s: RunSession) -> list[Ask]:
+    def asks(self, s: SessionService) -> list[Ask]:
         """Every validation episode, asked of the start model."""
         return [Ask(s.roles["student"], episode, seed=s.seed(episode.id)) for episode in self._full(s)]
 
@@ -114,11 +114,11 @@ class EvaluatorContract(Contract):
     def _open(self, folder: Path, lm: Any = None) -> Any:
         return self.session(folder, lm, evaluator=("evaluator", self.make()))
 
-    def _full(self, s: RunSession) -> list[Any]:
-        return [s.books.episodes.full(episode.id) for episode in s.episodes("validation")]
+    def _full(self, s: SessionService) -> list[Any]:
+        return [s.context.episodes.full(episode.id) for episode in s.episodes("validation")]
 
-    def _raw(self, s: RunSession, asks: Sequence[Ask]) -> list[Sequence[Score]]:
-        key = s.books.episodes.key([ask.episode.id for ask in asks])
+    def _raw(self, s: SessionService, asks: Sequence[Ask]) -> list[Sequence[Score]]:
+        key = s.context.episodes.key([ask.episode.id for ask in asks])
         return list(self.make().evaluate(asks, key, s))
 
     def _answered(self, folder: Path, knows: bool) -> list[Sequence[Score]]:

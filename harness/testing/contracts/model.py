@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.api import Request, State
-from harness.components import check_settings
-from harness.session.store import WeightStore
+from harness.books.store import WeightStore
+from harness.registry.build import check_settings
 from harness.testing.contracts.base import Contract, permuted, under_global_seed
 
 CAN = frozenset({"generate", "logprobs", "hidden", "train", "seed", "schema", "chat"})

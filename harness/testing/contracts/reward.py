@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.api import EditAsk, Group, Reward, SelfEdit, UpdateJob
-from harness.session.session import RunSession
+from harness.session.service import SessionService
 from harness.testing.components import Fit
 from harness.testing.contracts.base import Contract, permuted, same, survives_json, training_data, under_global_seed
 
@@ -20,7 +20,7 @@ class RewardContract(Contract):
     independent: ClassVar[bool] = True
     """Whether a group's rewards depend on that group alone; False for one that compares groups."""
 
-    def groups(self, s: RunSession) -> list[Group]:
+    def groups(self, s: SessionService) -> list[Group]:
         """Groups of 3, 0, 1 and 2 candidates; the last one's second candidate failed."""
         teacher = s.roles["teacher"]
         asks = [EditAsk(e, teacher, n, s.seed(e.id)) for e, n in zip(s.episodes("train"), (3, 0, 1, 2), strict=False)]
@@ -101,7 +101,7 @@ class RewardContract(Contract):
     def _open(self, folder: Path) -> Any:
         return self.session(folder, reward=("reward", self.make()))
 
-    def _raw(self, s: RunSession, groups: Sequence[Group]) -> Sequence[Sequence[Reward]]:
+    def _raw(self, s: SessionService, groups: Sequence[Group]) -> Sequence[Sequence[Reward]]:
         rows: Sequence[Sequence[Reward]] = self.make().score(groups, s)
         return rows
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.api import Round, State
-from harness.records import encode
-from harness.session.session import RunSession
+from harness.books.records import encode
+from harness.session.service import SessionService
 from harness.testing import components
 from harness.testing.contracts.base import Contract, same, under_global_seed
 
@@ -77,7 +77,7 @@ class TrainerContract(Contract):
     def _open(self, folder: Path, lm: Any = None, **slots: Any) -> Any:
         return self.session(folder, lm, **{**self.slots, **slots})
 
-    def _rounds(self, s: RunSession) -> list[Round]:
+    def _rounds(self, s: SessionService) -> list[Round]:
         return list(self.make().run(s))
 
 

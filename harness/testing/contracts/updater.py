@@ -23,9 +23,9 @@ from harness.api import (
     Updated,
     UpdateJob,
 )
-from harness.records import encode
-from harness.session.session import RunSession
-from harness.session.store import WeightStore
+from harness.books.records import encode
+from harness.books.store import WeightStore
+from harness.session.service import SessionService
 from harness.testing.contracts.base import Contract, permuted, same, survives_json, training_data, under_global_seed
 from harness.testing.embedded import lab_model
 from harness.testing.scripted import made_up_weights
@@ -43,7 +43,7 @@ class UpdaterContract(Contract):
     on: ClassVar[str] = "scripted"
     """``scripted``: a model whose training is made up, in milliseconds; ``lab``: the embedded model."""
 
-    def data(self, s: RunSession, text: str) -> tuple[Data, ...]:
+    def data(self, s: SessionService, text: str) -> tuple[Data, ...]:
         """Something of the first kind that the updater accepts."""
         kinds = self.make().accepts
         if Example in kinds:
@@ -59,7 +59,7 @@ class UpdaterContract(Contract):
             return (Delta(s.store(*made_up_weights(text))),)
         return (Recipe("passage"),)
 
-    def jobs(self, s: RunSession) -> list[UpdateJob]:
+    def jobs(self, s: SessionService) -> list[UpdateJob]:
         """A job with one edit for each of three passages, and one with all of their edits."""
         start = s.roles["student"]
         edits = [SelfEdit(f"{e.id}/0", e.id, self.data(s, str(e.context))) for e in s.episodes("train", 3)]
@@ -147,7 +147,7 @@ class UpdaterContract(Contract):
         if self.on != "lab" and Example not in self.make().accepts:
             return
         with self._open(tmp_path, real=True) as s:
-            model = s.books.models[s.roles["student"].base]
+            model = s.context.models[s.roles["student"].base]
             before = _weights(model, s.roles["student"])
             self._raw(s, self.jobs(s)[:1])
             assert _weights(model, s.roles["student"]) == before, "the update changed the base model's own weights"
@@ -160,7 +160,7 @@ class UpdaterContract(Contract):
         lm = lab_model(weights) if real or self.on == "lab" else None
         return self.session(folder, lm, weights, **parts)
 
-    def _raw(self, s: RunSession, jobs: Sequence[UpdateJob]) -> list[Updated]:
+    def _raw(self, s: SessionService, jobs: Sequence[UpdateJob]) -> list[Updated]:
         return list(self.make().apply(jobs, s))
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from harness.api import LM, Completion, Data, EditAsk, EditFailed, Recipe, Request, SelfEdit, Session
 from harness.errors import UsageError
-from harness.prompt_files import load
+from harness.registry.prompt_files import load
 from harness_entigraph.entities import Entities, from_json, from_lines, groups, names_all
 
 _log = logging.getLogger("harness")

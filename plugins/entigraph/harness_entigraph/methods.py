@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.api import Method
-from harness.presets import presets
+from harness.registry.presets import presets
 
 _PRESETS = presets("harness_entigraph")
 

@@ -10,11 +10,11 @@ from typing import Any
 from torch import nn
 
 from harness.api import Example, Recipe, Task
-from harness.components import build, check_settings
-from harness.config import model_table
 from harness.errors import UsageError
 from harness.models.hf import HfModel
-from harness.plugins import Plugins
+from harness.registry.build import build, check_settings
+from harness.registry.discover import Plugins
+from harness.runs.config import model_table
 from harness_generative_adapter.generator import Generator, GeneratorConfig
 from harness_generative_adapter.training import Document, TrainingSettings
 

@@ -12,7 +12,7 @@ from harness_seal.editors import TEMPLATES
 from pydantic import Field
 
 from harness.api import Completion, EditAsk, EditFailed, Prompt, Recipe, Request, SelfEdit, Session
-from harness.prompt_files import load
+from harness.registry.prompt_files import load
 
 SCHEMA = {
     "type": "object",

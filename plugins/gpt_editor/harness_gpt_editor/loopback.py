@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 from harness.api import JSON
 from harness.models.base import WeightSource
-from harness.models.hf import HfModel, HfSettings
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
 from harness.models.openai import OpenAIModel, OpenAISettings
-from harness.plugins import Plugins
+from harness.registry.discover import Plugins
 from harness.testing.server import serve
 
 

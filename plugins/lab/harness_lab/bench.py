@@ -7,8 +7,9 @@ from typing import Any
 from harness.api import Data, Example, Request, State
 from harness.metrics import normalize
 from harness.models.base import TrainItem
-from harness.models.hf import HfModel, HfSettings
-from harness.prompt_files import load
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
+from harness.registry.prompt_files import load
 from harness.tasks.squad import splitter
 from harness_lab.lab_model import UPDATE, folder
 from harness_lab.pretraining.mix import fill, prompts

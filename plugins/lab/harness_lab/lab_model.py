@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.models.base import WeightSource
-from harness.models.hf import HfModel, HfSettings
+from harness.models.hf import HfModel
+from harness.models.hf_settings import HfSettings
 
 MODEL_VERSION = "lab-1"
 

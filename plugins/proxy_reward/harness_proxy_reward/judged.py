@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness import prompt_files
 from harness.api import LM, Group, Request, Reward, SelfEdit, Session
 from harness.errors import UsageError
+from harness.registry import prompt_files
 from harness_proxy_reward import rubric
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from harness.api import LM, Group, Prompt, Reward, SelfEdit, Session
 from harness.errors import UsageError
-from harness.prompt_files import load
+from harness.registry.prompt_files import load
 from harness_proxy_reward import bands, rubric
 
 Steps = tuple[float, float, float, float]

@@ -36,7 +36,8 @@ def seal(
     Exit codes: 0 all files replayed, 2 a file could not be (the others are).
     """
     from harness.api import HarnessError
-    from harness.judges.base import Budget, load
+    from harness.judges.base import Budget
+    from harness.judges.load import load
     from harness_replay import seal as reader
 
     grader = None if judge == "recorded" else load(judge, Budget(max_judge_calls, max_cost, cache))
@@ -64,7 +65,7 @@ def seal(
 
 def _file(result: Any, out: Path) -> None:
     from harness.errors import UsageError
-    from harness.leaderboard.rows import write
+    from harness.evidence.result_file import write
 
     try:
         write(result, out / result.run / "result.json")
@@ -129,7 +130,7 @@ def rows(
     out: Annotated[Path, typer.Option(help="Where the result files are written.")] = Path("leaderboards/published"),
 ) -> None:
     """Write the published tables as result files; every figure that has a log is held against it."""
-    from harness.leaderboard.rows import write
+    from harness.evidence.result_file import write
     from harness_replay.published import result_files
 
     for found in result_files(data):
@@ -145,7 +146,7 @@ def report(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where the page is stale.")] = False,
 ) -> None:
     """Write the page that says what the published logs do and do not show; every figure comes from a replay."""
-    from harness.leaderboard.rows import write_text
+    from harness.files import write_text
     from harness_replay.report import page
 
     text = page(data)

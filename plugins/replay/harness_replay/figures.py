@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import stats
-from harness.judges.base import Answer, Judge, Verdict
-from harness.leaderboard.rows import Average, Card, ModelCard, ResultFile, Row, TaskItems, make_row
-from harness.leaderboard.summary import tables
+from harness.evidence.leaderboard.summary import tables
+from harness.evidence.result_file import Average, Card, ModelCard, ResultFile, Row, TaskItems, make_row
+from harness.judges.base import Answer, Grade, Judge
 from harness_replay.logs import Log, Mark, Marks
 
 RECORDED = "recorded"
@@ -112,7 +112,7 @@ def _scores(log: Log, marks: Marks, judge: Judge | None) -> tuple[list[list[floa
     return values, letters
 
 
-def _cell(cell: Sequence[Verdict]) -> tuple[float | None, str]:
+def _cell(cell: Sequence[Grade]) -> tuple[float | None, str]:
     if not cell:
         return None, "-"
     for status, letter in (("error", "e"), ("unparsed", "u")):
@@ -121,10 +121,10 @@ def _cell(cell: Sequence[Verdict]) -> tuple[float | None, str]:
     return sum(one.value or 0.0 for one in cell) / len(cell), "o"
 
 
-def verdicts(log: Log, marks: Marks, judge: Judge | None) -> list[list[list[Verdict]]]:
+def verdicts(log: Log, marks: Marks, judge: Judge | None) -> list[list[list[Grade]]]:
     """``[repetition][question][candidate]`` grades; equal answers to one question are graded once."""
     if judge is None:
-        return [[[Verdict(float(mark.correct)) for mark in cell] for cell in repetition] for repetition in marks]
+        return [[[Grade(float(mark.correct)) for mark in cell] for cell in repetition] for repetition in marks]
     wanted: dict[tuple[str, str, str], int] = {}
 
     def key(at: int, mark: Mark) -> tuple[str, str, str]:

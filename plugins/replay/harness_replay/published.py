@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from harness.leaderboard.rows import Card, ModelCard, Reported, ResultFile, Row, TaskItems, make_row
-from harness.leaderboard.summary import tables
+from harness.evidence.leaderboard.summary import tables
+from harness.evidence.result_file import Card, ModelCard, Reported, ResultFile, Row, TaskItems, make_row
 from harness_replay.figures import PAPER, Graded, grade
 from harness_replay.logs import read_log
 from harness_replay.questions import LogError

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.compare import Comparison, compare
-from harness.judges.base import load
-from harness.judges.calibrate import Arm, calibrate, swaps
-from harness.judges.recorded import read as read_verdicts
-from harness.leaderboard.rows import ResultFile
-from harness.leaderboard.sources import open_source
-from harness.leaderboard.summary import tables
+from harness.evidence.compare import Comparison, compare
+from harness.evidence.judge_agreement import RecordedAndJudged, calibrate, swaps
+from harness.evidence.leaderboard.summary import tables
+from harness.evidence.logs import read_verdicts
+from harness.evidence.result_file import ResultFile
+from harness.evidence.sources import open_source
+from harness.judges.load import load
 from harness_replay import retention
 from harness_replay.seal import pooled, read, replay
 
@@ -222,7 +222,7 @@ def _graders(data: Path) -> list[str]:
         one = calibrate(load(name), verdicts)
         turned = swaps(
             [
-                Arm(row.method, _mean(ours, place), _mean(theirs, place))
+                RecordedAndJudged(row.method, _mean(ours, place), _mean(theirs, place))
                 for ours, theirs in zip(recorded, columns[name], strict=True)
                 for place, row in enumerate(ours.rows)
             ]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
+from harness.evidence.recorded import Recorded
+from harness.evidence.result_file import ResultFile
 from harness.judges.base import Judge
-from harness.judges.recorded import Recorded
-from harness.leaderboard.rows import ResultFile
 from harness_replay import retention
 from harness_replay.figures import Graded, grade, summary
 from harness_replay.logs import read_log

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.api import Completion, EditAsk, EditFailed, Prompt, Recipe, Request, SelfEdit, Session
-from harness.prompt_files import load
+from harness.registry.prompt_files import load
 
 TEMPLATES = "harness_seal:templates/squad-1.toml"
 

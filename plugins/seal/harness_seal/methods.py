@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.api import JSON, Method
-from harness.presets import presets
+from harness.registry.presets import presets
 
 PAPER = "arXiv 2506.10943, section 3.1"
 

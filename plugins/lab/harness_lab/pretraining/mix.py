@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from harness.prompt_files import PromptForm
+from harness.registry.prompt_files import PromptForm
 from harness.tasks.arc.grid import Pair, grid_of
 from harness.tasks.arc.text import FORMS
 from harness_lab.pretraining.edits import STYLES, EditWriter, worth

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from harness.api import Completion, EditAsk, EditFailed, Prompt, Request, SelfEdit, Session
 from harness.errors import UsageError
-from harness.tasks.arc.task import GridTask, demos_of
+from harness.tasks.arc.task import GridView, as_grids, demos_of
 from harness_seal.arc.space import Budget, load_space, read_choice
 
 
@@ -51,9 +51,7 @@ class ArcConfig:
         Raises:
             UsageError: where the run's task is none of grid puzzles.
         """
-        task = s.task
-        if not isinstance(task, GridTask):
-            raise UsageError(f"editor arc-config reads grid puzzles; task {task.name!r} has none. Use --task arc")
+        task = as_grids(s.task, "editor arc-config")
         own = self.settings
         budget = Budget("chat" in s.lm("student").can, own.max_epochs, own.max_steps, own.batch_size)
         prompts = [self._prompt(task, ask, s) for ask in asks]
@@ -67,7 +65,7 @@ class ArcConfig:
                 rows = [_completed(row, new, draw) for row, new in zip(rows, again, strict=True)]
         return [[replace(edit, id=f"{edit.episode}/{at}") for at, edit in enumerate(row)] for row in rows]
 
-    def _prompt(self, task: GridTask, ask: EditAsk, s: Session) -> Prompt:
+    def _prompt(self, task: GridView, ask: EditAsk, s: Session) -> Prompt:
         demos = task.text.demos(demos_of(ask.episode.context))
         if "chat" not in s.lm(ask.state).can:
             return str(self.template["base"]).replace("{demos}", demos)

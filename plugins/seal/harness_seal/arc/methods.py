@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.api import Method
-from harness.presets import presets
+from harness.registry.presets import presets
 
 SEAL_ARC = Method(
     name="seal-arc",

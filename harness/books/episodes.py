@@ -1,0 +1,74 @@
+"""The task's items: what a method may see of them, and the references, which only evaluators are handed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from harness.api import Episode, References, Split, Task
+from harness.books.records import digest
+from harness.errors import PluginError
+
+_LOADED: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class EpisodeBook:
+    """All episodes of one task, loaded split by split on first use."""
+
+    def __init__(self, task: Task, test_limit: int = 0) -> None:
+        self._task = task
+        self._test_limit = test_limit
+        self._splits: dict[str, list[Episode]] = {}
+        self._full: dict[str, Episode] = {}
+        self._references: dict[str, References] = {}
+
+    def split(self, name: Split, limit: int | None = None) -> Sequence[Episode]:
+        """The full episodes of a split, in the task's order; the run's ``limit`` holds for the test split alone."""
+        if name not in self._splits:
+            loaded = [] if name == "made" else list(self._task.load(name))
+            if name == "test" and self._test_limit:
+                loaded = loaded[: self._test_limit]
+            self._splits[name] = []
+            for episode, references in loaded:
+                self._add(episode, references)
+                self._splits[name].append(episode)
+        return self._splits[name][:limit] if limit else list(self._splits[name])
+
+    def make(self, episodes: Sequence[Episode], references: Mapping[str, References]) -> None:
+        """Take episodes that a method made."""
+        for episode in episodes:
+            if episode.split != "made":
+                raise PluginError(f"episode {episode.id!r} is of split {episode.split!r}; a method's own are 'made'")
+            if episode.id not in self._full:
+                self._add(episode, references.get(episode.id, {}))
+                self._splits.setdefault("made", []).append(episode)
+
+    def full(self, episode_id: str) -> Episode:
+        """The episode with its queries, whatever the method was shown of it."""
+        for split in _LOADED:
+            if episode_id not in self._full:
+                self.split(split)
+        if episode_id not in self._full:
+            raise PluginError(
+                f"there is no episode {episode_id!r}; a method's own must be registered with Session.make"
+            )
+        return self._full[episode_id]
+
+    def key(self, episode_ids: Sequence[str]) -> dict[str, References]:
+        """Episode id -> references, for an evaluator."""
+        return {self.full(episode).id: self._references[episode] for episode in episode_ids}
+
+    def identity(self, episode_id: str) -> str:
+        """Digest of an episode and its references: what a score depends on."""
+        return digest([self.full(episode_id), dict(self._references[episode_id])])
+
+    def _add(self, episode: Episode, references: References) -> None:
+        if episode.id in self._full:
+            raise PluginError(f"task {self._task.name!r} has two episodes with the id {episode.id!r}")
+        self._full[episode.id] = episode
+        self._references[episode.id] = references
+
+
+def shown(episode: Episode, sees: str) -> Episode:
+    """The episode as a method with that card may see it."""
+    return episode if sees == "context+queries" else dataclasses.replace(episode, queries=())

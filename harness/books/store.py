@@ -1,0 +1,120 @@
+"""Weights by digest: in memory while they are used, on disk while something refers to them.
+
+A folder is written under a temporary name, synced and renamed before anything refers to it, so a kill never leaves a
+half-written adapter under its digest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.errors import RunError
+
+
+class Artefact(Protocol):
+    """Weights that can name and save themselves: a LoRA adapter, or all weights of a full fine-tune."""
+
+    def digest(self) -> str: ...
+    def save(self, folder: Path) -> None: ...
+
+
+class WeightStore:
+    """The weights of one run.
+
+    Args:
+        folder: where kept artefacts go, each in a folder named by its digest.
+        cache_bytes: how much of what is on disk also stays in memory.
+    """
+
+    def __init__(self, folder: Path, cache_bytes: int = 2**30) -> None:
+        self.folder = folder
+        self._cache_bytes = cache_bytes
+        self._passing: dict[str, Artefact] = {}
+        self._cached: OrderedDict[str, Artefact] = OrderedDict()
+
+    def put(self, artefact: Artefact) -> str:
+        """Hold weights in memory until :meth:`keep` writes them or :meth:`drop` lets them go; answers their digest."""
+        digest = artefact.digest()
+        if digest not in self._cached:
+            self._passing[digest] = artefact
+        return digest
+
+    def adapter(self, digest: str) -> Any:
+        """The weights of that digest.
+
+        Raises:
+            RunError: they are neither in memory nor on disk (released, or made by another run).
+        """
+        if digest in self._passing:
+            return self._passing[digest]
+        if digest in self._cached:
+            self._cached.move_to_end(digest)
+            return self._cached[digest]
+        path = self.path(digest)
+        if not path.is_dir():
+            raise RunError(f"weights {digest[:12]} are not in {self.folder}; they were released, or are another run's")
+        from harness.books.artefacts import load_artefact
+
+        artefact = load_artefact(path)
+        self._remember(digest, artefact)
+        return artefact
+
+    def has(self, digest: str) -> bool:
+        return digest in self._passing or digest in self._cached or self.path(digest).is_dir()
+
+    def path(self, digest: str) -> Path:
+        """Where kept weights lie: a LoRA adapter there is in the format that ``peft`` loads."""
+        return self.folder / digest
+
+    def keep(self, digest: str) -> None:
+        """Put weights on disk, whole or not at all."""
+        final = self.path(digest)
+        if not final.is_dir():
+            artefact = self.adapter(digest)
+            partial = final.with_name(f".{digest}.{os.getpid()}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            try:
+                partial.mkdir(parents=True)
+                artefact.save(partial)
+                for path in partial.iterdir():
+                    _sync(path)
+                os.replace(partial, final)
+                _sync(self.folder)
+            except OSError as error:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise RunError(
+                    f"weights could not be written to {self.folder}: {error.strerror or error}; the journal is intact"
+                ) from error
+        if digest in self._passing:
+            self._remember(digest, self._passing.pop(digest))
+
+    def drop(self, digest: str) -> None:
+        """Let go of weights that were never kept."""
+        self._passing.pop(digest, None)
+
+    def remove(self, digest: str) -> None:
+        """Delete weights that nothing refers to any more."""
+        self._passing.pop(digest, None)
+        self._cached.pop(digest, None)
+        shutil.rmtree(self.path(digest), ignore_errors=True)
+
+    def _remember(self, digest: str, artefact: Artefact) -> None:
+        self._cached[digest] = artefact
+        while len(self._cached) > 1 and sum(_size(self.path(d)) for d in self._cached) > self._cache_bytes:
+            self._cached.popitem(last=False)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir()) if folder.is_dir() else 0
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""What was measured, read again: result files, published logs, comparisons, gates and leaderboards."""

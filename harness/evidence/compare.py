@@ -1,0 +1,209 @@
+"""Two rows on the same items: the difference, its interval, a verdict, and the queries that flipped.
+
+Differences are ``b - a``. Rows are paired by query and clustered by context; seeds are a level of their own. Rows whose
+comparability keys differ are refused, because their difference is not the difference of the methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from harness import stats
+from harness.errors import RunError
+from harness.evidence.result_file import Average, Row, differing
+from harness.evidence.sources import Source
+
+Verdict = Literal["better", "worse", "inconclusive", "incomparable"]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Both rows over the queries that have a value on either side."""
+
+    a: stats.Clustered
+    b: stats.Clustered
+    contexts: int
+    queries: tuple[str, ...]
+    values_a: tuple[float, ...]
+    """Mean over seeds, per query."""
+    values_b: tuple[float, ...]
+    left_out: int
+    """Queries of either row that the other has no value for."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``b`` against ``a``. Figures are fractions, and None where the rows cannot be compared."""
+
+    a: str
+    b: str
+    verdict: Verdict
+    difference: float | None = None
+    ci95: tuple[float, float] | None = None
+    p: float | None = None
+    """Two-sided bootstrap p; Holm-adjusted where several comparisons are made at once."""
+    p_unadjusted: float | None = None
+    mcnemar_p: float | None = None
+    """Exact, for one seed of right-or-wrong scores; blind to clustering, so it decides nothing here."""
+    score_a: float | None = None
+    score_b: float | None = None
+    average: str = "macro"
+    n_contexts: int = 0
+    n_queries: int = 0
+    left_out: int = 0
+    seeds: tuple[int, int] = (0, 0)
+    won: tuple[str, ...] = ()
+    """Queries that b answers better."""
+    lost: tuple[str, ...] = ()
+    needed: stats.Needed | None = None
+    """Where undecided: what would show a difference as large as the one seen."""
+    differing: tuple[str, ...] = ()
+    """Comparability fields in which the rows differ."""
+    forced: bool = False
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "direction": "b - a"}
+
+
+class NothingMeasured(RunError):
+    """No query has a value on both sides."""
+
+
+def compare(a: Source, b: Source, *, force: bool = False, average: Average | None = None) -> Comparison:
+    """``b`` against ``a``.
+
+    Raises:
+        NothingMeasured: no query has a value in both rows.
+    """
+    fields = tuple(differing(a.row.key, b.row.key))
+    if fields and not force:
+        return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_said(a.row, b.row, fields)))
+    chosen = average or a.found.task.average
+    paired = pair(a, b, chosen)
+    found = stats.difference(paired.a, paired.b)
+    verdict = _verdict(found.interval, found.p)
+    single = len(a.row.seeds) == len(b.row.seeds) == 1
+    return Comparison(
+        a.label,
+        b.label,
+        verdict,
+        found.value,
+        (found.interval.low, found.interval.high),
+        found.p,
+        found.p,
+        stats.mcnemar(paired.values_a, paired.values_b) if single else None,
+        paired.a.mean,
+        paired.b.mean,
+        chosen,
+        paired.contexts,
+        len(paired.queries),
+        paired.left_out,
+        (len(a.row.seeds), len(b.row.seeds)),
+        tuple(q for q, x, y in zip(paired.queries, paired.values_a, paired.values_b, strict=True) if y > x),
+        tuple(q for q, x, y in zip(paired.queries, paired.values_a, paired.values_b, strict=True) if y < x),
+        stats.needed(paired.a, paired.b, found.value) if verdict == "inconclusive" else None,
+        fields,
+        bool(fields),
+        tuple(_notes(a, b, paired, fields)),
+    )
+
+
+def _verdict(interval: stats.Interval, p: float) -> Verdict:
+    if p >= 1 - stats.LEVEL:
+        return "inconclusive"
+    if interval.low > 0:
+        return "better"
+    return "worse" if interval.high < 0 else "inconclusive"
+
+
+def compare_all(base: Source, others: Sequence[Source], **options: Any) -> list[Comparison]:
+    """Every other row against the first; p-values are adjusted together (Holm), and verdicts follow them."""
+    found = [compare(base, other, **options) for other in others]
+    decided = [one for one in found if one.p is not None]
+    adjusted = dict(zip(map(id, decided), stats.holm([one.p or 0.0 for one in decided]), strict=True))
+    return [_adjust(one, adjusted[id(one)]) if id(one) in adjusted else one for one in found]
+
+
+def _adjust(one: Comparison, p: float) -> Comparison:
+    kept = one.verdict if p < 1 - stats.LEVEL else "inconclusive"
+    return replace(one, p=p, verdict=kept)
+
+
+def pair(a: Source, b: Source, average: Average) -> Paired:
+    """The rows over their common queries, in a's order. Raises :class:`NothingMeasured` where there are none."""
+    for source in (a, b):
+        if not source.row.scores:
+            raise NothingMeasured(f"{source.label}: a printed figure without scores per query: nothing to pair")
+    place_b = {query: at for at, query in enumerate(_queries(b))}
+    known_b = _known(b.row)
+    known_a = _known(a.row)
+    keep: list[tuple[int, int]] = []
+    sizes: list[int] = []
+    names: list[str] = []
+    at = 0
+    for _, queries in a.found.task.items:
+        inside = 0
+        for query in queries:
+            other = place_b.get(query)
+            if other is not None and known_a[at] and known_b[other]:
+                keep.append((at, other))
+                names.append(query)
+                inside += 1
+            at += 1
+        if inside:
+            sizes.append(inside)
+    if not keep:
+        shared = any(query in place_b for query in _queries(a))
+        raise NothingMeasured(
+            f"{a.label} and {b.label}: "
+            + ("no query has a score in both" if shared else "no query in common; they were asked different things")
+        )
+    table_a = [[values[i] for i, _ in keep] for values in a.row.scores]
+    table_b = [[values[j] for _, j in keep] for values in b.row.scores]
+    return Paired(
+        stats.cluster(table_a, sizes, a.row.seeds, average),
+        stats.cluster(table_b, sizes, b.row.seeds, average),
+        len(sizes),
+        tuple(names),
+        _over_seeds(table_a),
+        _over_seeds(table_b),
+        len({*_queries(a), *_queries(b)}) - len(keep),
+    )
+
+
+def _queries(source: Source) -> list[str]:
+    return [query for _, queries in source.found.task.items for query in queries]
+
+
+def _known(row: Row) -> list[bool]:
+    """Per query: whether every seed has a value; a query that lacks one would unbalance the pairs."""
+    return [all(value is not None for value in values) for values in zip(*row.scores, strict=True)]
+
+
+def _over_seeds(table: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
+    return tuple(sum(value or 0.0 for value in values) / len(values) for values in zip(*table, strict=True))
+
+
+def _said(a: Row, b: Row, fields: Sequence[str]) -> list[str]:
+    return [f"{name} differs: {_shown(a.key.get(name))} and {_shown(b.key.get(name))}" for name in fields]
+
+
+def _shown(value: object) -> str:
+    return "not recorded" if value is None else repr(value)
+
+
+def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[str]:
+    notes = _said(a.row, b.row, fields)
+    if fields:
+        notes.append("forced: this is not a difference of the methods alone")
+    if 1 in (len(a.row.seeds), len(b.row.seeds)):
+        notes.append("one seed on a side: the interval covers the choice of contexts only, not run-to-run noise")
+    unknown = [name for name in ("base_model", "start_model") if name in a.row.key and a.row.key[name] is None]
+    if unknown and not fields:
+        notes.append(f"{' and '.join(unknown)} not recorded on either side: they may differ")
+    if paired.left_out:
+        notes.append(f"{paired.left_out} queries left out: no score on one side")
+    return notes

@@ -1,0 +1,190 @@
+"""The leaderboard as one list of sections, made from all result files of a folder; every rendering starts from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
+from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
+
+_UNSHOWN = frozenset({"task", "version", "items", "metric"})
+"""Key fields that the section's title or its numbers already say."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row, ready to be shown. Scores are fractions, costs are means over seeds, None is "not measured"."""
+
+    run: str
+    method: str
+    group: str
+    """What sets the row's comparability key apart from others of the section; ranks hold within one group."""
+    plugin: str
+    model: str
+    editor_model: str
+    start_model: str
+    rank: int | None
+    tied: tuple[str, ...]
+    score: float | None
+    low: float | None
+    high: float | None
+    macro: float | None
+    micro: float | None
+    contexts: int
+    queries: int
+    seeds: int
+    scored: int
+    expected: int
+    failed: int
+    unparsed: int
+    errors: int
+    edit_tokens: float | None
+    generation_s: float | None
+    update_s: float | None
+    grading_s: float | None
+    outer_s: float | None
+    meta_s: float | None
+    usd: float | None
+    labels: float | None
+    outside_teacher: bool
+    open_book: bool
+    transductive: bool
+    paper: str
+    notes: tuple[str, ...]
+    curve: tuple[Mapping[str, Any], ...]
+    reliability: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """All rows of one kind, task, split and metric; those that may be compared with each other share a group."""
+
+    kind: Kind
+    title: str
+    average: str
+    metric: str
+    source: str
+    lines: tuple[Line, ...]
+
+
+def build(folder: str | Path) -> list[Section]:
+    """The sections of a folder: measured ones first, each with its best row first.
+
+    Raises:
+        ResultError: a file cannot be read, or two files claim the same run.
+    """
+    files = [read(path) for path in result_paths(folder)]
+    runs: dict[tuple[str, str], None] = {}
+    for found in files:
+        if (found.task.name, found.run) in runs:
+            raise ResultError(f"{folder}: two result files of run {found.run!r}; remove one")
+        runs[found.task.name, found.run] = None
+    return sections(files)
+
+
+def sections(files: Sequence[ResultFile]) -> list[Section]:
+    """Result files as sections; rows of different files share one where their keys and items agree."""
+    entries = [Entry(found, row) for found in files for row in found.rows]
+    made: dict[tuple[Kind, str], list[tuple[Entry, Summary]]] = {}
+    for entry, summary in zip(entries, summarise_all(entries), strict=True):
+        made.setdefault((entry.found.kind, _title(entry.found)), []).append((entry, summary))
+    order = sorted(made, key=lambda name: (name[0] != "measured", name[1]))
+    return [_section(*name, made[name]) for name in order]
+
+
+def _title(found: ResultFile) -> str:
+    task = found.task
+    return f"{task.name} {task.version}, {task.split}, {task.metric}, {task.average} average"
+
+
+def _section(kind: Kind, title: str, rows: Sequence[tuple[Entry, Summary]]) -> Section:
+    groups: dict[tuple[str, str, object], list[tuple[Entry, Summary]]] = {}
+    for entry, summary in rows:
+        groups.setdefault(entry.group, []).append((entry, summary))
+    keys = [group[0][0].row.key for group in groups.values()]
+    differ = sorted({name for key in keys for other in keys for name in differing(key, other)} - _UNSHOWN)
+    sizes = {len(group[0][0].found.task.items) for group in groups.values()}
+    blocks = []
+    for group in groups.values():
+        key, items = group[0][0].row.key, group[0][0].found.task.items
+        names = [f"{field} {_shown(key.get(field))}" for field in differ]
+        name = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
+        blocks.append(sorted((_line(entry, summary, name) for entry, summary in group), key=_order))
+    blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
+    task = rows[0][0].found.task
+    source = "; ".join(sorted({entry.found.source for entry, _ in rows}))
+    return Section(kind, title, task.average, task.metric, source, tuple(line for block in blocks for line in block))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not recorded"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _order(line: Line) -> tuple[bool, int, float, str, str]:
+    return line.rank is None, line.rank or 0, -(line.score or 0.0), line.method, line.run
+
+
+def _line(entry: Entry, summary: Summary, group: str) -> Line:
+    row = entry.row
+    return Line(
+        run=entry.found.run,
+        method=row.method,
+        group=group,
+        plugin=row.plugin,
+        model=entry.found.model.name,
+        editor_model=row.editor_model,
+        start_model=row.start_model,
+        rank=summary.rank,
+        tied=summary.tied,
+        score=summary.score,
+        low=summary.low,
+        high=summary.high,
+        macro=summary.macro,
+        micro=summary.micro,
+        contexts=summary.contexts,
+        queries=summary.queries,
+        seeds=len(row.seeds),
+        scored=row.scored,
+        expected=row.expected,
+        failed=row.failed,
+        unparsed=row.unparsed,
+        errors=row.errors,
+        edit_tokens=_per_seed(row, "edit_tokens"),
+        generation_s=_per_seed(row, "generation_s"),
+        update_s=_per_seed(row, "update_s"),
+        grading_s=_per_seed(row, "grading_s"),
+        outer_s=_per_seed(row, "outer_s"),
+        meta_s=_per_seed(row, "meta_s"),
+        usd=_per_seed(row, "usd"),
+        labels=_per_seed(row, "labels"),
+        outside_teacher=row.card.outside_teacher,
+        open_book=row.card.open_book,
+        transductive=row.card.transductive,
+        paper=row.card.paper,
+        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row)),
+        curve=row.curve,
+        reliability=row.reliability,
+    )
+
+
+def _per_seed(row: Row, name: str) -> float | None:
+    total = row.costs.get(name)
+    return None if total is None else total / max(1, len(row.seeds))
+
+
+def as_json(made: Sequence[Section]) -> list[dict[str, Any]]:
+    """The sections as plain JSON values, rounded to what a reader can use."""
+    return [_rounded(asdict(one)) for one in made]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,167 @@
+"""The leaderboard's renderings: JSON, CSV, Markdown, and one HTML page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from harness.evidence.leaderboard.board import Line, Section, as_json, build
+from harness.evidence.leaderboard.table import percent, seconds
+from harness.files import write_text
+
+COMMAND = "harness leaderboard build"
+RANKS = (
+    "rank: 1 + the number of rows of its group that are better beyond noise (paired two-level bootstrap over seeds and "
+    "contexts, 95%, Holm over the group's pairs), so rows that cannot be told apart share a rank. A group is what may "
+    "be compared: equal task version, items, metric, models, decoding and openness; groups are never ranked against "
+    "each other. Rows of one seed, with missing scores, or known only from a paper have no rank. Costs are means over "
+    "seeds; meta-training is paid once, before any run."
+)
+HEADERS = (
+    "rank", "method", "group", "score", "95% interval", "contexts", "queries", "seeds", "scored/expected", "failed",
+    "unparsed", "errors", "edit tokens", "update", "generation", "outer loop", "meta-training", "money", "labels",
+    "outside teacher", "open-book", "editor", "start", "run", "notes",
+)  # fmt: skip
+
+
+def renderings(folder: str | Path) -> dict[str, str]:
+    """File name -> text of every rendering of a folder's result files."""
+    made = build(folder)
+    return {
+        "leaderboard.json": json.dumps(as_json(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "leaderboard.csv": to_csv(made),
+        "leaderboard.md": to_markdown(made),
+        "leaderboard.html": to_html(made),
+    }
+
+
+def write_all(folder: str | Path) -> list[Path]:
+    """Write every rendering beside the result files' folders."""
+    return [write_text(Path(folder) / name, text) for name, text in renderings(folder).items()]
+
+
+def stale(folder: str | Path) -> list[str]:
+    """Names of renderings that are absent or differ from what the result files give."""
+    out = []
+    for name, text in renderings(folder).items():
+        path = Path(folder) / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            out.append(name)
+    return out
+
+
+def cells(line: Line) -> list[str]:
+    """One row as texts, parallel to :data:`HEADERS`."""
+    return [
+        str(line.rank) if line.rank is not None else "–",
+        line.method,
+        line.group or "–",
+        percent(line.score),
+        "–" if line.low is None else f"{percent(line.low)}–{percent(line.high)}",
+        _count(line.contexts),
+        _count(line.queries),
+        _count(line.seeds),
+        f"{line.scored}/{line.expected}" if line.expected else "–",
+        str(line.failed) if line.expected else "–",
+        str(line.unparsed) if line.expected else "–",
+        str(line.errors) if line.expected else "–",
+        "–" if line.edit_tokens is None else f"{line.edit_tokens:.0f}",
+        seconds(line.update_s),
+        seconds(line.generation_s),
+        seconds(line.outer_s),
+        seconds(line.meta_s),
+        "–" if line.usd is None else f"${line.usd:.2f}",
+        "–" if line.labels is None else f"{line.labels:.0f}",
+        "yes" if line.outside_teacher else "no",
+        "yes" if line.open_book else "no",
+        line.editor_model or "–",
+        line.start_model or "–",
+        line.run,
+        "; ".join([*line.notes, *([f"paper {line.paper}"] if line.paper else [])]) or "–",
+    ]
+
+
+def _count(value: int) -> str:
+    return str(value) if value else "–"
+
+
+def to_csv(made: Sequence[Section]) -> str:
+    """One table of all sections; numbers in full, fractions, empty where not measured."""
+    stream = io.StringIO()
+    plain = [name for name in Line.__dataclass_fields__ if name not in ("curve", "reliability")]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["kind", "section", *plain])
+    for section in as_json(made):
+        for line in section["lines"]:
+            values = [line[name] for name in plain]
+            flat = ["; ".join(value) if isinstance(value, list) else value for value in values]
+            writer.writerow([section["kind"], section["title"], *flat])
+    return stream.getvalue()
+
+
+def to_markdown(made: Sequence[Section]) -> str:
+    """All sections, measured apart from published."""
+    out = [f"<!-- made by `{COMMAND}`; do not edit -->", "# Leaderboards", "", RANKS, ""]
+    for kind, words in (
+        ("measured", "Measured"),
+        ("published", "Published: figures from papers and their logs, for reference"),
+    ):
+        inside = [one for one in made if one.kind == kind]
+        if inside:
+            out += [f"## {words}", ""]
+        for section in inside:
+            out += [f"### {section.title}", ""]
+            out += [f"Source: {section.source}.", ""]
+            out += ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
+            out += ["| " + " | ".join(_cell(text) for text in cells(line)) + " |" for line in section.lines]
+            out += [""]
+    return "\n".join(out)
+
+
+def _cell(text: str) -> str:
+    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+
+
+def to_html(made: Sequence[Section]) -> str:
+    """One page: the tables are in it as HTML, and the data for its plots as JSON."""
+    page = resources.files("harness.evidence.leaderboard").joinpath("page.html").read_text(encoding="utf-8")
+    data = json.dumps(as_json(made), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    tables = "\n".join(_html_section(index, one) for index, one in enumerate(made))
+    parts = {"ranks": html.escape(RANKS), "sections": tables, "data": data}
+    return re.sub(r"{{(\w+)}}", lambda place: parts[place.group(1)], page)
+
+
+def _html_section(index: int, section: Section) -> str:
+    head = "".join(f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in HEADERS)
+    rows = "\n".join(_html_row(line) for line in section.lines)
+    return (
+        f'<section data-index="{index}" data-kind="{section.kind}"><h2>{html.escape(section.title)} '
+        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {html.escape(section.source)}.</p>'
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+        f'<div class="plots"></div></section>'
+    )
+
+
+def _html_row(line: Line) -> str:
+    sortable = [
+        line.rank, None, None, line.score, line.low, line.contexts, line.queries, line.seeds, line.scored, line.failed,
+        line.unparsed, line.errors, line.edit_tokens, line.update_s, line.generation_s, line.outer_s, line.meta_s,
+        line.usd, line.labels,
+    ]  # fmt: skip
+    out = []
+    for place, text in enumerate(cells(line)):
+        value = sortable[place] if place < len(sortable) else None
+        order = f' data-value="{value}"' if value is not None else ""
+        title = (
+            f' title="cannot be told apart from {html.escape(", ".join(line.tied))}"'
+            if place == 0 and line.tied
+            else ""
+        )
+        out.append(f"<td{order}{title}>{html.escape(text)}</td>")
+    return "<tr>" + "".join(out) + "</tr>"

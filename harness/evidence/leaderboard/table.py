@@ -1,0 +1,125 @@
+"""The table that a run prints at its end, and the words for its cells that every other rendering shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise
+from harness.evidence.result_file import ResultFile, key_groups
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+RANK_NOTE = "rank: 1 + the number of comparable rows that are better beyond noise"
+
+
+def percent(value: float | None) -> str:
+    """A fraction as points with one decimal; "–" where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def interval(summary: Summary) -> str:
+    if summary.low is None or summary.high is None:
+        return "–"
+    return f"{percent(summary.low)}–{percent(summary.high)}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds as s, min or h with three digits at most; "–" where not measured."""
+    if value is None:
+        return "–"
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if value >= 2 * size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g} s"
+
+
+def rank(summary: Summary) -> str:
+    return str(summary.rank) if summary.rank is not None else "–"
+
+
+def total_seconds(summary: Summary) -> float | None:
+    """All seconds that the row cost, over every seed, without one-off training; None where none were measured."""
+    known = [v for name, v in summary.row.costs.items() if name.endswith("_s") and name != "meta_s" and v is not None]
+    return sum(known) if known else None
+
+
+def notes(summary: Summary) -> str:
+    """Why a row is unranked, and what it was allowed beyond the others."""
+    card = summary.row.card
+    said = [summary.why_unranked] if summary.why_unranked else []
+    for name in ("transductive", "open_book", "outside_teacher"):
+        if getattr(card, name):
+            said.append(name.replace("_", "-").replace("outside-teacher", "outside teacher"))
+    if once := summary.row.costs.get("meta_s"):
+        said.append(f"trained once before, {seconds(once / len(summary.row.seeds))}, not in its cost")
+    return "; ".join([*said, *summary.row.notes, *said_of_reward(summary.row)])
+
+
+def render(found: ResultFile) -> Table:
+    """The rows of one result file as a table for the terminal, best first within each comparability key."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    task = found.task
+    summaries = summarise(found)
+    table = Table(
+        title=f"{task.name} {task.version}, {task.split}: {task.metric}, {task.average} average",
+        caption="\n".join([_caption(found), *_footnotes(summaries)]),
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    kinds = [name for name in ("failed", "unparsed", "errors") if name == "failed" or _any(summaries, name)]
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("method", overflow="fold", min_width=8)
+    for name in ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds, "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in ordered(summaries):
+        for one in group:
+            table.add_row(
+                rank(one),
+                one.row.method,
+                percent(one.score),
+                interval(one),
+                f"{one.contexts}/{one.queries}",
+                str(one.seeds),
+                f"{one.row.scored}/{one.row.expected}",
+                *(str(getattr(one.row, name)) for name in kinds),
+                seconds(total_seconds(one)),
+            )
+        table.add_section()
+    return table
+
+
+def _any(summaries: Sequence[Summary], name: str) -> bool:
+    return any(getattr(one.row, name) for one in summaries)
+
+
+def _footnotes(summaries: Sequence[Summary]) -> list[str]:
+    """What is to be said of single rows; rows of which the same is said stand together."""
+    said: dict[str, list[str]] = {}
+    for one in summaries:
+        if text := notes(one):
+            said.setdefault(text, []).append(one.row.method)
+    return [f"{', '.join(methods)}: {text}" for text, methods in said.items()]
+
+
+def _caption(found: ResultFile) -> str:
+    apart = key_differences(found.rows)
+    return RANK_NOTE + (f"; sections differ in {', '.join(apart)}, so they are not ranked together" if apart else "")
+
+
+def ordered(summaries: Sequence[Summary]) -> list[list[Summary]]:
+    """Summaries by comparability key, the group with the best row first; within a group by rank, then by score."""
+    by_row = {id(one.row): one for one in summaries}
+    groups = [
+        sorted((by_row[id(row)] for row in group), key=_order) for group in key_groups(one.row for one in summaries)
+    ]
+    return sorted(groups, key=lambda group: -(group[0].score or 0.0))
+
+
+def _order(one: Summary) -> tuple[bool, int, float, str]:
+    return one.rank is None, one.rank or 0, -(one.score or 0.0), one.row.method

@@ -1,0 +1,52 @@
+"""Formats of published logs, which packages bring through the entry-point group ``harness.logs``.
+
+Each is a module with ``read(path, judge, questions) -> ResultFile`` and ``recorded(path) -> list[Recorded]``; both
+raise ``UsageError`` for a file that is not of their format, and then the next one is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.evidence.recorded import Recorded, Verdicts, distinct
+
+if TYPE_CHECKING:
+    from harness.evidence.result_file import ResultFile
+    from harness.judges.base import Judge
+
+GROUP = "harness.logs"
+
+
+def read(path: Path, judge: Judge | None = None, questions: Path | None = None) -> ResultFile:
+    """A published log as a result file, graded anew by ``judge`` where there is one."""
+    found: ResultFile = _ask("read", path, judge, questions)
+    return found
+
+
+def recorded(path: Path) -> list[Recorded]:
+    """The verdicts of one log, in its order; none where it holds no question rows."""
+    found: list[Recorded] = _ask("recorded", path)
+    return found
+
+
+def read_verdicts(paths: Iterable[Path]) -> Verdicts:
+    """The verdicts recorded in published logs. Raises ``UsageError`` where there are none."""
+    found = distinct([one for path in paths for one in recorded(path)])
+    if not found.kept:
+        raise UsageError("no recorded verdicts in these files: nothing to hold a judge against")
+    return found
+
+
+def _ask(what: str, path: Path, *more: Any) -> Any:
+    """The first format that takes the file; the first one's refusal where none does."""
+    refused: UsageError | None = None
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            return getattr(entry.load(), what)(path, *more)
+        except UsageError as error:
+            refused = refused or error
+    raise refused or UsageError(f"{path}: no format of published logs is installed (entry points {GROUP!r})")

@@ -1,0 +1,52 @@
+"""Verdicts that a judge gave once, as the ground truth that other judges are held against."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One verdict on one answer."""
+
+    title: str
+    question: str
+    gold: str
+    answer: str
+    correct: bool
+
+    @property
+    def triple(self) -> tuple[str, str, str]:
+        return self.question, self.gold, self.answer
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Distinct (question, gold, answer) triples with the verdict that most of their records gave."""
+
+    kept: tuple[Recorded, ...]
+    records: int
+    """Verdicts behind them."""
+    contradictory: int
+    """Triples that were judged right as often as wrong: they have no verdict and are left out."""
+
+
+def distinct(records: Sequence[Recorded]) -> Verdicts:
+    """One verdict a triple, by majority."""
+    votes: dict[tuple[str, str, str], list[Recorded]] = {}
+    for one in records:
+        votes.setdefault(one.triple, []).append(one)
+    kept = []
+    for same in votes.values():
+        yes = sum(one.correct for one in same)
+        if 2 * yes != len(same):
+            first = same[0]
+            kept.append(Recorded(first.title, first.question, first.gold, first.answer, 2 * yes > len(same)))
+    return Verdicts(tuple(kept), len(records), len(votes) - len(kept))
+
+
+def is_train_title(title: str) -> bool:
+    """A fixed half of all titles, by digest, so that the split does not depend on which files are read."""
+    return int(hashlib.sha256(title.encode()).hexdigest(), 16) % 2 == 0

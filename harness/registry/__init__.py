@@ -1,0 +1,1 @@
+"""From names to components: finding plugins, building what a table describes, saying what it depends on."""

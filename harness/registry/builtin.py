@@ -1,0 +1,38 @@
+"""The core's own components, registered through the same door as everyone else's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.markers import hookimpl
+
+
+@hookimpl
+def harness_tasks() -> Mapping[str, str]:
+    return {"squad": "harness.tasks.squad:Squad", "arc": "harness.tasks.arc:Arc", "file": "harness.tasks.file:FileTask"}
+
+
+@hookimpl
+def harness_models() -> Mapping[str, str]:
+    return {"hf": "harness.models.hf:HfModel", "openai": "harness.models.openai:OpenAIModel"}
+
+
+@hookimpl
+def harness_updaters() -> Mapping[str, str]:
+    return {
+        "lora": "harness.updaters.lora:Lora",
+        "lora-reference": "harness.updaters.lora_reference:LoraReference",
+        "full": "harness.updaters.full:Full",
+        "memory": "harness.updaters.memory:Memory",
+        "none": "harness.updaters.none:NoUpdate",
+    }
+
+
+@hookimpl
+def harness_evaluators() -> Mapping[str, str]:
+    return {"closed-book": "harness.evaluators.closed_book:ClosedBook", "grids": "harness.tasks.arc.evaluator:Grids"}
+
+
+@hookimpl
+def harness_trainers() -> Mapping[str, str]:
+    return {"none": "harness.trainers.none:NoTrainer"}

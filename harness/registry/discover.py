@@ -1,0 +1,379 @@
+"""Find plugins, load the one that is named, check it, explain it. The only module that talks to pluggy's manager.
+
+Discovery reads entry-point metadata of the group ``harness.plugins`` and imports nothing. A name is resolved to a
+component by importing as little as possible: the plugin at hand (the one whose method runs), the plugin of that name,
+the one whose name is the name's first part (``lab-facts`` is looked for in ``lab``), the core, and only then the
+others. Each plugin gets a pluggy manager of its own, so that one broken plugin breaks nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from harness import hookspecs
+from harness.api import API_VERSION, Method
+from harness.errors import PluginError, UsageError, nearest
+from harness.registry import fingerprint
+
+GROUP = "harness.plugins"
+KINDS: Mapping[str, str] = {
+    "method": "harness_methods",
+    "task": "harness_tasks",
+    "model": "harness_models",
+    "editor": "harness_editors",
+    "reward": "harness_rewards",
+    "updater": "harness_updaters",
+    "evaluator": "harness_evaluators",
+    "trainer": "harness_trainers",
+}
+"""Kind of component -> the hook that provides it."""
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin as the metadata shows it, not imported."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    path: Path | None = None
+    """Set when the plugin is a single file given on the command line."""
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} ({self.distribution} {self.version}, {self.path or self.module})"
+
+
+@dataclass
+class Plugin:
+    """An imported plugin: its module, and what its providers answered."""
+
+    found: PluginInfo
+    module: ModuleType
+    manager: pluggy.PluginManager
+    _provided: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def provides(self, kind: str) -> Mapping[str, Any]:
+        """Name -> ``"module:Class"`` of one kind of component (for methods: a Method, or where to find it)."""
+        if kind not in self._provided:
+            hook = KINDS[kind]
+            try:
+                answers = getattr(self.manager.hook, hook)()
+            except Exception as error:
+                raise PluginError(f"{self.found}: hook {hook} raised {describe(error)}") from error
+            merged: dict[str, Any] = {}
+            for answer in answers:
+                if not isinstance(answer, Mapping):
+                    raise PluginError(f"{self.found}: hook {hook} must return a mapping, not {type(answer).__name__}")
+                merged.update(answer)
+            self._provided[kind] = merged
+        return self._provided[kind]
+
+    def hooks(self) -> list[str]:
+        """Names of the hooks that it implements, in the order of :mod:`harness.hookspecs`."""
+        mine = {caller.name for caller in self.manager.get_hookcallers(self.module) or ()}
+        return [hook for hook in vars(hookspecs) if hook in mine]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component class with where it came from."""
+
+    kind: str
+    name: str
+    cls: Any
+    plugin: Plugin
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: what (file.py:12)``: the innermost frame outside this package's plumbing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = ""
+    if frames:
+        last = next((f for f in reversed(frames) if "importlib" not in f.filename), frames[-1])
+        place = f" ({last.filename}:{last.lineno})"
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" ({error.filename}:{error.lineno})"
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}{place}"
+
+
+class Plugins:
+    """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
+
+    def __init__(self, files: tuple[Path, ...] = ()) -> None:
+        fingerprint.forget()
+        self._found, self.clashes = _discover()
+        self._loaded: dict[str, Plugin] = {}
+        self._broken: set[str] = set()
+        self._named: dict[str, Plugin] = {}
+        self.at_hand: list[str] = []
+        """Names of the plugins whose components come first: the file on the command line, the running method's."""
+        for file in files:
+            self.add_file(file)
+
+    def __iter__(self) -> Iterator[PluginInfo]:
+        return iter(sorted(self._found.values(), key=lambda found: found.name))
+
+    def add_file(self, path: Path) -> str:
+        """Take a single file as a plugin, named after the file; answers its name."""
+        if not path.is_file():
+            raise UsageError(f"no plugin file at {path}")
+        if path.name == "__init__.py":
+            raise UsageError(f"{path} is a package's: install it (pip install -e) and run it by its plugin's name")
+        name = path.stem.replace("_", "-")
+        if name in self._found:
+            raise PluginError(f"the file {path} and {self._found[name]} have one name; rename the file")
+        self._found[name] = PluginInfo(name, path.stem, "a file", "-", path.resolve())
+        self.at_hand.insert(0, name)
+        return name
+
+    def load(self, name: str) -> Plugin:
+        """Import one plugin and check it.
+
+        Raises:
+            UsageError: no such plugin is installed.
+            PluginError: it cannot be imported, is written for a later contract, or has a hook that does not exist.
+        """
+        if name in self._loaded:
+            return self._loaded[name]
+        if name not in self._found:
+            raise UsageError(f"no plugin named {name!r} is installed.{nearest(name, self._found)}")
+        if name in self.clashes:
+            raise PluginError(self.clashes[name])
+        found = self._found[name]
+        try:
+            module = _import_file(found.path) if found.path else importlib.import_module(found.module)
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{found} cannot be imported: {describe(error)}") from error
+        wants = getattr(module, "HARNESS_API", API_VERSION)
+        if not isinstance(wants, int) or wants > API_VERSION:
+            raise PluginError(
+                f"{found} is written for API {wants} ({module.__file__}), and this harness has API {API_VERSION}; "
+                "upgrade selfadapt-harness, or install an older version of the plugin"
+            )
+        manager = pluggy.PluginManager("harness")
+        manager.add_hookspecs(hookspecs)
+        fault = _fault_of_hooks(module)
+        if fault:
+            raise PluginError(f"{found}: {fault}")
+        try:
+            manager.register(module, name)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            said = " ".join(str(error).split())
+            raise PluginError(f"{found}: {said} ({module.__file__})") from error
+        self._loaded[name] = Plugin(found, module, manager)
+        return self._loaded[name]
+
+    def component(self, kind: str, name: str) -> Component:
+        """The component of that kind and name, its class imported.
+
+        Raises:
+            UsageError: no plugin provides it.
+            PluginError: two plugins do, or its class cannot be imported.
+        """
+        plugin, target = self._provider(kind, name)
+        self._named[plugin.found.name] = plugin
+        return Component(kind, name, _import_target(plugin, kind, name, target), plugin)
+
+    def component_of(self, plugin: Plugin, kind: str, name: str) -> Component:
+        """The same of one plugin, whoever else provides that name.
+
+        Raises:
+            PluginError: its class cannot be imported.
+        """
+        return Component(kind, name, _import_target(plugin, kind, name, plugin.provides(kind)[name]), plugin)
+
+    def method(self, name: str) -> tuple[Method, Plugin]:
+        """The method that ``--plugin NAME`` runs.
+
+        A plugin without methods runs as SEAL with its own components in place: with the outer loop where it brings a
+        reward or a trainer, and without it otherwise.
+        """
+        if name in self._found:
+            plugin = self.observe(name)
+            methods = plugin.provides("method")
+            if name not in methods and len(methods) == 1:
+                name = next(iter(methods))
+            elif not methods:
+                return self._in_place(plugin), plugin
+        plugin, target = self._provider("method", name)
+        method = target if isinstance(target, Method) else _import_target(plugin, "method", name, target)
+        if not isinstance(method, Method):
+            raise PluginError(f"{plugin.found}: method {name!r} is a {type(method).__name__}, not a harness.api.Method")
+        return method, plugin
+
+    def _in_place(self, plugin: Plugin) -> Method:
+        own = {kind: plugin.provides(kind) for kind in KINDS if plugin.provides(kind)}
+        many = next((kind for kind, names in own.items() if len(names) > 1), None)
+        if many or not own:
+            what = f"{len(own[many])} {many}s" if many else "no component"
+            raise UsageError(f"{plugin.found} has no method to run, and {what}; name one with {many or 'editor'}.use, "
+                             "beside a method of another plugin, or give it a method")  # fmt: skip
+        base, _ = self.method("seal" if {"reward", "trainer"} & own.keys() else "seal-no-rl")
+        slots = {kind: {"use": next(iter(names))} for kind, names in own.items() if kind in base.components}
+        return dataclasses.replace(
+            base,
+            name=plugin.found.name,
+            paper="",
+            summary=f"{base.name} with " + " and ".join(f"{kind} {next(iter(names))!r}" for kind, names in own.items()),
+            components={**base.components, **slots},
+            beside=("none", "passage", "seal-no-rl"),
+            presets={
+                name: {key: value for key, value in preset.items() if key not in slots}
+                for name, preset in base.presets.items()
+            },
+        )
+
+    def names(self, kind: str) -> dict[str, PluginInfo]:
+        """All names of one kind, from every plugin that loads; broken ones are left out."""
+        out: dict[str, PluginInfo] = {}
+        for plugin in self._loadable():
+            for name in plugin.provides(kind):
+                out.setdefault(name, plugin.found)
+        return dict(sorted(out.items()))
+
+    def observe(self, name: str) -> Plugin:
+        """Import a plugin and count it among those whose observer hooks are called."""
+        self._named[name] = self.load(name)
+        return self._named[name]
+
+    def observers(self) -> list[Plugin]:
+        """The plugins that the run has named, itself or through a component of theirs, in that order.
+
+        One that was imported only in search of a name is none of them: what is installed beside them does not matter.
+        """
+        return list(self._named.values())
+
+    def _provider(self, kind: str, name: str) -> tuple[Plugin, Any]:
+        if kind not in KINDS:
+            raise UsageError(f"no kind of component is called {kind!r}.{nearest(kind, KINDS)}")
+        near = [*self.at_hand, name, name.split("-")[0], name.split(":")[0], "core"]
+        for candidate in dict.fromkeys(near):
+            if candidate in self._found:
+                plugin = self.load(candidate)
+                if name in plugin.provides(kind):
+                    return plugin, plugin.provides(kind)[name]
+        everywhere = [p for p in self._loadable() if name in p.provides(kind)]
+        if len(everywhere) > 1:
+            both = " and ".join(str(p.found) for p in everywhere)
+            raise PluginError(f"{kind} {name!r} is provided by {both}; uninstall one, or rename one")
+        if not everywhere:
+            unseen = "".join(f" (broken: `harness plugins why {broken}`)" for broken in sorted(self._broken))
+            raise UsageError(f"no {kind} is called {name!r}.{nearest(name, self.names(kind))}{unseen}")
+        return everywhere[0], everywhere[0].provides(kind)[name]
+
+    def _loadable(self) -> list[Plugin]:
+        out = []
+        for found in self:
+            try:
+                plugin = self.load(found.name)
+                for kind in KINDS:
+                    plugin.provides(kind)
+            except PluginError:
+                self._broken.add(found.name)
+                continue
+            out.append(plugin)
+        return out
+
+
+def _discover() -> tuple[dict[str, PluginInfo], dict[str, str]]:
+    """What is installed, and for every name that two distributions claim, the sentence that refuses it."""
+    found: dict[str, PluginInfo] = {}
+    clashes: dict[str, str] = {}
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+        item = PluginInfo(entry.name, entry.value, *_distribution(entry))
+        twin = found.get(entry.name)
+        if twin and (twin.distribution, twin.module) != (item.distribution, item.module):
+            clashes[entry.name] = f"two plugins are called {entry.name!r}: {twin} and {item}; uninstall one"
+            continue
+        found[entry.name] = item
+    return found, clashes
+
+
+_from_files: set[str] = set()
+"""Names of modules that were plugin files of this process: another file may take their place, and no other module's."""
+
+
+def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
+    """Name and version, also where an installer left half of the metadata behind."""
+    try:
+        return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown distribution", "-")
+    except (KeyError, TypeError):
+        return "a damaged distribution", "-"
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = path.stem
+    if name in sys.stdlib_module_names or (name in sys.modules and name not in _from_files):
+        raise ImportError(f"a module is called {name!r} already; rename {path.name}")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Components name their class as "module:Class", so the file must be importable under its own name.
+    sys.modules[name] = module
+    _from_files.add(name)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
+    if not isinstance(target, str):
+        return target
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{plugin.found}: {kind} {name!r} = {target!r} fails: {describe(error)}") from error
+    value: Any = module
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise PluginError(
+                f"{plugin.found}: {kind} {name!r} = {target!r}: there is no {part!r} in {module.__file__}."
+                + nearest(part, [known for known in vars(value) if not known.startswith("_")])
+            )
+        value = getattr(value, part)
+    return value
+
+
+def _fault_of_hooks(module: ModuleType) -> str:
+    """What is wrong with a module's hooks, with its line; "" where nothing is.
+
+    Pluggy would let two of these pass in silence: a misspelled name, and a hook that lacks the marker.
+    """
+    known = {name: inspect.signature(spec) for name, spec in vars(hookspecs).items() if name.startswith("harness_")}
+    for name, value in vars(module).items():
+        if not inspect.isfunction(value) or value.__module__ != module.__name__:
+            continue
+        place = f"({value.__code__.co_filename}:{value.__code__.co_firstlineno})"
+        marked = hasattr(value, "harness_impl")
+        if marked and name not in known:
+            return f"there is no hook {name!r} {place}.{nearest(name, known)}"
+        if not marked and name in known:
+            return f"{name} is not marked with @harness.hookimpl, so nothing would call it {place}"
+        if marked:
+            gives = list(known[name].parameters)
+            for argument in inspect.signature(value).parameters:
+                if argument not in gives:
+                    what = f"the argument {gives[0]!r}" if gives else "no arguments"
+                    return f"hook {name} is called with {what}, and takes {argument!r} {place}"
+    return ""

@@ -1,0 +1,304 @@
+"""What a run is: layers of tables become one resolved configuration, and one arm for every method of the run.
+
+Later layers win: the method < the model's profile < the preset < the configuration file < ``--set`` < flags. A section
+such as ``[updater]`` is a slot; ``use`` names its component and everything else is a setting of that component. What is
+set for a slot holds for every method of the run whose slot uses the same component, so that rows differ in what they
+are about and in nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from harness.api import JSON, Method
+from harness.errors import UsageError, nearest
+from harness.registry.build import check_settings
+from harness.registry.discover import KINDS, Plugins
+
+DEFAULT_METHOD = "seal"
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keys of a run's configuration that are not slots."""
+
+    method: str = DEFAULT_METHOD
+    preset: str = ""
+    """"" takes the method's preset that is named like the model, if there is one."""
+    seeds: Annotated[int, Field(ge=1)] = 1
+    """Runs with different seeds; below 3 the rows are shown but not ranked."""
+    seed: int = 0
+    """The first of the root seeds."""
+    limit: Count = 0
+    """Test contexts; 0 is all."""
+    samples: Annotated[int, Field(ge=1)] = 1
+    """Self-edits a test context; their scores are averaged (single), or all are trained on (cpt)."""
+    grouping: Literal["", "single", "cpt"] = ""
+    """How test edits become updates; "" is the method's own."""
+    checkpoint: Literal["validation", "last"] = "validation"
+    """Which round's policy is tested: the best on the validation split, the start included, or the last one."""
+    validation: Count = 0
+    """Validation contexts measured after every round; 0 is none, and then the last round is tested."""
+    beside: tuple[str, ...] | None = None
+    """Methods run beside this one; by default those that it names itself."""
+    all: bool = False
+    """Run beside this one every method that has the preset, and those that each of them names itself."""
+    max_cost: Annotated[float, Field(ge=0)] = 0.0
+    """US dollars that may be spent on each remote model that sets no limit of its own; 0 is no limit."""
+    out: str = "runs"
+    leaderboard: str = "leaderboards"
+    max_hours: Annotated[float, Field(ge=0)] = 0.0
+    """Stop, resumable, after this long; 0 is never."""
+    edits: str = ""
+    """Folder of a run whose test edits are taken instead of writing new ones."""
+    reuse: str = ""
+    """``auto``: take over what earlier runs under ``out`` did already; or the folder of one run. "" is nothing."""
+    observers: tuple[str, ...] = ()
+    """Plugins to import for their observer hooks, besides those that the run names."""
+    roles: Mapping[str, Any] = field(default_factory=dict)
+    """Role -> model table or spec, over the method's own."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method of the run with its resolved tables: a row of the result for every seed."""
+
+    method: Method
+    plugin: str
+    slots: Mapping[str, JSON]
+    """Slot -> table; ``kind`` is always there."""
+    roles: Mapping[str, Any]
+    """Role -> model table, or ``"@other"``."""
+    grouping: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run is made from."""
+
+    options: Options
+    task: JSON
+    model: JSON
+    arms: tuple[Arm, ...]
+    layers: Sequence[str]
+    """Where the configuration came from, in order of rising precedence; shown by ``--dry-run``."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The resolved configuration, as written to the run's folder and compared on resume."""
+        return {
+            **json.loads(json.dumps(dataclasses.asdict(self.options))),
+            "task": dict(self.task),
+            "model": dict(self.model),
+            "arms": {
+                arm.method.name: {"plugin": arm.plugin, "grouping": arm.grouping, "roles": dict(arm.roles), **arm.slots}
+                for arm in self.arms
+            },
+        }
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """A TOML configuration.
+
+    Raises:
+        UsageError: not there, or not TOML, with the line.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        here = [str(p) for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        raise UsageError(f"no configuration file at {path}.{nearest(str(path), here)}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+
+
+def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
+    """``updater.learning_rate=5e-4`` as nested tables; the right side is TOML, or else a text."""
+    out: dict[str, Any] = {}
+    for assignment in assignments:
+        path, sign, text = assignment.partition("=")
+        if not sign or not path.strip():
+            raise UsageError(f"--set {assignment!r}: write KEY=VALUE, such as updater.learning_rate=5e-4")
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        at = out
+        *parents, last = path.strip().split(".")
+        for parent in parents:
+            at = at.setdefault(parent, {})
+            if not isinstance(at, dict):
+                raise UsageError(f"--set {assignment!r}: {parent} already has a value that is not a table")
+        at[last] = value
+    return out
+
+
+def model_table(plugins: Plugins, spec: Any) -> dict[str, Any]:
+    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as the table of a model."""
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    name, sign, rest = str(spec).partition(":")
+    if sign and not Path(spec).exists():
+        return {"use": name, "path": rest}
+    if "/" not in spec and not Path(spec).exists():
+        plugins.component("model", spec)
+        return {"use": spec}
+    return {"use": "hf", "path": str(spec)}
+
+
+def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config:
+    """One configuration from what the user gave (file, ``--set`` and flags, already merged).
+
+    Raises:
+        UsageError: an unknown key, method, preset, component or setting, with the nearest name.
+    """
+    given = dict(given)
+    main, main_plugin = plugins.method(str(given.get("method", DEFAULT_METHOD)))
+    plugins.at_hand.append(main_plugin.found.name)
+    for kind in ("task", "model"):
+        own = main_plugin.provides(kind)
+        if len(own) == 1 and not main_plugin.provides("method"):
+            given.setdefault(kind, next(iter(own)))
+    model = model_table(plugins, given.get("model", "lab"))
+    model_class = plugins.component("model", model["use"]).cls
+    profile: JSON = getattr(model_class, "profile", {})
+    preset_name = str(given.get("preset", "")) or (model["use"] if model["use"] in main.presets else "")
+    if preset_name and preset_name not in main.presets:
+        raise UsageError(f"method {main.name!r} has no preset {preset_name!r}.{nearest(preset_name, main.presets)}")
+    preset: JSON = main.presets.get(preset_name, {})
+
+    option_names = {f.name for f in dataclasses.fields(Options)}
+    arm_slots = {"task", "model", *main.components, *KINDS}
+    for key, value in given.items():
+        if key not in option_names and key not in arm_slots and not (isinstance(value, Mapping) and "use" in value):
+            raise UsageError(f"{key}: no such key of a run's configuration.{nearest(key, option_names | arm_slots)}")
+    base = {key: value for layer in (profile, preset) for key, value in layer.items() if key in option_names}
+    base |= {key: value for key, value in given.items() if key in option_names}
+    base |= {"method": main.name, "preset": preset_name}
+    options = check_settings(Options, base, "run", "a run")
+    task: JSON = {"use": "squad"}
+    for layer in (profile, preset, given):
+        task = _overlay(task, _slot_table(layer.get("task")), strict=True)
+
+    beside = options.beside if options.beside is not None else main.beside
+    names = [*beside, *(_with_preset(plugins, preset_name) if options.all else ())]
+    methods = [(main, main_plugin), *(plugins.method(name) for name in dict.fromkeys(names) if name != main.name)]
+    explicit = [preset, given]
+    main_slots = _slots(main, main, profile, explicit, _slots_to_stand_in_for(main, plugins, profile, model["use"]))
+    arms = []
+    for method, plugin in methods:
+        own = {} if method is main else method.presets.get(preset_name) or method.presets.get(model["use"], {})
+        slots = main_slots if method is main else _slots(method, main, profile, explicit, main_slots, own)
+        wanted = {**method.roles, **own.get("roles", {})}
+        if method.components.get("editor") == main.components.get("editor"):
+            wanted |= {role: who for role, who in options.roles.items() if role in method.roles or method is main}
+        for role in wanted:
+            if role not in method.roles:
+                raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
+        roles = {role: _role(plugins, who, model, options.max_cost) for role, who in wanted.items()}
+        # A row with another update (icl's memory) keeps its own grouping; to one with none, both are the same.
+        same_update = slots.get("updater", {}).get("use") in {None, main_slots.get("updater", {}).get("use")}
+        grouping = options.grouping if options.grouping and same_update else method.grouping
+        arms.append(Arm(method, plugin.found.name, slots, roles, grouping))
+    return Config(options, task, model, tuple(arms), layers)
+
+
+def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model: str) -> Mapping[str, JSON]:
+    """What ``"@editor"`` means in a control that is run by itself: the slots of the default method, as it would run."""
+    if not any(str(v).startswith("@") for table in main.components.values() for v in table.values()):
+        return {}
+    default, _ = plugins.method(DEFAULT_METHOD)
+    return _slots(default, default, profile, [default.presets.get(model, {})], {})
+
+
+def _with_preset(plugins: Plugins, preset: str) -> list[str]:
+    """Every method that has a preset, with those that it wants beside it; by name, whatever is installed when.
+
+    Raises:
+        UsageError: no preset is named, so it is not said which methods belong together.
+    """
+    if not preset:
+        raise UsageError("all: name the preset that the methods share, such as --preset quick")
+    having = [method for name in plugins.names("method") if preset in (method := plugins.method(name)[0]).presets]
+    return sorted({name for method in having for name in (method.name, *method.beside)})
+
+
+def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
+    """The table of the model that holds a role, or the role that it follows."""
+    if isinstance(who, str) and who.startswith("@"):
+        return who
+    table = dict(model) if who == "model" else model_table(plugins, who)
+    settings = getattr(plugins.component("model", table["use"]).cls, "Settings", None)
+    if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
+        table.setdefault("max_cost", max_cost)
+    return table
+
+
+def _slots(
+    method: Method,
+    main: Method,
+    profile: JSON,
+    explicit: Sequence[JSON],
+    main_slots: Mapping[str, JSON],
+    own: JSON | None = None,
+) -> dict[str, JSON]:
+    """The tables of a method's slots; ``own`` is the preset of a method beside the main one."""
+    out: dict[str, JSON] = {}
+    added = {k for layer in explicit for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
+    names = [*method.components, *sorted(added - {*method.components, *main.components, "task", "model"})]
+    for name in names:
+        table: JSON = _slot_table(method.components.get(name))
+        original = main.components.get(name, {}).get("use")
+        if name in profile:
+            table = _overlay(table, _slot_table(profile[name]), strict=False)
+        if own and name in own:
+            table = _overlay(table, _slot_table(own[name]), strict=True)
+        if name not in method.components or method.components[name].get("use") == original or method is main:
+            for layer in explicit:
+                if name in layer:
+                    table = _overlay(table, _slot_table(layer[name]), strict=True)
+        kind = str(table.get("kind") or (name if name in KINDS else ""))
+        if kind not in KINDS:
+            raise UsageError(f"{name}: write {name}.kind = one of {', '.join(KINDS)}")
+        filled = _fill(table, main_slots)
+        out[name] = {"kind": kind, **filled}
+    return out
+
+
+def _slot_table(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        return {"use": value}
+    if not isinstance(value, Mapping):
+        raise UsageError(f"a slot is a table or the name of a component, not {value!r:.60}")
+    return copy.deepcopy(dict(value))
+
+
+def _overlay(under: JSON, over: JSON, strict: bool) -> dict[str, Any]:
+    """``over`` on top of ``under``. Another component drops the settings of the first, or is left out (not strict)."""
+    use = over.get("use", under.get("use"))
+    if use != under.get("use") and "use" in under:
+        return {**({"kind": under["kind"]} if "kind" in under else {}), **over} if strict else dict(under)
+    return {**under, **over}
+
+
+def _fill(table: JSON, main_slots: JSON) -> dict[str, Any]:
+    """``"@editor"`` inside a table is the main method's table of that slot."""
+    out: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, str) and value.startswith("@") and value[1:] in main_slots:
+            value = {k: v for k, v in main_slots[value[1:]].items() if k != "kind"}
+        out[key] = value
+    return out

@@ -1,0 +1,58 @@
+"""A run's policy as an ordinary model folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.api import State
+from harness.books.journal import Journal
+from harness.books.store import WeightStore
+from harness.errors import UsageError, nearest
+from harness.registry.build import build
+from harness.registry.discover import Plugins
+
+
+def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None) -> str:
+    """Write the policy that a row of the run tested, adapters merged, with its tokenizer; answers ``method, seed N``.
+
+    Raises:
+        UsageError: no such run or row, the row trained no policy, or ``to`` exists.
+    """
+    if to.exists():
+        raise UsageError(f"{to} exists; name a folder that does not")
+    try:
+        record = json.loads((run / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no run at {run}: there is no {run / 'config.json'}") from None
+    resolved = record["resolved"]
+    method = method or resolved["method"]
+    if method not in resolved["arms"]:
+        raise UsageError(f"the run has no method {method!r}.{nearest(method, resolved['arms'])}")
+    seed = resolved["seed"] if seed is None else seed
+    journal = Journal(run)
+    try:
+        deployed = journal.kept(f"{method}/{seed}", "deployed")
+    finally:
+        journal.close()
+    if deployed is None:
+        raise UsageError(f"{run} has no finished row of {method}, seed {seed}; `harness resume {run}` finishes it")
+    state = State(deployed["teacher"]["base"], tuple(deployed["teacher"]["adapters"]))
+    if not state.adapters:
+        raise UsageError(f"{method}, seed {seed}, tested the model as it came: there is nothing to export")
+    table = _teacher_table(resolved, method)
+    plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
+    model = build(plugins, "model", table, "model", weights=WeightStore(run / "weights")).instance
+    with model.borrow(state) as (module, tokenizer):
+        module.save_pretrained(to)
+        tokenizer.save_pretrained(to)
+    return f"{method}, seed {seed}"
+
+
+def _teacher_table(resolved: dict[str, Any], method: str) -> dict[str, Any]:
+    roles = resolved["arms"][method]["roles"]
+    who = roles["teacher"]
+    while isinstance(who, str):
+        who = roles[who.removeprefix("@")]
+    return dict(who)

@@ -1,0 +1,130 @@
+"""Calls of a method, booked under what they are and answered from the journal when they are known.
+
+Two things make a resumed run equal to an uninterrupted one. Items are keyed by content and booked in waves of a fixed
+size, so what is left over after a kill is batched as it would have been. And what a call answers has always been
+through the journal's codec, whether it was computed now or in an earlier life of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from harness.books.item import Item
+from harness.books.records import decode, digest, encode
+from harness.errors import ReplayMismatch
+from harness.registry.build import BuiltComponent
+from harness.session import checks
+from harness.session.scope import Scope
+
+WAVE = 64
+"""Jobs or asks booked together, unless the component names its own ``wave``. Fixed: see the module's docstring."""
+
+
+class Calls:
+    """The order of a method's calls, and their answers."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._journal = scope.journal
+        self._depth = 0
+        self.position = 0
+        """Calls of the outer loop so far; what a component calls from inside a call does not count."""
+
+    def guard(self, slot: BuiltComponent, run: Callable[[], Any]) -> Any:
+        """Run a component's code: what it raises becomes one line that names it."""
+        self._depth += 1
+        try:
+            return checks.guarded(slot, run)
+        finally:
+            self._depth -= 1
+
+    def log(self, kind: str, name: str, identity: Any, inputs: Any) -> None:
+        """Hold a call of the outer loop against the one that was recorded at its place.
+
+        Raises:
+            ReplayMismatch: another call was made there, and the run may not be recomputed.
+        """
+        if self._depth:
+            return
+        scope, journal = self._scope, self._journal
+        now = (kind, name, digest([kind, identity, scope.built_task.identity, list(inputs)]))
+        before = journal.call_at(scope.name, self.position)
+        if before is None:
+            journal.add_call(scope.name, self.position, *now)
+        elif before != now and scope.context.recompute:
+            journal.forget_calls(scope.name, self.position)
+            journal.add_call(scope.name, self.position, *now)
+        elif before != now:
+            raise ReplayMismatch(
+                f"{scope.name}: call {self.position} was {before[0]} by {before[1]!r} "
+                f"and is now {now[0]} by {now[1]!r}"
+                f"{' with other inputs' if before[:2] == now[:2] else ''}. The method's code changed, or its loop "
+                "depends on something that is not journalled. `harness resume --recompute` goes on from here"
+            )
+        self.position += 1
+
+    def whole(
+        self,
+        kind: str,
+        slot: BuiltComponent,
+        inputs: list[Any],
+        run: Callable[[], Any],
+        status: Callable[[Any], str],
+        phase: str,
+    ) -> Any:
+        """A call whose items depend on each other: one item of the journal."""
+        scope, journal = self._scope, self._journal
+        self.log(kind, slot.name, slot.identity, inputs)
+        depends = [slot.identity, scope.reachable, scope.built_task.identity, scope.models, dict(scope.roles)]
+        key = digest([kind, *depends, scope.method.sees, inputs])
+        known = journal.find([key])
+        if key in known:
+            journal.reused += 1
+            result = known[key].result
+        else:
+            with scope.clock.span(phase) as span:
+                value = run()
+            result = encode(value)
+            deltas = sorted(checks.deltas(value))
+            for adapter in deltas:
+                scope.context.weights.keep(adapter)
+            with journal.writing():
+                journal.book(
+                    [Item(key, kind, slot.name, status(value), result, {"seconds": span.seconds},
+                          ",".join(deltas) or None)]
+                )  # fmt: skip
+        with journal.writing():
+            journal.touch(scope.name, phase or scope.clock.phase, scope.stage, [key])
+        scope.check_time()
+        return decode(result)
+
+    def in_waves(
+        self,
+        jobs: Sequence[Any],
+        keys: Sequence[str],
+        run: Callable[[Sequence[Any]], Iterator[tuple[Any, Any, float]]],
+        item: Callable[[Any, Any, float], Item],
+        phase: str,
+        wave: int = WAVE,
+    ) -> list[Any]:
+        """A call of independent jobs: those not booked yet are run and booked in waves; results in job order."""
+        scope, journal, progress = self._scope, self._journal, self._scope.context.progress
+        known = {key: it.result for key, it in journal.find(list(dict.fromkeys(keys))).items()}
+        journal.reused += len(known)
+        pending = [job for key, job in {k: j for k, j in zip(keys, jobs, strict=True) if k not in known}.items()]
+        if pending and phase == "update":
+            progress.begin("updates", len(pending))
+        with scope.clock.span(phase):
+            for start in range(0, len(pending), wave):
+                part = pending[start : start + wave]
+                items = [item(*result) for result in run(part)]
+                with journal.writing():
+                    journal.book(items)
+                known |= {it.digest: it.result for it in items}
+                if phase == "update":
+                    progress.advance("updates", len(part), sum(it.cost["seconds"] for it in items))
+                scope.check_time()
+        with journal.writing():
+            journal.touch(scope.name, phase, scope.stage, list(dict.fromkeys(keys)))
+        return [known[key] for key in keys]

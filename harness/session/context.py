@@ -1,0 +1,31 @@
+"""What all rows of a run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.books.episodes import EpisodeBook
+from harness.books.journal import Journal
+from harness.books.store import WeightStore
+from harness.session.progress import Progress
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The run's folder with its journal and weights, the task's items, and the models that are open."""
+
+    folder: Path
+    journal: Journal
+    weights: WeightStore
+    episodes: EpisodeBook
+    models: dict[str, Any]
+    """Base digest -> model, as they are opened."""
+    progress: Progress
+    deadline: float = 0.0
+    """``time.monotonic()`` at which to stop; 0 is never."""
+    recompute: bool = False
+    """Whether a call that differs from the recorded one replaces it, instead of stopping the run."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Base digest -> fingerprint of the model's source: an answer is not reused under a changed backend."""

@@ -1,0 +1,79 @@
+"""Answers, graded: an evaluator's scores, booked ask by ask; and which labels a method used on its way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from harness.api import Ask, Score
+from harness.books.item import Item
+from harness.books.records import decode, digest, encode
+from harness.registry.build import BuiltComponent
+from harness.session import checks
+from harness.session.calls import Calls
+from harness.session.scope import Scope
+
+
+class Evaluation:
+    """What a session does with evaluators."""
+
+    def __init__(self, scope: Scope, calls: Calls) -> None:
+        self._scope = scope
+        self._calls = calls
+        self.labels: set[str] = set()
+        """Queries of the outer loop that were graded against a reference: the labels that the method used."""
+
+    def evaluate(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
+        """What a method gets to see: scores of test episodes come back without values."""
+        rows = self.answer(asks)
+        hidden = [self._scope.context.episodes.full(ask.episode.id).split == "test" for ask in asks]
+        return [
+            [dataclasses.replace(s, value=None, parts={}) for s in row] if hide else row
+            for row, hide in zip(rows, hidden, strict=True)
+        ]
+
+    def answer(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
+        """Scores with their values on any split: what the core itself books."""
+        scope = self._scope
+        evaluator = scope.slot("evaluator", "evaluator")
+        self._calls.log("evaluate", evaluator.name, evaluator.identity, asks)
+        self.count_labels(ask.episode.id for ask in asks)
+
+        def key(ask: Ask) -> str:
+            asked = scope.context.episodes.identity(ask.episode.id)
+            depends = [evaluator.identity, scope.built_task.identity, scope.models]
+            return digest(["scores", *depends, ask.state, asked, ask.samples, ask.seed])
+
+        def run(part: Sequence[Ask]) -> Iterator[tuple[Ask, Any, float]]:
+            for ask, scores in zip(part, self.grade(evaluator, part), strict=True):
+                yield ask, scores, 0.0
+
+        def item(ask: Ask, scores: Any, seconds: float) -> Item:
+            bad = any(score.status == "error" for score in scores)
+            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {})
+
+        results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
+        return [decode(result) for result in results]
+
+    def grade(self, slot: BuiltComponent, asks: Sequence[Ask]) -> list[Sequence[Score]]:
+        """One list of scores an ask, from the component itself."""
+        scope = self._scope
+        full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]
+        references = scope.context.episodes.key([ask.episode.id for ask in asks])
+        rows: list[Sequence[Score]] = []
+        with scope.clock.span("grading"):
+            self._calls.guard(
+                slot,
+                lambda: rows.extend(slot.instance.evaluate(full, references, scope.sealed)) if full else None,
+            )
+        checks.scores(slot, rows, full)
+        return rows
+
+    def count_labels(self, episodes: Iterable[str]) -> None:
+        """Count the references of the outer loop's episodes, save those of the method's own, as labels used."""
+        if self._scope.stage == "outer":
+            book = self._scope.context.episodes
+            for name in episodes:
+                if book.full(name).split != "made":
+                    self.labels.update(book.key([name])[name])

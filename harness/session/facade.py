@@ -1,0 +1,141 @@
+"""What components are handed: the contract's calls, and nothing behind them.
+
+The calls are closures, so that no attribute leads from a sealed object to the session, the journal, the references, a
+test score or the run's folder. Python can be made to look into closures and frames all the same (``__closure__``,
+``gc``), and a plugin can open any file of its user's: what the seal keeps out is the shortcut, the accident and the
+ordinary lie, and what it cannot keep out stands in ``docs/plugins.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
+from typing import Any, cast
+
+from harness.api import (
+    JSON,
+    LM,
+    Ask,
+    Data,
+    EditAsk,
+    Episode,
+    Group,
+    References,
+    Score,
+    Session,
+    Split,
+    State,
+    Task,
+    TrialJob,
+    Updated,
+    UpdateJob,
+)
+
+_OF_THE_RUN = frozenset({"out", "leaderboard", "edits", "reuse"})
+"""Settings that name folders of runs."""
+
+
+def sealed(service: Session) -> Session:
+    """:class:`harness.api.Session` of a service, and nothing else of it."""
+    seen_task = sealed_task(service.task)
+    seen_roles = service.roles
+    seen_settings = _read_only({key: value for key, value in service.settings.items() if key not in _OF_THE_RUN})
+
+    class SealedSession:
+        """The session of :mod:`harness.api`."""
+
+        __slots__ = ()
+
+        task: Task = seen_task
+        roles: MutableMapping[str, State] = seen_roles
+        settings: JSON = seen_settings
+
+        def lm(self, who: str | State, /) -> LM:
+            return sealed_lm(service.lm(who))
+
+        def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
+            return service.episodes(split, limit)
+
+        def make(self, episodes: Sequence[Episode], references: Mapping[str, References], /) -> Sequence[Episode]:
+            return service.make(episodes, references)
+
+        def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
+            return service.propose(role, asks)
+
+        def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
+            return service.reward(groups, name)
+
+        def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
+            return service.update(name, jobs)
+
+        def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
+            return service.trial(jobs)
+
+        def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
+            return service.evaluate(asks)
+
+        def expand(self, job: UpdateJob, /) -> Sequence[Data]:
+            return service.expand(job)
+
+        def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
+            service.diagnose(name, labels)
+
+        def release(self, states: Sequence[State], /) -> None:
+            service.release(states)
+
+        def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
+            return service.fit(jobs, loss=loss)
+
+        def borrow(self, state: State, /) -> AbstractContextManager[Any]:
+            return _lent(service.borrow(state))
+
+        def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
+            return service.store(tensors, config)
+
+        def seed(self, *name: object) -> int:
+            return service.seed(*name)
+
+        def keep(self, name: str, value: JSON | None = None, /) -> JSON | None:
+            return service.keep(name, value)
+
+    return SealedSession()
+
+
+def sealed_lm(lm: LM) -> LM:
+    """A model's calls without the model, which holds the run's weights and their folder."""
+    return cast("LM", _view("SealedLM", lm, ("can", "base"), ("generate", "logprobs", "hidden")))
+
+
+def sealed_task(task: Task) -> Task:
+    """A task without :meth:`harness.api.Task.load`: its items come from the session, their references from nowhere."""
+    calls = ("prompt", "expand", "extract", "same")
+    values = ("name", "version", "metric", *getattr(task, "public", ()))
+    return cast("Task", _view("SealedTask", task, values, calls))
+
+
+def _view(name: str, target: Any, values: Sequence[str], calls: Sequence[str]) -> Any:
+    """An object with these attributes and methods of another one."""
+    members: dict[str, Any] = {"__slots__": (), **{value: getattr(target, value) for value in values}}
+    for call in calls:
+        members[call] = _through(getattr(target, call))
+    return type(name, (), members)()
+
+
+def _through(call: Callable[..., Any]) -> Callable[..., Any]:
+    def through(self: Any, *arguments: Any, **named: Any) -> Any:
+        return call(*arguments, **named)
+
+    return through
+
+
+@contextmanager
+def _lent(borrowed: AbstractContextManager[Any]) -> Iterator[Any]:
+    with borrowed as lent:
+        yield lent
+
+
+def _read_only(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: _read_only(item) for key, item in value.items()})
+    return tuple(map(_read_only, value)) if isinstance(value, list | tuple) else value

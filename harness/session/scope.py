@@ -1,0 +1,85 @@
+"""One method under one root seed: its components, roles and clock, and the run that it is part of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.api import JSON, Method, State, Task
+from harness.books.records import derive_seed
+from harness.errors import PluginError, RunError, UsageError, nearest
+from harness.registry.build import BuiltComponent
+from harness.session.clock import Clock
+from harness.session.context import RunContext
+from harness.session.roles import Roles
+
+if TYPE_CHECKING:
+    from harness.api import Session
+
+
+class TimeIsUp(RunError):
+    """``--max-hours`` has passed; everything finished is booked."""
+
+
+class Scope:
+    """Shared by the services of one session.
+
+    Args:
+        slots: the method's components; slot ``trainer`` is not called through the session.
+        states: role -> start state, for the roles that do not follow another.
+        follows: role -> the role it follows.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        method: Method,
+        task: BuiltComponent,
+        slots: Mapping[str, BuiltComponent],
+        states: Mapping[str, State],
+        follows: Mapping[str, str],
+        settings: JSON,
+        root_seed: int,
+    ) -> None:
+        self.context = context
+        self.journal = context.journal
+        self.clock = Clock()
+        self.name = f"{method.name}/{root_seed}"
+        self.stage: Literal["outer", "deploy"] = "outer"
+        """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
+        self.method = method
+        self.built_task = task
+        self.task: Task = task.instance
+        self.slots = slots
+        self.roles: MutableMapping[str, State] = Roles(states, follows)
+        self.settings = settings
+        self.root_seed = root_seed
+        self.sealed: Session
+        """What components are handed; set by the service, which it is made from."""
+        self.models = {role: [state.base, context.sources.get(state.base, "")] for role, state in states.items()}
+        """Role -> the start model and its backend's source: part of what a trial depends on."""
+        self.reachable = {name: slot.identity for name, slot in slots.items() if slot.kind != "trainer"}
+        """What an editor or a reward may call through the session, and so depends on: a trial needs the updater."""
+
+    def seed(self, *name: object) -> int:
+        return derive_seed(self.root_seed, *name)
+
+    def slot(self, name: str, kind: str) -> BuiltComponent:
+        """The component in a slot. Raises :class:`UsageError` where the method has none of that kind there."""
+        slot = self.slots.get(name)
+        if slot is None or slot.kind != kind:
+            of_kind = [n for n, s in self.slots.items() if s.kind == kind]
+            raise UsageError(f"method {self.method.name!r} has no {kind} slot {name!r}.{nearest(name, of_kind)}")
+        return slot
+
+    def backend(self, base: str) -> Any:
+        """The model whose frozen weights have that digest."""
+        if base not in self.context.models:
+            raise PluginError(f"method {self.method.name!r} asks a model that the run does not have: {base!r}")
+        return self.context.models[base]
+
+    def check_time(self) -> None:
+        """Stop here if ``--max-hours`` has passed; called where everything finished is booked."""
+        if self.context.deadline and time.monotonic() > self.context.deadline:
+            raise TimeIsUp("the run's --max-hours have passed; everything finished is booked")

@@ -1,0 +1,202 @@
+"""The session as the core has it: every effect of a method, on any split, booked.
+
+Components are handed :func:`harness.session.facade.sealed` of it, which offers the contract's calls and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from harness.api import (
+    JSON,
+    Ask,
+    Data,
+    EditAsk,
+    Episode,
+    Group,
+    Method,
+    References,
+    Score,
+    Session,
+    Split,
+    State,
+    Task,
+    TrialJob,
+    Updated,
+    UpdateJob,
+)
+from harness.books.episodes import shown
+from harness.errors import PluginError
+from harness.registry.build import BuiltComponent
+from harness.session import checks
+from harness.session.calls import Calls
+from harness.session.context import RunContext
+from harness.session.evaluation import Evaluation
+from harness.session.facade import sealed
+from harness.session.lm import BookedLM
+from harness.session.scope import Scope
+from harness.session.updates import Updates
+
+
+class SessionService:
+    """One method under one root seed; see :class:`harness.session.scope.Scope` for the arguments.
+
+    Every method of :class:`harness.api.Session` is here under its name; what the contract's docstrings say is not said
+    again. Beside them stand the calls that reach test scores, which only the core makes.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        method: Method,
+        task: BuiltComponent,
+        slots: Mapping[str, BuiltComponent],
+        states: Mapping[str, State],
+        follows: Mapping[str, str],
+        settings: JSON,
+        root_seed: int,
+    ) -> None:
+        self.scope = Scope(context, method, task, slots, states, follows, settings, root_seed)
+        self.context = context
+        self.journal = context.journal
+        self.task: Task = task.instance
+        self.roles: MutableMapping[str, State] = self.scope.roles
+        self.settings = settings
+        self._calls = Calls(self.scope)
+        self._evaluation = Evaluation(self.scope, self._calls)
+        self._updates = Updates(self.scope, self._calls, self._evaluation)
+        self._lms: dict[str, BookedLM] = {}
+        self.sealed: Session = sealed(self)
+        """What components are handed."""
+        self.scope.sealed = self.sealed
+
+    @property
+    def labels(self) -> set[str]:
+        """Queries of the outer loop that were graded against a reference: the labels that the method used."""
+        return self._evaluation.labels
+
+    def deploying(self) -> None:
+        """The outer loop is over: from here on, costs are those of deployment."""
+        self.scope.stage = "deploy"
+
+    # --- values ---
+
+    def seed(self, *name: object) -> int:
+        return self.scope.seed(*name)
+
+    def lm(self, who: str | State, /) -> BookedLM:
+        base = (self.roles[who] if isinstance(who, str) else who).base
+        if base not in self._lms:
+            self._lms[base] = BookedLM(self.scope.backend(base), self.scope, self.context.sources.get(base, ""))
+        return self._lms[base]
+
+    def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
+        return [shown(e, self.scope.method.sees) for e in self.context.episodes.split(split, limit)]
+
+    def make(self, episodes: Sequence[Episode], references: Mapping[str, References], /) -> Sequence[Episode]:
+        self.context.episodes.make(episodes, references)
+        return [shown(episode, self.scope.method.sees) for episode in episodes]
+
+    def keep(self, name: str, value: JSON | None = None, /) -> JSON | None:
+        where = f"{self.scope.name}#scratch"
+        if value is None:
+            kept: JSON | None = self.journal.kept(where, name)
+            return kept
+        self.journal.keep(where, name, value)
+        return value
+
+    def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
+        right = total = 0
+        splits: tuple[Split, ...] = ("train", "validation", "test", "made")
+        for episode in (e for split in splits for e in self.context.episodes.split(split)):
+            references = self.context.episodes.key([episode.id])[episode.id]
+            for query in episode.queries:
+                if query.id in labels and query.id in references:
+                    total += 1
+                    right += any(self.task.same(query, labels[query.id], gold) for gold in references[query.id])
+        # A namespace of its own: `keep` must not read what came of it.
+        where = f"{self.scope.name}#diagnoses"
+        self.journal.keep(where, f"{name}/{self._calls.position}", {"right": right, "compared": total})
+
+    # --- effects ---
+
+    def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
+        slot = self.scope.slot(role if role in self.scope.slots else "editor", "editor")
+        asks = list(asks)
+
+        def run() -> Any:
+            for ask in asks:
+                self.context.episodes.full(ask.episode.id)
+            return checks.edits(slot, self._calls.guard(slot, lambda: slot.instance.propose(asks, self.sealed)), asks)
+
+        def status(rows: Any) -> str:
+            return "error" if any(edit.status == "error" for row in rows for edit in row) else "ok"
+
+        rows = self._calls.whole("edits", slot, asks, run, status, "generation")
+        return [Group(ask, tuple(row)) for ask, row in zip(asks, rows, strict=True)]
+
+    def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
+        slot = self.scope.slot(name, "reward")
+        groups = list(groups)
+
+        def run() -> Any:
+            answered = self._calls.guard(slot, lambda: slot.instance.score(groups, self.sealed))
+            return checks.rewards(slot, answered, groups)
+
+        def status(rows: Any) -> str:
+            return "error" if any(reward.status == "error" for row in rows for reward in row) else "ok"
+
+        rows = self._calls.whole("rewards", slot, groups, run, status, "reward")
+        return [dataclasses.replace(group, rewards=tuple(row)) for group, row in zip(groups, rows, strict=True)]
+
+    def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
+        return self._updates.update(name, jobs)
+
+    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
+        for job in jobs:
+            for episode in job.episodes:
+                if self.context.episodes.full(episode.id).split == "test":
+                    raise PluginError(
+                        f"method {self.scope.method.name!r}: a trial may not use test episode {episode.id!r}"
+                    )
+        updater = self.scope.slot("updater", "updater")
+        self._calls.log("trial", updater.name, updater.identity, jobs)
+        return self.measure(jobs)
+
+    def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
+        return self._evaluation.evaluate(asks)
+
+    def expand(self, job: UpdateJob, /) -> Sequence[Data]:
+        return self._updates.expand(job)
+
+    def release(self, states: Sequence[State], /) -> None:
+        self._updates.release(states)
+
+    def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
+        return self._updates.fit(jobs, loss=loss)
+
+    def borrow(self, state: State, /) -> AbstractContextManager[Any]:
+        borrowed: AbstractContextManager[Any] = self.scope.backend(state.base).borrow(state)
+        return borrowed
+
+    def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
+        from harness.books.artefacts import artefact
+
+        return self.context.weights.put(artefact(tensors, config))
+
+    # --- what only the core does ---
+
+    def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
+        """Update, ask, release, on any split."""
+        return self._updates.measure(jobs)
+
+    def answer(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
+        """Scores with their values on any split."""
+        return self._evaluation.answer(asks)
+
+    def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
+        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
+        return self._updates.without_answer(episode, updated)

@@ -1,0 +1,226 @@
+"""Updates: edits sorted out, learnt by an updater, booked; tried and thrown away; released."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.api import (
+    Ask,
+    Data,
+    EditFailed,
+    Episode,
+    Example,
+    Recipe,
+    Score,
+    SelfEdit,
+    State,
+    TrialJob,
+    Updated,
+    UpdateJob,
+)
+from harness.books.episodes import shown
+from harness.books.item import Item
+from harness.books.records import decode, derive_seed, digest, encode
+from harness.errors import PluginError
+from harness.registry.build import BuiltComponent
+from harness.session import checks
+from harness.session.calls import WAVE, Calls
+from harness.session.evaluation import Evaluation
+from harness.session.scope import Scope
+
+
+class Updates:
+    """What a session does with updaters."""
+
+    def __init__(self, scope: Scope, calls: Calls, evaluation: Evaluation) -> None:
+        self._scope = scope
+        self._calls = calls
+        self._evaluation = evaluation
+        self._weights = scope.context.weights
+        self._episodes = scope.context.episodes
+
+    def update(self, name: str, jobs: Sequence[UpdateJob]) -> Sequence[Updated]:
+        slot = self._scope.slot(name, "updater")
+        self._calls.log("update", slot.name, slot.identity, jobs)
+
+        def run(part: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
+            yield from self._apply(slot, part)
+
+        def item(job: UpdateJob, updated: Updated, seconds: float) -> Item:
+            weights = updated.state.adapters if updated.state else ()
+            for adapter in weights:
+                self._weights.keep(adapter)
+            cost = _update_cost(updated, seconds)
+            return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
+                        encode(updated), cost, ",".join(weights) or None)  # fmt: skip
+
+        keys = [self._job_key("updated", slot, job) for job in jobs]
+        results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
+        return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
+
+    def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
+        """Update, ask, release, on any split: what the core itself does with test episodes."""
+        updater, evaluator = self._scope.slot("updater", "updater"), self._scope.slot("evaluator", "evaluator")
+        self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
+
+        def key(trial: TrialJob) -> str:
+            asked = [self._episodes.identity(e.id) for e in trial.episodes]
+            return digest([self._job_key("trial", updater, trial.job), evaluator.identity, self._scope.models, asked])
+
+        def run(part: Sequence[TrialJob]) -> Iterator[tuple[TrialJob, Any, float]]:
+            by_id = {trial.job.id: trial for trial in part}
+            if len(by_id) != len(part):
+                raise PluginError(f"method {self._scope.method.name!r}: two trial jobs of one call have the same id")
+            done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part])]
+            asks = [Ask(u.state, e, 1, t.job.seed) for t, u, _ in done if u.state for e in t.episodes]
+            rows = iter(self._evaluation.grade(evaluator, asks))
+            for trial, updated, seconds in done:
+                if updated.state:
+                    scores = [score for _ in trial.episodes for score in next(rows)]
+                    for adapter in updated.state.adapters[len(trial.job.start.adapters) :]:
+                        self._weights.drop(adapter)
+                else:
+                    scores = [s for e in trial.episodes for s in self.without_answer(e, updated)]
+                yield trial, (updated, scores), seconds
+
+        def item(trial: TrialJob, result: Any, seconds: float) -> Item:
+            updated, scores = result
+            bad = updated.status == "error" or any(s.status == "error" for s in scores)
+            cost = _update_cost(updated, seconds)
+            value = {"log": updated.log, "scores": scores}
+            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
+
+        wave = getattr(updater.instance, "wave", WAVE)
+        results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
+        return [decode(result)["scores"] for result in results]
+
+    def fit(self, jobs: Sequence[UpdateJob], *, loss: str | Any = "sft") -> Iterator[Updated]:
+        from harness.models.base import TrainItem
+
+        ready, starts = [], {}
+        for job in jobs:
+            try:
+                data = tuple(self.expand(job))
+            except EditFailed as error:
+                yield Updated(job.id, None, "failed", str(error))
+                continue
+            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings))
+            starts[job.id] = job.start
+        for base in dict.fromkeys(start.base for start in starts.values()):
+            mine = [item for item in ready if item.start.base == base]
+            for trained in self._scope.backend(base).train(mine, loss=loss):
+                state = None
+                if trained.adapter is not None:
+                    new = self._weights.put(trained.adapter)
+                    start = starts[trained.id]
+                    state = dataclasses.replace(start, adapters=(*start.adapters, new))
+                yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
+
+    def expand(self, job: UpdateJob) -> Sequence[Data]:
+        out: list[Data] = []
+        for edit in job.edits:
+            episode = None
+            for data in edit.data:
+                if isinstance(data, Recipe):
+                    episode = episode or self._episodes.full(edit.episode)
+                    seed = derive_seed(job.seed, "expand", edit.episode)
+                    out.extend(self._scope.task.expand(data, shown(episode, self._scope.method.sees), seed))
+                else:
+                    out.append(data)
+        return out
+
+    def release(self, states: Sequence[State]) -> None:
+        key = digest(["release", self._scope.name, self._calls.position, list(states)])
+        self._calls.log("release", "session", {}, states)
+        if self._scope.journal.find([key]):
+            return
+        gone = []
+        with self._scope.journal.writing():
+            for state in states:
+                gone += [a for a in state.adapters if self._scope.journal.refer(a, -1) == 0]
+            self._scope.journal.book([Item(key, "release", "session", "ok", gone)])
+        for adapter in gone:
+            self._weights.remove(adapter)
+
+    def _job_key(self, kind: str, slot: BuiltComponent, job: UpdateJob) -> str:
+        """What an update depends on: not its label, and not who wrote the edits."""
+        edits = [[e.episode, e.data, e.settings, e.status] for e in job.edits]
+        episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
+        source = self._scope.context.sources.get(job.start.base, "")
+        depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
+        return digest([kind, *depends, job.start, edits, episodes, job.seed, job.settings, job.replay])
+
+    def _apply(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
+        """Run an updater over jobs; what cannot be trained on is sorted out first. Seconds are split evenly."""
+        ready: list[UpdateJob] = []
+        left_out: dict[str, list[str]] = {}
+        for job in jobs:
+            usable, reasons, refused = self._sort_out(slot, job)
+            if refused is not None:
+                yield job, refused, 0.0
+            else:
+                ready.append(usable)
+                left_out[job.id] = reasons
+        by_id = {job.id: job for job in ready}
+        if len(by_id) != len(ready):
+            raise PluginError(f"method {self._scope.method.name!r}: two update jobs of one call have the same id")
+        results: list[Updated] = []
+        with self._scope.clock.span("update") as span:
+            self._calls.guard(
+                slot, lambda: results.extend(slot.instance.apply(ready, self._scope.sealed)) if ready else None
+            )
+        checks.updates(slot, results, by_id)
+        original = {job.id: job for job in jobs}
+        for updated in results:
+            if reasons := left_out[updated.job]:
+                log = {**updated.log, "left_out": len(reasons), "left_out_first": reasons[0]}
+                updated = dataclasses.replace(updated, log=log)
+            yield original[updated.job], updated, span.seconds / len(results)
+
+    def _sort_out(self, slot: BuiltComponent, job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
+        """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
+        for edit in job.edits:
+            if edit.status == "error":
+                return job, [], Updated(job.id, None, "error", edit.reason or "the edit could not be written")
+        good, reasons = [], []
+        for edit in job.edits:
+            reason = self._unlearnable(slot, job, edit)
+            if reason:
+                reasons.append(reason)
+            else:
+                good.append(edit)
+        if not good:
+            reason = reasons[0] if reasons else "there is nothing to learn from"
+            return job, reasons, Updated(job.id, None, "failed", reason)
+        return (dataclasses.replace(job, edits=tuple(good)) if reasons else job), reasons, None
+
+    def _unlearnable(self, slot: BuiltComponent, job: UpdateJob, edit: SelfEdit) -> str:
+        """Why an edit cannot be learnt; "" where it can, or where the updater is to say so of the whole job."""
+        if edit.status == "failed":
+            return edit.reason or "the edit failed"
+        wrong = [d for d in edit.data if type(d) not in slot.instance.accepts and type(d) is not Recipe]
+        if wrong:
+            return f"updater {slot.name!r} cannot learn from {type(wrong[0]).__name__}"
+        if len(job.edits) == 1:
+            return ""
+        # Where many edits are learnt together, one that makes no sequences, or over-long ones, costs itself only.
+        try:
+            data = self.expand(dataclasses.replace(job, edits=(edit,)))
+        except EditFailed as error:
+            return str(error)
+        check = getattr(self._scope.backend(job.start.base), "over_long", None)
+        limit = slot.settings.get("max_length")
+        return str(check([d for d in data if isinstance(d, Example)], limit)) if check and limit else ""
+
+    def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
+        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
+        value = 0.0 if updated.status == "failed" else None
+        for query in self._episodes.full(episode.id).queries:
+            yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
+
+
+def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:
+    cost = {"seconds": seconds, "updates": 1.0, "tokens": float(updated.log.get("tokens", 0))}
+    return {**cost, "reduced": 1.0} if updated.log.get("reduced") else cost
