@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -141,6 +141,31 @@ class Journal:
             for weights in (item.weights or "").split(","):
                 if weights:
                     self.refer(weights, +1)
+
+    def adopt(self, digests: Sequence[str], there: Callable[[str], bool]) -> None:
+        """Take references for a call that is about to use finished items of another row, or of an earlier call.
+
+        An item whose weights are gone (released by whoever made them) is forgotten, so that it is made again.
+        """
+        rows = [
+            row
+            for start in range(0, len(digests), 500)
+            for row in self._db.execute(
+                "SELECT digest, weights FROM items WHERE weights IS NOT NULL AND digest IN"
+                f" ({','.join('?' * len(digests[start : start + 500]))})",
+                list(digests[start : start + 500]),
+            )
+        ]
+        if not rows:
+            return
+        with self.writing():
+            for digest, weights in rows:
+                names = weights.split(",")
+                if all(map(there, names)):
+                    for name in names:
+                        self.refer(name, +1)
+                else:
+                    self._db.execute("DELETE FROM items WHERE digest = ?", (digest,))
 
     def touch(self, scope: str, phase: str, stage: str, digests: Sequence[str]) -> None:
         """Say that a row of the run used these items. Call inside :meth:`writing`."""

@@ -20,7 +20,7 @@ from harness.errors import UsageError, nearest
 
 _RUNS = 20
 """So many of the newest runs are looked through."""
-_NEVER = frozenset({"release"})
+_NEVER = frozenset({"release", "hold"})
 """Kinds of items that are about a run's own weights."""
 
 

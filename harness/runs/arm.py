@@ -99,11 +99,19 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         return measured.macro()
 
     rounds: list[RoundRecord] = []
+    held: set[int] = set()
     if slots["trainer"].name != "none":
         rounds.append(RoundRecord(-1, dict(Roles(states, follows)), validate()))
     for done in _rounds(slots["trainer"], session):
+        # The method may release the round's states as soon as it goes on; a checkpoint must be there to be chosen.
+        session.hold(f"round {len(rounds)}", _states(done.roles))
+        held.add(len(rounds))
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
+        open_to_choice = choosable([record.validation for record in rounds], options.checkpoint, options.validation > 0)
+        for index in sorted(held - open_to_choice):
+            session.unhold(f"round {index}", _states(rounds[index].roles))
+        held &= open_to_choice
         context.progress.say(_round_line(arm, seed, rounds[-1]))
         observe(
             opened.plugins, "harness_round_finished", RoundFinished(context.folder, arm.method.name, seed, done, score)
@@ -140,6 +148,27 @@ def choose(validation: Sequence[float | None], rule: str) -> int | None:
         return len(validation) - 1
     best = max(score for score in validation if score is not None)
     return list(validation).index(best)
+
+
+def choosable(validation: Sequence[float | None], rule: str, validates: bool) -> set[int]:
+    """The rounds so far that :func:`choose` may name when the run is over: what need not be kept is not among them.
+
+    A score that could not be had is tried again on resume, so from there on every round counts.
+    """
+    last = len(validation) - 1
+    if rule == "last" or not validates:
+        return {last}
+    missing = [index for index, score in enumerate(validation) if score is None]
+    known = validation[: missing[0]] if missing else validation
+    best = {choose(known, rule)} if known else set()
+    return {index for index in best if index is not None} | set(range(len(known), last + 1))
+
+
+def _states(roles: Mapping[str, State]) -> list[State]:
+    """The different states that a round's roles hold, in a fixed order."""
+    return [
+        roles[role] for role in sorted(roles) if all(roles[role] != roles[other] for other in roles if other < role)
+    ]
 
 
 def observe(plugins: Plugins, hook: str, event: Any) -> None:

@@ -193,6 +193,14 @@ class SessionService:
         """Update, ask, release, on any split."""
         return self._updates.measure(jobs)
 
+    def hold(self, name: str, states: Sequence[State]) -> None:
+        """Keep states' weights under a name of the core's, whatever the method releases."""
+        self._updates.hold(name, states)
+
+    def unhold(self, name: str, states: Sequence[State]) -> None:
+        """End a hold."""
+        self._updates.unhold(name, states)
+
     def answer(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
         """Scores with their values on any split."""
         return self._evaluation.answer(asks)
