@@ -131,6 +131,10 @@ class Journal:
         self._write(items)
         self.ran_of.update((item.kind, item.component) for item in items)
 
+    def note(self, item: Item) -> None:
+        """Book what the core does for itself: as :meth:`book`, but no work of the run. Call inside :meth:`writing`."""
+        self._write([item])
+
     def _write(self, items: Sequence[Item]) -> None:
         for item in items:
             self._db.execute(

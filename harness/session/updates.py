@@ -148,7 +148,7 @@ class Updates:
         weights = ",".join(a for state in states for a in state.adapters) or None
         if not self._scope.journal.find([key]):
             with self._scope.journal.writing():
-                self._scope.journal.book([Item(key, "hold", "session", "ok", encode(list(states)), {}, weights)])
+                self._scope.journal.note(Item(key, "hold", "session", "ok", encode(list(states)), {}, weights))
 
     def unhold(self, name: str, states: Sequence[State]) -> None:
         """End a :meth:`hold` of that name."""
@@ -162,7 +162,7 @@ class Updates:
         with self._scope.journal.writing():
             for state in states:
                 gone += [a for a in state.adapters if self._scope.journal.refer(a, -1) == 0]
-            self._scope.journal.book([Item(key, "release", "session", "ok", gone)])
+            self._scope.journal.note(Item(key, "release", "session", "ok", gone))
         for adapter in gone:
             self._weights.remove(adapter)
 
