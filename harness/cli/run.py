@@ -69,7 +69,7 @@ def command(
     given |= {key: value for key, value in flags.items() if value}
     graded = {"judge": judge, "max_judge_calls": max_judge_calls, "max_judge_cost": max_cost if judge else 0.0}
     if judge or max_judge_calls:
-        _merge(given, {"evaluator": {key: value for key, value in graded.items() if value}})
+        given |= {key: value for key, value in graded.items() if value}
     if reuse:
         given["reuse"] = "" if reuse == "off" else reuse
     if task or data:
