@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.api import Episode, References, Split, Task
@@ -12,14 +12,20 @@ from harness.errors import PluginError
 
 _PASSAGE = 40
 """Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
+Load = Callable[[Split], Sequence[tuple[Episode, References]]]
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class EpisodeBook:
-    """All episodes of one task, loaded split by split on first use."""
+    """All episodes of one task, loaded split by split on first use.
 
-    def __init__(self, task: Task, test_limit: int = 0) -> None:
+    Args:
+        load: the task's ``load``, where something is to be done around it.
+    """
+
+    def __init__(self, task: Task, test_limit: int = 0, load: Load | None = None) -> None:
         self._task = task
+        self._load = load or task.load
         self._test_limit = test_limit
         self._splits: dict[str, list[Episode]] = {}
         self._full: dict[str, Episode] = {}
@@ -28,7 +34,7 @@ class EpisodeBook:
     def split(self, name: Split, limit: int | None = None) -> Sequence[Episode]:
         """The full episodes of a split, in the task's order; the run's ``limit`` holds for the test split alone."""
         if name not in self._splits:
-            loaded = [] if name == "made" else list(self._task.load(name))
+            loaded = [] if name == "made" else list(self._load(name))
             if name == "test" and self._test_limit:
                 loaded = loaded[: self._test_limit]
             self._splits[name] = []

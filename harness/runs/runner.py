@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.books.episodes import EpisodeBook
+from harness import reads
+from harness.api import Episode, References, Split
+from harness.books.episodes import EpisodeBook, Load
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
 from harness.errors import RunError, UsageError
 from harness.events import RunFinished, RunStarted
 from harness.evidence.result_file import ResultFile, read, write
-from harness.registry.build import build
+from harness.registry.build import BuiltComponent, build, named_paths
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
@@ -129,7 +131,8 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress, recompute: bool) -> Run:
-    journal = Journal(folder)
+    journal = Journal(folder, recompute)
+    reads.own(folder)
     try:
         opened = _open(folder, plugins, config, journal, progress, recompute)
         observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
@@ -180,7 +183,7 @@ def _open(
         folder,
         journal,
         WeightStore(folder / "weights"),
-        EpisodeBook(task.instance, config.options.limit),
+        EpisodeBook(task.instance, config.options.limit, _loading(task)),
         {},
         progress,
         time.monotonic() + 3600 * hours if hours else 0.0,
@@ -191,6 +194,15 @@ def _open(
     for arm in config.arms:
         check_roles(opened, arm)
     return opened
+
+
+def _loading(task: BuiltComponent) -> Load:
+    """The task's ``load``. Its items count by their content, so the data that its settings name need not."""
+
+    def load(split: Split) -> Sequence[tuple[Episode, References]]:
+        return reads.call(task.reads, lambda: list(task.instance.load(split)), but=named_paths(task.settings))
+
+    return load
 
 
 _EFFECTS = {
@@ -225,6 +237,7 @@ def _changed(journal: Journal, config: Config) -> list[str]:
         fact = f"components/{arm.method.name}"
         before = fact_of(run, fact)
         out += changes(before, journal.fact(fact)) if before else [f"method {arm.method.name!r} (not there before)"]
+    out += [f"{path} (read by {component!r})" for path, component in sorted(journal.earlier.changed.items())]
     return list(dict.fromkeys(out))
 
 

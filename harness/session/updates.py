@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
+from harness import reads
 from harness.api import (
     Ask,
     Data,
@@ -54,7 +56,7 @@ class Updates:
                 self._weights.keep(adapter)
             cost = _update_cost(updated, seconds)
             return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
-                        encode(updated), cost, ",".join(weights) or None)  # fmt: skip
+                        encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
         keys = [self._job_key("updated", slot, job) for job in jobs]
         results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
@@ -90,7 +92,8 @@ class Updates:
             bad = updated.status == "error" or any(s.status == "error" for s in scores)
             cost = _update_cost(updated, seconds)
             value = {"log": updated.log, "scores": scores}
-            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
+            files = self._scope.files(updater, evaluator)
+            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
         wave = getattr(updater.instance, "wave", WAVE)
         results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
@@ -110,13 +113,17 @@ class Updates:
             starts[job.id] = job.start
         for base in dict.fromkeys(start.base for start in starts.values()):
             mine = [item for item in ready if item.start.base == base]
-            for trained in self._scope.backend(base).train(mine, loss=loss):
+            for trained in self._train(base, mine, loss):
                 state = None
                 if trained.adapter is not None:
                     new = self._weights.put(trained.adapter)
                     start = starts[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
+
+    def _train(self, base: str, items: Sequence[Any], loss: str | Any) -> Iterator[Any]:
+        reader, backend = self._scope.reader(base), self._scope.backend(base)
+        return reads.iterate(reader, reads.call(reader, lambda: backend.train(items, loss=loss)))
 
     def expand(self, job: UpdateJob) -> Sequence[Data]:
         out: list[Data] = []
@@ -126,7 +133,9 @@ class Updates:
                 if isinstance(data, Recipe):
                     episode = episode or self._episodes.full(edit.episode)
                     seed = derive_seed(job.seed, "expand", edit.episode)
-                    out.extend(self._scope.task.expand(data, shown(episode, self._scope.method.sees), seed))
+                    seen = shown(episode, self._scope.method.sees)
+                    expand = partial(self._scope.task.expand, data, seen, seed)
+                    out.extend(reads.call(self._scope.built_task.reads, expand))
                 else:
                     out.append(data)
         return out
