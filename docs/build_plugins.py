@@ -71,8 +71,8 @@ my-editor = "my_package"
 While you try something out, a single file does: `harness run --plugin ./my_editor.py`. Edited and run again, it takes
 over from the earlier runs whatever the change does not touch, and says what that was. (`--reuse auto` does the same for
 an installed plugin, `--reuse off` computes everything anew. A result is found by the digest of all that it depends on,
-the sources of its components and the files they read included, among runs with the same versions on the same hardware; it keeps the cost that
-was once paid for it.)
+[its source and the files read for it included](#what-a-result-depends-on), among runs with the same versions on the
+same hardware; it keeps the cost that was once paid for it.)
 
 | | |
 | --- | --- |
@@ -121,8 +121,8 @@ digests of the weights. It is found again, by `resume` or in a later run, only i
   source, or because a setting says `module:attribute`. Followed are the harness, the plugin's distribution with all its
   packages, and whatever is not an installed package (a `helper.py` beside a single file); of installed packages the
   version counts. A package's `__init__.py` counts if importing it does more than define names. Comments, layout,
-  docstrings and imports under `if TYPE_CHECKING` do not count. A docstring does where code may read it: beside code that
-  names `__doc__`, and where its class or function is derived from, or decorated by, something of another module that
+  docstrings and imports under `if TYPE_CHECKING` do not count. A docstring does where code may read it: beside code
+  that names `__doc__`, and where its class or function is derived from, or decorated by, something of another module that
   is not the harness's or the standard library's (pydantic writes docstrings into schemas). In doubt, more counts.
 * **The data files of its package**, of any size and kind, but for TOML, which is followed when it is read.
 * **The files that were read.** Whatever Python code opens while a component is imported, made or called (a prompt
