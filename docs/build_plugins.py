@@ -122,8 +122,8 @@ digests of the weights. It is found again, by `resume` or in a later run, only i
   packages, and whatever is not an installed package (a `helper.py` beside a single file); of installed packages the
   version counts. A package's `__init__.py` counts if importing it does more than define names. Comments, layout,
   docstrings and imports under `if TYPE_CHECKING` do not count. A docstring does where code may read it: beside code
-  that names `__doc__`, and where its class or function is derived from, or decorated by, something of another module that
-  is not the harness's or the standard library's (pydantic writes docstrings into schemas). In doubt, more counts.
+  that names `__doc__`, and where its class or function is derived from, or decorated by, something of another module
+  that is not the harness's or the standard library's (pydantic writes docstrings into schemas). In doubt, more counts.
 * **The data files of its package**, of any size and kind, but for TOML, which is followed when it is read.
 * **The files that were read.** Whatever Python code opens while a component is imported, made or called (a prompt
   beside the file, a path from a setting, a folder that is listed, a file that is looked for and not there) is recorded

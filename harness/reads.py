@@ -69,6 +69,13 @@ class Reader:
         self._parts = tuple(parts)
         self.noted: dict[str, _Entry] = {}
 
+    def note(self, files: Mapping[str, _Entry]) -> None:
+        """Count files. One that was something else before is neither: what was made may be of both."""
+        for path, entry in files.items():
+            known = self.noted.setdefault(path, entry)
+            if known != entry and _content_at(path, known) != _content_at(path, entry):
+                self.noted[path] = UNKNOWN
+
     def entries(self) -> dict[str, _Entry]:
         """Everything noted so far, for it, its parts and its modules."""
         out: dict[str, _Entry] = {}
@@ -135,7 +142,7 @@ def note(files: Mapping[str, _Entry]) -> None:
     """Count files for everything that is being called now."""
     if files:
         for reader in _active:
-            reader.noted.update(files)
+            reader.note(files)
 
 
 @contextmanager
@@ -202,6 +209,13 @@ def _settled(path: str, entry: _Entry) -> str:
         return ABSENT if entry is None else _content(path, entry)
 
 
+def _content_at(path: str, entry: _Entry) -> str:
+    """The digest that belongs to an entry, as far as it can still be had."""
+    if entry is None or isinstance(entry, str):
+        return entry or ABSENT
+    return _digests.get((path, entry)) or _settled(path, entry)
+
+
 def _stamp(path: str) -> _Stamp | None:
     try:
         found = os.stat(path)
@@ -245,7 +259,7 @@ def _see(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and path.endswith(".json") and os.path.dirname(path) not in _checkpoints:
         found |= {str(beside): _stamp(str(beside)) for beside in native_files(Path(path).parent)}
     for reader in tuple(_active):
-        reader.noted.update(found)
+        reader.note(found)
     for module in modules:
         _by_module.setdefault(module, {}).update(found)
 

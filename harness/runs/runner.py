@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import reads
-from harness.api import Episode, References, Split
-from harness.books.episodes import EpisodeBook, Load
+from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
 from harness.errors import RunError, UsageError
 from harness.events import RunFinished, RunStarted
 from harness.evidence.result_file import ResultFile, read, write
-from harness.registry.build import BuiltComponent, build, named_paths
+from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
@@ -183,7 +182,7 @@ def _open(
         folder,
         journal,
         WeightStore(folder / "weights"),
-        EpisodeBook(task.instance, config.options.limit, _loading(task)),
+        EpisodeBook(task.instance, config.options.limit, task),
         {},
         progress,
         time.monotonic() + 3600 * hours if hours else 0.0,
@@ -194,15 +193,6 @@ def _open(
     for arm in config.arms:
         check_roles(opened, arm)
     return opened
-
-
-def _loading(task: BuiltComponent) -> Load:
-    """The task's ``load``. Its items count by their content, so the data that its settings name need not."""
-
-    def load(split: Split) -> Sequence[tuple[Episode, References]]:
-        return reads.call(task.reads, lambda: list(task.instance.load(split)), but=named_paths(task.settings))
-
-    return load
 
 
 _EFFECTS = {

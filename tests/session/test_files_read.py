@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,67 @@ def test_weights_beside_a_json_file_count(world: World) -> None:
     assert "calls by 'mine'" in world.run().ran_of
 
 
+TASK = """
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from harness import hookimpl
+from harness.api import Episode, Example, Query
+
+@hookimpl
+def harness_tasks():
+    return {"towns": "towns:Towns"}
+
+@dataclass(frozen=True)
+class Settings:
+    data: str = ""
+
+class Towns:
+    Settings = Settings
+    name, version, metric = "towns", "1", "exact"
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def load(self, split):
+        towns = json.loads(Path(self.settings.data).read_text()) if split == "test" else {}
+        return [(Episode(t, split, {"title": t, "text": f"{t} is an animal"}, (Query(t, f"who is {t}?"),)), {t: [t]})
+                for t in towns]
+
+    def prompt(self, query, memory, *, chat):
+        return (Path(__file__).parent / "ask.txt").read_text() + f"Question: {query.text}"
+
+    def expand(self, recipe, episode, seed):
+        return [Example("", episode.context["text"])]
+
+    def extract(self, query, answer):
+        return answer.strip() or None
+
+    def same(self, query, a, b):
+        return a == b
+"""
+
+
+def test_data_that_a_tasks_settings_name_count_item_by_item_and_its_prompt_for_all(world: World) -> None:
+    source = world.root / "source"
+    world.write(source / "towns.py", TASK)
+    world.write(source / "data.json", '["cats1", "dogs2"]')
+    world.write(source / "ask.txt", "")
+
+    def run() -> harness.Run:
+        config = {"method": "bare", "model": "animals", "beside": [], "reuse": "auto", "leaderboard": "",
+                  "validation": 0, "out": str(world.root / "runs"),
+                  "task": {"use": "towns", "data": str(source / "data.json")}}  # fmt: skip
+        return harness.run(config, plugin_files=[PLUGIN, source / "towns.py"])
+
+    assert run().ran_of == {"completions by 'animals'": 2, "evaluations by 'match'": 2}
+    assert run().ran == 0
+    world.write(source / "data.json", '["cats1", "dogs2", "cats4"]')
+    assert run().ran_of == {"completions by 'animals'": 1, "evaluations by 'match'": 1}
+    world.write(source / "ask.txt", "Answer. ")
+    assert run().ran_of == {"completions by 'animals'": 3, "evaluations by 'match'": 3}
+
+
 def test_a_file_that_changes_while_it_is_used_is_never_taken_for_the_old_one(tmp_path: Path) -> None:
     reads.watch()
     path = tmp_path / "growing.txt"
@@ -226,6 +288,22 @@ def test_a_file_that_changes_while_it_is_used_is_never_taken_for_the_old_one(tmp
     reads.call(reader, path.read_text)
     path.write_text("ab", "utf-8")
     assert reader.files() == {str(path): reads.UNKNOWN}
+    assert reads.changed(reader.files()) == [str(path)]
+
+
+def test_a_file_that_was_read_twice_with_different_content_is_neither(tmp_path: Path) -> None:
+    reads.watch()
+    path = tmp_path / "edited.txt"
+    path.write_text("a", "utf-8")
+    reader = reads.Reader()
+    reads.call(reader, path.read_text)
+    first = reader.files()
+    os.utime(path)
+    reads.call(reader, path.read_text)
+    path.write_text("b", "utf-8")
+    reads.call(reader, path.read_text)
+    path.write_text("a", "utf-8")
+    assert reads.changed(first) == []
     assert reads.changed(reader.files()) == [str(path)]
 
 
