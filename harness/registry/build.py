@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness import reads
-from harness.api import JSON, HarnessError
-from harness.errors import PluginError, UsageError
+from harness.api import JSON
+from harness.errors import UsageError
 from harness.registry import fingerprint
-from harness.registry.discover import Component, Plugins, describe
+from harness.registry.discover import Component, Plugins, blaming
 from harness.registry.settings import check_settings
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -63,14 +63,10 @@ def build(plugins: Plugins, kind: str, table: JSON, where: str, **extra: Any) ->
     reader = reads.Reader(source.modules, [part.reads for part in parts.values()])
     if kind not in _KNOWN_BY_CONTENT:
         _expect(reader, texts)
-    try:
+    with blaming(f"{found.plugin.found}: {kind} {found.name!r} cannot be made:"):
         instance = reads.call(
             reader, lambda: found.cls(*arguments, **{name: part.instance for name, part in parts.items()}, **extra)
         )
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{found.plugin.found}: {kind} {found.name!r} cannot be made: {describe(error)}") from error
     identity = {
         "component": found.name,
         "source": source.digest,

@@ -15,6 +15,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any, Literal
 import pluggy
 
 from harness import hookspecs, reads
-from harness.api import API_VERSION, Command, Method
+from harness.api import API_VERSION, Command, EditFailed, HarnessError, Method
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry import fingerprint
 
@@ -78,10 +79,8 @@ class Plugin:
         Raises:
             PluginError: it raised, or gave something else.
         """
-        try:
+        with blaming(f"{self.found}: hook {hook} raised"):
             found = getattr(self.manager.hook, hook)()
-        except Exception as error:
-            raise PluginError(f"{self.found}: hook {hook} raised {describe(error)}") from error
         merged: dict[str, Any] = {}
         for answer in found:
             if not isinstance(answer, Mapping):
@@ -103,6 +102,21 @@ class Component:
     name: str
     cls: Any
     plugin: Plugin
+
+
+@contextmanager
+def blaming(what: str) -> Iterator[None]:
+    """Run a plugin's code: whatever it raises, ``sys.exit`` too, becomes one line that begins with ``what``.
+
+    Raises:
+        PluginError: for everything that is not already one of ours, nor Ctrl-C.
+    """
+    try:
+        yield
+    except (HarnessError, EditFailed, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{what} {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:
@@ -163,10 +177,8 @@ class Plugins:
         if name in self.clashes:
             raise PluginError(self.clashes[name])
         found = self._found[name]
-        try:
+        with blaming(f"{found} cannot be imported:"):
             module = _import_file(found.path) if found.path else importlib.import_module(found.module)
-        except (Exception, SystemExit) as error:
-            raise PluginError(f"{found} cannot be imported: {describe(error)}") from error
         wants = getattr(module, "HARNESS_API", API_VERSION)
         if not isinstance(wants, int) or wants > API_VERSION:
             raise PluginError(
@@ -391,10 +403,8 @@ def import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
     if not isinstance(target, str):
         return target
     module_name, _, attribute = target.partition(":")
-    try:
+    with blaming(f"{plugin.found}: {kind} {name!r} = {target!r} fails:"):
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"{plugin.found}: {kind} {name!r} = {target!r} fails: {describe(error)}") from error
     value: Any = module
     for part in attribute.split("."):
         if not hasattr(value, part):

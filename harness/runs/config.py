@@ -168,10 +168,9 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     judging = {key: given.pop(key) for key in JUDGING if key in given}
     main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
     plugins.at_hand.append(main_plugin.found.name)
-    for kind in ("task", "model"):
-        own = main_plugin.provides(kind)
-        if len(own) == 1 and not main_plugin.provides("method"):
-            given.setdefault(kind, next(iter(own)))
+    models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
+    if len(models) == 1 and not main_plugin.provides("method"):  # beside a method it may be there for one of its roles
+        given.setdefault("model", next(iter(models)))
     model = model_table(plugins, given.get("model") or plugins.default("model"))
     model_class = plugins.component("model", model["use"]).cls
     profile: JSON = getattr(model_class, "profile", {})
@@ -179,6 +178,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     if preset_name and preset_name not in main.presets:
         raise UsageError(f"method {main.name!r} has no preset {preset_name!r}.{nearest(preset_name, main.presets)}")
     preset: JSON = main.presets.get(preset_name, {})
+    if len(tasks) == 1 and "task" not in preset:
+        given.setdefault("task", next(iter(tasks)))
 
     option_names = {f.name for f in dataclasses.fields(Options)}
     arm_slots = {"task", "model", *main.components, *KINDS}
