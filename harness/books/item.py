@@ -20,3 +20,5 @@ class Item:
     cost: Mapping[str, float] = field(default_factory=dict)
     weights: str | None = None
     """Digests, separated by commas, of the weights that it needs on disk; each is referred to once."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path -> digest of the files that were read by what made it; found again only while they are the same."""

@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from harness import reads
+from harness.books.dependencies import SCHEMA, Dependencies, unsettled
 from harness.books.item import Item
-from harness.errors import RunError
+from harness.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from harness.books.reuse import ReuseSource
@@ -43,12 +45,17 @@ CREATE TABLE IF NOT EXISTS kept (scope TEXT NOT NULL, name TEXT NOT NULL, value 
 class Journal:
     """The journal of one run's folder. One process writes it at a time.
 
+    Args:
+        recompute: whether an item is made again when a file that it was made from changed, instead of refused.
+
     Raises:
         RunError: the folder is being written by another process, or cannot be written at all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recompute: bool = False) -> None:
         self.path = folder / "journal.sqlite"
+        self._recompute = recompute
+        self._files = Dependencies()
         self.reused = 0
         self.ran_of: Counter[tuple[str, str]] = Counter()
         """(kind, component) -> items booked in this life of the run."""
@@ -65,7 +72,7 @@ class Journal:
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(_SCHEMA + SCHEMA)
         except (OSError, sqlite3.Error) as error:
             raise RunError(f"the journal {self.path} cannot be written: {error}") from error
 
@@ -103,7 +110,11 @@ class Journal:
     def find(self, digests: Sequence[str]) -> dict[str, Item]:
         """The finished items among ``digests``, of this run or taken over from an earlier one.
 
-        Items booked as ``error`` are not finished: they are tried again.
+        Items booked as ``error`` are not finished: they are tried again. The files that an item was made from are
+        counted for whatever is being made now.
+
+        Raises:
+            UsageError: a file that an item of this run was made from changed since, and nothing may be recomputed.
         """
         out: dict[str, Item] = {}
         for start in range(0, len(digests), 500):
@@ -114,17 +125,34 @@ class Journal:
                 " AND status != 'error'",
                 part,
             )
+            files = self._files.of(self._db, part)
             for row in rows:
                 key, kind, component, status, result, cost, weights = row
-                out[key] = Item(key, kind, component, status, json.loads(result), json.loads(cost), weights)
+                made_from = files.get(key, {})
+                item = Item(key, kind, component, status, json.loads(result), json.loads(cost), weights, made_from)
+                if self._still_holds(item):
+                    out[key] = item
         missing = [digest for digest in digests if digest not in out]
         if self.earlier and missing:
-            taken = list(self.earlier.find(missing))
+            with reads.untracked():
+                taken = list(self.earlier.find(missing))
             with self.writing():
                 self._write([item for item, _ in taken])
             out |= {item.digest: item for item, _ in taken}
             self.taken.update(run.name for _, run in taken)
+        for item in out.values():
+            reads.note(item.files)
         return out
+
+    def _still_holds(self, item: Item) -> bool:
+        changed = self._files.changed(item.files)
+        if changed and not self._recompute and not unsettled(item.files, changed):
+            raise UsageError(
+                f"{self.path.parent}: {changed[0]} changed since it was read in this run for {item.kind} by "
+                f"{item.component!r}; `harness resume --recompute` runs again what the change "
+                "touches and reuses the rest"
+            )
+        return not changed
 
     def book(self, items: Sequence[Item]) -> None:
         """Book finished items, and take a reference on the weights they made. Call inside :meth:`writing`."""
@@ -142,6 +170,7 @@ class Journal:
                 (item.digest, item.kind, item.component, item.status, _text(item.result), _text(item.cost),
                  item.weights),
             )  # fmt: skip
+            self._files.write(self._db, item)
             for weights in (item.weights or "").split(","):
                 if weights:
                     self.refer(weights, +1)

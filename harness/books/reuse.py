@@ -1,7 +1,8 @@
 """Other runs' journals, read only: what one of them booked under the same digest is not done again.
 
-A digest covers everything that an effect depends on, its components' sources included; so what an edited plugin no
-longer agrees with is not found, and everything else is. What is taken over keeps the cost that was once paid for it.
+A digest covers everything that an effect depends on, its components' sources included, save the files that were read on
+the way, which are recorded with it; so what an edited plugin or file no longer agrees with is not found, and everything
+else is. What is taken over keeps the cost that was once paid for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from harness.books.dependencies import Dependencies
 from harness.books.item import Item
 from harness.errors import UsageError, nearest
 
@@ -38,6 +40,9 @@ class ReuseSource:
 
     def __init__(self, where: str, folder: Path, environment: Mapping[str, Any]) -> None:
         self._folder = folder
+        self._files = Dependencies()
+        self.changed: dict[str, str] = {}
+        """Path of a changed file -> component whose items were not taken over for it."""
         self._environment = _comparable(environment)
         if where == "auto":
             beside = (path.parent for path in folder.parent.glob("*/journal.sqlite"))
@@ -63,7 +68,9 @@ class ReuseSource:
             except sqlite3.Error:
                 continue  # a run that cannot be read is one that cannot be reused
             for item in items:
-                if self._bring(item, run):
+                if changed := self._files.changed(item.files):
+                    self.changed.update(dict.fromkeys(changed, item.component))
+                elif self._bring(item, run):
                     missing.pop(item.digest)
                     yield item, run
 
@@ -85,8 +92,10 @@ class ReuseSource:
                     f" WHERE digest IN ({','.join('?' * len(part))}) AND status != 'error'",
                     part,
                 )
+                files = self._files.of(database, part)
                 for digest, kind, component, status, result, cost, weights in rows:
-                    out.append(Item(digest, kind, component, status, json.loads(result), json.loads(cost), weights))
+                    parts = json.loads(result), json.loads(cost), weights, files.get(digest, {})
+                    out.append(Item(digest, kind, component, status, *parts))
         return [item for item in out if item.kind not in _NEVER]
 
     def _bring(self, item: Item, run: Path) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import reads
 from harness.api import HarnessError, Round, State
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
@@ -47,11 +48,19 @@ class OpenRun:
             built = build(self.plugins, "model", asked, "model", weights=self.context.weights)
             model = built.instance
             self._opened[key] = model
+            self.context.readers.setdefault(model.base, built.reads)
             self.context.models.setdefault(model.base, model)
             self.context.sources.setdefault(model.base, str(built.identity["source"]))
-            if journal.fact(fact) is None and hasattr(model, "memory"):
-                journal.set_fact(fact, limits or model.memory)
+            found = reads.call(built.reads, lambda: getattr(model, "memory", None))
+            if journal.fact(fact) is None and found is not None:
+                journal.set_fact(fact, limits or found)
         return self._opened[key]
+
+    def can(self, table: Mapping[str, Any]) -> frozenset[str]:
+        """What the model of a table can do."""
+        model = self.open_model(table)
+        can: frozenset[str] = reads.call(self.context.readers[model.base], lambda: model.can)
+        return can
 
     def model_names(self) -> dict[str, str]:
         """Base digest -> the model as its table names it, for messages."""
@@ -64,7 +73,7 @@ def check_roles(opened: OpenRun, arm: Arm) -> None:
     for role, who in arm.roles.items():
         if isinstance(who, str):
             continue
-        lacks = sorted(arm.method.needs - opened.open_model(who).can) if role == "teacher" else []
+        lacks = sorted(arm.method.needs - opened.can(who)) if role == "teacher" else []
         if lacks:
             raise UsageError(
                 f"method {arm.method.name!r} needs a {role} that can {' and '.join(lacks)}, and "

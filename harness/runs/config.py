@@ -21,8 +21,8 @@ from pydantic import Field
 
 from harness.api import JSON, Method
 from harness.errors import UsageError, nearest
-from harness.registry.build import check_settings
 from harness.registry.discover import KINDS, Plugins
+from harness.registry.settings import check_settings
 
 Count = Annotated[int, Field(ge=0)]
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness import reads
 from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
@@ -129,7 +130,8 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress, recompute: bool) -> Run:
-    journal = Journal(folder)
+    journal = Journal(folder, recompute)
+    reads.own(folder)
     try:
         opened = _open(folder, plugins, config, journal, progress, recompute)
         observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
@@ -180,7 +182,7 @@ def _open(
         folder,
         journal,
         WeightStore(folder / "weights"),
-        EpisodeBook(task.instance, config.options.limit),
+        EpisodeBook(task.instance, config.options.limit, task),
         {},
         progress,
         time.monotonic() + 3600 * hours if hours else 0.0,
@@ -225,6 +227,7 @@ def _changed(journal: Journal, config: Config) -> list[str]:
         fact = f"components/{arm.method.name}"
         before = fact_of(run, fact)
         out += changes(before, journal.fact(fact)) if before else [f"method {arm.method.name!r} (not there before)"]
+    out += [f"{path} (read by {component!r})" for path, component in sorted(journal.earlier.changed.items())]
     return list(dict.fromkeys(out))
 
 

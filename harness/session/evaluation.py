@@ -51,7 +51,8 @@ class Evaluation:
 
         def item(ask: Ask, scores: Any, seconds: float) -> Item:
             bad = any(score.status == "error" for score in scores)
-            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {})
+            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {},
+                        files=scope.files(evaluator))  # fmt: skip
 
         results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
         return [decode(result) for result in results]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from harness import reads
 from harness.api import (
     JSON,
     Ask,
@@ -69,7 +70,7 @@ class SessionService:
         self._evaluation = Evaluation(self.scope, self._calls)
         self._updates = Updates(self.scope, self._calls, self._evaluation)
         self._lms: dict[str, BookedLM] = {}
-        self.sealed: Session = sealed(self)
+        self.sealed: Session = sealed(self, task.reads)
         """What components are handed."""
         self.scope.sealed = self.sealed
 
@@ -179,9 +180,11 @@ class SessionService:
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
         return self._updates.fit(jobs, loss=loss)
 
-    def borrow(self, state: State, /) -> AbstractContextManager[Any]:
-        borrowed: AbstractContextManager[Any] = self.scope.backend(state.base).borrow(state)
-        return borrowed
+    @contextmanager
+    def borrow(self, state: State, /) -> Iterator[Any]:
+        backend, reader = self.scope.backend(state.base), self.scope.reader(state.base)
+        with ExitStack() as stack:
+            yield reads.call(reader, lambda: stack.enter_context(backend.borrow(state)))
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
         from harness.books.artefacts import artefact

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
+from harness import reads
 from harness.api import (
     Ask,
     Data,
@@ -59,7 +61,7 @@ class Updates:
                 self._weights.keep(adapter)
             cost = _update_cost(updated, seconds)
             return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
-                        encode(updated), cost, ",".join(weights) or None)  # fmt: skip
+                        encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
         results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
@@ -94,7 +96,8 @@ class Updates:
             bad = updated.status == "error" or any(s.status == "error" for s in scores)
             cost = _update_cost(updated, seconds)
             value = {"log": updated.log, "scores": scores}
-            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
+            files = self._scope.files(updater, evaluator)
+            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
         wave = getattr(updater.instance, "wave", WAVE)
         results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
@@ -116,13 +119,17 @@ class Updates:
             below[job.id] = dataclasses.replace(job.start, adapters=kept)
         for base in dict.fromkeys(start.base for start in below.values()):
             mine = [item for item in ready if item.start.base == base]
-            for trained in self._scope.backend(base).train(mine, loss=loss):
+            for trained in self._train(base, mine, loss):
                 state = None
                 if trained.adapter is not None:
                     new = self._weights.put(trained.adapter)
                     start = below[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
+
+    def _train(self, base: str, items: Sequence[Any], loss: str | Any) -> Iterator[Any]:
+        reader, backend = self._scope.reader(base), self._scope.backend(base)
+        return reads.iterate(reader, reads.call(reader, lambda: backend.train(items, loss=loss)))
 
     def expand(self, job: UpdateJob) -> Sequence[Data]:
         out: list[Data] = []
@@ -132,7 +139,9 @@ class Updates:
                 if isinstance(data, Recipe):
                     episode = episode or self._episodes.full(edit.episode)
                     seed = derive_seed(job.seed, "expand", edit.episode)
-                    out.extend(self._scope.task.expand(data, shown(episode, self._scope.method.sees), seed))
+                    seen = shown(episode, self._scope.method.sees)
+                    expand = partial(self._scope.task.expand, data, seen, seed)
+                    out.extend(reads.call(self._scope.built_task.reads, expand))
                 else:
                     out.append(data)
         return out
