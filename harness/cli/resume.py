@@ -11,7 +11,14 @@ import typer
 def command(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Take changed plugins and presets; run again what they touch.")
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Take changed plugins, presets, versions and machines, and mend damage: run again what they touch.",
+        ),
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the plugin files that a run from elsewhere names.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
 ) -> None:
@@ -23,4 +30,4 @@ def command(
     from harness.runs import runner
     from harness.session.progress import on_terminal
 
-    finish(runner.resume(run, recompute=recompute, progress=on_terminal()), as_json)
+    finish(runner.resume(run, recompute=recompute, trust=trust, progress=on_terminal()), as_json)
