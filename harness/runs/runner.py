@@ -29,6 +29,7 @@ from harness.runs import record as records
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
 from harness.runs.collect import result_file
 from harness.runs.config import Config
+from harness.runs.deploy import read_edits
 from harness.runs.environment import describe_environment
 from harness.runs.plan import Work, work
 from harness.runs.trust import check_trust
@@ -237,6 +238,8 @@ def _open(
         recompute,
     )
     (folder / "weights").mkdir(exist_ok=True)
+    if config.options.edits:  # said now, and not when an outer loop has run
+        read_edits(Path(config.options.edits), config.arms[0].method.name, config.options.seed)
     opened = OpenRun(plugins, config, context, task)
     for arm in config.arms:
         check_roles(opened, arm)

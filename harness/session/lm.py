@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from harness.session.scope import Scope
 
 _CHUNK = 1024
-"""Requests booked together. Fixed, so that a resumed call makes the same batches and gets the same bits."""
+"""Requests booked together, unless the backend names its own ``chunk``. Fixed, so that a resumed call makes the same
+batches and gets the same bits."""
 
 
 class BookedLM:
@@ -25,7 +26,6 @@ class BookedLM:
         self._backend: LM = backend
         self._scope = scope
         self._identity: JSON = {"base": backend.base, "source": source, **getattr(backend, "identity", {})}
-        self._chunk: int = getattr(backend, "chunk", _CHUNK)
         self.can: frozenset[str] = backend.can
         self.base: str = backend.base
 
@@ -99,8 +99,9 @@ class BookedLM:
             scope.context.progress.begin(piece, sum(getattr(ask, "n", 1) for _, ask in pending))
         with scope.clock.span(""):
             scope.clock.lap()
-            for start in range(0, len(pending), self._chunk):
-                part = pending[start : start + self._chunk]
+            chunk: int = getattr(self._backend, "chunk", _CHUNK) if pending else _CHUNK
+            for start in range(0, len(pending), chunk):
+                part = pending[start : start + chunk]
                 results = run([ask for _, ask in part])
                 if len(results) != len(part):
                     raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")

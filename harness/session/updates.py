@@ -57,7 +57,7 @@ class Updates:
                         encode(updated), cost, ",".join(weights) or None)  # fmt: skip
 
         keys = [self._job_key("updated", slot, job) for job in jobs]
-        results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
+        results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
     def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
@@ -92,7 +92,7 @@ class Updates:
             value = {"log": updated.log, "scores": scores}
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
 
-        wave = getattr(updater.instance, "wave", WAVE)
+        wave = self._wave(updater, [trial.job for trial in jobs])
         results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
         return [decode(result)["scores"] for result in results]
 
@@ -143,6 +143,11 @@ class Updates:
             self._scope.journal.book([Item(key, "release", "session", "ok", gone)])
         for adapter in gone:
             self._weights.remove(adapter)
+
+    def _wave(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> int:
+        """Jobs booked together: what the updater says, and no more than each model that they start from says."""
+        models = [self._scope.context.models.get(base) for base in {job.start.base for job in jobs}]
+        return int(min(getattr(part, "wave", WAVE) for part in (slot.instance, *models)))
 
     def _job_key(self, kind: str, slot: BuiltComponent, job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
