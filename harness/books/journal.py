@@ -240,33 +240,33 @@ class Journal:
 
     # --- making good, and beginning anew ---
 
-    def drop_damaged(self, weights: Collection[str] = ()) -> int:
-        """Forget what is not what was written, and the items whose weights are among ``weights``; says how much."""
-        dropped = 0
+    def referred(self) -> set[str]:
+        """Digests of the weights that have to be on disk."""
+        return {str(digest) for (digest,) in self._rows("SELECT digest FROM refs WHERE count > 0")}
+
+    def drop_damaged(self, weights: Collection[str] = ()) -> None:
+        """Forget what is not what was written, and the items whose weights are among ``weights``."""
         with self.writing():
             for row in self._rows("SELECT rowid, * FROM items"):
                 row_id, *rest = row
                 needs = set(str(rest[COLUMNS.index("weights")] or "").split(","))
                 if not is_sealed(rest[:-1], rest[-1]) or needs & set(weights):
                     self._db.execute("DELETE FROM items WHERE rowid = ?", (row_id,))
-                    dropped += 1
             for table in ("kept", "meta"):
                 for row_id, *values, sealed in self._rows(f"SELECT rowid, * FROM {table}"):
                     if not is_sealed(values, sealed):
                         self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (row_id,))
-                        dropped += 1
             self._count_references()
-        return dropped
 
     def _count_references(self) -> None:
-        """References as the items that are left give them: each item holds its weights, each release gives some up."""
+        """References as the items that are left give them: each item holds its weights until a release let them go."""
         held: Counter[str] = Counter()
         for kind, result, weights in self._rows("SELECT kind, result, weights FROM items ORDER BY rowid"):
             held.update(filter(None, (weights or "").split(",")))
             if kind == "release":
-                held.subtract(json.loads(result))
+                held.update({gone: -held[gone] for gone in json.loads(result)})
         self._db.execute("DELETE FROM refs")
-        self._db.executemany("INSERT INTO refs VALUES (?, ?)", [(d, max(0, n)) for d, n in held.items()])
+        self._db.executemany("INSERT INTO refs VALUES (?, ?)", list(held.items()))
 
     def begin_anew(self) -> None:
         """Forget everything that this machine computed; what was paid for stays, for it does not depend on it."""

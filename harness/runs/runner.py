@@ -275,7 +275,7 @@ def _same_world(
 
 def _make_good(journal: Journal, weights: WeightStore) -> None:
     """Forget what is damaged, and what was made of it, so that it is made again."""
-    bad = weights.damaged()
+    bad = {*weights.damaged(), *(digest for digest in journal.referred() if not weights.has(digest))}
     journal.drop_damaged(bad)
     for digest in bad:
         weights.remove(digest)

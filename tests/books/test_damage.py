@@ -115,6 +115,12 @@ def test_changed_weights_are_not_used(copy: harness.Run, tmp_path: Path) -> None
     assert not verify(copy.folder).damaged
 
 
+def test_weights_that_are_gone_are_made_again(copy: harness.Run) -> None:
+    shutil.rmtree(weights(copy))
+    assert harness.resume(copy.folder, recompute=True).ran_of == {"updates by 'fit'": 1}
+    assert not verify(copy.folder).damaged
+
+
 def test_weights_that_are_cut_off_are_one_line(copy: harness.Run) -> None:
     bad = weights(copy)
     (bad / "adapter_config.json").write_text("{")
