@@ -44,7 +44,7 @@ class Dependencies:
             list(items),
         ):
             if name not in sets:
-                sets[name] = json.loads(files)
+                sets[name] = _files(name, files)
             out[item] = sets[name]
         return out
 
@@ -61,3 +61,14 @@ class Dependencies:
 def unsettled(files: Mapping[str, str], changed: Iterable[str]) -> bool:
     """Whether one of the changed files was changing already while the item was made."""
     return any(files[path] == reads.UNKNOWN for path in changed)
+
+
+def _files(name: str, text: str) -> Mapping[str, str]:
+    """The set of that name; what is not what was written agrees with no file."""
+    try:
+        files: Mapping[str, str] = json.loads(text)
+        if digest(files) == name:
+            return files
+    except ValueError:
+        pass
+    return {"(a damaged record of files)": "damaged"}

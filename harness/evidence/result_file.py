@@ -193,10 +193,24 @@ def parse(text: str, where: str) -> ResultFile:
     try:
         found: ResultFile = _adapter().validate_json(text)
     except ValidationError as error:
+        _refuse_newer(text, where)
         first = error.errors(include_url=False, include_context=False)[0]
         field_path = ".".join(str(part) for part in first["loc"]) or "file"
         raise ResultError(f"{where}: {field_path}: {first['msg']}") from None
     return check(found, where)
+
+
+def _refuse_newer(text: str, where: str) -> None:
+    """What a later version writes is not called wrong for being new."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    version = found.get("schema") if isinstance(found, Mapping) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise ResultError(
+            f"{where}: of schema {version}, and this harness knows schemas up to {SCHEMA}; upgrade selfadapt-harness"
+        ) from None
 
 
 @cache

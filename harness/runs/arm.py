@@ -44,7 +44,11 @@ class OpenRun:
             fact = f"memory/{key}"
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
-            asked = {**table, "memory": limits} if limits and not table.get("memory") else table
+            asked = {**table, "memory": limits} if limits and not table.get("memory") else dict(table)
+            # And as many threads: sums that are split among more or fewer of them are rounded otherwise.
+            threads = journal.fact(f"threads/{key}")
+            if threads and limits and not table.get("threads"):
+                asked["threads"] = threads
             built = build(self.plugins, "model", asked, "model", weights=self.context.weights)
             model = built.instance
             self._opened[key] = model
@@ -54,6 +58,7 @@ class OpenRun:
             found = reads.call(built.reads, lambda: getattr(model, "memory", None))
             if journal.fact(fact) is None and found is not None:
                 journal.set_fact(fact, limits or found)
+                journal.set_fact(f"threads/{key}", _threads())
         return self._opened[key]
 
     def can(self, table: Mapping[str, Any]) -> frozenset[str]:
@@ -66,6 +71,12 @@ class OpenRun:
         """Base digest -> the model as its table names it, for messages."""
         tables = {key: json.loads(key) for key in self._opened}
         return {self._opened[key].base: str(table.get("path") or table["use"]) for key, table in tables.items()}
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def check_roles(opened: OpenRun, arm: Arm) -> None:

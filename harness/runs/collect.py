@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api import JSON, Episode, Score, State
+from harness.books.folder import write_recorded
 from harness.books.records import digest
 from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row
 from harness.registry.build import BuiltComponent
@@ -66,7 +67,8 @@ def outcome(
     """
     name = f"{arm.method.name}-{seed}"
     if measured.groups:
-        deploy.write_edits(context.folder / "edits" / f"{name}.jsonl", measured.groups)
+        text = deploy.edit_lines(measured.groups)
+        write_recorded(context.journal, context.folder, f"edits/{name}.jsonl", text)
     full = [context.episodes.full(episode.id) for episode in measured.episodes]
     _write_scores(context, name, arm.method.name, seed, measured)
     values: list[float | None] = []
@@ -121,7 +123,7 @@ def result_file(
     rows = []
     for arm in config.arms:
         mine = [outcome for outcome in outcomes if outcome.arm is arm]
-        rows.append(_row(arm, mine, queries))
+        rows.append(_row(arm, mine, queries, context.journal.fact("recomputed") or []))
     base = next(iter(context.models.values()))
     return ResultFile(
         1,
@@ -152,10 +154,12 @@ def _metric(arm: Arm, own: str) -> str:
     return str(evaluator.get("judge") or own)
 
 
-def _row(arm: Arm, outcomes: Sequence[Outcome], queries: int) -> Row:
+def _row(arm: Arm, outcomes: Sequence[Outcome], queries: int, of_run: Sequence[str]) -> Row:
+    """One method over its seeds; ``of_run`` is what is to be known of every row of the run."""
     first = outcomes[0]
     keys = {json.dumps(dict(outcome.key), sort_keys=True) for outcome in outcomes}
     notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    notes += of_run
     said = [(outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks]
     notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
     costs: dict[str, float | None] = {}
@@ -247,19 +251,18 @@ def _costs(context: RunContext, scope: str, measured: deploy.Measured) -> dict[s
 
 
 def _write_scores(context: RunContext, name: str, method: str, seed: int, measured: deploy.Measured) -> None:
-    path = context.folder / "scores" / f"{name}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", encoding="utf-8") as stream:
-        for samples in measured.scores:
-            for sample, scores in enumerate(samples):
-                for score in scores:
-                    line = {
-                        "method": method, "seed": seed, "episode": score.episode, "query": score.query,
-                        "sample": sample, "value": score.value, "status": score.status,
-                        "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
-                        **dict(score.parts),
-                    }  # fmt: skip
-                    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = []
+    for samples in measured.scores:
+        for sample, scores in enumerate(samples):
+            for score in scores:
+                line = {
+                    "method": method, "seed": seed, "episode": score.episode, "query": score.query,
+                    "sample": sample, "value": score.value, "status": score.status,
+                    "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
+                    **dict(score.parts),
+                }  # fmt: skip
+                lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    write_recorded(context.journal, context.folder, f"scores/{name}.jsonl", "".join(lines))
 
 
 def _state(state: State) -> dict[str, Any]:

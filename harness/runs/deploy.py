@@ -116,18 +116,18 @@ def _from_record(asks: Sequence[EditAsk], recorded: Mapping[str, Sequence[SelfEd
     return [Group(ask, tuple(recorded[ask.episode.id][: ask.n])) for ask in asks]
 
 
-def write_edits(path: Path, groups: Sequence[Group]) -> None:
+def edit_lines(groups: Sequence[Group]) -> str:
     """One line a context: what the model wrote, readable, and enough for ``--edits`` to use it again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as stream:
-        for group in groups:
-            line = {
-                "episode": group.ask.episode.id,
-                "context": encode(group.ask.episode.context),
-                "texts": [[action.text for action in edit.actions] for edit in group.edits],
-                "edits": [encode(_without_request(edit)) for edit in group.edits],
-            }
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = []
+    for group in groups:
+        line = {
+            "episode": group.ask.episode.id,
+            "context": encode(group.ask.episode.context),
+            "texts": [[action.text for action in edit.actions] for edit in group.edits],
+            "edits": [encode(_without_request(edit)) for edit in group.edits],
+        }
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    return "".join(lines)
 
 
 def read_edits(run: Path, method: str, seed: int) -> dict[str, Sequence[SelfEdit]]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from harness.session.scope import Scope
 
 _CHUNK = 1024
-"""Requests booked together. Fixed, so that a resumed call makes the same batches and gets the same bits."""
+"""Requests booked together, unless the backend names its own ``chunk``. Fixed, so that a resumed call makes the same
+batches and gets the same bits."""
 
 
 class BookedLM:
@@ -26,7 +27,6 @@ class BookedLM:
         self._backend: LM = backend
         self._scope = scope
         self._identity: JSON = {"base": backend.base, "source": source, **getattr(backend, "identity", {})}
-        self._chunk: int = getattr(backend, "chunk", _CHUNK)
         self._reader = scope.reader(backend.base)
         self.can: frozenset[str] = reads.call(self._reader, lambda: backend.can)
         self.base: str = backend.base
@@ -101,8 +101,9 @@ class BookedLM:
             scope.context.progress.begin(piece, sum(getattr(ask, "n", 1) for _, ask in pending))
         with scope.clock.span(""):
             scope.clock.lap()
-            for start in range(0, len(pending), self._chunk):
-                part = pending[start : start + self._chunk]
+            chunk: int = getattr(self._backend, "chunk", _CHUNK) if pending else _CHUNK
+            for start in range(0, len(pending), chunk):
+                part = pending[start : start + chunk]
                 results = self._run(run, part)
                 if len(results) != len(part):
                     raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")

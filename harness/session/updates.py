@@ -63,7 +63,7 @@ class Updates:
             return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
                         encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
-        results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
+        results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
     def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
@@ -99,7 +99,7 @@ class Updates:
             files = self._scope.files(updater, evaluator)
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
-        wave = getattr(updater.instance, "wave", WAVE)
+        wave = self._wave(updater, [trial.job for trial in jobs])
         results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
         return [decode(result)["scores"] for result in results]
 
@@ -174,6 +174,11 @@ class Updates:
             self._scope.journal.note(Item(key, "release", "session", "ok", gone))
         for adapter in gone:
             self._weights.remove(adapter)
+
+    def _wave(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> int:
+        """Jobs booked together: what the updater says, and no more than each model that they start from says."""
+        models = [self._scope.context.models.get(base) for base in {job.start.base for job in jobs}]
+        return int(min(getattr(part, "wave", WAVE) for part in (slot.instance, *models)))
 
     def _job_key(self, kind: str, slot: BuiltComponent, job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
