@@ -72,8 +72,8 @@ def sealed(service: Session) -> Session:
         def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
             return service.trial(jobs)
 
-        def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
-            return service.evaluate(asks)
+        def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+            return service.evaluate(asks, name)
 
         def expand(self, job: UpdateJob, /) -> Sequence[Data]:
             return service.expand(job)
