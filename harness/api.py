@@ -564,7 +564,7 @@ class Bench(Protocol):
     def trial(
         self, jobs: Sequence[TrialJob], measures: Collection[str] = (HEADLINE,), /
     ) -> Sequence[Mapping[str, Sequence[Score]]]:
-        """Update (slot ``updater``), ask, release: measure -> scores, for each job in order.
+        """Update (slot ``updater``), ask, release: measure -> scores, for each job in order. ``score`` is always asked.
 
         A measure of the run's own items asks each job's episodes, any other one all episodes of its own. An update that
         came to nothing scores as :meth:`unanswered` says.

@@ -11,19 +11,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.api import HEADLINE
 from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
 from harness.errors import RunError, UsageError
 from harness.events import RunFinished, RunStarted
-from harness.evidence.result_file import ResultFile, read, write
-from harness.registry.build import build
+from harness.evidence.result_file import ResultFile, Row, read, write
+from harness.registry.build import BuiltComponent, build
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
+from harness.runs.bench import OpenAlso
 from harness.runs.collect import result_file
-from harness.runs.config import Config
+from harness.runs.config import Also, Config
 from harness.runs.environment import describe_environment
 from harness.runs.plan import Work, work
 from harness.session.context import RunContext
@@ -54,15 +56,21 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether every expected score has a value."""
-        return all(row.complete for row in self.result.rows)
+        """Whether every expected score of the headline has a value, and no other table lacks one for an error."""
+        others = (row for table in self.result.tables for row in table.rows)
+        return all(row.complete for row in self.result.rows) and not any(_errors(row) for row in others)
 
-    def scores(self) -> list[dict[str, Any]]:
-        """The per-query table: method, seed, episode, query, sample, value, status, answer and further measures."""
+    def scores(self, table: str = HEADLINE) -> list[dict[str, Any]]:
+        """A table's scores, one record each: method, seed, episode, query, sample, value, status, answer, step where
+        there are steps, and further measures."""
         out = []
-        for path in sorted((self.folder / "scores").glob("*.jsonl")):
+        for path in sorted((self.folder / "scores" / ("" if table == HEADLINE else table)).glob("*.jsonl")):
             out += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         return out
+
+
+def _errors(row: Row) -> int:
+    return row.errors + sum(letters.count("e") for one in row.earlier for letters in one.status)
 
 
 def run(
@@ -140,7 +148,7 @@ def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress,
             for arm in config.arms:
                 progress.row(f"{arm.method.name}, seed {seed}")
                 outcomes.append(run_arm(opened, arm, seed))
-        result = result_file(folder.name, config, opened.task, opened.context, outcomes)
+        result = result_file(folder.name, config, opened.context, outcomes)
         write(result, folder / "result.json")
         copy = None
         if config.options.leaderboard:
@@ -156,8 +164,8 @@ def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress,
             ran_of=_ran_of(journal, opened),
             changed=_changed(journal, config),
         )
-        rows = json.loads((folder / "result.json").read_text("utf-8"))["rows"]
-        observe(plugins, "harness_run_finished", RunFinished(folder, rows))
+        headline = json.loads((folder / "result.json").read_text("utf-8"))["tables"][0]
+        observe(plugins, "harness_run_finished", RunFinished(folder, headline["rows"]))
         return done
     finally:
         progress.close()
@@ -187,10 +195,21 @@ def _open(
         recompute,
     )
     (folder / "weights").mkdir(exist_ok=True)
-    opened = OpenRun(plugins, config, context, task)
+    opened = OpenRun(plugins, config, context, task, [_open_also(plugins, one, context, task) for one in config.also])
     for arm in config.arms:
         check_roles(opened, arm)
     return opened
+
+
+def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent) -> OpenAlso:
+    """A further measure with its task's items; without a task, the very items of the run."""
+    where = f"also.{also.name}"
+    evaluator = build(plugins, "evaluator", also.evaluator, f"{where}.evaluator")
+    other = task if also.task is None else build(plugins, "task", also.task, f"{where}.task")
+    book = context.episodes if also.task is None else EpisodeBook(other.instance)
+    return OpenAlso(
+        also.name, other, book, evaluator, also.evaluator, also.split, also.limit, own_items=also.task is not None
+    )
 
 
 _EFFECTS = {

@@ -43,7 +43,7 @@ def test_whole_scores_are_kept_as_integers() -> None:
 def test_counts_follow_from_scores(cells: list[tuple[str, float | None]]) -> None:
     task = items()
     base = row("m", 0.5, task=task, seeds=(0,))
-    kept = {name: getattr(base, name) for name in ("method", "plugin", "card", "grouping", "editor_model")}
+    kept = {name: getattr(base, name) for name in ("method", "plugin", "card", "protocol", "editor_model")}
     made = make_row(
         scores=[[value for _, value in cells]],
         status=["".join(letter for letter, _ in cells)],
