@@ -179,7 +179,8 @@ def _row(
     tables = [one.tables[own] for own, one in members]
     outcomes = [one for _, one in members]
     first = outcomes[0]
-    snapshots = [_snapshot(tables, step, queries) for step in (steps or [None])]
+    at: Sequence[int | None] = steps or [None]
+    snapshots = [_snapshot(tables, step, queries) for step in at]
     return make_row(
         method=arm.method.name,
         plugin=arm.plugin,

@@ -67,7 +67,7 @@ def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
 
 def _summary(entry: Entry, rank: int | None, tied: tuple[str, ...]) -> Summary:
     task, row = entry.found.task, entry.row
-    why = why_unranked(row) or _not_shares(task)
+    why = _not_shares(task) or why_unranked(row)
     if row.scored == 0:
         shown = row.reported
         contexts, queries = (shown.contexts, shown.queries) if shown else (len(task.items), task.queries)
