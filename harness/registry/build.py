@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from harness.api import JSON, HarnessError
-from harness.errors import PluginError, UsageError, nearest
+from harness.api import JSON
+from harness.errors import UsageError, nearest
 from harness.registry import fingerprint
-from harness.registry.discover import Component, Plugins, describe
+from harness.registry.discover import Component, Plugins, blaming
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,8 @@ def build(plugins: Plugins, kind: str, table: JSON, where: str, **extra: Any) ->
     """
     found, settings, parts, resolved = _resolve(plugins, kind, table, where)
     arguments = [] if settings is None else [settings]
-    try:
+    with blaming(f"{found.plugin.found}: {kind} {found.name!r} cannot be made:"):
         instance = found.cls(*arguments, **{name: part.instance for name, part in parts.items()}, **extra)
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{found.plugin.found}: {kind} {found.name!r} cannot be made: {describe(error)}") from error
     identity = {
         "component": found.name,
         "source": fingerprint.of_class(found.cls),

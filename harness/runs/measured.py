@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import HEADLINE, HarnessError, Measure, Measurement, Score
+from harness.api import HEADLINE, Measure, Measurement, Score
 from harness.errors import PluginError, nearest
 from harness.registry.build import BuiltComponent
-from harness.registry.discover import describe
+from harness.registry.discover import blaming
 from harness.runs.bench import RunBench
 from harness.runs.config import TABLE_NAME
 
@@ -94,12 +94,8 @@ def take(protocol: BuiltComponent, bench: RunBench) -> dict[str, SeedTable]:
 
 
 def _yielded(protocol: BuiltComponent, bench: RunBench, who: str) -> Iterator[Any]:
-    try:
+    with blaming(f"{who} raised"):
         yield from protocol.instance.measure(bench)
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{who} raised {describe(error)}") from error
 
 
 def _fault(one: Any, bench: RunBench, found: Mapping[str, SeedTable]) -> str:
