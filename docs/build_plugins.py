@@ -30,6 +30,7 @@ EXAMPLES = {
     "harness_updaters": "quick_lora",
     "harness_evaluators": "first_word",
     "harness_trainers": "one_round",
+    "harness_protocols": "before_and_after",
     "harness_defaults": "house_rules",
     "harness_commands": "house_rules",
     "harness_run_started": "diary",
@@ -46,6 +47,7 @@ PROTOCOLS: dict[str, Any] = {
     "updater": api.Updater,
     "evaluator": api.Evaluator,
     "trainer": api.Trainer,
+    "protocol": api.EvaluationProtocol,
 }
 EVENTS: dict[str, Any] = {
     "harness_defaults": None,
@@ -143,11 +145,22 @@ a file of its own. Code that was edited after the process had imported it is ref
 """
 
 
+BENCH = """\
+A protocol says how a policy is deployed and what is measured of it. Its generator yields named measurements, and all of
+one name become one table of the result file; `score` is the headline. It is handed a bench, which answers with the
+values of test scores, as an evaluator is handed references. Neither can be sealed off from what it is there to see: use
+a protocol or an evaluator only of an author whose figures you would believe, and name it where you publish a row. (It
+is in the row's comparability key, and its source is among those that a run is held against when it is resumed.)
+"""
+
+
 def build() -> str:
     """The whole page."""
     parts = [INTRO, "## Hooks\n"]
     parts += [_hook(name, spec) for name, spec in hooks().items()]
     parts += ["## The rules, as tests\n", *_contracts(), "## The session\n", _source(api.Session)]
+    parts += ["## What a protocol is handed\n", BENCH]
+    parts += [_source(thing) + "\n" for thing in (api.Measure, api.Measurement, api.Bench)]
     return "\n".join(parts).rstrip() + "\n"
 
 

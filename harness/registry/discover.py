@@ -39,6 +39,7 @@ KINDS: Mapping[str, str] = {
     "updater": "harness_updaters",
     "evaluator": "harness_evaluators",
     "trainer": "harness_trainers",
+    "protocol": "harness_protocols",
 }
 """Kind of component -> the hook that provides it."""
 
@@ -252,8 +253,9 @@ class Plugins:
             paper="",
             summary=f"{base.name} with " + " and ".join(f"{kind} {next(iter(names))!r}" for kind, names in own.items()),
             components={**base.components, **slots},
+            protocol=next(iter(own.get("protocol", (base.protocol,)))),
             presets={
-                name: {key: value for key, value in preset.items() if key not in slots}
+                name: {key: value for key, value in preset.items() if key not in {*slots, *({"protocol"} & own.keys())}}
                 for name, preset in base.presets.items()
             },
         )

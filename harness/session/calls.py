@@ -54,15 +54,15 @@ class Calls:
             return
         scope, journal = self._scope, self._journal
         now = (kind, name, digest([kind, identity, scope.built_task.identity, list(inputs)]))
-        before = journal.call_at(scope.name, self.position)
+        before = journal.call_at(scope.calls_name, self.position)
         if before is None:
-            journal.add_call(scope.name, self.position, *now)
+            journal.add_call(scope.calls_name, self.position, *now)
         elif before != now and scope.context.recompute:
-            journal.forget_calls(scope.name, self.position)
-            journal.add_call(scope.name, self.position, *now)
+            journal.forget_calls(scope.calls_name, self.position)
+            journal.add_call(scope.calls_name, self.position, *now)
         elif before != now:
             raise ReplayMismatch(
-                f"{scope.name}: call {self.position} was {before[0]} by {before[1]!r} "
+                f"{scope.calls_name}: call {self.position} was {before[0]} by {before[1]!r} "
                 f"and is now {now[0]} by {now[1]!r}"
                 f"{' with other inputs' if before[:2] == now[:2] else ''}. The method's code changed, or its loop "
                 "depends on something that is not journalled. `harness resume --recompute` goes on from here"

@@ -73,8 +73,8 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
         def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
             return service.trial(jobs)
 
-        def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
-            return service.evaluate(asks)
+        def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+            return service.evaluate(asks, name)
 
         def expand(self, job: UpdateJob, /) -> Sequence[Data]:
             return service.expand(job)

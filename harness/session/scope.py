@@ -47,6 +47,8 @@ class Scope:
         self.journal = context.journal
         self.clock = Clock()
         self.name = f"{method.name}/{root_seed}"
+        self.calls_name = self.name
+        """Under which the order of its calls is logged: a session beside another one has an order of its own."""
         self.stage: Literal["outer", "deploy"] = "outer"
         """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
         self.method = method

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -32,6 +33,18 @@ from harness.session.calls import WAVE, Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
 from harness.session.starts import Starts
+
+
+@dataclass(frozen=True)
+class AskedBeside:
+    """What the states of trials are asked beside the session's own evaluation."""
+
+    evaluation: Evaluation
+    episodes: tuple[Episode, ...] | None
+    """None: those of each trial."""
+
+    def of(self, trial: TrialJob) -> tuple[Episode, ...]:
+        return trial.episodes if self.episodes is None else self.episodes
 
 
 class Updates:
@@ -66,42 +79,58 @@ class Updates:
         results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
-    def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
-        """Update, ask, release, on any split: what the core itself does with test episodes."""
-        updater, evaluator = self._scope.slot("updater", "updater"), self._scope.slot("evaluator", "evaluator")
+    def measure(
+        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
+    ) -> Sequence[tuple[Sequence[Score], ...]]:
+        """Update, ask, release, on any split: what the core itself does with test episodes.
+
+        Answers, for each job, the session's own scores, then those of each evaluation beside it.
+        """
+        updater = self._scope.slot("updater", "updater")
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
+        asked = [AskedBeside(self._evaluation, None), *beside]
 
         def key(trial: TrialJob) -> str:
-            asked = [self._episodes.identity(e.id) for e in trial.episodes]
-            return digest([self._job_key("trial", updater, trial.job), evaluator.identity, self._scope.models, asked])
+            evaluator, _, episodes = self._evaluation.depends(trial.episodes)
+            more = [one.evaluation.depends(one.of(trial)) for one in beside]
+            depends = [self._job_key("trial", updater, trial.job), evaluator, self._scope.models, episodes]
+            return digest([*depends, more] if more else depends)
 
         def run(part: Sequence[TrialJob]) -> Iterator[tuple[TrialJob, Any, float]]:
             by_id = {trial.job.id: trial for trial in part}
             if len(by_id) != len(part):
                 raise PluginError(f"method {self._scope.method.name!r}: two trial jobs of one call have the same id")
             done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part])]
-            asks = [Ask(u.state, e, 1, t.job.seed) for t, u, _ in done if u.state for e in t.episodes]
-            rows = iter(self._evaluation.grade(evaluator, asks))
-            for trial, updated, seconds in done:
+            rows = [self._graded(one, done) for one in asked]
+            for place, (trial, updated, seconds) in enumerate(done):
                 if updated.state:
-                    scores = [score for _ in trial.episodes for score in next(rows)]
                     for adapter in set(updated.state.adapters) - set(trial.job.start.adapters):
                         self._weights.drop(adapter)
-                else:
-                    scores = [s for e in trial.episodes for s in self.without_answer(e, updated)]
-                yield trial, (updated, scores), seconds
+                yield trial, (updated, [row[place] for row in rows]), seconds
 
         def item(trial: TrialJob, result: Any, seconds: float) -> Item:
-            updated, scores = result
-            bad = updated.status == "error" or any(s.status == "error" for s in scores)
+            updated, rows = result
+            bad = updated.status == "error" or any(s.status == "error" for row in rows for s in row)
             cost = _update_cost(updated, seconds)
-            value = {"log": updated.log, "scores": scores}
-            files = self._scope.files(updater, evaluator)
+            value = {"log": updated.log, "scores": rows[0], **({"beside": rows[1:]} if beside else {})}
+            files = self._scope.files(updater)
+            for one in asked:
+                files |= one.evaluation.files()
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
         wave = self._wave(updater, [trial.job for trial in jobs])
         results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
-        return [decode(result)["scores"] for result in results]
+        return [(value["scores"], *value.get("beside", ())) for value in map(decode, results)]
+
+    def _graded(self, asked: AskedBeside, done: Sequence[tuple[TrialJob, Updated, float]]) -> list[Sequence[Score]]:
+        """The scores of each trial's state, by one evaluation."""
+        asks = [Ask(u.state, e, 1, trial.job.seed) for trial, u, _ in done if u.state for e in asked.of(trial)]
+        rows = iter(asked.evaluation.grade_all(asks))
+        return [
+            [score for episode in asked.of(trial) for score in
+             (next(rows) if updated.state else asked.evaluation.without_answer(episode, updated))]
+            for trial, updated, _ in done
+        ]  # fmt: skip
 
     def fit(self, jobs: Sequence[UpdateJob], *, loss: str | Any = "sft") -> Iterator[Updated]:
         from harness.models.base import TrainItem
@@ -257,12 +286,6 @@ class Updates:
         check = getattr(self._scope.backend(job.start.base), "over_long", None)
         limit = slot.settings.get("max_length")
         return str(check([d for d in data if isinstance(d, Example)], limit)) if check and limit else ""
-
-    def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
-        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
-        value = 0.0 if updated.status == "failed" else None
-        for query in self._episodes.full(episode.id).queries:
-            yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
 
 
 def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:
