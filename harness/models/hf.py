@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+_QUICK = 200_000_000
+"""Bytes of weights below which a wave of trainings takes seconds on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,25 @@ class HfModel:
     def memory(self) -> JSON:
         """The engine's batch limits, to be recorded with the run and given back on resume as ``settings.memory``."""
         return self.engine.plan.to_json()
+
+    @property
+    def chunk(self) -> int:
+        """Requests booked together, which is what a kill may cost: two decoding batches, where one takes minutes."""
+        return 1024 if self._quick else 2 * int(self._limits["rows"])
+
+    @property
+    def wave(self) -> int:
+        """Trainings booked together, at most: as many as run side by side, where one takes minutes."""
+        return 64 if self._quick else int(self._limits["slots"])
+
+    @property
+    def _quick(self) -> bool:
+        """Whether a bulk call takes seconds. It follows from the files alone, so a resumed run batches alike."""
+        return sum(shard.stat().st_size for shard in self._checkpoint.shards) < _QUICK
+
+    @property
+    def _limits(self) -> JSON:
+        return self.settings.memory or self.memory
 
     @property
     def positions(self) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.api import JSON, EditFailed
 from harness.errors import UsageError, nearest
-from harness.registry.build import check_settings
+from harness.registry.settings import check_settings
 
 
 @dataclass(frozen=True)

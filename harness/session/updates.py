@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+from harness import reads
 from harness.api import (
     Ask,
     Data,
@@ -30,6 +33,18 @@ from harness.session.calls import WAVE, Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
 from harness.session.starts import Starts
+
+
+@dataclass(frozen=True)
+class AskedBeside:
+    """What the states of trials are asked beside the session's own evaluation."""
+
+    evaluation: Evaluation
+    episodes: tuple[Episode, ...] | None
+    """None: those of each trial."""
+
+    def of(self, trial: TrialJob) -> tuple[Episode, ...]:
+        return trial.episodes if self.episodes is None else self.episodes
 
 
 class Updates:
@@ -59,46 +74,63 @@ class Updates:
                 self._weights.keep(adapter)
             cost = _update_cost(updated, seconds)
             return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
-                        encode(updated), cost, ",".join(weights) or None)  # fmt: skip
+                        encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
-        results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
+        results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
-    def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
-        """Update, ask, release, on any split: what the core itself does with test episodes."""
-        updater, evaluator = self._scope.slot("updater", "updater"), self._scope.slot("evaluator", "evaluator")
+    def measure(
+        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
+    ) -> Sequence[tuple[Sequence[Score], ...]]:
+        """Update, ask, release, on any split: what the core itself does with test episodes.
+
+        Answers, for each job, the session's own scores, then those of each evaluation beside it.
+        """
+        updater = self._scope.slot("updater", "updater")
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
+        asked = [AskedBeside(self._evaluation, None), *beside]
 
         def key(trial: TrialJob) -> str:
-            asked = [self._episodes.identity(e.id) for e in trial.episodes]
-            return digest([self._job_key("trial", updater, trial.job), evaluator.identity, self._scope.models, asked])
+            evaluator, _, episodes = self._evaluation.depends(trial.episodes)
+            more = [one.evaluation.depends(one.of(trial)) for one in beside]
+            depends = [self._job_key("trial", updater, trial.job), evaluator, self._scope.models, episodes]
+            return digest([*depends, more] if more else depends)
 
         def run(part: Sequence[TrialJob]) -> Iterator[tuple[TrialJob, Any, float]]:
             by_id = {trial.job.id: trial for trial in part}
             if len(by_id) != len(part):
                 raise PluginError(f"method {self._scope.method.name!r}: two trial jobs of one call have the same id")
             done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part])]
-            asks = [Ask(u.state, e, 1, t.job.seed) for t, u, _ in done if u.state for e in t.episodes]
-            rows = iter(self._evaluation.grade(evaluator, asks))
-            for trial, updated, seconds in done:
+            rows = [self._graded(one, done) for one in asked]
+            for place, (trial, updated, seconds) in enumerate(done):
                 if updated.state:
-                    scores = [score for _ in trial.episodes for score in next(rows)]
                     for adapter in set(updated.state.adapters) - set(trial.job.start.adapters):
                         self._weights.drop(adapter)
-                else:
-                    scores = [s for e in trial.episodes for s in self.without_answer(e, updated)]
-                yield trial, (updated, scores), seconds
+                yield trial, (updated, [row[place] for row in rows]), seconds
 
         def item(trial: TrialJob, result: Any, seconds: float) -> Item:
-            updated, scores = result
-            bad = updated.status == "error" or any(s.status == "error" for s in scores)
+            updated, rows = result
+            bad = updated.status == "error" or any(s.status == "error" for row in rows for s in row)
             cost = _update_cost(updated, seconds)
-            value = {"log": updated.log, "scores": scores}
-            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
+            value = {"log": updated.log, "scores": rows[0], **({"beside": rows[1:]} if beside else {})}
+            files = self._scope.files(updater)
+            for one in asked:
+                files |= one.evaluation.files()
+            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
-        wave = getattr(updater.instance, "wave", WAVE)
+        wave = self._wave(updater, [trial.job for trial in jobs])
         results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
-        return [decode(result)["scores"] for result in results]
+        return [(value["scores"], *value.get("beside", ())) for value in map(decode, results)]
+
+    def _graded(self, asked: AskedBeside, done: Sequence[tuple[TrialJob, Updated, float]]) -> list[Sequence[Score]]:
+        """The scores of each trial's state, by one evaluation."""
+        asks = [Ask(u.state, e, 1, trial.job.seed) for trial, u, _ in done if u.state for e in asked.of(trial)]
+        rows = iter(asked.evaluation.grade_all(asks))
+        return [
+            [score for episode in asked.of(trial) for score in
+             (next(rows) if updated.state else asked.evaluation.without_answer(episode, updated))]
+            for trial, updated, _ in done
+        ]  # fmt: skip
 
     def fit(self, jobs: Sequence[UpdateJob], *, loss: str | Any = "sft") -> Iterator[Updated]:
         from harness.models.base import TrainItem
@@ -116,13 +148,17 @@ class Updates:
             below[job.id] = dataclasses.replace(job.start, adapters=kept)
         for base in dict.fromkeys(start.base for start in below.values()):
             mine = [item for item in ready if item.start.base == base]
-            for trained in self._scope.backend(base).train(mine, loss=loss):
+            for trained in self._train(base, mine, loss):
                 state = None
                 if trained.adapter is not None:
                     new = self._weights.put(trained.adapter)
                     start = below[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
+
+    def _train(self, base: str, items: Sequence[Any], loss: str | Any) -> Iterator[Any]:
+        reader, backend = self._scope.reader(base), self._scope.backend(base)
+        return reads.iterate(reader, reads.call(reader, lambda: backend.train(items, loss=loss)))
 
     def expand(self, job: UpdateJob) -> Sequence[Data]:
         out: list[Data] = []
@@ -132,7 +168,9 @@ class Updates:
                 if isinstance(data, Recipe):
                     episode = episode or self._episodes.full(edit.episode)
                     seed = derive_seed(job.seed, "expand", edit.episode)
-                    out.extend(self._scope.task.expand(data, shown(episode, self._scope.method.sees), seed))
+                    seen = shown(episode, self._scope.method.sees)
+                    expand = partial(self._scope.task.expand, data, seen, seed)
+                    out.extend(reads.call(self._scope.built_task.reads, expand))
                 else:
                     out.append(data)
         return out
@@ -165,6 +203,11 @@ class Updates:
             self._scope.journal.note(Item(key, "release", "session", "ok", gone))
         for adapter in gone:
             self._weights.remove(adapter)
+
+    def _wave(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> int:
+        """Jobs booked together: what the updater says, and no more than each model that they start from says."""
+        models = [self._scope.context.models.get(base) for base in {job.start.base for job in jobs}]
+        return int(min(getattr(part, "wave", WAVE) for part in (slot.instance, *models)))
 
     def _job_key(self, kind: str, slot: BuiltComponent, job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
@@ -243,12 +286,6 @@ class Updates:
         check = getattr(self._scope.backend(job.start.base), "over_long", None)
         limit = slot.settings.get("max_length")
         return str(check([d for d in data if isinstance(d, Example)], limit)) if check and limit else ""
-
-    def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
-        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
-        value = 0.0 if updated.status == "failed" else None
-        for query in self._episodes.full(episode.id).queries:
-            yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
 
 
 def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:

@@ -32,6 +32,7 @@ from harness.books.journal import Journal
 from harness.books.records import digest
 from harness.books.store import WeightStore
 from harness.models.base import Trained, TrainItem
+from harness.reads import Reader, own, watch
 from harness.registry.build import BuiltComponent
 from harness.registry.fingerprint import of_class
 from harness.session.context import RunContext
@@ -174,6 +175,8 @@ def open_session(
         roles: further roles that follow one of ``models``, as ``{"student": "@teacher"}``.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    watch()
+    own(folder)
     built = {name: _built(kind, instance) for name, (kind, instance) in slots.items()}
     context = RunContext(
         folder,
@@ -204,8 +207,9 @@ def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _built(kind: str, instance: Any) -> BuiltComponent:
     name = type(instance).__name__
-    identity = {"component": name, "source": of_class(type(instance)), "settings": {}, "parts": {}}
-    return BuiltComponent(kind, name, instance, {}, identity, f"test component {name!r}")
+    source = of_class(type(instance))
+    identity = {"component": name, "source": source.digest, "settings": {}, "parts": {}}
+    return BuiltComponent(kind, name, instance, {}, identity, f"test component {name!r}", Reader(source.modules))
 
 
 def _from_table(table: Mapping[str, str]) -> Answer:

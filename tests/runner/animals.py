@@ -1,7 +1,7 @@
 """A plugin in one file: a scripted model and everything around it, with which whole runs take milliseconds.
 
 With ``KILL_AT=n`` in the environment the process kills itself, as ``kill -9`` would, at its n-th effect (a batch of
-answers, a training, or a write of weights).
+answers, a training, or a write of weights); with ``KILL_WITH=SIGINT`` it is interrupted instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def effect() -> None:
     global _effects
     _effects += 1
     if _effects == int(os.environ.get("KILL_AT", "0")):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[os.environ.get("KILL_WITH", "SIGKILL")])
 
 
 _keep = WeightStore.keep

@@ -68,9 +68,9 @@ def test_samples_are_averaged(tmp_path: Path) -> None:
 
 
 def test_continued_pretraining_is_one_update_over_all_edits(tmp_path: Path) -> None:
-    done = run(tmp_path, grouping="cpt", limit=4)
+    done = run(tmp_path, protocol="cpt", limit=4)
     row = next(row for row in done.result.rows if row.method == "animals")
-    assert (row.grouping, row.expected) == ("cpt", 4)
+    assert (row.protocol, row.expected) == ("cpt", 4)
 
 
 def test_edits_of_another_run_are_reused(tmp_path: Path) -> None:
