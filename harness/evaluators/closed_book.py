@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.api import Ask, Completion, Query, References, Request, Score, Session
 from harness.judges.base import Answer, Budget, Grade, Judge
-from harness.judges.load import load
+from harness.judges.load import check_name, load
 from harness.metrics import MEASURES
 
 
@@ -55,6 +55,9 @@ class ClosedBook:
     Settings = ClosedBookSettings
 
     def __init__(self, settings: ClosedBookSettings) -> None:
+        """Raises :class:`UsageError` for a judge that does not exist."""
+        if settings.judge:
+            check_name(settings.judge)
         self._settings = settings
         self._judges: dict[str, Judge] = {}
 

@@ -17,7 +17,7 @@ from harness.books.store import WeightStore
 from harness.books.verify import verify
 from harness.cli import main
 from harness.errors import Damaged, RunError, UsageError
-from harness.evidence.result_file import ResultError, parse
+from harness.evidence.result_file import SCHEMA, ResultError, parse
 from harness.runs.export import export_policy
 from tests.runner.test_runner import PLUGIN, config, run
 
@@ -35,7 +35,8 @@ def flip(path: Path) -> None:
 
 
 def weights(done: harness.Run) -> Path:
-    return sorted((done.folder / "weights").iterdir())[0]
+    """A LoRA adapter among the run's weights."""
+    return sorted((done.folder / "weights").glob("*/adapter_model.safetensors"))[0].parent
 
 
 def forget(folder: Path, kind: str) -> None:
@@ -166,8 +167,8 @@ def test_journals_of_other_formats_are_refused(copy: harness.Run, tmp_path: Path
 
 def test_a_newer_result_file_is_refused(finished: harness.Run) -> None:
     raw = json.loads((finished.folder / "result.json").read_text("utf-8"))
-    newer = json.dumps({**raw, "schema": 2, "something": "new"})
-    with pytest.raises(ResultError, match="of schema 2, and this harness knows schemas up to 1; upgrade"):
+    newer = json.dumps({**raw, "schema": SCHEMA + 1, "something": "new"})
+    with pytest.raises(ResultError, match=f"schema {SCHEMA + 1}, and this harness reads schema {SCHEMA}; upgrade"):
         parse(newer, "x.json")
 
 
