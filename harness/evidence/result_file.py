@@ -209,7 +209,7 @@ def _refuse_newer(text: str, where: str) -> None:
     version = found.get("schema") if isinstance(found, Mapping) else None
     if isinstance(version, int) and version > SCHEMA:
         raise ResultError(
-            f"{where}: of schema {version}, and this harness knows schemas up to {SCHEMA}; upgrade selfadapt-harness"
+            f"{where}: schema: {version}, and this harness knows schemas up to {SCHEMA}; upgrade selfadapt-harness"
         ) from None
 
 
