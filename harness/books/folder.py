@@ -64,7 +64,7 @@ def sweep(folder: Path) -> None:
 
 def write_recorded(journal: Journal, folder: Path, name: str, text: str) -> None:
     """Write a text file of the run whole or not at all, and its digest into the journal."""
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(exist_ok=True, parents=True)
     write_text(folder / name, text)
     journal.set_fact(FILE + name, sha256(text.encode()))
 

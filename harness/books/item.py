@@ -28,6 +28,8 @@ class Item:
     cost: Mapping[str, float] = field(default_factory=dict)
     weights: str | None = None
     """Digests, separated by commas, of the weights that it needs on disk; each is referred to once."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path -> digest of the files that were read by what made it; found again only while they are the same."""
 
 
 def to_row(item: Item) -> tuple[str | None, ...]:
@@ -36,8 +38,8 @@ def to_row(item: Item) -> tuple[str | None, ...]:
     return (*values, seal(values))
 
 
-def from_row(row: Sequence[Any], journal: Path) -> Item:
-    """The item of a row of ``journal``.
+def from_row(row: Sequence[Any], journal: Path, files: Mapping[str, str] | None = None) -> Item:
+    """The item of a row of ``journal``, and the files that it was made from.
 
     Raises:
         Damaged: the row is not what was written.
@@ -47,7 +49,7 @@ def from_row(row: Sequence[Any], journal: Path) -> Item:
         key, kind, component = (str(value)[:40] for value in values[:3])
         raise Damaged(journal, f"item {key[:12]!r} ({kind!r} by {component!r})")
     digest, kind, component, status, result, cost, weights = values
-    return Item(digest, kind, component, status, json.loads(result), json.loads(cost), weights)
+    return Item(digest, kind, component, status, json.loads(result), json.loads(cost), weights, files or {})
 
 
 def text(value: Any) -> str:

@@ -15,11 +15,13 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import reads
+from harness.books.dependencies import SCHEMA, Dependencies, unsettled
 from harness.books.folder import refuse_links
 from harness.books.item import COLUMNS, Item, from_row, is_sealed, seal, text, to_row
 from harness.errors import Damaged, RunError, UsageError
@@ -51,12 +53,17 @@ ITEMS = f"SELECT {', '.join(COLUMNS)}, seal FROM items"
 class Journal:
     """The journal of one run's folder. One process writes it at a time.
 
+    Args:
+        recompute: whether an item is made again when a file that it was made from changed, instead of refused.
+
     Raises:
         RunError: the folder is being written by another process, or cannot be written at all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recompute: bool = False) -> None:
         self.path = folder / "journal.sqlite"
+        self._recompute = recompute
+        self._files = Dependencies()
         self.reused = 0
         self.ran_of: Counter[tuple[str, str]] = Counter()
         """(kind, component) -> items booked in this life of the run."""
@@ -77,7 +84,7 @@ class Journal:
             check_format(self._db, self.path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(f"{_SCHEMA} PRAGMA user_version={FORMAT};")
+            self._db.executescript(f"{_SCHEMA} {SCHEMA} PRAGMA user_version={FORMAT};")
         except (OSError, sqlite3.OperationalError) as error:
             raise RunError(f"the journal {self.path} cannot be written: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -130,39 +137,87 @@ class Journal:
     def find(self, digests: Sequence[str]) -> dict[str, Item]:
         """The finished items among ``digests``, of this run or taken over from an earlier one.
 
-        Items booked as ``error`` are not finished: they are tried again.
+        Items booked as ``error`` are not finished: they are tried again. The files that an item was made from are
+        counted for whatever is being made now.
 
         Raises:
+            UsageError: a file that an item of this run was made from changed since, and nothing may be recomputed.
             Damaged: an item is not what was booked.
         """
         out: dict[str, Item] = {}
         for start in range(0, len(digests), 500):
             part = list(digests[start : start + 500])
             marks = ",".join("?" * len(part))
+            files = self._files.of(self._db, part)
             for row in self._rows(f"{ITEMS} WHERE digest IN ({marks}) AND status != 'error'", part):
-                out[row[0]] = from_row(row, self.path)
+                item = from_row(row, self.path, files.get(row[0]))
+                if self._still_holds(item):
+                    out[item.digest] = item
         missing = [digest for digest in digests if digest not in out]
         if self.earlier and missing:
-            taken = list(self.earlier.find(missing))
+            with reads.untracked():
+                taken = list(self.earlier.find(missing))
             with self.writing():
                 self._write([item for item, _ in taken])
             out |= {item.digest: item for item, _ in taken}
             self.taken.update(run.name for _, run in taken)
+        for item in out.values():
+            reads.note(item.files)
         return out
+
+    def _still_holds(self, item: Item) -> bool:
+        changed = self._files.changed(item.files)
+        if changed and not self._recompute and not unsettled(item.files, changed):
+            raise UsageError(
+                f"{self.path.parent}: {changed[0]} changed since it was read in this run for {item.kind} by "
+                f"{item.component!r}; `harness resume --recompute` runs again what the change "
+                "touches and reuses the rest"
+            )
+        return not changed
 
     def book(self, items: Sequence[Item]) -> None:
         """Book finished items, and take a reference on the weights they made. Call inside :meth:`writing`."""
         self._write(items)
         self.ran_of.update((item.kind, item.component) for item in items)
 
+    def note(self, item: Item) -> None:
+        """Book what the core does for itself: as :meth:`book`, but no work of the run. Call inside :meth:`writing`."""
+        self._write([item])
+
     def _write(self, items: Sequence[Item]) -> None:
         for item in items:
             self._db.execute(
                 f"INSERT OR REPLACE INTO items VALUES ({', '.join('?' * (len(COLUMNS) + 1))})", to_row(item)
             )
+            self._files.write(self._db, item)
             for weights in (item.weights or "").split(","):
                 if weights:
                     self.refer(weights, +1)
+
+    def adopt(self, digests: Sequence[str], there: Callable[[str], bool]) -> None:
+        """Take references for a call that is about to use finished items of another row, or of an earlier call.
+
+        An item whose weights are gone (released by whoever made them) is forgotten, so that it is made again.
+        """
+        rows = [
+            row
+            for start in range(0, len(digests), 500)
+            for row in self._db.execute(
+                "SELECT digest, weights FROM items WHERE weights IS NOT NULL AND digest IN"
+                f" ({','.join('?' * len(digests[start : start + 500]))})",
+                list(digests[start : start + 500]),
+            )
+        ]
+        if not rows:
+            return
+        with self.writing():
+            for digest, weights in rows:
+                names = weights.split(",")
+                if all(map(there, names)):
+                    for name in names:
+                        self.refer(name, +1)
+                else:
+                    self._db.execute("DELETE FROM items WHERE digest = ?", (digest,))
 
     def touch(self, scope: str, phase: str, stage: str, digests: Sequence[str]) -> None:
         """Say that a row of the run used these items. Call inside :meth:`writing`."""

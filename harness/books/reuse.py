@@ -1,8 +1,9 @@
 """Other runs' journals, read only: what one of them booked under the same digest is not done again.
 
-A digest covers everything that an effect depends on, its components' sources included; so what an edited plugin no
-longer agrees with is not found, and everything else is. What is taken over keeps the cost that was once paid for it.
-Checksums are checked: what is not as it was written there is done again here.
+A digest covers everything that an effect depends on, its components' sources included, save the files that were read on
+the way, which are recorded with it; so what an edited plugin or file no longer agrees with is not found, and everything
+else is. What is taken over keeps the cost that was once paid for it. Checksums are checked: what is not as it was
+written there is done again here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.books import world
+from harness.books.dependencies import Dependencies
 from harness.books.folder import links
 from harness.books.item import Item, from_row, is_sealed
 from harness.books.journal import ITEMS, check_format, open_read_only
@@ -26,7 +28,7 @@ from harness.errors import Damaged, UsageError, nearest
 
 _RUNS = 20
 """So many of the newest runs are looked through."""
-_NEVER = frozenset({"release"})
+_NEVER = frozenset({"release", "hold"})
 """Kinds of items that are about a run's own weights."""
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
@@ -47,6 +49,9 @@ class ReuseSource:
         self._folder = folder
         self._environment = environment
         self._sound: dict[Path, bool] = {}
+        self._files = Dependencies()
+        self.changed: dict[str, str] = {}
+        """Path of a changed file -> component whose items were not taken over for it."""
         if where == "auto":
             beside = (path.parent for path in folder.parent.glob("*/journal.sqlite"))
             found = sorted((run for run in beside if run.resolve() != folder.resolve()), key=_begun, reverse=True)
@@ -70,7 +75,9 @@ class ReuseSource:
             except sqlite3.Error:
                 continue  # a run that cannot be read is one that cannot be reused
             for item in items:
-                if self._bring(item, run):
+                if changed := self._files.changed(item.files):
+                    self.changed.update(dict.fromkeys(changed, item.component))
+                elif self._bring(item, run):
                     missing.pop(item.digest)
                     yield item, run
 
@@ -101,9 +108,10 @@ class ReuseSource:
             for start in range(0, len(digests), 500):
                 part = digests[start : start + 500]
                 marks = ",".join("?" * len(part))
+                files = self._files.of(database, part)
                 for row in database.execute(f"{ITEMS} WHERE digest IN ({marks}) AND status != 'error'", part):
                     with suppress(Damaged):
-                        out.append(from_row(row, run / "journal.sqlite"))
+                        out.append(from_row(row, run / "journal.sqlite", files.get(row[0])))
         return [item for item in out if item.kind not in _NEVER]
 
     def _bring(self, item: Item, run: Path) -> bool:

@@ -24,6 +24,7 @@ def command(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 5 where the gate is inconclusive.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Golden tier: every score must be equal.")] = False,
+    table: Annotated[str, typer.Option(help="Gate on this table instead of the headline.")] = "",
     accept: Annotated[
         bool, typer.Option("--accept", help="Make the run the new baseline; those of the last gate by default.")
     ] = False,
@@ -56,7 +57,7 @@ def command(
         return
     if reason:
         raise UsageError("--reason goes with --accept")
-    gate = replace(_gate(baseline, run, margin, confirm, exact, trust), baseline=str(baseline), run=str(run))
+    gate = replace(_gate(baseline, run, margin, confirm, exact, table, trust), baseline=str(baseline), run=str(run))
     write_all(gate, result=out, junit=junit, summary=summary, strict=strict)
     for check in gate.checks:
         typer.echo(f"{check.method}: {check.verdict}: {check.reason}")
@@ -77,7 +78,7 @@ def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Pat
         raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
 
 
-def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, trust: bool) -> Gate:
+def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, table: str, trust: bool) -> Gate:
     """The gate's outcome; what stops it from being measured is an outcome too."""
     from harness.api import HarnessError
     from harness.evidence.gate import verdict
@@ -86,11 +87,12 @@ def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, t
 
     try:
         base = load(baseline)
+        base = base.of_table(table) if table else base
     except NoBaseline as error:
         return verdict.Gate(baseline.stem, (verdict.Check("baseline", "incomparable", str(error)),), margin)
     name = f"{base.task.name} {base.task.version} {base.task.split}"
     try:
-        head = open_file(run)
+        head = open_file(run, table=table)
         checks = verdict.exact(base, head) if exact else verdict.check_all(base, head, margin=margin)
     except HarnessError as error:
         return verdict.Gate(name, (verdict.Check("run", "error", str(error)),), margin)
@@ -98,12 +100,19 @@ def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, t
         checks = [verdict.Check("baseline", "incomparable", f"{baseline} has no rows with scores")]
     notes = _notes(base, head)
     if confirm and not exact and any(check.verdict == "regressed" for check in checks):
-        checks = _confirm(base, head, run, confirm, checks, margin, trust)
+        checks = _confirm(base, head, run, confirm, checks, margin, table, trust)
     return verdict.Gate(name, tuple(checks), margin, tuple(notes))
 
 
 def _confirm(
-    base: ResultFile, head: ResultFile, folder: Path, count: int, checks: list[Check], margin: float, trust: bool
+    base: ResultFile,
+    head: ResultFile,
+    folder: Path,
+    count: int,
+    checks: list[Check],
+    margin: float,
+    table: str,
+    trust: bool,
 ) -> list[Check]:
     """Run further seeds of the same configuration, and test again with them."""
     from harness.errors import UsageError
@@ -121,7 +130,8 @@ def _confirm(
     further = run(
         again, plugin_files=[Path(file) for file in record["plugin_files"]], layers=[*record["layers"], "gate"]
     )
-    return confirm(base, head, further.result, checks, margin)
+    more = further.result.of_table(table) if table else further.result
+    return confirm(base, head, more, checks, margin)
 
 
 def _notes(base: ResultFile, head: ResultFile) -> list[str]:

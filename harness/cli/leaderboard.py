@@ -45,6 +45,7 @@ def show(
         str, typer.Argument(metavar="[RUN]", help="A run's folder or a result file; all of the folder without.")
     ] = "",
     folder: Folder = Path("leaderboards"),
+    table: Annotated[str, typer.Option(help="Another table than the headline; NAME@STEP is one step of it.")] = "",
 ) -> None:
     """Print the tables in the terminal."""
     from rich.console import Console
@@ -54,6 +55,9 @@ def show(
     from harness.evidence.sources import open_file
 
     found = [open_file(Path(what))] if what else [read(path) for path in result_paths(folder)]
+    if table:
+        name = table.partition("@")[0]
+        found = [one.of_table(table) for one in found if what or name in {had.name for had in one.tables}]
     console = Console()
     for one in found:
         console.print(render(one))

@@ -58,7 +58,9 @@ def finish(run: Run, as_json: bool) -> None:
         if run.leaderboard:
             console.print(f"leaderboard  {run.leaderboard}", highlight=False, soft_wrap=True)
     if not run.complete:
-        missing = sum(row.expected - row.scored for row in run.result.rows)
+        head, *others = run.result.tables
+        missing = sum(row.expected - row.scored for row in head.rows)
+        missing += sum(row.errors for table in others for row in table.rows)
         print(
             f"harness: {missing} scores are missing for errors of ours; `harness resume {run.folder}` tries again",
             file=sys.stderr,

@@ -46,7 +46,7 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
         return None
     with tempfile.TemporaryDirectory() as folder:
         probe = {**given, "out": folder, "leaderboard": "", "limit": PROBE, "seeds": 1, "beside": [], "validation": 0,
-                 "samples": 1, "trainer": {"use": "none"}, "edits": "", "reuse": ""}  # fmt: skip
+                 "also": {}, "samples": 1, "trainer": {"use": "none"}, "edits": "", "reuse": ""}  # fmt: skip
         began = time.perf_counter()
         done = runner.run(probe, plugin_files=files)
         whole = time.perf_counter() - began

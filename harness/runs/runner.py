@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness import reads
+from harness.api import HEADLINE
 from harness.books import world
 from harness.books.episodes import EpisodeBook
 from harness.books.folder import sweep, write_recorded
@@ -21,15 +23,16 @@ from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
 from harness.errors import PluginError, UsageError
 from harness.events import RunFinished, RunStarted
-from harness.evidence.result_file import ResultFile, check, dumps, read, write
-from harness.registry.build import build
+from harness.evidence.result_file import ResultFile, Row, check, dumps, read, write
+from harness.registry.build import BuiltComponent, build
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
 from harness.runs import record as records
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
+from harness.runs.bench import OpenAlso
 from harness.runs.collect import result_file
-from harness.runs.config import Config
-from harness.runs.deploy import read_edits
+from harness.runs.config import Also, Config
+from harness.runs.edits import read_edits
 from harness.runs.environment import describe_environment
 from harness.runs.plan import Work, work
 from harness.runs.trust import check_trust
@@ -61,15 +64,21 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether every expected score has a value."""
-        return all(row.complete for row in self.result.rows)
+        """Whether every expected score of the headline has a value, and no other table lacks one for an error."""
+        others = (row for table in self.result.tables for row in table.rows)
+        return all(row.complete for row in self.result.rows) and not any(_errors(row) for row in others)
 
-    def scores(self) -> list[dict[str, Any]]:
-        """The per-query table: method, seed, episode, query, sample, value, status, answer and further measures."""
+    def scores(self, table: str = HEADLINE) -> list[dict[str, Any]]:
+        """A table's scores, one record each: method, seed, episode, query, sample, value, status, answer, step where
+        there are steps, and further measures."""
         out = []
-        for path in sorted((self.folder / "scores").glob("*.jsonl")):
+        for path in sorted((self.folder / "scores" / ("" if table == HEADLINE else table)).glob("*.jsonl")):
             out += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         return out
+
+
+def _errors(row: Row) -> int:
+    return row.errors + sum(letters.count("e") for one in row.earlier for letters in one.status)
 
 
 def run(
@@ -148,8 +157,9 @@ def _execute(
     recompute: bool = False,
 ) -> Run:
     journal, refused = None, fresh
+    reads.own(folder)
     try:
-        journal = Journal(folder)
+        journal = Journal(folder, recompute)
         if fresh:
             records.write(journal, folder, record)
         elif not recompute:
@@ -186,7 +196,7 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str) -> Run:
         for arm in config.arms:
             progress.row(f"{arm.method.name}, seed {seed}")
             outcomes.append(run_arm(opened, arm, seed))
-    result = check(result_file(name, config, opened.task, opened.context, outcomes), str(folder / "result.json"))
+    result = check(result_file(name, config, opened.context, outcomes), str(folder / "result.json"))
     write_recorded(journal, folder, "result.json", dumps(result))
     copy = None
     if config.options.leaderboard:
@@ -202,8 +212,8 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str) -> Run:
         ran_of=_ran_of(journal, opened),
         changed=_changed(journal, config),
     )
-    rows = json.loads((folder / "result.json").read_text("utf-8"))["rows"]
-    observe(plugins, "harness_run_finished", RunFinished(folder, rows))
+    headline = json.loads((folder / "result.json").read_text("utf-8"))["tables"][0]
+    observe(plugins, "harness_run_finished", RunFinished(folder, headline["rows"]))
     return done
 
 
@@ -231,7 +241,7 @@ def _open(
         folder,
         journal,
         weights,
-        EpisodeBook(task.instance, config.options.limit),
+        EpisodeBook(task.instance, config.options.limit, task),
         {},
         progress,
         time.monotonic() + 3600 * hours if hours else 0.0,
@@ -240,7 +250,7 @@ def _open(
     (folder / "weights").mkdir(exist_ok=True)
     if config.options.edits:  # said now, and not when an outer loop has run
         read_edits(Path(config.options.edits), config.arms[0].method.name, config.options.seed)
-    opened = OpenRun(plugins, config, context, task)
+    opened = OpenRun(plugins, config, context, task, [_open_also(plugins, one, context, task) for one in config.also])
     for arm in config.arms:
         check_roles(opened, arm)
     return opened
@@ -281,6 +291,17 @@ def _make_good(journal: Journal, weights: WeightStore) -> None:
         weights.remove(digest)
 
 
+def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent) -> OpenAlso:
+    """A further measure with its task's items; without a task, the very items of the run."""
+    where = f"also.{also.name}"
+    evaluator = build(plugins, "evaluator", also.evaluator, f"{where}.evaluator")
+    other = task if also.task is None else build(plugins, "task", also.task, f"{where}.task")
+    book = context.episodes if also.task is None else EpisodeBook(other.instance, built=other)
+    return OpenAlso(
+        also.name, other, book, evaluator, also.evaluator, also.split, also.limit, own_items=also.task is not None
+    )
+
+
 _EFFECTS = {
     "completion": "completions",
     "edits": "calls",
@@ -313,6 +334,7 @@ def _changed(journal: Journal, config: Config) -> list[str]:
         fact = f"components/{arm.method.name}"
         before = fact_of(run, fact)
         out += changes(before, journal.fact(fact)) if before else [f"method {arm.method.name!r} (not there before)"]
+    out += [f"{path} (read by {component!r})" for path, component in sorted(journal.earlier.changed.items())]
     return list(dict.fromkeys(out))
 
 

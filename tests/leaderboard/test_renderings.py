@@ -60,7 +60,7 @@ def test_a_seed_that_broke_leaves_the_row_its_score_and_takes_its_rank() -> None
     nothing: list[float | None] = [None] * task.queries
     broken = make_row(
         scores=[*whole.scores[:2], nothing], status=[*whole.status[:2], "-" * task.queries], queries=task.queries,
-        method="broken", plugin="broken", card=whole.card, grouping="single", editor_model="", start_model="",
+        method="broken", plugin="broken", card=whole.card, protocol="single", editor_model="", start_model="",
         key=whole.key, seeds=(0, 1, 2),
     )  # fmt: skip
     made = sections([result_file([whole, broken], task=task)])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import hookimpl
-from harness.api import EditAsk, Example, Group, Method, Request, Round, SelfEdit, Session, UpdateJob
+from harness.api import EditAsk, Example, Group, Method, Request, Round, SelfEdit, Session, StartAs, UpdateJob
 from harness.books.store import WeightStore
 from harness.models.base import Trained, TrainItem
 from harness.testing import ScriptedLM, ScriptedTask
@@ -114,11 +114,13 @@ class Loop:
         for index in range(2):
             asks = [EditAsk(e, s.roles["teacher"], 2, s.seed("propose", index, e.id)) for e in s.episodes("train")]
             kept = [_best(group) for group in s.reward(s.propose("teacher", asks))]
-            [done] = s.update(
-                "policy", [UpdateJob(f"round-{index}", s.roles["teacher"], tuple(kept), s.seed("sft", index))]
-            )
+            before = s.roles["teacher"]
+            start_as: StartAs = "merge" if index else "stack"
+            job = UpdateJob(f"round-{index}", before, tuple(kept), s.seed("sft", index), start_as=start_as)
+            [done] = s.update("policy", [job])
             assert done.state is not None
             s.roles["teacher"] = done.state
+            s.release([before])
             yield Round(index, dict(s.roles), {"kept": len(kept)})
 
 

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from harness.evidence.leaderboard.board import Line, Section, as_json, build
-from harness.evidence.leaderboard.table import percent, seconds
+from harness.evidence.leaderboard.table import interval, seconds, shown
 from harness.evidence.result_file import result_paths
 from harness.files import write_text
 
@@ -73,14 +73,14 @@ def under_version_control(folder: str | Path) -> list[Path] | None:
     return tracked or None
 
 
-def cells(line: Line) -> list[str]:
+def cells(line: Line, unit: str = "") -> list[str]:
     """One row as texts, parallel to :data:`HEADERS`."""
     return [
         str(line.rank) if line.rank is not None else "–",
         line.method,
         line.group or "–",
-        percent(line.score),
-        "–" if line.low is None else f"{percent(line.low)}–{percent(line.high)}",
+        shown(line.score, unit),
+        interval(line.low, line.high, unit),
         _count(line.contexts),
         _count(line.queries),
         _count(line.seeds),
@@ -136,7 +136,9 @@ def to_markdown(made: Sequence[Section]) -> str:
             out += [f"### {section.title}", ""]
             out += [f"Source: {section.source}.", ""]
             out += ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
-            out += ["| " + " | ".join(_cell(text) for text in cells(line)) + " |" for line in section.lines]
+            out += [
+                "| " + " | ".join(_cell(text) for text in cells(line, section.unit)) + " |" for line in section.lines
+            ]
             out += [""]
     return "\n".join(out)
 
@@ -156,7 +158,7 @@ def to_html(made: Sequence[Section]) -> str:
 
 def _html_section(index: int, section: Section) -> str:
     head = "".join(f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in HEADERS)
-    rows = "\n".join(_html_row(line) for line in section.lines)
+    rows = "\n".join(_html_row(line, section.unit) for line in section.lines)
     return (
         f'<section data-index="{index}" data-kind="{section.kind}"><h2>{html.escape(section.title)} '
         f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {html.escape(section.source)}.</p>'
@@ -165,14 +167,14 @@ def _html_section(index: int, section: Section) -> str:
     )
 
 
-def _html_row(line: Line) -> str:
+def _html_row(line: Line, unit: str) -> str:
     sortable = [
         line.rank, None, None, line.score, line.low, line.contexts, line.queries, line.seeds, line.scored, line.failed,
         line.unparsed, line.errors, line.edit_tokens, line.update_s, line.generation_s, line.outer_s, line.meta_s,
         line.usd, line.labels,
     ]  # fmt: skip
     out = []
-    for place, text in enumerate(cells(line)):
+    for place, text in enumerate(cells(line, unit)):
         value = sortable[place] if place < len(sortable) else None
         order = f' data-value="{value}"' if value is not None else ""
         title = (
