@@ -167,7 +167,7 @@ def test_journals_of_other_formats_are_refused(copy: harness.Run, tmp_path: Path
 def test_a_newer_result_file_is_refused(finished: harness.Run) -> None:
     raw = json.loads((finished.folder / "result.json").read_text("utf-8"))
     newer = json.dumps({**raw, "schema": 99, "something": "new"})
-    with pytest.raises(ResultError, match="schema 99, .*upgrade selfadapt-harness"):
+    with pytest.raises(ResultError, match=r"schema 99, .*upgrade selfadapt-harness"):
         parse(newer, "x.json")
 
 
