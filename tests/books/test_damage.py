@@ -104,7 +104,7 @@ def test_a_changed_item_of_another_run_is_not_taken_over(copy: harness.Run, tmp_
 
 def test_changed_weights_are_not_used(copy: harness.Run, tmp_path: Path) -> None:
     bad = weights(copy)
-    flip(bad / "adapter_model.safetensors")
+    flip(next(bad.glob("*.safetensors")))
     with pytest.raises(Damaged, match=bad.name):
         WeightStore(copy.folder / "weights").adapter(bad.name)
     again = run(tmp_path, limit=3, reuse=str(copy.folder))
@@ -123,7 +123,7 @@ def test_weights_that_are_gone_are_made_again(copy: harness.Run) -> None:
 
 def test_weights_that_are_cut_off_are_one_line(copy: harness.Run) -> None:
     bad = weights(copy)
-    (bad / "adapter_config.json").write_text("{")
+    next(bad.glob("*.safetensors")).write_bytes(b"half")
     with pytest.raises(Damaged, match=bad.name):
         WeightStore(copy.folder / "weights").adapter(bad.name)
 
@@ -173,7 +173,7 @@ def test_a_newer_result_file_is_refused(finished: harness.Run) -> None:
 
 DAMAGES: dict[str, Callable[[harness.Run], object]] = {
     "journal.sqlite": lambda done: change(done.folder, "UPDATE items SET cost = '{}' WHERE kind = 'edits'"),
-    "weights/": lambda done: flip(weights(done) / "adapter_model.safetensors"),
+    "weights/": lambda done: flip(next(weights(done).glob("*.safetensors"))),
     "weights": lambda done: shutil.rmtree(weights(done)),
     "edits/animals-0.jsonl": lambda done: flip(done.folder / "edits" / "animals-0.jsonl"),
     "scores/bare-0.jsonl": lambda done: (done.folder / "scores" / "bare-0.jsonl").unlink(),
