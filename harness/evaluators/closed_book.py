@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.api import Ask, Completion, Query, References, Request, Score, Session
 from harness.judges.base import Answer, Budget, Grade, Judge
-from harness.judges.load import check_name, load
+from harness.judges.load import load
 from harness.metrics import MEASURES
 
 
@@ -55,11 +55,10 @@ class ClosedBook:
     Settings = ClosedBookSettings
 
     def __init__(self, settings: ClosedBookSettings) -> None:
-        """Raises :class:`UsageError` for a judge that does not exist."""
-        if settings.judge:
-            check_name(settings.judge)
         self._settings = settings
         self._judges: dict[str, Judge] = {}
+        if settings.judge:  # one that cannot be had is refused before anything is spent
+            self._judge("")
 
     @property
     def metric(self) -> str:

@@ -12,27 +12,17 @@ def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
     Raises:
         UsageError: for an unknown name.
     """
-    check_name(name)
     if name in MEASURES:
         return Measure(name, MEASURES[name])
     if name == "offline-1":
         from harness.judges.offline import OfflineJudge
 
         return OfflineJudge()
-    from harness.judges.remote import RemoteJudge
+    if name.startswith("openai:") and len(name) > len("openai:"):
+        from harness.judges.remote import RemoteJudge
 
-    return RemoteJudge(name.removeprefix("openai:"), budget or Budget())
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that :func:`load` would, without loading anything.
-
-    Raises:
-        UsageError: no judge is called that.
-    """
+        return RemoteJudge(name.removeprefix("openai:"), budget or Budget())
     known = [*MEASURES, "offline-1", "openai:MODEL"]
-    if name in known[:-1] or (name.startswith("openai:") and len(name) > len("openai:")):
-        return
     if name == "recorded":
         raise UsageError("--judge recorded reads a log's own verdicts; it can only be used on a published log")
     raise UsageError(f"unknown judge {name!r}.{nearest(name, known)}")
