@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.api import HarnessError, Round, State
+from harness.api import Component, HarnessError, Model, Round, State, Task, Trainer
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
-from harness.registry.build import BuiltComponent, build
+from harness.registry.build import BASES, BuiltComponent, build
 from harness.registry.discover import Plugins, describe
 from harness.runs import deploy
 from harness.runs.collect import Outcome, RoundRecord, outcome
@@ -31,10 +31,10 @@ class OpenRun:
     plugins: Plugins
     config: Config
     context: RunContext
-    task: BuiltComponent
-    _opened: dict[str, Any] = field(default_factory=dict)
+    task: BuiltComponent[Task]
+    _opened: dict[str, Model] = field(default_factory=dict)
 
-    def open_model(self, table: Mapping[str, Any]) -> Any:
+    def open_model(self, table: Mapping[str, Any]) -> Model:
         """The model of a table, opened once; the session then finds it by the digest that states name."""
         key = json.dumps(table, sort_keys=True)
         if key not in self._opened:
@@ -43,13 +43,13 @@ class OpenRun:
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
             asked = {**table, "memory": limits} if limits and not table.get("memory") else table
-            built = build(self.plugins, "model", asked, "model", weights=self.context.weights)
+            built = build(self.plugins, Model, asked, "model", self.context.weights)
             model = built.instance
             self._opened[key] = model
             self.context.models.setdefault(model.base, model)
             self.context.sources.setdefault(model.base, str(built.identity["source"]))
-            if journal.fact(fact) is None and hasattr(model, "memory"):
-                journal.set_fact(fact, limits or model.memory)
+            if journal.fact(fact) is None and (found := limits or model.memory()):
+                journal.set_fact(fact, found)
         return self._opened[key]
 
     def model_names(self) -> dict[str, str]:
@@ -80,7 +80,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     """
     options, context = opened.config.options, opened.context
     slots = {
-        name: build(opened.plugins, str(table["kind"]), {k: v for k, v in table.items() if k != "kind"}, name)
+        name: build(opened.plugins, BASES[table["kind"]], {k: v for k, v in table.items() if k != "kind"}, name)
         for name, table in arm.slots.items()
     }
     _check_sources(context, arm, slots, opened.task)
@@ -101,7 +101,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     rounds: list[RoundRecord] = []
     if slots["trainer"].name != "none":
         rounds.append(RoundRecord(-1, dict(Roles(states, follows)), validate()))
-    for done in _rounds(slots["trainer"], session):
+    for done in _rounds(session.scope.slot("trainer", Trainer), session):
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
         context.progress.say(_round_line(arm, seed, rounds[-1]))
@@ -128,7 +128,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         # A preset may update on all edits together otherwise than in the outer loop's trials.
         updater="cpt" if "cpt" in slots else "updater",
     )
-    meta_s = sum(float(getattr(slot.instance, "meta_s", 0.0)) for slot in slots.values())
+    meta_s = sum(slot.instance.meta_s for slot in slots.values())
     return outcome(context, arm, seed, session, measured, rounds, chosen, meta_s)
 
 
@@ -151,7 +151,7 @@ def observe(plugins: Plugins, hook: str, event: Any) -> None:
             _log.warning("%s: observer %s raised %s; the run goes on", plugin.found, hook, describe(error))
 
 
-def _rounds(trainer: BuiltComponent, session: SessionService) -> Iterator[Round]:
+def _rounds(trainer: BuiltComponent[Trainer], session: SessionService) -> Iterator[Round]:
     """A trainer's rounds; what its own code raises becomes one line that names it."""
     try:
         yield from trainer.instance.run(session.sealed)
@@ -172,7 +172,9 @@ def _round_line(arm: Arm, seed: int, record: RoundRecord) -> str:
     return f"{arm.method.name}, seed {seed}, round {record.index + 1}: {', '.join(said)}"
 
 
-def _check_sources(context: RunContext, arm: Arm, slots: Mapping[str, BuiltComponent], task: BuiltComponent) -> None:
+def _check_sources(
+    context: RunContext, arm: Arm, slots: Mapping[str, BuiltComponent[Component]], task: BuiltComponent[Task]
+) -> None:
     """Hold the components against those that the journal's results were made with."""
     name = f"components/{arm.method.name}"
     now = json.loads(json.dumps({slot: dict(built.identity) for slot, built in {**slots, "task": task}.items()}))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import JSON, Episode, Score, State
+from harness.api import JSON, Episode, Score, State, Task
 from harness.books.records import digest
 from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row
 from harness.registry.build import BuiltComponent
@@ -89,7 +89,7 @@ def outcome(
         "evaluator": digest(dict(evaluator))[:16],
         "samples": measured_samples(measured),
         "base_model": student.base,
-        "model_settings": digest(dict(getattr(model, "identity", {})))[:16],
+        "model_settings": digest(dict(model.identity))[:16],
         "start_model": start,
         "grouping": arm.grouping,
         "transductive": arm.method.transductive,
@@ -113,7 +113,7 @@ def outcome(
 
 
 def result_file(
-    run: str, config: Config, task: BuiltComponent, context: RunContext, outcomes: Sequence[Outcome]
+    run: str, config: Config, task: BuiltComponent[Task], context: RunContext, outcomes: Sequence[Outcome]
 ) -> ResultFile:
     """All rows of a run: one a method, over its seeds."""
     items = tuple((e.id, tuple(q.id for q in e.queries)) for e in outcomes[0].items)
@@ -131,7 +131,7 @@ def result_file(
         TaskItems(
             task.instance.name, task.instance.version, "test", _metric(config.arms[0], task.instance.metric), items
         ),
-        ModelCard(getattr(base, "name", base.base), base.base),
+        ModelCard(base.name or base.base, base.base),
         context.journal.fact("environment") or describe_environment(),
         tuple(rows),
     )
@@ -183,12 +183,12 @@ def _row(arm: Arm, outcomes: Sequence[Outcome], queries: int) -> Row:
     )
 
 
-def _remarks(task: Any, measured: deploy.Measured) -> list[str]:
+def _remarks(task: Task, measured: deploy.Measured) -> list[str]:
     """What the editor said of edits that it deployed all the same, and what the task has to say of the scores."""
     edits = [edit for group in measured.groups for edit in group.edits]
     marked = [edit.reason for edit in edits if edit.status == "ok" and edit.reason]
     said = [f"{len(marked)} of {len(edits)} edits marked, the first: {marked[0]}"] if marked else []
-    return [*said, *measured.remarks, *(task.remarks(measured.scores) if hasattr(task, "remarks") else [])]
+    return [*said, *measured.remarks, *task.remarks(measured.scores)]
 
 
 def _curve(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -217,7 +217,7 @@ def _over_samples(scores: Sequence[Score]) -> tuple[float | None, str]:
     if any(score.status == "error" for score in scores):
         return None, "e"
     if all(score.status == "failed" for score in scores):
-        unparsed = all(str(score.parts.get("reason", "")).startswith("unparsed") for score in scores)
+        unparsed = all(str(score.measures.get("reason", "")).startswith("unparsed") for score in scores)
         return 0.0, "u" if unparsed else "f"
     value = sum(score.value or 0.0 for score in scores) / len(scores)
     return round(value, 6), "o"
@@ -257,7 +257,7 @@ def _write_scores(context: RunContext, name: str, method: str, seed: int, measur
                         "method": method, "seed": seed, "episode": score.episode, "query": score.query,
                         "sample": sample, "value": score.value, "status": score.status,
                         "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
-                        **dict(score.parts),
+                        **dict(score.measures),
                     }  # fmt: skip
                     stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -268,5 +268,5 @@ def _state(state: State) -> dict[str, Any]:
 
 def _name(context: RunContext, state: State) -> str:
     model = context.models[state.base]
-    name = str(getattr(model, "name", state.base))
+    name = model.name or state.base
     return f"{name} + {len(state.adapters)} trained" if state.adapters else name

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from harness.api import JSON, Method
 from harness.errors import UsageError, nearest
-from harness.registry.build import check_settings
+from harness.registry.build import check_settings, component_class
 from harness.registry.discover import KINDS, Plugins
 
 DEFAULT_METHOD = "seal"
@@ -171,8 +171,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         if len(own) == 1 and not main_plugin.provides("method"):
             given.setdefault(kind, next(iter(own)))
     model = model_table(plugins, given.get("model", "lab"))
-    model_class = plugins.component("model", model["use"]).cls
-    profile: JSON = getattr(model_class, "profile", {})
+    model_class = component_class(plugins, "model", model["use"]).cls
+    profile: JSON = model_class.profile
     preset_name = str(given.get("preset", "")) or (model["use"] if model["use"] in main.presets else "")
     if preset_name and preset_name not in main.presets:
         raise UsageError(f"method {main.name!r} has no preset {preset_name!r}.{nearest(preset_name, main.presets)}")
@@ -239,7 +239,7 @@ def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
     if isinstance(who, str) and who.startswith("@"):
         return who
     table = dict(model) if who == "model" else model_table(plugins, who)
-    settings = getattr(plugins.component("model", table["use"]).cls, "Settings", None)
+    settings = component_class(plugins, "model", table["use"]).cls.Settings
     if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
         table.setdefault("max_cost", max_cost)
     return table

@@ -95,8 +95,8 @@ def _continued(
     """All edits in one job, as the task joins them; then every query is asked of the one state that comes out."""
     student = session.roles["student"]
     edits = tuple(edit for group in groups for edit in group.edits)
-    join = getattr(session.task, "join", None)
-    job = UpdateJob(f"{label}/cpt", student, tuple(join(edits)) if join else edits, session.seed(label, "cpt"))
+    joined = tuple(session.task.join(edits))
+    job = UpdateJob(f"{label}/cpt", student, joined, session.seed(label, "cpt"))
     [updated] = session.update(updater, [job])
     if updated.state is None:
         rows: Sequence[Sequence[Score]] = [list(session.without_answer(e, updated)) for e in episodes]

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.api import Task
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs import runner
@@ -70,7 +71,7 @@ def show_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
 
     plugins = Plugins(tuple(files))
     config = resolve(given, plugins, layers)
-    task = build(plugins, "task", config.task, "task")
+    task = build(plugins, Task, config.task, "task")
     counts = work(config, plugins, task)
     remote = bills(config, plugins, task.instance)
     pace = measure_pace(given, files)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.api import Task
 from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
@@ -174,7 +175,7 @@ def _open(
         journal.set_fact("environment", environment)
     if config.options.reuse:
         journal.earlier = ReuseSource(config.options.reuse, folder, environment)
-    task = build(plugins, "task", config.task, "task")
+    task = build(plugins, Task, config.task, "task")
     hours = config.options.max_hours
     context = RunContext(
         folder,

@@ -6,13 +6,25 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from harness.api import Ask, Delta, EditAsk, EditFailed, Group, HarnessError, Reward, Score, SelfEdit, Updated
+from harness.api import (
+    Ask,
+    Component,
+    Delta,
+    EditAsk,
+    EditFailed,
+    Group,
+    HarnessError,
+    Reward,
+    Score,
+    SelfEdit,
+    Updated,
+)
 from harness.errors import PluginError, RunError
 from harness.registry.build import BuiltComponent
 from harness.registry.discover import describe
 
 
-def guarded(slot: BuiltComponent, run: Callable[[], Any]) -> Any:
+def guarded(slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
     """Run a component's code; what it raises becomes one line that names it.
 
     Raises:
@@ -29,21 +41,25 @@ def guarded(slot: BuiltComponent, run: Callable[[], Any]) -> Any:
         raise PluginError(f"{_who(slot)} raised {describe(error)}") from error
 
 
-def edits(slot: BuiltComponent, rows: Sequence[Sequence[Any]], asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
+def edits(
+    slot: BuiltComponent[Component], rows: Sequence[Sequence[Any]], asks: Sequence[EditAsk]
+) -> list[list[SelfEdit]]:
     """One list of edits an ask; an edit is ours to mend when a completion that wrote it could not be had."""
     if len(rows) != len(asks):
         raise PluginError(f"{_who(slot)} gave {len(rows)} lists for {len(asks)} asks")
     return [[_with_errors(_of_kind(slot, SelfEdit, edit)) for edit in row] for row in rows]
 
 
-def rewards(slot: BuiltComponent, rows: Sequence[Sequence[Any]], groups: Sequence[Group]) -> list[list[Reward]]:
+def rewards(
+    slot: BuiltComponent[Component], rows: Sequence[Sequence[Any]], groups: Sequence[Group]
+) -> list[list[Reward]]:
     """One reward an edit, in order."""
     if [len(row) for row in rows] != [len(group.edits) for group in groups]:
         raise PluginError(f"{_who(slot)} must give one reward for every edit, in order")
     return [[_of_kind(slot, Reward, reward) for reward in row] for row in rows]
 
 
-def updates(slot: BuiltComponent, results: Sequence[Any], jobs: Collection[str]) -> None:
+def updates(slot: BuiltComponent[Component], results: Sequence[Any], jobs: Collection[str]) -> None:
     """One answer a job, with a state exactly when it is ok."""
     seen: set[str] = set()
     for updated in results:
@@ -61,7 +77,7 @@ def updates(slot: BuiltComponent, results: Sequence[Any], jobs: Collection[str])
             raise PluginError(f"{_who(slot)} gave no answer for job {job!r}")
 
 
-def scores(slot: BuiltComponent, rows: Sequence[Sequence[Score]], asks: Sequence[Ask]) -> None:
+def scores(slot: BuiltComponent[Component], rows: Sequence[Sequence[Score]], asks: Sequence[Ask]) -> None:
     """One score a query, in order, with a value exactly when it is not an error."""
     if len(rows) != len(asks):
         raise PluginError(f"{_who(slot)} gave {len(rows)} lists for {len(asks)} asks")
@@ -84,11 +100,11 @@ def deltas(value: Any) -> set[str]:
     return set()
 
 
-def _who(slot: BuiltComponent) -> str:
+def _who(slot: BuiltComponent[Component]) -> str:
     return f"{slot.plugin}: {slot.kind} {slot.name!r}"
 
 
-def _of_kind(slot: BuiltComponent, kind: type, value: Any) -> Any:
+def _of_kind(slot: BuiltComponent[Component], kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise PluginError(f"{_who(slot)} gave a {type(value).__name__}, not a {kind.__name__}")
     return value
@@ -96,6 +112,6 @@ def _of_kind(slot: BuiltComponent, kind: type, value: Any) -> Any:
 
 def _with_errors(edit: SelfEdit) -> SelfEdit:
     for action in edit.actions:
-        if action.finish.startswith("error"):
-            return dataclasses.replace(edit, status="error", reason=action.finish.removeprefix("error").lstrip(": "))
+        if action.finish == "error":
+            return dataclasses.replace(edit, status="error", reason=action.reason)
     return edit

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from harness.api import Ask, Score
+from harness.api import Ask, Evaluator, Score
 from harness.books.item import Item
 from harness.books.records import decode, digest, encode
 from harness.registry.build import BuiltComponent
@@ -29,14 +29,14 @@ class Evaluation:
         rows = self.answer(asks)
         hidden = [self._scope.context.episodes.full(ask.episode.id).split == "test" for ask in asks]
         return [
-            [dataclasses.replace(s, value=None, parts={}) for s in row] if hide else row
+            [dataclasses.replace(s, value=None, measures={}) for s in row] if hide else row
             for row, hide in zip(rows, hidden, strict=True)
         ]
 
     def answer(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
         """Scores with their values on any split: what the core itself books."""
         scope = self._scope
-        evaluator = scope.slot("evaluator", "evaluator")
+        evaluator = scope.slot("evaluator", Evaluator)
         self._calls.log("evaluate", evaluator.name, evaluator.identity, asks)
         self.count_labels(ask.episode.id for ask in asks)
 
@@ -56,7 +56,7 @@ class Evaluation:
         results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
         return [decode(result) for result in results]
 
-    def grade(self, slot: BuiltComponent, asks: Sequence[Ask]) -> list[Sequence[Score]]:
+    def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:
         """One list of scores an ask, from the component itself."""
         scope = self._scope
         full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]

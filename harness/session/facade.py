@@ -17,11 +17,13 @@ from harness.api import (
     JSON,
     LM,
     Ask,
+    Completion,
     Data,
     EditAsk,
     Episode,
     Group,
     References,
+    Request,
     Score,
     Session,
     Split,
@@ -53,6 +55,9 @@ def sealed(service: Session) -> Session:
 
         def lm(self, who: str | State, /) -> LM:
             return sealed_lm(service.lm(who))
+
+        def generate(self, requests: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+            return service.generate(requests)
 
         def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
             return service.episodes(split, limit)
@@ -110,7 +115,7 @@ def sealed_lm(lm: LM) -> LM:
 def sealed_task(task: Task) -> Task:
     """A task without :meth:`harness.api.Task.load`: its items come from the session, their references from nowhere."""
     calls = ("prompt", "expand", "extract", "same")
-    values = ("name", "version", "metric", *getattr(task, "public", ()))
+    values = ("name", "version", "metric", *task.public)
     return cast("Task", _view("SealedTask", task, values, calls))
 
 

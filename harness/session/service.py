@@ -13,12 +13,17 @@ from typing import Any
 from harness.api import (
     JSON,
     Ask,
+    Completion,
+    Component,
     Data,
     EditAsk,
+    Editor,
     Episode,
     Group,
     Method,
     References,
+    Request,
+    RewardFunction,
     Score,
     Session,
     Split,
@@ -27,6 +32,7 @@ from harness.api import (
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 from harness.books.episodes import shown
 from harness.errors import PluginError
@@ -52,8 +58,8 @@ class SessionService:
         self,
         context: RunContext,
         method: Method,
-        task: BuiltComponent,
-        slots: Mapping[str, BuiltComponent],
+        task: BuiltComponent[Task],
+        slots: Mapping[str, BuiltComponent[Component]],
         states: Mapping[str, State],
         follows: Mapping[str, str],
         settings: JSON,
@@ -93,6 +99,15 @@ class SessionService:
             self._lms[base] = BookedLM(self.scope.backend(base), self.scope, self.context.sources.get(base, ""))
         return self._lms[base]
 
+    def generate(self, requests: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+        found: list[Sequence[Completion]] = [()] * len(requests)
+        for base in dict.fromkeys(request.state.base for request in requests):
+            mine = [place for place, request in enumerate(requests) if request.state.base == base]
+            answers = self.lm(requests[mine[0]].state).generate([requests[place] for place in mine])
+            for place, completions in zip(mine, answers, strict=True):
+                found[place] = completions
+        return found
+
     def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
         return [shown(e, self.scope.method.sees) for e in self.context.episodes.split(split, limit)]
 
@@ -124,7 +139,7 @@ class SessionService:
     # --- effects ---
 
     def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
-        slot = self.scope.slot(role if role in self.scope.slots else "editor", "editor")
+        slot = self.scope.slot(role if role in self.scope.slots else "editor", Editor)
         asks = list(asks)
 
         def run() -> Any:
@@ -139,7 +154,7 @@ class SessionService:
         return [Group(ask, tuple(row)) for ask, row in zip(asks, rows, strict=True)]
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
-        slot = self.scope.slot(name, "reward")
+        slot = self.scope.slot(name, RewardFunction)
         groups = list(groups)
 
         def run() -> Any:
@@ -162,7 +177,7 @@ class SessionService:
                     raise PluginError(
                         f"method {self.scope.method.name!r}: a trial may not use test episode {episode.id!r}"
                     )
-        updater = self.scope.slot("updater", "updater")
+        updater = self.scope.slot("updater", Updater)
         self._calls.log("trial", updater.name, updater.identity, jobs)
         return self.measure(jobs)
 
@@ -179,8 +194,7 @@ class SessionService:
         return self._updates.fit(jobs, loss=loss)
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:
-        borrowed: AbstractContextManager[Any] = self.scope.backend(state.base).borrow(state)
-        return borrowed
+        return self.scope.backend(state.base).borrow(state)
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
         from harness.books.artefacts import artefact

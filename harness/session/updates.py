@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from harness.api import (
+    Artefact,
     Ask,
     Data,
     EditFailed,
     Episode,
+    Evaluator,
     Example,
     Recipe,
     Score,
     SelfEdit,
     State,
+    TrainItem,
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 from harness.books.episodes import shown
 from harness.books.item import Item
@@ -26,7 +31,7 @@ from harness.books.records import decode, derive_seed, digest, encode
 from harness.errors import PluginError
 from harness.registry.build import BuiltComponent
 from harness.session import checks
-from harness.session.calls import WAVE, Calls
+from harness.session.calls import Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
 
@@ -42,7 +47,7 @@ class Updates:
         self._episodes = scope.context.episodes
 
     def update(self, name: str, jobs: Sequence[UpdateJob]) -> Sequence[Updated]:
-        slot = self._scope.slot(name, "updater")
+        slot = self._scope.slot(name, Updater)
         self._calls.log("update", slot.name, slot.identity, jobs)
 
         def run(part: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
@@ -57,12 +62,12 @@ class Updates:
                         encode(updated), cost, ",".join(weights) or None)  # fmt: skip
 
         keys = [self._job_key("updated", slot, job) for job in jobs]
-        results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
+        results = self._calls.in_waves(jobs, keys, run, item, "update", slot.instance.wave)
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
     def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
         """Update, ask, release, on any split: what the core itself does with test episodes."""
-        updater, evaluator = self._scope.slot("updater", "updater"), self._scope.slot("evaluator", "evaluator")
+        updater, evaluator = self._scope.slot("updater", Updater), self._scope.slot("evaluator", Evaluator)
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
 
         def key(trial: TrialJob) -> str:
@@ -92,13 +97,10 @@ class Updates:
             value = {"log": updated.log, "scores": scores}
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
 
-        wave = getattr(updater.instance, "wave", WAVE)
-        results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
+        results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", updater.instance.wave)
         return [decode(result)["scores"] for result in results]
 
     def fit(self, jobs: Sequence[UpdateJob], *, loss: str | Any = "sft") -> Iterator[Updated]:
-        from harness.models.base import TrainItem
-
         ready, starts = [], {}
         for job in jobs:
             try:
@@ -113,7 +115,7 @@ class Updates:
             for trained in self._scope.backend(base).train(mine, loss=loss):
                 state = None
                 if trained.adapter is not None:
-                    new = self._weights.put(trained.adapter)
+                    new = self._weights.put(_artefact(trained.adapter))
                     start = starts[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
@@ -144,15 +146,17 @@ class Updates:
         for adapter in gone:
             self._weights.remove(adapter)
 
-    def _job_key(self, kind: str, slot: BuiltComponent, job: UpdateJob) -> str:
+    def _job_key(self, kind: str, slot: BuiltComponent[Updater], job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
         edits = [[e.episode, e.data, e.settings, e.status] for e in job.edits]
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        return digest([kind, *depends, job.start, edits, episodes, job.seed, job.settings, job.replay])
+        return digest([kind, *depends, job.start, edits, episodes, job.seed, job.settings])
 
-    def _apply(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
+    def _apply(
+        self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]
+    ) -> Iterator[tuple[UpdateJob, Updated, float]]:
         """Run an updater over jobs; what cannot be trained on is sorted out first. Seconds are split evenly."""
         ready: list[UpdateJob] = []
         left_out: dict[str, list[str]] = {}
@@ -179,7 +183,7 @@ class Updates:
                 updated = dataclasses.replace(updated, log=log)
             yield original[updated.job], updated, span.seconds / len(results)
 
-    def _sort_out(self, slot: BuiltComponent, job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
+    def _sort_out(self, slot: BuiltComponent[Updater], job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
         """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
         for edit in job.edits:
             if edit.status == "error":
@@ -196,7 +200,7 @@ class Updates:
             return job, reasons, Updated(job.id, None, "failed", reason)
         return (dataclasses.replace(job, edits=tuple(good)) if reasons else job), reasons, None
 
-    def _unlearnable(self, slot: BuiltComponent, job: UpdateJob, edit: SelfEdit) -> str:
+    def _unlearnable(self, slot: BuiltComponent[Updater], job: UpdateJob, edit: SelfEdit) -> str:
         """Why an edit cannot be learnt; "" where it can, or where the updater is to say so of the whole job."""
         if edit.status == "failed":
             return edit.reason or "the edit failed"
@@ -210,15 +214,27 @@ class Updates:
             data = self.expand(dataclasses.replace(job, edits=(edit,)))
         except EditFailed as error:
             return str(error)
-        check = getattr(self._scope.backend(job.start.base), "over_long", None)
         limit = slot.settings.get("max_length")
-        return str(check([d for d in data if isinstance(d, Example)], limit)) if check and limit else ""
+        examples = [d for d in data if isinstance(d, Example)]
+        return self._scope.backend(job.start.base).over_long(examples, limit) if limit else ""
 
     def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
         """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
         value = 0.0 if updated.status == "failed" else None
         for query in self._episodes.full(episode.id).queries:
             yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
+
+
+def _artefact(adapter: Artefact | Path) -> Artefact:
+    """Weights as a backend gives them: itself, or a folder of files in peft's format."""
+    if not isinstance(adapter, Path):
+        return adapter
+    from harness.books.artefacts import load_artefact
+
+    try:
+        return load_artefact(adapter)
+    except Exception as error:  # safetensors raises exceptions of its own
+        raise PluginError(f"the model trained an adapter to {adapter}, which cannot be read: {error}") from error
 
 
 def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:

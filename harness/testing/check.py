@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.api import JSON, HarnessError
+from harness.api import JSON, HarnessError, Task
 from harness.books.store import WeightStore
 from harness.errors import UsageError
 from harness.registry.build import build
@@ -101,7 +101,7 @@ def _contract(
 ) -> type[Contract]:
     members: dict[str, Any] = {"component": found, "roles": roles}
     if world and contract.kind not in {"task", "model"}:
-        members["task"] = lambda self: few(build(plugins, "task", world, "task").instance, 4)
+        members["task"] = lambda self: few(build(plugins, Task, world, "task").instance, 4)
     return type(f"{found.__name__}Contract", (contract,), members)
 
 

@@ -56,6 +56,7 @@ def scripted_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``lab_session(updater=("updater", MyUpdater(...)))``: a session with the embedded model on ``lab-facts``."""
+    from harness.api import Task
     from harness.registry.build import build
     from harness.registry.discover import Plugins
     from harness.testing import components, open_session
@@ -63,7 +64,7 @@ def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Ca
     opened: list[Any] = []
 
     def make(task: str = "lab-facts", **slots: tuple[str, Any]) -> Any:
-        episodes = build(Plugins(), "task", {"use": task}, "task").instance
+        episodes = build(Plugins(), Task, {"use": task}, "task").instance
         parts = {**components.slots(), **slots}
         s = open_session(tmp_path / str(len(opened)), episodes, {"teacher": lab_model}, parts,
                          roles={"student": "@teacher"}, weights=lab_weights)  # fmt: skip

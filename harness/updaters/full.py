@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob
+from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
 from harness.models.train_settings import TrainSettings, check_ranges
 from harness.registry.build import check_settings
@@ -42,11 +42,11 @@ class FullSettings:
     """Tokens of the longest sequence; a longer one fails the job. The model's own limit holds as well."""
 
 
-class Full:
+class Full(Updater):
     """Fine-tunes all weights on a job's edits."""
 
     Settings: ClassVar[type] = FullSettings
-    accepts: ClassVar[frozenset[type]] = frozenset({Example, Recipe})
+    accepts = frozenset({Example, Recipe})
 
     def __init__(self, settings: FullSettings) -> None:
         _train_settings(settings, "updater full")
@@ -91,8 +91,6 @@ class Full:
 
     def _job_settings(self, job: UpdateJob) -> FullSettings:
         """The updater's settings with the job's own on top."""
-        if job.replay is not None:
-            raise UsageError(f"job {job.id!r}: this updater mixes in no replay corpus; leave UpdateJob.replay empty")
         asked = next((edit for edit in job.edits if edit.settings), None)
         if asked is not None:
             raise EditFailed(f"settings: edit {asked.id!r} chooses settings, and a full fine-tune lets no edit do so")

@@ -39,5 +39,8 @@ class FakeSession:
     def lm(self, who: str | State) -> Any:
         return self.model
 
+    def generate(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        return self.model.generate(requests)
+
     def seed(self, *name: object) -> int:
         return derive_seed(0, *name)

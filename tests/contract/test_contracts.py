@@ -20,6 +20,7 @@ from harness.api import (
     Ask,
     EditAsk,
     EditFailed,
+    Editor,
     Episode,
     Example,
     Group,
@@ -33,6 +34,7 @@ from harness.api import (
     SelfEdit,
     Session,
     State,
+    Trainer,
     Updated,
     UpdateJob,
 )
@@ -341,7 +343,7 @@ class _Rounds:
     count: int = 2
 
 
-class Forgetful:
+class Forgetful(Trainer):
     """Starts otherwise in every life."""
 
     Settings = _Rounds
@@ -369,7 +371,7 @@ class Chance(TestScriptedModel.Scripted):
         return [row[: 1 + place] for place, row in enumerate(super().generate(asks))]
 
 
-class Loose:
+class Loose(Editor):
     """Settings that are not frozen, and lack a default."""
 
     @dataclass
