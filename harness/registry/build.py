@@ -59,6 +59,8 @@ class BuiltComponent(Generic[C_co]):
     """Part of journal keys: what the component is, its nested ones included."""
     plugin: str
     """``plugin 'seal' (selfadapt-harness 0.1.0, harness_seal)``, for messages."""
+    nested: Mapping[str, BuiltComponent[Component]] = dataclasses.field(default_factory=dict)
+    """What it is made around, by the constructor's argument."""
 
 
 def kind_of(base: type[Component]) -> str:
@@ -104,7 +106,7 @@ def build(
         "settings": {k: v for k, v in resolved.items() if k not in nested},
         "nested": {name: part.identity for name, part in nested.items()},
     }
-    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found))
+    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found), nested)
 
 
 def resolve(plugins: Plugins, kind: str, table: JSON, where: str) -> dict[str, Any]:
@@ -142,10 +144,19 @@ def component_class(plugins: Plugins, kind: str, name: str) -> ComponentClass:
 
     Raises:
         UsageError: no plugin provides it.
-        PluginError: it cannot be imported, does not derive from the kind's base class, lacks one of its methods, or
-            nests what it may not.
+        PluginError: it cannot be imported, or does not keep to the contract.
     """
     found = plugins.component(kind, name)
+    check_class(found)
+    return found
+
+
+def check_class(found: ComponentClass) -> None:
+    """Hold a class to the contract of its kind.
+
+    Raises:
+        PluginError: it does not derive from the kind's base class, lacks one of its methods, or nests what it may not.
+    """
     base, cls = BASES[found.kind], found.cls
     what = f"{found.plugin.found}: {found.kind} {found.name!r}"
     if not (isinstance(cls, type) and issubclass(cls, base)):
@@ -156,7 +167,7 @@ def component_class(plugins: Plugins, kind: str, name: str) -> ComponentClass:
                 f" is written for API {found.plugin.api}, and this harness has API {API_VERSION} (docs/changelog.md);"
             )
             raise PluginError(f"{what} {mend}{_place(cls)}")
-        raise PluginError(f"{what} is a class {name} that does not derive from {base.__name__}; {mend}{_place(cls)}")
+        raise PluginError(f"{what}: {name} does not derive from {base.__name__}; {mend}{_place(cls)}")
     lacks = sorted(cls.__abstractmethods__)
     if lacks:
         raise PluginError(
@@ -167,7 +178,6 @@ def component_class(plugins: Plugins, kind: str, name: str) -> ComponentClass:
         raise PluginError(f"{what}: nested names no kind {wrong!r}.{nearest(wrong, BASES)}{_place(cls)}")
     if found.kind != "model" and "model" in cls.nested.values():
         raise PluginError(f"{what} is made around a model; it asks models through the session{_place(cls)}")
-    return found
 
 
 def _check_attributes(found: ComponentClass, base: type[Component], instance: Component) -> None:

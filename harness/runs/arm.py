@@ -39,16 +39,15 @@ class OpenRun:
         key = json.dumps(table, sort_keys=True)
         if key not in self._opened:
             # Batch limits are found from what is free once; a resumed run takes the same, and so gets the same bits.
-            fact = f"memory/{key}"
+            fact = f"limits/{key}"
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
-            asked = {**table, "memory": limits} if limits and not table.get("memory") else table
-            built = build(self.plugins, Model, asked, "model", self.context.weights)
+            built = build(self.plugins, Model, _with_limits(table, limits or {}), "model", self.context.weights)
             model = built.instance
             self._opened[key] = model
             self.context.models.setdefault(model.base, model)
             self.context.sources.setdefault(model.base, str(built.identity["source"]))
-            if journal.fact(fact) is None and (found := limits or model.memory()):
+            if journal.fact(fact) is None and (found := limits or _limits(built)):
                 journal.set_fact(fact, found)
         return self._opened[key]
 
@@ -56,6 +55,25 @@ class OpenRun:
         """Base digest -> the model as its table names it, for messages."""
         tables = {key: json.loads(key) for key in self._opened}
         return {self._opened[key].base: str(table.get("path") or table["use"]) for key, table in tables.items()}
+
+
+def _limits(built: BuiltComponent[Any]) -> dict[str, Any]:
+    """The batch limits that a model and those nested in it found, in the form of its table."""
+    own = built.instance.memory()
+    nested = {name: found for name, part in built.nested.items() if (found := _limits(part))}
+    return {"memory": own, **nested} if own else nested
+
+
+def _with_limits(table: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's table with recorded limits, save where it sets its own."""
+    out = dict(table)
+    for name, found in limits.items():
+        if name == "memory":
+            out[name] = table.get(name) or found
+        else:
+            inner = table[name]
+            out[name] = _with_limits({"use": inner} if isinstance(inner, str) else inner, found)
+    return out
 
 
 def check_roles(opened: OpenRun, arm: Arm) -> None:

@@ -442,7 +442,9 @@ def test_a_bug_is_caught_by_the_check_for_it(contract: type[Contract], bug: Any,
 
 def test_a_heavy_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "heavy_plugin.py").write_text("import numpy\n\nclass Heavy: ...\n", "utf-8")
+    (tmp_path / "heavy_plugin.py").write_text(
+        "import numpy\nfrom harness.api import Editor\n\nclass Heavy(Editor): ...\n", "utf-8"
+    )
     heavy = importlib.import_module("heavy_plugin").Heavy
     contract = type("HeavyContract", (EditorContract,), {"component": heavy})
     [outcome] = [o for o in run_contract(contract) if o.check == "importing the plugin is light"]

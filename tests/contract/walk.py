@@ -199,7 +199,7 @@ class Pairs(Editor):
 
 
 class Mixed(Fit):
-    """Mixes in a share of a corpus that the job names by digest."""
+    """Mixes in a corpus that the job's settings name."""
 
     def __init__(self, corpora: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class Mixed(Fit):
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         mixed = []
         for job in jobs:
-            corpus = self._corpora[job.replay] if job.replay else ()
+            corpus = self._corpora[job.settings["corpus"]] if "corpus" in job.settings else ()
             extra = SelfEdit(f"{job.id}/replay", job.edits[0].episode, tuple(Example("", text) for text in corpus))
             mixed.append(replace(job, edits=(*job.edits, extra) if corpus else job.edits))
         yield from super().apply(mixed, s)
