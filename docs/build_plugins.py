@@ -30,6 +30,8 @@ EXAMPLES = {
     "harness_updaters": "quick_lora",
     "harness_evaluators": "first_word",
     "harness_trainers": "one_round",
+    "harness_defaults": "house_rules",
+    "harness_commands": "house_rules",
     "harness_run_started": "diary",
     "harness_round_finished": "diary",
     "harness_run_finished": "diary",
@@ -50,6 +52,8 @@ BESIDE: dict[str, tuple[Any, ...]] = {"model": (api.TrainItem, api.Trained, api.
 MORE = {"harness_models": "two_engines"}
 """Hook -> a second example."""
 EVENTS: dict[str, Any] = {
+    "harness_defaults": None,
+    "harness_commands": api.Command,
     "harness_run_started": events.RunStarted,
     "harness_round_finished": events.RoundFinished,
     "harness_run_finished": events.RunFinished,
@@ -83,12 +87,21 @@ was once paid for it.)
 | `harness run --plugin my-editor` | runs it, beside the controls, into a table |
 
 A plugin without a method of its own runs as SEAL with its component in place: with SEAL's outer loop where it brings a
-reward or a trainer, and without it otherwise. A task or a model alone becomes the run's.
+reward or a trainer, and without it otherwise (`harness_defaults` names these hosts). A task or a model alone becomes
+the run's.
 
 Four rules hold everywhere. **Bulk**: a component sees all items of a call at once and answers in their order.
 **Every effect is a Session call**, so that it is journalled, cached, costed and replayed. **Two kinds of failure**:
 `failed` is the method's doing and counts as wrong, `error` is ours, has no value and is retried; neither is ever a
-silent zero. **References stay with the core**; only an evaluator is handed a key.
+silent zero. **References stay with the core**; only an evaluator is handed them.
+
+What a component is handed as its session offers the calls below and nothing else: no attribute leads to the journal,
+the references, a test score, the task's loader or the run's folder. Scores of test episodes come back without values,
+a trial on one is refused, and so is an episode of your own (`make`) that copies a test context. What `diagnose` counts
+is read by no call. Python itself cannot be sealed: code that walks `gc`, closures or stack frames, patches the
+harness, or opens the data's files gets past any wall, and so does an evaluator that passes its references on. A plugin
+is a program that its user runs; the harness keeps honest plugins honest, and shows what others do
+([architecture.md](architecture.md)).
 
 A component is a class that derives from the base class of its kind in `harness.api`. The abstract methods there must be
 written; everything else has a default that its docstring explains, and nothing is looked for that is not there. A class
@@ -123,8 +136,9 @@ def _hook(name: str, spec: Callable[..., Any]) -> str:
     example = EXAMPLES[name]
     takes = ", ".join(f"`{p.name}`, a `{p.annotation}`" for p in inspect.signature(spec).parameters.values()) or "none"
     gives = inspect.signature(spec).return_annotation
-    result = "nothing" if gives == "None" else f"`{gives}`, a name to where its class or value is"
-    lines = [f"### `{name}`\n", _prose(spec), "", f"Arguments: {takes}. Result: {result}.\n", _source(about), ""]
+    result = "nothing" if gives == "None" else f"`{gives}`"
+    lines = [f"### `{name}`\n", _prose(spec), "", f"Arguments: {takes}. Result: {result}.\n"]
+    lines += [_source(about), ""] if about is not None else []
     lines += [f"{_source(one)}\n" for one in BESIDE.get(kind or "", ())]
     first = next(hook for hook, file in EXAMPLES.items() if file == example)
     if name == first:

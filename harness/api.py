@@ -337,6 +337,16 @@ class Method:
     """Named configurations; one named like the model (``lab``) is taken by default with that model."""
 
 
+@dataclass(frozen=True)
+class Command:
+    """A verb that a plugin adds to the command line (``harness_commands``)."""
+
+    target: str
+    """``"module:attribute"`` of a ``typer.Typer`` (a verb with verbs of its own) or of a function that typer takes."""
+    help: str
+    """One line of ``harness --help``."""
+
+
 # --- what the core asks of components ------------------------------------------------------------------------------
 
 

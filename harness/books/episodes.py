@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.api import Episode, References, Split, Task
-from harness.books.records import digest
+from harness.books.records import canonical, digest
 from harness.errors import PluginError
 
+_PASSAGE = 40
+"""Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -35,13 +38,34 @@ class EpisodeBook:
         return self._splits[name][:limit] if limit else list(self._splits[name])
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References]) -> None:
-        """Take episodes that a method made."""
+        """Take episodes that a method made.
+
+        Raises:
+            PluginError: one is not of the split ``made``, or its context is that of a test episode.
+        """
         for episode in episodes:
             if episode.split != "made":
                 raise PluginError(f"episode {episode.id!r} is of split {episode.split!r}; a method's own are 'made'")
+            if copied := self._copied(episode):
+                raise PluginError(
+                    f"episode {episode.id!r} copies the context of test episode {copied!r}: a method may not try out "
+                    "its updates on what it is tested on"
+                )
             if episode.id not in self._full:
                 self._add(episode, references.get(episode.id, {}))
                 self._splits.setdefault("made", []).append(episode)
+
+    def _copied(self, made: Episode) -> str:
+        """Id of the test episode whose context is (within) that of a made one, however it is spaced or cased."""
+        mine = _texts(made.context)
+        whole = canonical(made.context)
+        for episode in self.split("test"):
+            if not episode.context:
+                continue
+            theirs = [text for text in _texts(episode.context) if len(text) >= _PASSAGE]
+            if whole == canonical(episode.context) or any(text in one for text in theirs for one in mine):
+                return episode.id
+        return ""
 
     def full(self, episode_id: str) -> Episode:
         """The episode with its queries, whatever the method was shown of it."""
@@ -72,3 +96,11 @@ class EpisodeBook:
 def shown(episode: Episode, sees: str) -> Episode:
     """The episode as a method with that card may see it."""
     return episode if sees == "context+queries" else dataclasses.replace(episode, queries=())
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts within a JSON value, in small letters and single spaces."""
+    if isinstance(value, str):
+        return [" ".join(value.casefold().split())]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [text for part in parts for text in _texts(part)]

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from harness.runs.runner import Run
+
+
+@contextmanager
+def answer_alone(as_json: bool) -> Iterator[None]:
+    """Under ``--json``, what is printed meanwhile (by a plugin, or a library in C) goes to standard error instead."""
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def work_done(run: Run) -> list[str]:

@@ -19,8 +19,10 @@ def command(
 
     Example:  harness resume runs/20261120-101500-seal-lab-facts
     """
-    from harness.cli.output import finish
+    from harness.cli.output import answer_alone, finish
     from harness.runs import runner
     from harness.session.progress import on_terminal
 
-    finish(runner.resume(run, recompute=recompute, progress=on_terminal()), as_json)
+    with answer_alone(as_json):
+        done = runner.resume(run, recompute=recompute, progress=on_terminal())
+    finish(done, as_json)

@@ -47,7 +47,7 @@ def command(
 
       harness run --config mine.toml --set updater.learning_rate=5e-4 --seeds 3
     """
-    from harness.cli.output import finish
+    from harness.cli.output import answer_alone, finish
     from harness.registry.discover import Plugins
     from harness.runs import runner
     from harness.runs.config import parse_set, read_file
@@ -69,7 +69,7 @@ def command(
     given |= {key: value for key, value in flags.items() if value}
     graded = {"judge": judge, "max_judge_calls": max_judge_calls, "max_judge_cost": max_cost if judge else 0.0}
     if judge or max_judge_calls:
-        _merge(given, {"evaluator": {key: value for key, value in graded.items() if value}})
+        given |= {key: value for key, value in graded.items() if value}
     if reuse:
         given["reuse"] = "" if reuse == "off" else reuse
     if task or data:
@@ -86,12 +86,16 @@ def command(
         given["task"] = table
     layers.append("flags")
     if dry_run:
-        from harness.runs.dry_run import show_plan
+        from harness.runs.dry_run import make_plan, show_plan
 
-        show_plan(given, files, layers, as_json=as_json)
+        with answer_alone(as_json):
+            plan = make_plan(given, files, layers)
+        show_plan(plan, as_json=as_json)
         return
     progress = on_terminal()
-    finish(runner.run(given, plugin_files=files, layers=layers, progress=progress), as_json)
+    with answer_alone(as_json):
+        done = runner.run(given, plugin_files=files, layers=layers, progress=progress)
+    finish(done, as_json)
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> None:

@@ -18,7 +18,6 @@ from harness.api import (
     Component,
     Editor,
     Evaluator,
-    HarnessError,
     Model,
     RewardFunction,
     Task,
@@ -28,7 +27,7 @@ from harness.api import (
 )
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry import fingerprint
-from harness.registry.discover import ComponentClass, Plugins, describe
+from harness.registry.discover import ComponentClass, Plugins, blaming
 
 BASES: Mapping[str, type[Component]] = {
     "task": Task,
@@ -93,12 +92,8 @@ def build(
     named: dict[str, Any] = {name: part.instance for name, part in nested.items()}
     if kind == "model":
         named["weights"] = weights
-    try:
+    with blaming(f"{found.plugin.found}: {kind} {found.name!r} cannot be made:"):
         instance = found.cls(*arguments, **named)
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{found.plugin.found}: {kind} {found.name!r} cannot be made: {describe(error)}") from error
     _check_attributes(found, base, instance)
     identity = {
         "component": found.name,

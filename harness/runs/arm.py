@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from harness.api import Component, HarnessError, Model, Round, State, Task, Trai
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
 from harness.registry.build import BASES, BuiltComponent, build
-from harness.registry.discover import Plugins, describe
+from harness.registry.discover import Plugins, blaming
 from harness.runs import deploy
 from harness.runs.collect import Outcome, RoundRecord, outcome
 from harness.runs.config import Arm, Config
+from harness.session import checks
 from harness.session.context import RunContext
 from harness.session.roles import Roles
 from harness.session.service import SessionService
@@ -164,19 +165,20 @@ def observe(plugins: Plugins, hook: str, event: Any) -> None:
     """Call an observer hook of every imported plugin; what one raises is one warning."""
     for plugin in plugins.observers():
         try:
-            getattr(plugin.manager.hook, hook)(event=event)
-        except Exception as error:
-            _log.warning("%s: observer %s raised %s; the run goes on", plugin.found, hook, describe(error))
+            with blaming(f"{plugin.found}: observer {hook} raised"):
+                getattr(plugin.manager.hook, hook)(event=event)
+        except HarnessError as error:
+            _log.warning("%s; the run goes on", error)
 
 
 def _rounds(trainer: BuiltComponent[Trainer], session: SessionService) -> Iterator[Round]:
     """A trainer's rounds; what its own code raises becomes one line that names it."""
-    try:
-        yield from trainer.instance.run(session.sealed)
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{trainer.plugin}: trainer {trainer.name!r} raised {describe(error)}") from error
+    with blaming(f"{trainer.plugin}: trainer {trainer.name!r} raised"):
+        rounds = trainer.instance.run(session.sealed)
+        if not isinstance(rounds, Iterable):
+            raise PluginError(f"{trainer.plugin}: trainer {trainer.name!r}: run must yield rounds, or return none: []")
+        for done in rounds:
+            yield checks.round_of(trainer, done)
 
 
 def _round_line(arm: Arm, seed: int, record: RoundRecord) -> str:

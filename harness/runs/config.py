@@ -24,17 +24,18 @@ from harness.errors import UsageError, nearest
 from harness.registry.build import check_settings, component_class
 from harness.registry.discover import KINDS, Plugins
 
-DEFAULT_METHOD = "seal"
-
-
 Count = Annotated[int, Field(ge=0)]
+
+JUDGING = ("judge", "max_judge_calls", "max_judge_cost")
+"""Settings of who grades free text, given once for every row of the run whose evaluator has a judge."""
 
 
 @dataclass(frozen=True)
 class Options:
     """The keys of a run's configuration that are not slots."""
 
-    method: str = DEFAULT_METHOD
+    method: str = ""
+    """"" is the default of the installed plugins."""
     preset: str = ""
     """"" takes the method's preset that is named like the model, if there is one."""
     seeds: Annotated[int, Field(ge=1)] = 1
@@ -164,25 +165,28 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         UsageError: an unknown key, method, preset, component or setting, with the nearest name.
     """
     given = dict(given)
-    main, main_plugin = plugins.method(str(given.get("method", DEFAULT_METHOD)))
+    judging = {key: given.pop(key) for key in JUDGING if key in given}
+    main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
     plugins.at_hand.append(main_plugin.found.name)
-    for kind in ("task", "model"):
-        own = main_plugin.provides(kind)
-        if len(own) == 1 and not main_plugin.provides("method"):
-            given.setdefault(kind, next(iter(own)))
-    model = model_table(plugins, given.get("model", "lab"))
+    models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
+    if len(models) == 1 and not main_plugin.provides("method"):  # beside a method it may be there for one of its roles
+        given.setdefault("model", next(iter(models)))
+    model = model_table(plugins, given.get("model") or plugins.default("model"))
     model_class = component_class(plugins, "model", model["use"]).cls
     profile: JSON = model_class.profile
     preset_name = str(given.get("preset", "")) or (model["use"] if model["use"] in main.presets else "")
     if preset_name and preset_name not in main.presets:
         raise UsageError(f"method {main.name!r} has no preset {preset_name!r}.{nearest(preset_name, main.presets)}")
     preset: JSON = main.presets.get(preset_name, {})
+    if len(tasks) == 1 and "task" not in preset:
+        given.setdefault("task", next(iter(tasks)))
 
     option_names = {f.name for f in dataclasses.fields(Options)}
     arm_slots = {"task", "model", *main.components, *KINDS}
     for key, value in given.items():
         if key not in option_names and key not in arm_slots and not (isinstance(value, Mapping) and "use" in value):
-            raise UsageError(f"{key}: no such key of a run's configuration.{nearest(key, option_names | arm_slots)}")
+            known = option_names | arm_slots | {*JUDGING}
+            raise UsageError(f"{key}: no such key of a run's configuration.{nearest(key, known)}")
     base = {key: value for layer in (profile, preset) for key, value in layer.items() if key in option_names}
     base |= {key: value for key, value in given.items() if key in option_names}
     base |= {"method": main.name, "preset": preset_name}
@@ -210,15 +214,34 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         # A row with another update (icl's memory) keeps its own grouping; to one with none, both are the same.
         same_update = slots.get("updater", {}).get("use") in {None, main_slots.get("updater", {}).get("use")}
         grouping = options.grouping if options.grouping and same_update else method.grouping
+        if judging and "evaluator" in slots:
+            judged = _with_judge(plugins, slots["evaluator"], judging)
+            if judged is None and method is main:
+                graded_by = slots["evaluator"]["use"]
+                raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
+            slots = {**slots, "evaluator": judged or slots["evaluator"]}
         arms.append(Arm(method, plugin.found.name, slots, roles, grouping))
     return Config(options, task, model, tuple(arms), layers)
+
+
+def _with_judge(plugins: Plugins, table: JSON, judging: JSON) -> dict[str, Any] | None:
+    """An evaluator's table with the judge in it, or in the one that it is made around; None where neither has one."""
+    component = component_class(plugins, "evaluator", str(table["use"])).cls
+    settings = component.Settings
+    if settings is not None and "judge" in {f.name for f in dataclasses.fields(settings)}:
+        return {**table, **judging}
+    for name, kind in component.nested.items():
+        inner = _slot_table(table.get(name))
+        if kind == "evaluator" and "use" in inner and (judged := _with_judge(plugins, inner, judging)) is not None:
+            return {**table, name: judged}
+    return None
 
 
 def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model: str) -> Mapping[str, JSON]:
     """What ``"@editor"`` means in a control that is run by itself: the slots of the default method, as it would run."""
     if not any(str(v).startswith("@") for table in main.components.values() for v in table.values()):
         return {}
-    default, _ = plugins.method(DEFAULT_METHOD)
+    default, _ = plugins.method(plugins.default("method"))
     return _slots(default, default, profile, [default.presets.get(model, {})], {})
 
 

@@ -61,14 +61,13 @@ class Evaluation:
         scope = self._scope
         full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]
         references = scope.context.episodes.key([ask.episode.id for ask in asks])
-        rows: list[Sequence[Score]] = []
+        if not full:
+            return []
         with scope.clock.span("grading"):
-            self._calls.guard(
-                slot,
-                lambda: rows.extend(slot.instance.evaluate(full, references, scope.sealed)) if full else None,
+            answered = self._calls.guard(
+                slot, lambda: checks.drawn(slot.instance.evaluate(full, references, scope.sealed))
             )
-        checks.scores(slot, rows, full)
-        return rows
+        return list(checks.scores(slot, answered, full))
 
     def count_labels(self, episodes: Iterable[str]) -> None:
         """Count the references of the outer loop's episodes, save those of the method's own, as labels used."""

@@ -145,7 +145,8 @@ class SessionService:
         def run() -> Any:
             for ask in asks:
                 self.context.episodes.full(ask.episode.id)
-            return checks.edits(slot, self._calls.guard(slot, lambda: slot.instance.propose(asks, self.sealed)), asks)
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.propose(asks, self.sealed)))
+            return checks.edits(slot, answered, asks)
 
         def status(rows: Any) -> str:
             return "error" if any(edit.status == "error" for row in rows for edit in row) else "ok"
@@ -158,7 +159,7 @@ class SessionService:
         groups = list(groups)
 
         def run() -> Any:
-            answered = self._calls.guard(slot, lambda: slot.instance.score(groups, self.sealed))
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.score(groups, self.sealed)))
             return checks.rewards(slot, answered, groups)
 
         def status(rows: Any) -> str:

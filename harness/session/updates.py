@@ -170,12 +170,11 @@ class Updates:
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):
             raise PluginError(f"method {self._scope.method.name!r}: two update jobs of one call have the same id")
-        results: list[Updated] = []
+        if not ready:
+            return
         with self._scope.clock.span("update") as span:
-            self._calls.guard(
-                slot, lambda: results.extend(slot.instance.apply(ready, self._scope.sealed)) if ready else None
-            )
-        checks.updates(slot, results, by_id)
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.apply(ready, self._scope.sealed)))
+        results = checks.updates(slot, answered, by_id)
         original = {job.id: job for job in jobs}
         for updated in results:
             if reasons := left_out[updated.job]:

@@ -7,18 +7,30 @@ import unittest
 from harness.api import HarnessError, Model
 from harness.books.store import WeightStore
 from harness.models.hf import HfModel
-from harness.registry.build import build
+from harness.registry.build import build, component_class
 from harness.registry.discover import Plugins
 
 
+def embedded_task(plugins: Plugins) -> str:
+    """Name of the task that comes with the default model.
+
+    Raises:
+        HarnessError: no installed plugin brings a default model, or it names no task.
+    """
+    profile = component_class(plugins, "model", plugins.default("model")).cls.profile
+    task = profile.get("task", {})
+    return str(task["use"] if isinstance(task, dict) else task)
+
+
 def lab_model(weights: WeightStore) -> HfModel:
-    """``--model lab``, whose states' weights are in that store: that of the session it is used in.
+    """The default model (``--model lab``), whose states' weights are in that store: that of the session it is used in.
 
     Raises:
         unittest.SkipTest: this installation has no lab model; pytest shows it as skipped.
     """
+    plugins = Plugins()
     try:
-        model = build(Plugins(), Model, {"use": "lab"}, "model", weights=weights).instance
+        model = build(plugins, Model, {"use": plugins.default("model")}, "model", weights=weights).instance
     except HarnessError as error:
         raise unittest.SkipTest(f"the lab model is not in this installation: {error}") from error
     assert isinstance(model, HfModel)

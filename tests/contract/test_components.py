@@ -7,8 +7,9 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,6 +23,7 @@ from harness.cli import main
 from harness.errors import PluginError, RunError
 from harness.registry.build import BASES, build
 from harness.registry.discover import Plugins
+from harness.runs.arm import OpenRun
 from harness.testing import ScriptedLM, components, open_session
 from harness.testing.check import check
 from harness.testing.scripted import made_up_weights
@@ -221,13 +223,19 @@ class FromFiles(ScriptedLM):
         )
 
 
+@dataclass(frozen=True)
+class Limits:
+    memory: api.JSON = field(default_factory=dict)
+
+
 class ToFiles(ScriptedLM):
     """Trains in a process of its own, as it were, which leaves a folder for every adapter."""
 
-    Settings = None
+    Settings = Limits
 
-    def __init__(self, weights: WeightStore) -> None:
+    def __init__(self, settings: Limits, weights: WeightStore) -> None:
         super().__init__({}, name="to-files", can=frozenset({"train"}))
+        self.given = settings.memory
         self.folder = weights.root.parent / "trained"
 
     def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
@@ -252,12 +260,18 @@ def harness_models():
 PAIR = Path(__file__).parents[2] / "docs" / "examples" / "two_engines.py"
 
 
+TABLE = {"use": "two-engines", "answers": "from-files", "trains": {"use": "to-files"}}
+
+
+def halves(folder: Path) -> Plugins:
+    file = folder / f"halves_{abs(hash(str(folder))) % 10**9}.py"
+    file.write_text(HALVES, "utf-8")
+    return Plugins((PAIR, file))
+
+
 def pair(folder: Path) -> tuple[Any, WeightStore]:
-    halves = folder / f"halves_{abs(hash(str(folder))) % 10**9}.py"
-    halves.write_text(HALVES, "utf-8")
     weights = WeightStore(folder / "weights")
-    table = {"use": "two-engines", "answers": "from-files", "trains": {"use": "to-files"}}
-    built = build(Plugins((PAIR, halves)), Model, table, "model", weights)
+    built = build(halves(folder), Model, TABLE, "model", weights)
     assert sorted(built.nested) == ["answers", "trains"]
     assert built.identity["nested"]["trains"]["component"] == "to-files"
     return built.instance, weights
@@ -280,6 +294,15 @@ def test_one_backend_answers_what_the_other_has_learnt(tmp_path: Path) -> None:
     assert {score.status for score in scores} == {"ok"}
     assert [path.name for path in weights.root.iterdir()] == list(done.state.adapters), "a trial leaves nothing behind"
     s.journal.close()
+
+
+def test_the_batch_limits_of_a_nested_model_are_recorded_and_given_back(tmp_path: Path) -> None:
+    plugins, unused = halves(tmp_path), cast(Any, None)
+    for given in ({}, {"rows": 3}, {"rows": 3}):
+        s = open_session(tmp_path / "run", components.world(), {"teacher": ScriptedLM({})}, components.slots())
+        model: Any = OpenRun(plugins, unused, s.context, unused).open_model(TABLE)
+        assert model.trains.given == given
+        s.journal.close()
 
 
 def test_a_folder_of_weights_goes_with_them(tmp_path: Path) -> None:

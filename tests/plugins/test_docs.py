@@ -116,7 +116,7 @@ def test_the_example_of_the_observers_runs(tmp_path: Path) -> None:
 def test_the_way_down_to_torch(name: str) -> None:
     """Both updaters of ``docs/torch.md``, on the embedded model, under every rule."""
     module = Plugins((DOCS / "examples" / "down_to_torch.py",)).load("down-to-torch").module
-    contract = type(name, (UpdaterContract,), {"component": getattr(module, name), "on": "lab"})
+    contract = type(name, (UpdaterContract,), {"component": getattr(module, name), "on": "embedded"})
     outcomes = list(run_contract(contract))
     if any(outcome.status == "skipped" for outcome in outcomes):
         pytest.skip("the lab model is not in this installation")

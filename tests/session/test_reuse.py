@@ -130,12 +130,12 @@ def test_released_weights_are_made_again(plugin: Path) -> None:
 
 
 def test_what_changed_is_said_in_words() -> None:
-    old = {"component": "a", "source": "1", "settings": {"rate": 1, "rank": 2}, "parts": {}}
+    old = {"component": "a", "source": "1", "settings": {"rate": 1, "rank": 2}, "nested": {}}
     slots = {
         "editor": {**old, "component": "b"},
         "reward": {**old, "source": "2"},
         "updater": {**old, "settings": {"rate": 3}},
-        "evaluator": {**old, "parts": {"inner": {}}},
+        "evaluator": {**old, "nested": {"inner": {}}},
         "task": old,
     }
     assert changes(dict.fromkeys(slots, old), slots) == [
