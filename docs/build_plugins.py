@@ -1,4 +1,4 @@
-"""Write ``docs/plugins.md`` from the hook specs, the protocols, the contracts and the examples.
+"""Write ``docs/plugins.md`` from the hook specs, the base classes, the contracts and the examples.
 
 python docs/build_plugins.py            # write it
 python docs/build_plugins.py --check    # exit 1 where it is not current
@@ -38,10 +38,10 @@ EXAMPLES = {
     "harness_run_finished": "diary",
 }
 """Hook -> its example in ``docs/examples``; ``tests/plugins/test_docs.py`` runs every one."""
-PROTOCOLS: dict[str, Any] = {
+BASES: dict[str, Any] = {
     "method": api.Method,
     "task": api.Task,
-    "model": api.LM,
+    "model": api.Model,
     "editor": api.Editor,
     "reward": api.RewardFunction,
     "updater": api.Updater,
@@ -49,6 +49,10 @@ PROTOCOLS: dict[str, Any] = {
     "trainer": api.Trainer,
     "protocol": api.EvaluationProtocol,
 }
+BESIDE: dict[str, tuple[Any, ...]] = {"model": (api.TrainItem, api.Trained, api.WeightSource, api.LM)}
+"""Kind -> what its base class speaks of, shown after it."""
+MORE = {"harness_models": "two_engines"}
+"""Hook -> a second example."""
 EVENTS: dict[str, Any] = {
     "harness_defaults": None,
     "harness_commands": api.Command,
@@ -101,10 +105,10 @@ harness, or opens the data's files gets past any wall, and so does an evaluator 
 is a program that its user runs; the harness keeps honest plugins honest, and shows what others do
 ([architecture.md](architecture.md)).
 
-A component is a class. What can be set about it is a frozen dataclass of defaults, its attribute `Settings`, and the
-constructor takes one; unknown keys and wrong types in a configuration are refused with the nearest name. A component
-made around others says so with `parts = {"inner": "editor"}` and gets them as further arguments. A model's
-constructor takes `(settings, weights)`, the store in which the weights of its states are found.
+A component is a class that derives from the base class of its kind in `harness.api`. The abstract methods there must be
+written; everything else has a default that its docstring explains, and nothing is looked for that is not there. A class
+that does not derive from its base is refused in one line. What all kinds share is under
+[every component](#every-component): its settings, and the components that it is made around.
 
 Observers are called in the runs that name their plugin, through its method or a component, and in those whose
 configuration lists it: `--set 'observers=["diary"]'`. What one raises is a warning, and the run goes on.
@@ -156,7 +160,7 @@ is in the row's comparability key, and its source is among those that a run is h
 
 def build() -> str:
     """The whole page."""
-    parts = [INTRO, "## Hooks\n"]
+    parts = [INTRO, "## Every component\n", _source(api.Component), "", "## Hooks\n"]
     parts += [_hook(name, spec) for name, spec in hooks().items()]
     parts += ["## The rules, as tests\n", *_contracts(), "## The session\n", _source(api.Session)]
     parts += ["## What a protocol is handed\n", BENCH]
@@ -171,19 +175,19 @@ def hooks() -> dict[str, Callable[..., Any]]:
 
 def _hook(name: str, spec: Callable[..., Any]) -> str:
     kind = next((kind for kind, hook in KINDS.items() if hook == name), None)
-    about = PROTOCOLS[kind] if kind else EVENTS[name]
+    about = BASES[kind] if kind else EVENTS[name]
     example = EXAMPLES[name]
     takes = ", ".join(f"`{p.name}`, a `{p.annotation}`" for p in inspect.signature(spec).parameters.values()) or "none"
     gives = inspect.signature(spec).return_annotation
     result = "nothing" if gives == "None" else f"`{gives}`"
     lines = [f"### `{name}`\n", _prose(spec), "", f"Arguments: {takes}. Result: {result}.\n"]
     lines += [_source(about), ""] if about is not None else []
+    lines += [f"{_source(one)}\n" for one in BESIDE.get(kind or "", ())]
     first = next(hook for hook, file in EXAMPLES.items() if file == example)
     if name == first:
-        lines += [
-            f"`docs/examples/{example}.py`:\n",
-            f"```python\n{(HERE / 'examples' / f'{example}.py').read_text('utf-8')}```\n",
-        ]
+        for file in filter(None, (example, MORE.get(name))):
+            text = (HERE / "examples" / f"{file}.py").read_text("utf-8")
+            lines += [f"`docs/examples/{file}.py`:\n", f"```python\n{text}```\n"]
     else:
         lines += [f"Example: [`{first}`](#{first})'s, above.\n"]
     return "\n".join(lines)

@@ -1,7 +1,10 @@
-"""The plugin contract, version 1: the records and protocols that a plugin sees.
+"""The plugin contract, version 2: records, the base classes of components, and the protocols of what they are handed.
 
-Everything here is an immutable value or a protocol, and nothing outside the standard library is imported, so a plugin
-module that imports only this file loads in milliseconds.
+A component derives from the base class of its kind: :class:`Task`, :class:`Model`, :class:`Editor`,
+:class:`RewardFunction`, :class:`Updater`, :class:`Evaluator` or :class:`Trainer`. What is abstract there must be
+written; everything else has a default, which the docstring explains. :class:`Session` and :class:`LM` are what a
+component is handed. Nothing outside the standard library is imported, so a plugin module that imports only this file
+loads in milliseconds.
 
 The shape of the whole (SEAL, arXiv 2506.10943, section 3, generalised)::
 
@@ -20,12 +23,15 @@ Four rules hold everywhere:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
-API_VERSION = 1
+API_VERSION = 2
 """Raised when a plugin written for the old contract would stop working; arguments are otherwise only added."""
 
 JSON: TypeAlias = Mapping[str, Any]
@@ -43,6 +49,9 @@ Split: TypeAlias = Literal["train", "validation", "test", "made"]
 Status: TypeAlias = Literal["ok", "failed", "error"]
 StartAs: TypeAlias = Literal["stack", "continue", "fold", "merge"]
 """What becomes of a start's adapters in an update; see :attr:`UpdateJob.start_as`."""
+Finish: TypeAlias = Literal["stop", "length", "failed", "error"]
+"""How a completion ended: by itself, at ``max_tokens``, or not at all, by the method's doing or by ours."""
+
 References: TypeAlias = Mapping[str, Sequence[str]]
 """Query id -> accepted answers."""
 
@@ -105,7 +114,6 @@ class Request:
     """Texts that end the continuation; they are not part of it."""
     seed: int = 0
     """Sampling draws from one generator per (request, sample), so batch order never changes a text."""
-    dropout: bool = False
     schema: JSON | None = None
     """JSON schema of the answer, where the model ``can`` follow one."""
 
@@ -118,10 +126,14 @@ class Completion:
     text: str
     tokens: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
-    finish: str = "stop"
-    """``stop`` or ``length`` (cut at ``max_tokens``), or ``failed: <why>`` (no text could be had: prompt too long)."""
+    """Natural logarithm of each token's probability, under the model itself: temperature 1, the whole vocabulary."""
+    finish: Finish = "stop"
+    """``failed``: the model does not take this prompt (too long, refused). ``error``: no answer came; ``resume`` asks
+    again."""
     cost: JSON = field(default_factory=dict)
     """``prompt_tokens``, ``completion_tokens``, and ``usd`` where there is a price."""
+    reason: str = ""
+    """Why there is no text, where ``finish`` is ``failed`` or ``error``: ``context length 900 > 512``."""
 
 
 # --- what an edit is made of ---------------------------------------------------------------------------------------
@@ -214,8 +226,6 @@ class UpdateJob:
     seed: int
     settings: JSON = field(default_factory=dict)
     """Overrides of the updater's settings; the edits' own settings come on top."""
-    replay: str | None = None
-    """Digest of a corpus to mix in; how much of it is a setting of the updater."""
     start_as: StartAs = "stack"
     """What becomes of the adapters of ``start``, which computes the same function whichever is taken:
 
@@ -260,7 +270,7 @@ class Score:
     value: float | None
     status: Status = "ok"
     answers: tuple[str, ...] = ()
-    parts: JSON = field(default_factory=dict)
+    measures: JSON = field(default_factory=dict)
     """Further measures by name (``exact``, ``f1``, ...), and ``reason`` where the status is not ``ok``."""
 
 
@@ -270,7 +280,8 @@ class Reward:
 
     value: float | None
     status: Status = "ok"
-    parts: JSON = field(default_factory=dict)
+    measures: JSON = field(default_factory=dict)
+    """What the number was made of, by name, and ``reason`` where the status is not ``ok``."""
 
 
 @dataclass(frozen=True)
@@ -350,7 +361,259 @@ class Command:
     """One line of ``harness --help``."""
 
 
-# --- what the core talks to ----------------------------------------------------------------------------------------
+# --- what the core asks of components ------------------------------------------------------------------------------
+
+
+_NOTHING: JSON = MappingProxyType({})
+
+
+class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
+    """What the kinds have in common. A component derives from the base class of its kind, not from this one.
+
+    It is made as ``Class(settings, **nested)``, and a model with the further argument ``weights``
+    (:class:`WeightSource`); ``settings`` is left out where the class has no :attr:`Settings`.
+    """
+
+    Settings: ClassVar[type | None] = None
+    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set."""
+    nested: ClassVar[Mapping[str, str]] = _NOTHING
+    """Components that this one is made around: constructor argument -> kind, such as ``{"inner": "editor"}``.
+
+    Their tables stand under the argument's name in this one's table. Only a model may be made around models: every
+    other component asks models through the session.
+    """
+    meta_s: float = 0.0
+    """Seconds of one-off training before any run (a trained generator); shown apart from a run's own cost."""
+
+
+class Task(Component):
+    """A benchmark: splits, prompts, what counts as an answer, and how edits become training sequences."""
+
+    name: str
+    version: str
+    """Part of every row's comparability key: change it whenever items, prompts or scoring change."""
+    metric: str
+    """Name of the headline measure that an evaluator reports for this task."""
+    public: ClassVar[tuple[str, ...]] = ()
+    """Further attributes that components may read on :attr:`Session.task`; none may lead to references."""
+
+    @abstractmethod
+    def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
+        """All items of a split in their fixed order. The core keeps the references."""
+
+    @abstractmethod
+    def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
+        """The answering prompt; ``chat`` says whether the model is an instruct model."""
+
+    @abstractmethod
+    def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
+        """Training sequences of a recipe. Raises :class:`EditFailed` where the recipe's arguments make none."""
+
+    @abstractmethod
+    def extract(self, query: Query, answer: str, /) -> str | None:
+        """The answer proper within a model's text; None when it cannot be parsed."""
+
+    @abstractmethod
+    def same(self, query: Query, a: str, b: str, /) -> bool:
+        """Whether two answers mean the same (majority votes need it)."""
+
+    def join(self, edits: Sequence[SelfEdit], /) -> Sequence[SelfEdit]:
+        """Edits of many episodes as they are learnt in one update (continued pretraining). By default as they are."""
+        return edits
+
+    def remarks(self, scores: Sequence[Sequence[Sequence[Score]]], /) -> Sequence[str]:
+        """Notes beside a row of results. ``scores[i][j]`` are those of episode i under its edit j. By default none."""
+        return ()
+
+
+@dataclass(frozen=True)
+class TrainItem:
+    """One adapter to train: a job of :meth:`Session.fit` with its recipes expanded."""
+
+    id: str
+    start: State
+    """Its adapters are frozen beneath the new one, save a last one that is continued."""
+    data: Sequence[Data]
+    seed: int
+    settings: JSON = field(default_factory=dict)
+    """Complete hyper-parameters, named as in the table of the updater ``lora``."""
+    start_as: Literal["stack", "continue"] = "stack"
+    """A new adapter, or the last one of ``start`` trained on; see :attr:`UpdateJob.start_as`."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What became of an item. ``adapter`` is None unless ``status`` is ``ok``."""
+
+    id: str
+    adapter: Artefact | Path | None
+    """The new adapter: an :class:`Artefact`, or a folder that holds one in peft's format."""
+    status: Status = "ok"
+    reason: str = ""
+    log: JSON = field(default_factory=dict)
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (last step's mean); ``cause`` where the status is not ``ok``."""
+
+
+class Artefact(Protocol):
+    """Weights that can name and save themselves: a LoRA adapter, or all weights of a full fine-tune."""
+
+    def digest(self) -> str: ...
+
+    def save(self, folder: Path, /) -> None: ...
+
+
+class WeightSource(Protocol):
+    """The weights of a run, as a model finds those that :attr:`State.adapters` names."""
+
+    def adapter(self, digest: str, /) -> Any:
+        """The weights as tensors: an :class:`Artefact`."""
+        ...
+
+    def folder(self, digest: str, /) -> Path:
+        """The weights as files: a folder, an adapter's in the format that peft loads.
+
+        It stays until the state is released or the trial that made it is over; ask again for every call.
+        """
+        ...
+
+
+class Model(Component):
+    """A model backend. To components it appears as :class:`LM`, behind the journal.
+
+    :meth:`generate` is all that a backend needs. What else it can do stands in :attr:`can`; what it cannot is left to
+    the defaults here, which refuse.
+    """
+
+    base: str
+    """Digest of the frozen weights, or a dated remote name such as ``openai:gpt-4.1-2025-04-14``."""
+    can: frozenset[str]
+    """Subset of ``generate logprobs hidden train seed schema chat``."""
+    name: str = ""
+    """What people call it, in tables and messages; "" is :attr:`base`."""
+    identity: JSON = _NOTHING
+    """What an answer depends on besides request and weights (precision, endpoint): part of every journal key."""
+    chunk: int = 1024
+    """Requests booked together. Fewer where each is slow or paid for, so that a kill loses little."""
+    wave: int = 64
+    """Updates booked together at most."""
+    profile: ClassVar[JSON] = _NOTHING
+    """Configuration that a run with this model takes unless told otherwise: ``{"task": ..., "updater": {...}}``."""
+
+    @abstractmethod
+    def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+        """``asks[i].n`` completions for every request, in order.
+
+        No text depends on the other requests or their order. What could not be had is a completion too: ``failed``
+        where the request is at fault, ``error`` where we are. Raises :class:`HarnessError` where no further call would
+        be answered.
+        """
+
+    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+        """Natural-log probability of every token of each continuation after its prompt. By default refused."""
+        raise HarnessError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
+
+    def hidden(
+        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+    ) -> Sequence[Sequence[float]]:
+        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector a text. Or refused."""
+        raise HarnessError(f"{self.base} gives no hidden states; use a local model (hf)")
+
+    def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
+        """One adapter an item, in order of completion; never an exception for one item. By default refused.
+
+        ``loss`` is ``sft``, ``dpo``, ``grpo`` or a callable (docs/torch.md).
+        """
+        raise HarnessError(f"{self.base} cannot be trained; use a local model (hf)")
+
+    def borrow(self, state: State, /) -> AbstractContextManager[Any]:
+        """``(nn.Module, tokenizer)`` of a state, its adapters in the weights. By default refused."""
+        raise HarnessError(f"{self.base} has no module to lend; use a local model (hf)")
+
+    def merge(self, state: State, /) -> Artefact:
+        """All weights with a state's adapters added in (:attr:`UpdateJob.start_as`). By default refused."""
+        raise HarnessError(
+            f"{self.name or self.base} cannot merge adapters into its weights; take another start_as: 'stack', "
+            "'continue' or 'fold'"
+        )
+
+    def over_long(self, data: Sequence[Example], max_length: int, /) -> str:
+        """Why one of the examples could not be trained on, as ``context length 700 > 512``; "" if all could.
+
+        Asked before many edits are learnt together, so that an over-long one costs itself only. By default "".
+        """
+        return ""
+
+    def memory(self) -> JSON | None:
+        """Batch limits that were found for this machine, or None (the default).
+
+        They are recorded with the run and given back as the setting ``memory`` when it resumes: the same batches, the
+        same bits.
+        """
+        return None
+
+
+class Editor(Component):
+    """Writes self-edits: training data, or other changes, for the contexts that a model meets."""
+
+    @abstractmethod
+    def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
+        """One list per ask, in order; a list may be empty or shorter than ``ask.n``."""
+
+
+class RewardFunction(Component):
+    """Says what each candidate edit was worth."""
+
+    updates_per_edit: int = 0
+    """Updates that rating one edit takes; for the estimate of what a run will cost."""
+
+    @abstractmethod
+    def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
+        """One reward per candidate, in order. Sees all groups of the round."""
+
+
+class Updater(Component):
+    """Applies self-edits to a state: trains an adapter, changes the memory, or anything else that gives a new state."""
+
+    accepts: frozenset[type]
+    """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
+    wave: int = 64
+    """Jobs it is handed at a time, and booked together: a kill loses no more. Part of what makes batches repeat."""
+    continues: bool = False
+    """Whether it can train a start's last adapter on (``start_as = "continue"``). The other ways to start need nothing
+    of an updater: it is handed the folded or merged state."""
+
+    @abstractmethod
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        """One :class:`Updated` per job, in order of completion; never an exception for a single job's failure."""
+
+
+class Evaluator(Component):
+    """Asks a state the queries of episodes, and marks the answers. The only kind that sees references."""
+
+    metric: str = ""
+    """Name of the measure that its values are; "" is the task's own."""
+
+    @abstractmethod
+    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+        """The scores of each ask's queries, ask by ask in order. ``key`` is episode id -> references."""
+
+
+class Trainer(Component):
+    """The outer loop: how a policy gets better at writing edits."""
+
+    rounds: int = 0
+    """Checkpoints that :meth:`run` yields; for the estimate of what a run will cost. 0: not known."""
+
+    def candidates(self, contexts: int, /) -> int:
+        """Edits that are tried in all, where the train split has so many contexts; for the estimate. By default 0."""
+        return 0
+
+    @abstractmethod
+    def run(self, s: Session, /) -> Iterator[Round]:
+        """The outer loop as one generator; every yield is a checkpoint that may be chosen on the validation split."""
+
+
+# --- what components are handed ------------------------------------------------------------------------------------
 
 
 class LM(Protocol):
@@ -362,7 +625,7 @@ class LM(Protocol):
     """Digest of the frozen weights; :attr:`State.base` of every state of this model."""
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
-        """``asks[i].n`` completions for every request, in order."""
+        """``asks[i].n`` completions for every request, in order. All of this model: see :meth:`Session.generate`."""
         ...
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
@@ -373,77 +636,6 @@ class LM(Protocol):
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
         """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector of the model's width."""
-        ...
-
-
-class Task(Protocol):
-    """A benchmark: splits, prompts, what counts as an answer, and how edits become training sequences."""
-
-    name: str
-    version: str
-    """Part of every row's comparability key: change it whenever items, prompts or scoring change."""
-    metric: str
-    """Name of the headline measure that an evaluator reports for this task."""
-
-    def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
-        """All items of a split in their fixed order. The core keeps the references."""
-        ...
-
-    def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
-        """The answering prompt; ``chat`` says whether the model is an instruct model."""
-        ...
-
-    def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
-        """Training sequences of a recipe. Raises :class:`EditFailed` where the recipe's arguments make none."""
-        ...
-
-    def extract(self, query: Query, answer: str, /) -> str | None:
-        """The answer proper within a model's text; None when it cannot be parsed."""
-        ...
-
-    def same(self, query: Query, a: str, b: str, /) -> bool:
-        """Whether two answers mean the same (majority votes need it)."""
-        ...
-
-
-class Editor(Protocol):
-    def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One list an ask, in order; a list may be empty or shorter than ``ask.n``."""
-        ...
-
-
-class RewardFunction(Protocol):
-    def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
-        """One reward a candidate, in order. Sees all groups of the round."""
-        ...
-
-
-class Updater(Protocol):
-    """May carry ``meta_s``: seconds of its own one-off training, before any run; shown apart from a run's cost.
-
-    May carry ``continues = True``: it can train a start's last adapter on (``start_as = "continue"``). The other ways
-    to start need nothing of an updater: it is handed the folded or merged state.
-    """
-
-    accepts: ClassVar[frozenset[type]]
-    """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
-
-    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One :class:`Updated` a job, in order of completion; never an exception for a single job's failure."""
-        ...
-
-
-class Evaluator(Protocol):
-    """May carry ``metric``, the name of the measure that its values are; without one it is the task's own."""
-
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        """The scores of each ask's queries, ask by ask in order. ``key`` is episode id -> references."""
-        ...
-
-
-class Trainer(Protocol):
-    def run(self, s: Session, /) -> Iterator[Round]:
-        """The outer loop as one generator; every yield is a checkpoint that may be chosen on the validation split."""
         ...
 
 
@@ -458,6 +650,10 @@ class Session(Protocol):
 
     def lm(self, who: str | State, /) -> LM:
         """The model behind a role or a state."""
+        ...
+
+    def generate(self, requests: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+        """``requests[i].n`` completions for every request, in order; each is asked of its own state's model."""
         ...
 
     def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
@@ -613,17 +809,19 @@ class Bench(Protocol):
         ...
 
 
-class EvaluationProtocol(Protocol):
-    """How a policy is deployed and what is measured of it. Every protocol yields the headline, ``score``, on all
-    episodes of the split.
+class EvaluationProtocol(Component):
+    """How a policy is deployed and what is measured of it.
 
-    May carry ``work(contexts, queries, samples) -> (updates, answers)``, the counts that ``--dry-run`` shows; without
-    it they are those of the protocol ``single``.
+    Every protocol yields the headline, ``score``, on all episodes of the split.
     """
 
+    def work(self, contexts: int, queries: int, samples: int, /) -> tuple[int, int]:
+        """Updates and answers that it takes, for ``--dry-run``; by default those of the protocol ``single``."""
+        return contexts * samples, queries * samples
+
+    @abstractmethod
     def measure(self, bench: Bench, /) -> Iterator[Measurement]:
         """The measurements, one name and step at a time."""
-        ...
 
 
 class EditFailed(Exception):

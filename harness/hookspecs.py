@@ -34,7 +34,7 @@ def harness_methods() -> Mapping[str, Method | str]:
 
 @hookspec
 def harness_tasks() -> Mapping[str, str]:
-    """Tasks by name: ``--task NAME``. Classes with :class:`harness.api.Task`'s methods, made from their Settings.
+    """Tasks by name: ``--task NAME``. Classes derived from :class:`harness.api.Task`.
 
     Called when a run first needs a task by its name, and when tasks are listed.
     """
@@ -42,7 +42,7 @@ def harness_tasks() -> Mapping[str, str]:
 
 @hookspec
 def harness_models() -> Mapping[str, str]:
-    """Model backends by name: ``--model NAME[:what]``. Classes with :class:`harness.api.LM`'s methods.
+    """Model backends by name: ``--model NAME[:what]``. Classes derived from :class:`harness.api.Model`.
 
     Called when a run first needs a model by its name, and when models are listed.
     """
@@ -50,7 +50,7 @@ def harness_models() -> Mapping[str, str]:
 
 @hookspec
 def harness_editors() -> Mapping[str, str]:
-    """Editors by name, for the slot ``editor``: classes with :class:`harness.api.Editor`'s method ``propose``.
+    """Editors by name, for the slot ``editor``: classes derived from :class:`harness.api.Editor`.
 
     Called when a run first needs an editor by its name, and when editors are listed.
     """
@@ -58,7 +58,7 @@ def harness_editors() -> Mapping[str, str]:
 
 @hookspec
 def harness_rewards() -> Mapping[str, str]:
-    """Rewards by name, for the slot ``reward``: classes with :class:`harness.api.RewardFunction`'s method ``score``.
+    """Rewards by name, for the slot ``reward``: classes derived from :class:`harness.api.RewardFunction`.
 
     Called when a run first needs a reward by its name, and when rewards are listed.
     """
@@ -66,7 +66,7 @@ def harness_rewards() -> Mapping[str, str]:
 
 @hookspec
 def harness_updaters() -> Mapping[str, str]:
-    """Updaters by name, for the slot ``updater``: classes with :class:`harness.api.Updater`'s ``apply``.
+    """Updaters by name, for the slot ``updater``: classes derived from :class:`harness.api.Updater`.
 
     Called when a run first needs an updater by its name, and when updaters are listed.
     """
@@ -74,7 +74,7 @@ def harness_updaters() -> Mapping[str, str]:
 
 @hookspec
 def harness_evaluators() -> Mapping[str, str]:
-    """Evaluators by name, for the slot ``evaluator``: classes with :class:`harness.api.Evaluator`'s ``evaluate``.
+    """Evaluators by name, for the slot ``evaluator``: classes derived from :class:`harness.api.Evaluator`.
 
     Called when a run first needs an evaluator by its name, and when evaluators are listed.
     """
@@ -82,7 +82,7 @@ def harness_evaluators() -> Mapping[str, str]:
 
 @hookspec
 def harness_trainers() -> Mapping[str, str]:
-    """Trainers by name, for the slot ``trainer``: classes with :class:`harness.api.Trainer`'s generator ``run``.
+    """Trainers by name, for the slot ``trainer``: classes derived from :class:`harness.api.Trainer`.
 
     Called when a run first needs a trainer by its name, and when trainers are listed.
     """

@@ -1,7 +1,7 @@
 """A protocol: beside the score, how far it is from what the start model answered."""
 
 from harness import hookimpl
-from harness.api import Ask, Measurement, TrialJob, UpdateJob
+from harness.api import Ask, EvaluationProtocol, Measurement, TrialJob, UpdateJob
 
 
 @hookimpl
@@ -9,7 +9,7 @@ def harness_protocols():
     return {"before-and-after": "before_and_after:BeforeAndAfter"}
 
 
-class BeforeAndAfter:
+class BeforeAndAfter(EvaluationProtocol):
     def measure(self, bench):
         s, episodes = bench.session, bench.episodes()
         student = s.roles["student"]

@@ -1,7 +1,7 @@
 """A reward: the shorter the edit, the better."""
 
 from harness import hookimpl
-from harness.api import Reward
+from harness.api import Reward, RewardFunction
 
 
 @hookimpl
@@ -9,7 +9,7 @@ def harness_rewards():
     return {"brevity": "brevity:Brevity"}
 
 
-class Brevity:
+class Brevity(RewardFunction):
     def score(self, groups, s):
         return [[self._of(edit) for edit in group.edits] for group in groups]
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from harness import hookimpl
-from harness.api import Example, Updated
+from harness.api import Example, Updated, Updater
 
 
 @hookimpl
@@ -33,7 +33,7 @@ class FocalSettings:
     epochs: int = 4
 
 
-class Focal:
+class Focal(Updater):
     """Fit with a callable loss: the jobs still train together in the engine."""
 
     Settings = FocalSettings
@@ -54,7 +54,7 @@ class OneStepSettings:
     rank: int = 4
 
 
-class OneStep:
+class OneStep(Updater):
     """Borrow the module, take the gradient of what there is to learn, and store its best low-rank step."""
 
     Settings = OneStepSettings

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from harness import hookimpl
-from harness.api import EditAsk, Example, Round, UpdateJob
+from harness.api import EditAsk, Example, Round, Trainer, UpdateJob
 
 
 @hookimpl
@@ -11,7 +11,7 @@ def harness_trainers():
     return {"one-round": "one_round:OneRound"}
 
 
-class OneRound:
+class OneRound(Trainer):
     def run(self, s):
         teacher = s.roles["teacher"]
         asks = [EditAsk(episode, teacher, 2, s.seed("ask", episode.id)) for episode in s.episodes("train")]

@@ -1,7 +1,7 @@
 """A model backend: it says the prompt's last line again. It can generate and nothing else."""
 
 from harness import hookimpl
-from harness.api import Completion
+from harness.api import Completion, Model
 
 
 @hookimpl
@@ -9,7 +9,7 @@ def harness_models():
     return {"parrot": "parrot:Parrot"}
 
 
-class Parrot:
+class Parrot(Model):
     base = "parrot:1"
     can = frozenset({"generate", "seed"})
 

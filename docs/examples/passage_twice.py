@@ -1,7 +1,7 @@
 """An editor: learn the passage, and the passage in capitals."""
 
 from harness import hookimpl
-from harness.api import Example, SelfEdit
+from harness.api import Editor, Example, SelfEdit
 
 
 @hookimpl
@@ -9,7 +9,7 @@ def harness_editors():
     return {"passage-twice": "passage_twice:PassageTwice"}
 
 
-class PassageTwice:
+class PassageTwice(Editor):
     def propose(self, asks, s):
         return [[self._edit(ask.episode)] for ask in asks]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from harness import hookimpl
-from harness.api import Example
+from harness.api import Example, Updater
 
 
 @hookimpl
@@ -16,7 +16,7 @@ class Settings:
     epochs: int = 2
 
 
-class QuickLora:
+class QuickLora(Updater):
     Settings = Settings
     accepts = frozenset({Example})
 

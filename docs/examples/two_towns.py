@@ -1,7 +1,7 @@
 """A task: two towns, one to learn from and one to be tested on."""
 
 from harness import hookimpl
-from harness.api import EditFailed, Episode, Example, Query
+from harness.api import EditFailed, Episode, Example, Query, Task
 
 TOWNS = {"train": ("Elm", "Ada Hart"), "test": ("Oak", "Una Berg")}
 
@@ -11,7 +11,7 @@ def harness_tasks():
     return {"two-towns": "two_towns:TwoTowns"}
 
 
-class TwoTowns:
+class TwoTowns(Task):
     name, version, metric = "two-towns", "1", "exact"
 
     def load(self, split):

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -91,7 +90,7 @@ def artefact(tensors: Mapping[str, Tensor], config: JSON) -> Adapter | FullWeigh
         raise UsageError(f"an adapter that does not fit its configuration: {error}") from error
 
 
-def load_artefact(folder: Path) -> Any:
+def load_artefact(folder: Path) -> Adapter | FullWeights:
     """What an artefact's ``save`` wrote to a folder."""
     if (folder / _FULL).is_file():
         return FullWeights(load_file(folder / _FULL))

@@ -24,7 +24,7 @@ class EpisodeBook:
     count by their content.
     """
 
-    def __init__(self, task: Task, test_limit: int = 0, built: BuiltComponent | None = None) -> None:
+    def __init__(self, task: Task, test_limit: int = 0, built: BuiltComponent[Task] | None = None) -> None:
         self._task = task
         self._reader = built.reads if built else reads.Reader()
         self._data = named_paths(built.settings) if built else []

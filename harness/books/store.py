@@ -10,28 +10,22 @@ import os
 import shutil
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from harness.api import Artefact
 from harness.errors import Damaged, RunError
 
 
-class Artefact(Protocol):
-    """Weights that can name and save themselves: a LoRA adapter, or all weights of a full fine-tune."""
-
-    def digest(self) -> str: ...
-    def save(self, folder: Path) -> None: ...
-
-
 class WeightStore:
-    """The weights of one run.
+    """The weights of one run: the :class:`harness.api.WeightSource` of its models.
 
     Args:
-        folder: where kept artefacts go, each in a folder named by its digest.
+        root: where kept artefacts go, each in a folder named by its digest.
         cache_bytes: how much of what is on disk also stays in memory.
     """
 
-    def __init__(self, folder: Path, cache_bytes: int = 2**30) -> None:
-        self.folder = folder
+    def __init__(self, root: Path, cache_bytes: int = 2**30) -> None:
+        self.root = root
         self._cache_bytes = cache_bytes
         self._passing: dict[str, Artefact] = {}
         self._cached: OrderedDict[str, Artefact] = OrderedDict()
@@ -43,7 +37,7 @@ class WeightStore:
             self._passing[digest] = artefact
         return digest
 
-    def adapter(self, digest: str) -> Any:
+    def adapter(self, digest: str, /) -> Any:
         """The weights of that digest.
 
         Raises:
@@ -57,53 +51,53 @@ class WeightStore:
             return self._cached[digest]
         path = self.path(digest)
         if not path.is_dir():
-            raise RunError(f"weights {digest[:12]} are not in {self.folder}; they were released, or are another run's")
+            raise RunError(f"weights {digest[:12]} are not in {self.root}; they were released, or are another run's")
         artefact = check_weights(path)
         self._remember(digest, artefact)
         return artefact
+
+    def folder(self, digest: str, /) -> Path:
+        """The same as files. What is in memory only is written out first, and goes when it is dropped or kept.
+
+        Raises:
+            RunError: there are no such weights, or the disk refuses.
+        """
+        if self.path(digest).is_dir():
+            return self.path(digest)
+        passing = self._passing_path(digest)
+        if not passing.is_dir():
+            self._write(digest, passing)
+        return passing
 
     def has(self, digest: str) -> bool:
         return digest in self._passing or digest in self._cached or self.path(digest).is_dir()
 
     def path(self, digest: str) -> Path:
         """Where kept weights lie: a LoRA adapter there is in the format that ``peft`` loads."""
-        return self.folder / digest
+        return self.root / digest
 
     def keep(self, digest: str) -> None:
         """Put weights on disk, whole or not at all."""
-        final = self.path(digest)
-        if not final.is_dir():
-            artefact = self.adapter(digest)
-            partial = final.with_name(f".{digest}.{os.getpid()}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            try:
-                partial.mkdir(parents=True)
-                artefact.save(partial)
-                for path in partial.iterdir():
-                    _sync(path)
-                os.replace(partial, final)
-                _sync(self.folder)
-            except OSError as error:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise RunError(
-                    f"weights could not be written to {self.folder}: {error.strerror or error}; the journal is intact"
-                ) from error
+        if not self.path(digest).is_dir():
+            self._write(digest, self.path(digest))
         if digest in self._passing:
-            self._remember(digest, self._passing.pop(digest))
+            self._remember(digest, self._passing[digest])
+        self.drop(digest)
 
     def drop(self, digest: str) -> None:
         """Let go of weights that were never kept."""
         self._passing.pop(digest, None)
+        shutil.rmtree(self._passing_path(digest), ignore_errors=True)
 
     def remove(self, digest: str) -> None:
         """Delete weights that nothing refers to any more."""
-        self._passing.pop(digest, None)
+        self.drop(digest)
         self._cached.pop(digest, None)
         shutil.rmtree(self.path(digest), ignore_errors=True)
 
     def held(self) -> list[str]:
         """Digests under which something lies on disk."""
-        return sorted(path.name for path in self.folder.glob("[!.]*"))
+        return sorted(path.name for path in self.root.glob("[!.]*"))
 
     def damaged(self) -> list[str]:
         """Digests under which something else lies on disk."""
@@ -114,6 +108,26 @@ class WeightStore:
             except Damaged:
                 bad.append(digest)
         return bad
+
+    def _passing_path(self, digest: str) -> Path:
+        return self.root / f".{digest}.{os.getpid()}.passing"
+
+    def _write(self, digest: str, final: Path) -> None:
+        artefact = self.adapter(digest)
+        partial = self.root / f".{digest}.{os.getpid()}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            artefact.save(partial)
+            for path in partial.iterdir():
+                _sync(path)
+            os.replace(partial, final)
+            _sync(self.root)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise RunError(
+                f"weights could not be written to {self.root}: {error.strerror or error}; the journal is intact"
+            ) from error
 
     def _remember(self, digest: str, artefact: Artefact) -> None:
         self._cached[digest] = artefact

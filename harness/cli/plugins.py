@@ -98,7 +98,6 @@ def check_plugin(
 
 def _in_full(found: PluginInfo, plugins: Plugins) -> list[str]:
     """One plugin: where it is from, its hooks, what it provides, and the cards of its methods."""
-    from harness.api import API_VERSION
     from harness.errors import PluginError
     from harness.registry.discover import KINDS
 
@@ -106,7 +105,7 @@ def _in_full(found: PluginInfo, plugins: Plugins) -> list[str]:
     try:
         plugin = plugins.load(found.name)
         lines = [
-            f"{head}  API {getattr(plugin.module, 'HARNESS_API', API_VERSION)}  {_license(found.distribution)}",
+            f"{head}  API {plugin.api}  {_license(found.distribution)}",
             f"  hooks       {', '.join(plugin.hooks())}",
         ]
         for kind in KINDS:

@@ -78,6 +78,7 @@ def find(names: Sequence[str], table: Mapping[str, Any]) -> list[Puzzle]:
     Raises:
         UsageError: one is not there, or the task is none of grid puzzles.
     """
+    from harness.api import Task
     from harness.errors import UsageError, nearest
     from harness.registry.build import build
     from harness.registry.discover import Plugins
@@ -87,7 +88,7 @@ def find(names: Sequence[str], table: Mapping[str, Any]) -> list[Puzzle]:
     if table["use"] == "arc":
         puzzles = select(read_puzzles(table.get("data", "")), "all")
     else:
-        made: Any = build(Plugins(), "task", table, "task").instance
+        made = build(Plugins(), Task, table, "task").instance
         if not isinstance(made, GridTask):
             raise UsageError(f"task {table['use']!r} has no grids to show; try --task arc --data FOLDER")
         puzzles = tuple(one for split in ("train", "validation", "test") for one in made.puzzles(split))

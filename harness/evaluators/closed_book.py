@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api import Ask, Completion, Query, References, Request, Score, Session
+from harness.api import Ask, Completion, Evaluator, Query, References, Request, Score, Session
 from harness.judges.base import Answer, Budget, Grade, Judge
 from harness.judges.load import load
 from harness.metrics import MEASURES
@@ -45,7 +45,7 @@ class _Asked:
     texts: Sequence[str | None]
 
 
-class ClosedBook:
+class ClosedBook(Evaluator):
     """Scores answers with one judge, and reports the string measures beside its verdict.
 
     An empty answer is wrong. A prompt that the model cannot take (over-long) is ``failed`` with the model's reason.
@@ -56,17 +56,13 @@ class ClosedBook:
 
     def __init__(self, settings: ClosedBookSettings) -> None:
         self._settings = settings
+        self.metric = settings.judge
         self._judges: dict[str, Judge] = {}
         if settings.judge:  # one that cannot be had is refused before anything is spent
             self._judge("")
 
-    @property
-    def metric(self) -> str:
-        """The judge that is set; "" leaves it to the task."""
-        return self._settings.judge
-
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        """The scores of each ask's queries; ``parts`` holds the means of the measures of :mod:`harness.metrics`."""
+        """The scores of each ask's queries; ``measures`` holds the means of the measures of :mod:`harness.metrics`."""
         answered = self._answers(asks, key, s)
         texts = [
             Answer(asked.query.text, asked.golds, text)
@@ -88,24 +84,18 @@ class ClosedBook:
         return self._judges[name]
 
     def _answers(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session) -> list[list[_Asked]]:
-        """What every query of every ask was answered: one call for all states of a model."""
+        """What every query of every ask was answered."""
         pairs = [(ask, query) for ask in asks for query in ask.episode.queries]
-        completions: dict[int, Sequence[Completion]] = {}
-        for base in dict.fromkeys(ask.state.base for ask in asks):
-            mine = [index for index, (ask, _) in enumerate(pairs) if ask.state.base == base]
-            if not mine:
-                continue
-            lm = s.lm(pairs[mine[0]][0].state)
-            requests = [self._request(*pairs[index], s, chat="chat" in lm.can) for index in mine]
-            completions |= zip(mine, lm.generate(requests), strict=True)
+        chat = {ask.state.base: "chat" in s.lm(ask.state).can for ask in asks}
+        rows = s.generate([self._request(ask, query, s, chat=chat[ask.state.base]) for ask, query in pairs])
         flat = iter(
             _Asked(
                 query,
                 tuple(key[ask.episode.id].get(query.id, ())),
-                completions[index],
-                [_text(one, query, s) for one in completions[index]],
+                completions,
+                [_text(one, query, s) for one in completions],
             )
-            for index, (ask, query) in enumerate(pairs)
+            for (ask, query), completions in zip(pairs, rows, strict=True)
         )
         return [[next(flat) for _ in ask.episode.queries] for ask in asks]
 
@@ -124,7 +114,7 @@ class ClosedBook:
 
 def _text(completion: Completion, query: Query, s: Session) -> str | None:
     """The answer to grade, "" where the text holds none; None where there is no text at all."""
-    if completion.finish.startswith(("failed", "error")):
+    if completion.finish in ("failed", "error"):
         return None
     return s.task.extract(query, completion.text) or ""
 
@@ -140,22 +130,22 @@ def _score(episode: str, asked: _Asked, verdicts: Iterator[Grade]) -> Score:
         return error("no reference answer")
     graded = [None if text is None else next(verdicts) for text in asked.texts]
     for completion, verdict in zip(asked.completions, graded, strict=True):
-        if completion.finish.startswith("error"):
+        if completion.finish == "error":
             return error(_reason(completion))
         if verdict is not None and verdict.value is None:
             return error(f"judge: {verdict.reason or verdict.status}")
     if all(verdict is None for verdict in graded):
         return Score(episode, asked.query.id, 0.0, "failed", answers, {"reason": _reason(asked.completions[0])})
     values = [0.0 if verdict is None or verdict.value is None else verdict.value for verdict in graded]
-    parts = {
+    measures = {
         name: _mean([measure(text, asked.golds) if text else 0.0 for text in asked.texts])
         for name, measure in MEASURES.items()
     }
-    return Score(episode, asked.query.id, _mean(values), "ok", answers, parts)
+    return Score(episode, asked.query.id, _mean(values), "ok", answers, measures)
 
 
 def _reason(completion: Completion) -> str:
-    return completion.finish.partition(":")[2].strip() or "no text"
+    return completion.reason or "no text"
 
 
 def _mean(values: Sequence[float]) -> float:

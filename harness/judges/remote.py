@@ -87,7 +87,10 @@ class RemoteJudge:
         except HarnessError as error:
             return found | {key: Grade(None, "error", str(error)) for key, _ in todo[:allowed]}
         for (key, _), completions in zip(todo[:allowed], replies, strict=True):
-            found[key] = verdict(completions[0].text, completions[0].finish)
+            answer = completions[0]
+            found[key] = (
+                read_grade(answer.text) if answer.finish in ("stop", "length") else Grade(None, "error", answer.reason)
+            )
             if found[key].status != "error":
                 self._write(key, found[key], completions[0].text)
         return found
@@ -102,7 +105,7 @@ class RemoteJudge:
         try:
             with untracked():  # cached under all that shapes it
                 kept: Any = json.loads(path.read_text(encoding="utf-8"))
-            return verdict(kept["reply"], "stop")
+            return read_grade(kept["reply"])
         except (ValueError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.
 
@@ -120,10 +123,8 @@ def prompt(one: Answer) -> Turns:
     return (("system", INSTRUCTION), ("user", asked))
 
 
-def verdict(reply: str, finish: str) -> Grade:
+def read_grade(reply: str) -> Grade:
     """What a reply says: yes or no as a whole word, and not both."""
-    if finish.startswith(("error", "failed")):
-        return Grade(None, "error", finish.partition(":")[2].strip() or finish)
     yes, no = (re.search(rf"\b{word}\b", reply, re.IGNORECASE) is not None for word in ("yes", "no"))
     if yes == no:
         return Grade(None, "unparsed", f"the judge said {reply.strip()[:60]!r}")

@@ -6,38 +6,28 @@ loss, what ends a sequence, and that nothing is ever cut silently.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from harness.api import Data, EditFailed, Example, Preference, Rollout
 from harness.engine import HyperParameters, Padding, TrainSequence
 from harness.models.prompts import PromptEncoder
-from harness.models.train_settings import TrainSettings
+from harness.models.train_settings import FitSettings
 
 _ANY = (Example, Preference, Rollout)
 _LEARNS_FROM = {"sft": (Example,), "dpo": (Preference,), "grpo": (Rollout,)}
 _NAMED_TARGETS = {"qv": ("q_proj", "v_proj")}
 
 
-def hyper_parameters(settings: TrainSettings) -> HyperParameters:
-    """The engine's part of the settings."""
-    targets = settings.targets
+def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
+    """The engine's part of the settings, under the same names; ``other`` is what the settings do not say."""
+    names = {field.name for field in dataclasses.fields(HyperParameters)}
+    values = {name: value for name, value in vars(settings).items() if name in names}
+    targets = values.get("targets")
     if isinstance(targets, str) and targets != "all-linear":
-        targets = _NAMED_TARGETS.get(targets, (targets,))
-    return HyperParameters(
-        rank=settings.rank,
-        alpha=settings.alpha,
-        targets=targets,
-        learning_rate=settings.learning_rate,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        grad_accumulation=settings.grad_accumulation,
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        schedule=settings.schedule,
-        warmup_steps=settings.warmup_steps,
-        keep_optimizer=settings.keep_optimizer,
-    )
+        values["targets"] = _NAMED_TARGETS.get(targets, (targets,))
+    return HyperParameters(**values, **other)
 
 
 class Encoder:
@@ -53,7 +43,7 @@ class Encoder:
         self._positions = positions
 
     def sequences(
-        self, data: Sequence[Data], settings: TrainSettings, loss: str | Any = "sft"
+        self, data: Sequence[Data], settings: FitSettings, loss: str | Any = "sft"
     ) -> tuple[TrainSequence, ...]:
         """All sequences of a job, in the order of its data.
 
@@ -69,7 +59,7 @@ class Encoder:
             raise EditFailed("nothing to train on")
         return tuple(found)
 
-    def _of(self, item: Data, place: int, settings: TrainSettings) -> list[TrainSequence]:
+    def _of(self, item: Data, place: int, settings: FitSettings) -> list[TrainSequence]:
         if isinstance(item, Example):
             before, after = self._split(item.prompt, item.target, settings)
             end, padding = self._prompts.end_token_id, None
@@ -89,7 +79,7 @@ class Encoder:
             return [self._sequence(before, after, 1.0, settings, None, item.group, meta)]
         raise EditFailed(f"nothing can be trained on {type(item).__name__}")
 
-    def _split(self, prompt: Any, target: str, settings: TrainSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _split(self, prompt: Any, target: str, settings: FitSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids before and in the target, with what ends it."""
         if not target.strip():
             raise EditFailed("an empty training target")
@@ -121,7 +111,7 @@ class Encoder:
         before: tuple[int, ...],
         after: tuple[int, ...],
         weight: float,
-        settings: TrainSettings,
+        settings: FitSettings,
         padding: Padding | None,
         group: str | None = None,
         meta: dict[str, Any] | None = None,

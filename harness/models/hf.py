@@ -14,10 +14,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from harness.api import JSON, Completion, EditFailed, Example, Prompt, Request, State
+from harness.api import (
+    JSON,
+    Completion,
+    EditFailed,
+    Example,
+    Model,
+    Prompt,
+    Request,
+    State,
+    Trained,
+    TrainItem,
+    WeightSource,
+)
 from harness.books.records import derive_seed
 from harness.errors import PluginError, UsageError
-from harness.models.base import Trained, TrainItem, WeightSource
 from harness.models.checkpoint import find_checkpoint
 from harness.models.hf_settings import HfSettings
 from harness.models.stopping import StopTexts, cut
@@ -61,7 +72,7 @@ class _Group:
     stacks: list[tuple[int, tuple[Adapter, ...]]] = field(default_factory=list)
 
 
-class HfModel:
+class HfModel(Model):
     """A local model. The checkpoint is found and digested at once; the weights are loaded when first needed."""
 
     Settings: ClassVar[type] = HfSettings
@@ -76,26 +87,22 @@ class HfModel:
             settings.path, settings.revision, trust_remote_code=settings.trust_remote_code
         )
         self.base = self._checkpoint.digest()
+        path = settings.path
+        self.name = Path(path).resolve().name if Path(path).is_dir() else path
 
     # --- what it is ---
 
     @cached_property
-    def can(self) -> frozenset[str]:
+    def can(self) -> frozenset[str]:  # type: ignore[override]  # needs the tokenizer, so it waits to be asked
         chat = self.settings.chat
         as_chat = self.prompts.is_instruct() if chat == "auto" else chat
         if as_chat and not self.prompts.has_template:
             raise UsageError(f"model {self.settings.path!r} has no chat template; chat = true cannot be")
         return frozenset({"generate", "logprobs", "hidden", "train", "seed"} | ({"chat"} if as_chat else set()))
 
-    @property
-    def name(self) -> str:
-        """What people call it: the name on the hub, or the folder's."""
-        path = self.settings.path
-        return Path(path).resolve().name if Path(path).is_dir() else path
-
     @cached_property
-    def identity(self) -> JSON:
-        """What an answer depends on besides the request and the weights."""
+    def identity(self) -> JSON:  # type: ignore[override]  # needs torch, so it waits to be asked
+        """The checkpoint's name, device, precision, and what the chat template is told."""
         return {
             "name": self._checkpoint.folder.resolve().name,
             "device": self._device.partition(":")[0],
@@ -104,18 +111,17 @@ class HfModel:
             "thinking": self.settings.thinking,
         }
 
-    @property
     def memory(self) -> JSON:
-        """The engine's batch limits, to be recorded with the run and given back on resume as ``settings.memory``."""
+        """The engine's batch limits."""
         return self.engine.plan.to_json()
 
     @property
-    def chunk(self) -> int:
+    def chunk(self) -> int:  # type: ignore[override]  # needs the engine, so it waits to be asked
         """Requests booked together, which is what a kill may cost: two decoding batches, where one takes minutes."""
         return 1024 if self._quick else 2 * int(self._limits["rows"])
 
     @property
-    def wave(self) -> int:
+    def wave(self) -> int:  # type: ignore[override]  # as above
         """Trainings booked together, at most: as many as run side by side, where one takes minutes."""
         return 64 if self._quick else int(self._limits["slots"])
 
@@ -126,7 +132,7 @@ class HfModel:
 
     @property
     def _limits(self) -> JSON:
-        return self.settings.memory or self.memory
+        return self.settings.memory or self.memory()
 
     @property
     def positions(self) -> int:
@@ -141,7 +147,7 @@ class HfModel:
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
         """``asks[i].n`` completions for every request, in order; nothing depends on the order of the requests.
 
-        A prompt that leaves no room for ``max_tokens`` gets the finish ``failed: context length N > M``. Sampled
+        A prompt that leaves no room for ``max_tokens`` is ``failed``: ``context length N + n > M``. Sampled
         completions come with their tokens (the end token too, where they ended) and the tokens' log-probabilities
         under the model (temperature 1). ``cost["reduced"]`` marks an answer in whose batch memory ran out.
         """
@@ -153,8 +159,8 @@ class HfModel:
             self._check(ask)
             ids = self.prompts.prompt_ids(ask.prompt)
             if len(ids) + ask.max_tokens > self.positions:
-                why = f"failed: context length {len(ids)} + {ask.max_tokens} > {self.positions}"
-                found[index] = [Completion(ask, "", finish=why) for _ in range(ask.n)]
+                why = f"context length {len(ids)} + {ask.max_tokens} > {self.positions}"
+                found[index] = [Completion(ask, "", finish="failed", reason=why) for _ in range(ask.n)]
                 continue
             stop = StopTexts(self.prompts, ask.stop) if ask.stop else ()
             rows += (
@@ -247,7 +253,7 @@ class HfModel:
 
     # --- training ---
 
-    def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
+    def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
         """Train one adapter an item, in order of completion; see :class:`harness.models.train_settings.TrainSettings`.
 
         An item that continues trains the last adapter of its start on, as a new one; the start's stays what it was.
@@ -290,7 +296,7 @@ class HfModel:
                     results = list(self.engine.train(part))
                 yield from map(_trained, results)
 
-    def over_long(self, data: Sequence[Example], max_length: int) -> str:
+    def over_long(self, data: Sequence[Example], max_length: int, /) -> str:
         """Why one of the sequences could not be trained on, as ``context length 700 > 512``; "" if all could."""
         from harness.models.train_settings import TrainSettings
 
@@ -302,7 +308,7 @@ class HfModel:
         return ""
 
     @contextmanager
-    def borrow(self, state: State) -> Iterator[Borrowed]:
+    def borrow(self, state: State, /) -> Iterator[Borrowed]:
         """``(module, tokenizer)`` with the state's adapters merged into the weights.
 
         Afterwards every weight is what it was, bit for bit; that is checked. Meanwhile the model answers nothing else.
@@ -382,8 +388,6 @@ class HfModel:
     def _check(self, ask: Request) -> None:
         if ask.schema is not None:
             raise UsageError(f"model {self.settings.path!r} follows no JSON schema; check 'schema' in lm.can")
-        if ask.dropout:
-            raise UsageError(f"model {self.settings.path!r} does not sample with dropout")
 
     def _check_length(self, length: int) -> None:
         if length > self.positions:

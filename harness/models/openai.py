@@ -13,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.api import JSON, Completion, HarnessError, Prompt, Request, State
+from harness.api import JSON, Completion, Finish, HarnessError, Model, Request, WeightSource
 from harness.books.records import derive_seed
 from harness.errors import RunError, UsageError
-from harness.models.base import WeightSource
 from harness.models.prices import Price, price_of
 from harness.models.stopping import cut
 
@@ -61,12 +60,8 @@ class OpenAISettings:
     """Fields that this endpoint does not take, such as ``["temperature", "seed"]``."""
 
 
-class OpenAIModel:
-    """A remote model. It generates; it cannot be trained, and its log-probabilities are not asked for.
-
-    ``identity`` is what an answer depends on besides the request; ``chunk`` is how many requests are booked together,
-    few enough that a kill loses little that was paid for.
-    """
+class OpenAIModel(Model):
+    """A remote model. It generates; it cannot be trained, and its log-probabilities are not asked for."""
 
     Settings: ClassVar[type] = OpenAISettings
 
@@ -80,7 +75,7 @@ class OpenAIModel:
         self.settings = settings
         self.base = f"openai:{settings.path}"
         self.can = self.abilities(settings)
-        self.identity: JSON = {
+        self.identity = {
             "name": settings.path,
             **{key: getattr(settings, key) for key in ("base_url", "api", "schema", "body", "omit")},
         }
@@ -99,7 +94,7 @@ class OpenAIModel:
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
         """``asks[i].n`` completions for every request, in order.
 
-        What could not be answered after all retries has the finish ``error: <why>``.
+        What could not be answered after all retries has the finish ``error``.
 
         Raises:
             HarnessError: nothing was answered, and no further call would be (wrong key, no credit, ``max_cost``).
@@ -124,25 +119,13 @@ class OpenAIModel:
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             answers = list(pool.map(one, asks))
         # What was answered is paid for: it goes back to be booked, and the next call raises.
-        if stop and all(completions[0].finish.startswith("error") for completions in answers if completions):
+        if stop and all(completions[0].finish == "error" for completions in answers if completions):
             raise stop[0]
         return answers
-
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
-        """Not offered by chat endpoints; see :attr:`can`."""
-        raise UsageError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
-
-    def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
-    ) -> Sequence[Sequence[float]]:
-        """Not offered by any endpoint; see :attr:`can`."""
-        raise UsageError(f"{self.base} gives no hidden states; use a local model (hf)")
 
     def _check(self, ask: Request) -> None:
         if ask.state.adapters:
             raise UsageError(f"{self.base} is remote: a state with adapters needs a local model (hf)")
-        if ask.dropout:
-            raise UsageError(f"{self.base} cannot sample with dropout")
         if ask.schema is not None and "schema" not in self.can:
             raise UsageError(f"{self.base} follows no JSON schema (settings.schema is 'none')")
         if self.settings.api == "completions" and not isinstance(ask.prompt, str):
@@ -159,7 +142,8 @@ class OpenAIModel:
             try:
                 answer = self._endpoint.ask(self.settings.api, body)
             except Declined as error:
-                return [*found, *(Completion(ask, "", finish=f"failed: {error}") for _ in range(ask.n - len(found)))]
+                left = ask.n - len(found)
+                return [*found, *(Completion(ask, "", finish="failed", reason=str(error)) for _ in range(left))]
             found.extend(self._completions(ask, answer, ask.n - len(found)))
         return found
 
@@ -206,8 +190,8 @@ class OpenAIModel:
             cost: dict[str, Any] = {"prompt_tokens": 0 if index else prompt_tokens, "completion_tokens": share}
             if self._price is not None:
                 cost["usd"] = self._price.usd(cost["prompt_tokens"], share)
-            text, finish = _read(choice, ask.stop)
-            yield Completion(ask, text, finish=finish, cost=cost)
+            text, finish, reason = _read(choice, ask.stop)
+            yield Completion(ask, text, finish=finish, cost=cost, reason=reason)
 
     def _find_price(self) -> Price | None:
         own = self.settings
@@ -254,23 +238,23 @@ def _connect(settings: OpenAISettings) -> Endpoint:
 
 
 def _errors(ask: Request, why: str) -> list[Completion]:
-    return [Completion(ask, "", finish=f"error: {why}") for _ in range(ask.n)]
+    return [Completion(ask, "", finish="error", reason=why) for _ in range(ask.n)]
 
 
-def _read(choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, str]:
-    """Text and finish of a choice, cut at the first stop text, which some servers leave in."""
+def _read(choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, Finish, str]:
+    """Text, finish and reason of a choice, cut at the first stop text, which some servers leave in."""
     message = choice.get("message")
     if isinstance(message, Mapping):
         if message.get("refusal"):
-            return "", "failed: refused"
+            return "", "failed", "refused"
         text = str(message.get("content") or "")
     else:
         text = str(choice.get("text") or "")
     reason = choice.get("finish_reason")
     if reason == "content_filter":
-        return "", "failed: content filter"
+        return "", "failed", "content filter"
     text, stopped = cut(text, stop)
-    return text, "length" if reason == "length" and not stopped else "stop"
+    return text, "length" if reason == "length" and not stopped else "stop", ""
 
 
 def _usage(answer: Mapping[str, Any]) -> tuple[int, int]:

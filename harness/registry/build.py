@@ -1,4 +1,4 @@
-"""From a table such as ``{use = "lora", rank = 16}`` to a component: strict settings, parts, and its identity.
+"""From a table such as ``{use = "lora", rank = 16}`` to a component: strict settings, nested ones, and its identity.
 
 The identity is what goes into every journal key: name, source fingerprint, and all settings with their defaults.
 """
@@ -6,19 +6,33 @@ The identity is what goes into every journal key: name, source fingerprint, and 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from harness import reads
-from harness.api import JSON
-from harness.errors import UsageError
+from harness.api import (
+    API_VERSION,
+    JSON,
+    Component,
+    Editor,
+    EvaluationProtocol,
+    Evaluator,
+    Model,
+    RewardFunction,
+    Task,
+    Trainer,
+    Updater,
+    WeightSource,
+)
+from harness.errors import PluginError, UsageError, nearest
 from harness.registry import fingerprint
-from harness.registry.discover import Component, Plugins, blaming
+from harness.registry.discover import ComponentClass, Plugins, blaming
 from harness.registry.settings import check_settings
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -26,54 +40,87 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _KNOWN_BY_CONTENT = frozenset({"model", "task"})
 """Kinds whose files are digested otherwise: a model's weights in its base, a task's items one by one."""
 
+BASES: Mapping[str, type[Component]] = {
+    "task": Task,
+    "model": Model,
+    "editor": Editor,
+    "reward": RewardFunction,
+    "updater": Updater,
+    "evaluator": Evaluator,
+    "trainer": Trainer,
+    "protocol": EvaluationProtocol,
+}
+"""Kind of component -> the base class that its components derive from."""
+_KINDS = {base: kind for kind, base in BASES.items()}
+
+C = TypeVar("C", bound=Component)
+C_co = TypeVar("C_co", bound=Component, covariant=True)
+
 
 @dataclass(frozen=True)
-class BuiltComponent:
-    """A component ready to use."""
+class BuiltComponent(Generic[C_co]):
+    """A component ready to use; ``BuiltComponent[Editor]`` is one whose instance is an editor."""
 
     kind: str
     name: str
-    instance: Any
+    instance: C_co
     settings: JSON
     """All settings, defaults included, as JSON."""
     identity: JSON
-    """Part of journal keys: what the component is, its parts included."""
+    """Part of journal keys: what the component is, its nested ones included."""
     plugin: str
     """``plugin 'seal' (selfadapt-harness 0.1.0, harness_seal)``, for messages."""
+    nested: Mapping[str, BuiltComponent[Component]] = field(default_factory=dict)
+    """What it is made around, by the constructor's argument."""
     reads: reads.Reader = field(default_factory=reads.Reader, compare=False)
     """The files that it has read so far."""
 
 
-def build(plugins: Plugins, kind: str, table: JSON, where: str, **extra: Any) -> BuiltComponent:
+def kind_of(base: type[Component]) -> str:
+    """``editor`` for :class:`harness.api.Editor`: the kind as configurations and slots name it."""
+    return _KINDS[base]
+
+
+def build(
+    plugins: Plugins, base: type[C], table: JSON, where: str, weights: WeightSource | None = None
+) -> BuiltComponent[C]:
     """Make the component that a configuration table describes.
 
     Args:
-        table: ``{"use": name, **settings}``; the table of a part is nested under the part's name.
+        base: of which kind, as the base class in :mod:`harness.api`.
+        table: ``{"use": name, **settings}``; the table of a nested component stands under its name.
         where: path of the table in the configuration, for messages.
-        extra: what a kind's constructor takes besides settings and parts (models: the weight store).
+        weights: where a model finds the weights of its states; models alone take one.
 
     Raises:
         UsageError: unknown component, unknown or wrong setting.
-        PluginError: the component's constructor broke.
+        PluginError: the component does not keep to its kind's contract, or its constructor broke.
     """
-    found, settings, parts, resolved = _resolve(plugins, kind, table, where)
+    kind = kind_of(base)
+    found, settings, tables, resolved = _resolve(plugins, kind, table, where)
+    nested: dict[str, BuiltComponent[Component]] = {}
+    for name, (inner, part) in tables.items():
+        nested[name] = build(plugins, BASES[inner], part, f"{where}.{name}", weights)
+        resolved[name] = {"use": nested[name].name, **nested[name].settings}
     arguments = [] if settings is None else [settings]
-    texts = list(_texts({key: value for key, value in resolved.items() if key not in parts}))
+    texts = list(_texts({key: value for key, value in resolved.items() if key not in nested}))
     source = fingerprint.of_class(found.cls, also=[text.partition(":")[0] for text in texts if _TARGET.fullmatch(text)])
-    reader = reads.Reader(source.modules, [part.reads for part in parts.values()])
+    reader = reads.Reader(source.modules, [part.reads for part in nested.values()])
     if kind not in _KNOWN_BY_CONTENT:
         _expect(reader, texts)
+    named: dict[str, Any] = {name: part.instance for name, part in nested.items()}
+    if kind == "model":
+        named["weights"] = weights
     with blaming(f"{found.plugin.found}: {kind} {found.name!r} cannot be made:"):
-        instance = reads.call(
-            reader, lambda: found.cls(*arguments, **{name: part.instance for name, part in parts.items()}, **extra)
-        )
+        instance = reads.call(reader, lambda: found.cls(*arguments, **named))
+    _check_attributes(found, base, instance)
     identity = {
         "component": found.name,
         "source": source.digest,
-        "settings": {k: v for k, v in resolved.items() if k not in parts},
-        "parts": {name: part.identity for name, part in parts.items()},
+        "settings": {k: v for k, v in resolved.items() if k not in nested},
+        "nested": {name: part.identity for name, part in nested.items()},
     }
-    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found), reader)
+    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found), nested, reader)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -104,36 +151,90 @@ def named_paths(settings: Any) -> list[str]:
 
 def resolve(plugins: Plugins, kind: str, table: JSON, where: str) -> dict[str, Any]:
     """The table with every setting filled in, checked, without making the component."""
-    found, _, _, resolved = _resolve(plugins, kind, table, where, make_parts=False)
+    found, _, tables, resolved = _resolve(plugins, kind, table, where)
+    for name, (inner, part) in tables.items():
+        resolved[name] = resolve(plugins, inner, part, f"{where}.{name}")
     return {"use": found.name, **resolved}
 
 
 def _resolve(
-    plugins: Plugins, kind: str, table: JSON, where: str, make_parts: bool = True
-) -> tuple[Component, Any, dict[str, BuiltComponent], dict[str, Any]]:
+    plugins: Plugins, kind: str, table: JSON, where: str
+) -> tuple[ComponentClass, Any, dict[str, tuple[str, JSON]], dict[str, Any]]:
+    """The class, its settings (None where it has none), its nested (kind, table), and its own settings as JSON."""
     use = table.get("use")
     if not isinstance(use, str):
         raise UsageError(f'{where}: says no component; write {where}.use = "name"')
-    found = plugins.component(kind, use)
-    part_kinds: Mapping[str, str] = getattr(found.cls, "parts", {})
-    given = {key: value for key, value in table.items() if key not in {"use", "kind"} and key not in part_kinds}
-    settings = check_settings(getattr(found.cls, "Settings", None), given, where, f"{kind} {use!r}", part_kinds)
-    resolved = _as_json(settings) if settings is not None else {}
-    parts: dict[str, BuiltComponent] = {}
-    for name, part_kind in part_kinds.items():
-        part_table = table.get(name)
-        if isinstance(part_table, str):
-            part_table = {"use": part_table}
-        if not isinstance(part_table, Mapping):
-            raise UsageError(
-                f"{where}.{name}: {kind} {use!r} is made around another {part_kind}; write its table there"
+    found = component_class(plugins, kind, use)
+    kinds: Mapping[str, str] = found.cls.nested
+    given = {key: value for key, value in table.items() if key not in {"use", "kind"} and key not in kinds}
+    settings = check_settings(found.cls.Settings, given, where, f"{kind} {use!r}", kinds)
+    nested: dict[str, tuple[str, JSON]] = {}
+    for name, inner in kinds.items():
+        part = table.get(name)
+        if isinstance(part, str):
+            part = {"use": part}
+        if not isinstance(part, Mapping):
+            raise UsageError(f"{where}.{name}: {kind} {use!r} is made around another {inner}; write its table there")
+        nested[name] = (inner, part)
+    return found, settings, nested, _as_json(settings) if settings is not None else {}
+
+
+def component_class(plugins: Plugins, kind: str, name: str) -> ComponentClass:
+    """The class of a component, held to the contract of its kind before anything is made of it.
+
+    Raises:
+        UsageError: no plugin provides it.
+        PluginError: it cannot be imported, or does not keep to the contract.
+    """
+    found = plugins.component(kind, name)
+    check_class(found)
+    return found
+
+
+def check_class(found: ComponentClass) -> None:
+    """Hold a class to the contract of its kind.
+
+    Raises:
+        PluginError: it does not derive from the kind's base class, lacks one of its methods, or nests what it may not.
+    """
+    base, cls = BASES[found.kind], found.cls
+    what = f"{found.plugin.found}: {found.kind} {found.name!r}"
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        name = cls.__name__ if isinstance(cls, type) else type(cls).__name__
+        mend = f"derive it: `from harness.api import {base.__name__}` and `class {name}({base.__name__})`"
+        if found.plugin.api < API_VERSION:
+            what += (
+                f" is written for API {found.plugin.api}, and this harness has API {API_VERSION} (docs/changelog.md);"
             )
-        if make_parts:
-            parts[name] = build(plugins, part_kind, part_table, f"{where}.{name}")
-            resolved[name] = {"use": parts[name].name, **parts[name].settings}
-        else:
-            resolved[name] = resolve(plugins, part_kind, part_table, f"{where}.{name}")
-    return found, settings, parts, resolved
+            raise PluginError(f"{what} {mend}{_place(cls)}")
+        raise PluginError(f"{what}: {name} does not derive from {base.__name__}; {mend}{_place(cls)}")
+    lacks = sorted(cls.__abstractmethods__)
+    if lacks:
+        raise PluginError(
+            f"{what}: class {cls.__name__} lacks the method {' and '.join(lacks)} of its kind{_place(cls)}"
+        )
+    wrong = next((inner for inner in cls.nested.values() if inner not in BASES), None)
+    if wrong is not None:
+        raise PluginError(f"{what}: nested names no kind {wrong!r}.{nearest(wrong, BASES)}{_place(cls)}")
+    if found.kind != "model" and "model" in cls.nested.values():
+        raise PluginError(f"{what} is made around a model; it asks models through the session{_place(cls)}")
+
+
+def _check_attributes(found: ComponentClass, base: type[Component], instance: Component) -> None:
+    """Hold an instance to the attributes that its kind must have; looked up without computing any."""
+    known = {*vars(instance), *(name for cls in type(instance).__mro__ for name in vars(cls))}
+    lacks = next((name for name in base.__annotations__ if name not in known), None)
+    if lacks is not None:
+        what = f"{found.plugin.found}: {found.kind} {found.name!r}"
+        raise PluginError(f"{what} has no attribute {lacks!r}, which every {found.kind} has{_place(found.cls)}")
+
+
+def _place(cls: Any) -> str:
+    """`` (file:line)`` of a class; "" where there is no source."""
+    try:
+        return f" ({inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]})"
+    except (OSError, TypeError):
+        return ""
 
 
 def _as_json(settings: Any) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class Plugin:
     found: PluginInfo
     module: ModuleType
     manager: pluggy.PluginManager
+    api: int = API_VERSION
+    """The version of the contract that it is written for: its module's ``HARNESS_API``, else this one."""
     _provided: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def provides(self, kind: str) -> Mapping[str, Any]:
@@ -96,8 +98,8 @@ class Plugin:
 
 
 @dataclass(frozen=True)
-class Component:
-    """A component class with where it came from."""
+class ComponentClass:
+    """A component's class with where it came from."""
 
     kind: str
     name: str
@@ -197,10 +199,10 @@ class Plugins:
         except pluggy.PluginValidationError as error:
             said = " ".join(str(error).split())
             raise PluginError(f"{found}: {said} ({module.__file__})") from error
-        self._loaded[name] = Plugin(found, module, manager)
+        self._loaded[name] = Plugin(found, module, manager, wants)
         return self._loaded[name]
 
-    def component(self, kind: str, name: str) -> Component:
+    def component(self, kind: str, name: str) -> ComponentClass:
         """The component of that kind and name, its class imported.
 
         Raises:
@@ -209,15 +211,15 @@ class Plugins:
         """
         plugin, target = self._provider(kind, name)
         self._named[plugin.found.name] = plugin
-        return Component(kind, name, import_target(plugin, kind, name, target), plugin)
+        return ComponentClass(kind, name, import_target(plugin, kind, name, target), plugin)
 
-    def component_of(self, plugin: Plugin, kind: str, name: str) -> Component:
+    def component_of(self, plugin: Plugin, kind: str, name: str) -> ComponentClass:
         """The same of one plugin, whoever else provides that name.
 
         Raises:
             PluginError: its class cannot be imported.
         """
-        return Component(kind, name, import_target(plugin, kind, name, plugin.provides(kind)[name]), plugin)
+        return ComponentClass(kind, name, import_target(plugin, kind, name, plugin.provides(kind)[name]), plugin)
 
     def method(self, name: str) -> tuple[Method, Plugin]:
         """The method that ``--plugin NAME`` runs.

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import reads
-from harness.api import HEADLINE, HarnessError, Round, State
+from harness.api import HEADLINE, Component, EvaluationProtocol, HarnessError, Model, Round, State, Task, Trainer
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
-from harness.registry.build import BuiltComponent, build
+from harness.registry.build import BASES, BuiltComponent, build
 from harness.registry.discover import Plugins, blaming
 from harness.runs.bench import OpenAlso, RunBench
 from harness.runs.collect import Outcome, RoundRecord, outcome
@@ -35,33 +35,33 @@ class OpenRun:
     plugins: Plugins
     config: Config
     context: RunContext
-    task: BuiltComponent
+    task: BuiltComponent[Task]
     also: Sequence[OpenAlso] = ()
     """What is measured beside the headline."""
-    _opened: dict[str, Any] = field(default_factory=dict)
+    _opened: dict[str, Model] = field(default_factory=dict)
 
-    def open_model(self, table: Mapping[str, Any]) -> Any:
+    def open_model(self, table: Mapping[str, Any]) -> Model:
         """The model of a table, opened once; the session then finds it by the digest that states name."""
         key = json.dumps(table, sort_keys=True)
         if key not in self._opened:
             # Batch limits are found from what is free once; a resumed run takes the same, and so gets the same bits.
-            fact = f"memory/{key}"
+            fact = f"limits/{key}"
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
-            asked = {**table, "memory": limits} if limits and not table.get("memory") else dict(table)
+            asked = _with_limits(table, limits or {})
             # And as many threads: sums that are split among more or fewer of them are rounded otherwise.
             threads = journal.fact(f"threads/{key}")
             if threads and limits and not table.get("threads"):
                 asked["threads"] = threads
-            built = build(self.plugins, "model", asked, "model", weights=self.context.weights)
+            built = build(self.plugins, Model, asked, "model", self.context.weights)
             model = built.instance
             self._opened[key] = model
             self.context.readers.setdefault(model.base, built.reads)
             self.context.models.setdefault(model.base, model)
             self.context.sources.setdefault(model.base, str(built.identity["source"]))
-            found = reads.call(built.reads, lambda: getattr(model, "memory", None))
-            if journal.fact(fact) is None and found is not None:
-                journal.set_fact(fact, limits or found)
+            found = limits or reads.call(built.reads, lambda: _limits(built))
+            if journal.fact(fact) is None and found:
+                journal.set_fact(fact, found)
                 journal.set_fact(f"threads/{key}", _threads())
         return self._opened[key]
 
@@ -81,6 +81,25 @@ def _threads() -> int:
     import torch
 
     return torch.get_num_threads()
+
+
+def _limits(built: BuiltComponent[Any]) -> dict[str, Any]:
+    """The batch limits that a model and those nested in it found, in the form of its table."""
+    own = built.instance.memory()
+    nested = {name: found for name, part in built.nested.items() if (found := _limits(part))}
+    return {"memory": own, **nested} if own else nested
+
+
+def _with_limits(table: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's table with recorded limits, save where it sets its own."""
+    out = dict(table)
+    for name, found in limits.items():
+        if name == "memory":
+            out[name] = table.get(name) or found
+        else:
+            inner = table[name]
+            out[name] = _with_limits({"use": inner} if isinstance(inner, str) else inner, found)
+    return out
 
 
 def check_roles(opened: OpenRun, arm: Arm) -> None:
@@ -105,10 +124,10 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     """
     options, context = opened.config.options, opened.context
     slots = {
-        name: build(opened.plugins, str(table["kind"]), {k: v for k, v in table.items() if k != "kind"}, name)
+        name: build(opened.plugins, BASES[table["kind"]], {k: v for k, v in table.items() if k != "kind"}, name)
         for name, table in arm.slots.items()
     }
-    protocol = build(opened.plugins, "protocol", arm.protocol, "protocol")
+    protocol = build(opened.plugins, EvaluationProtocol, arm.protocol, "protocol")
     beside = {f"also.{one.name}.{kind}": getattr(one, kind) for one in opened.also for kind in ("task", "evaluator")}
     _check_sources(context, arm, {**slots, "protocol": protocol, **beside, "task": opened.task})
     states = {r: State(opened.open_model(who).base) for r, who in arm.roles.items() if not isinstance(who, str)}
@@ -122,13 +141,13 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         if not (options.validation and has_editor):
             return None
         bench = RunBench(session, "validation", samples=1, limit=options.validation)
-        return take(build(opened.plugins, "protocol", {"use": "single"}, "protocol"), bench)[HEADLINE].macro()
+        return take(build(opened.plugins, EvaluationProtocol, {"use": "single"}, "protocol"), bench)[HEADLINE].macro()
 
     rounds: list[RoundRecord] = []
     held: set[int] = set()
     if slots["trainer"].name != "none":
         rounds.append(RoundRecord(-1, dict(Roles(states, follows)), validate()))
-    for done in _rounds(slots["trainer"], session):
+    for done in _rounds(session.scope.slot("trainer", Trainer), session):
         # The method may release the round's states as soon as it goes on; a checkpoint must be there to be chosen.
         session.hold(f"round {len(rounds)}", _states(done.roles))
         held.add(len(rounds))
@@ -154,7 +173,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         recorded = read_edits(Path(options.edits), arm.method.name, seed)
     bench = RunBench(session, "test", samples=options.samples, recorded=recorded, also=opened.also)
     tables = take(protocol, bench)
-    meta_s = sum(float(getattr(slot.instance, "meta_s", 0.0)) for slot in slots.values())
+    meta_s = sum(slot.instance.meta_s for slot in slots.values())
     return outcome(context, arm, seed, session, protocol, bench, tables, rounds, chosen, meta_s)
 
 
@@ -199,7 +218,7 @@ def observe(plugins: Plugins, hook: str, event: Any) -> None:
             _log.warning("%s; the run goes on", error)
 
 
-def _rounds(trainer: BuiltComponent, session: SessionService) -> Iterator[Round]:
+def _rounds(trainer: BuiltComponent[Trainer], session: SessionService) -> Iterator[Round]:
     """A trainer's rounds; what its own code raises becomes one line that names it."""
     with blaming(f"{trainer.plugin}: trainer {trainer.name!r} raised"):
         rounds = trainer.instance.run(session.sealed)
@@ -220,7 +239,7 @@ def _round_line(arm: Arm, seed: int, record: RoundRecord) -> str:
     return f"{arm.method.name}, seed {seed}, round {record.index + 1}: {', '.join(said)}"
 
 
-def _check_sources(context: RunContext, arm: Arm, components: Mapping[str, BuiltComponent]) -> None:
+def _check_sources(context: RunContext, arm: Arm, components: Mapping[str, BuiltComponent[Component]]) -> None:
     """Hold the components against those that the journal's results were made with."""
     name = f"components/{arm.method.name}"
     now = json.loads(json.dumps({where: dict(built.identity) for where, built in components.items()}))

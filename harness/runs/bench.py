@@ -11,6 +11,7 @@ from harness.api import (
     Ask,
     EditAsk,
     Episode,
+    Evaluator,
     Group,
     Measure,
     Score,
@@ -18,6 +19,7 @@ from harness.api import (
     Session,
     Split,
     State,
+    Task,
     TrialJob,
     Updated,
 )
@@ -33,9 +35,9 @@ class OpenAlso:
     """What a run measures beside the headline, opened: its task with the references, and its evaluator."""
 
     name: str
-    task: BuiltComponent
+    task: BuiltComponent[Task]
     episodes: EpisodeBook
-    evaluator: BuiltComponent
+    evaluator: BuiltComponent[Evaluator]
     evaluator_table: JSON
     split: Split
     limit: int
@@ -69,7 +71,7 @@ class RunBench:
             one.name: (service.beside(one.name, one.evaluator, one.task, one.episodes), one) for one in also
         }
         self.session: Session = service.sealed
-        self.label = split
+        self.label: str = split
         self.samples = samples
         slots = service.scope.slots
         self.has_editor = any(slot.kind == "editor" for slot in slots.values())
@@ -106,8 +108,7 @@ class RunBench:
         return groups
 
     def join(self, edits: Sequence[SelfEdit], /) -> tuple[SelfEdit, ...]:
-        join = getattr(self._service.task, "join", None)
-        return tuple(join(edits)) if join else tuple(edits)
+        return tuple(self._service.task.join(edits))
 
     def trial(
         self, jobs: Sequence[TrialJob], measures: Collection[str] = (HEADLINE,), /
@@ -156,6 +157,6 @@ class RunBench:
 
 
 def _measure(service: SessionService, split: Split) -> Measure:
-    evaluator, task = service.scope.slots["evaluator"], service.task
-    metric = str(getattr(evaluator.instance, "metric", "") or task.metric)
+    evaluator, task = service.scope.slot("evaluator", Evaluator), service.task
+    metric = evaluator.instance.metric or task.metric
     return Measure(task.name, task.version, evaluator.name, metric, split)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import HEADLINE, JSON, State
+from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
 from harness.books.folder import write_recorded
 from harness.books.records import digest
 from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
@@ -57,7 +57,7 @@ def outcome(
     arm: Arm,
     seed: int,
     session: SessionService,
-    protocol: BuiltComponent,
+    protocol: BuiltComponent[EvaluationProtocol],
     bench: RunBench,
     tables: Mapping[str, SeedTable],
     rounds: Sequence[RoundRecord],
@@ -80,7 +80,7 @@ def outcome(
     shared = {
         "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
-        "model_settings": digest(dict(getattr(model, "identity", {})))[:16],
+        "model_settings": digest(dict(model.identity))[:16],
         "start_model": "policy" if student.adapters else "model",
         "protocol": protocol.name,
         **({"protocol_settings": digest(dict(protocol.settings))[:16]} if protocol.settings else {}),
@@ -138,7 +138,7 @@ def result_file(run: str, config: Config, context: RunContext, outcomes: Sequenc
         run,
         "measured",
         _command(config),
-        ModelCard(getattr(base, "name", base.base), base.base),
+        ModelCard(base.name or base.base, base.base),
         context.journal.fact("environment") or describe_environment(),
         tuple(_table(place, config, members, recomputed) for place, members in grouped.items()),
     )
@@ -253,12 +253,12 @@ def _command(config: Config) -> str:
     return " ".join(words)
 
 
-def _remarks(task: Any, bench: RunBench, headline: SeedTable) -> list[str]:
+def _remarks(task: Task, bench: RunBench, headline: SeedTable) -> list[str]:
     """What the editor said of edits that it deployed all the same, and what the task has to say of the scores."""
     edits = [edit for group in bench.groups for edit in group.edits]
     marked = [edit.reason for edit in edits if edit.status == "ok" and edit.reason]
     said = [f"{len(marked)} of {len(edits)} edits marked, the first: {marked[0]}"] if marked else []
-    return [*said, *bench.remarks, *(task.remarks(headline.by_sample()) if hasattr(task, "remarks") else [])]
+    return [*said, *bench.remarks, *task.remarks(headline.by_sample())]
 
 
 def _curve(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -310,7 +310,7 @@ def _write_scores(context: RunContext, name: str, method: str, seed: int, table:
                 "method": method, "seed": seed, "episode": score.episode, "query": score.query,
                 "sample": seen[score.episode, score.query], "value": score.value, "status": score.status,
                 "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
-                **({} if step is None else {"step": step}), **dict(score.parts),
+                **({} if step is None else {"step": step}), **dict(score.measures),
             }  # fmt: skip
             seen[score.episode, score.query] += 1
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
@@ -324,5 +324,5 @@ def _state(state: State) -> dict[str, Any]:
 
 def _name(context: RunContext, state: State) -> str:
     model = context.models[state.base]
-    name = str(getattr(model, "name", state.base))
+    name = model.name or state.base
     return f"{name} + {len(state.adapters)} trained" if state.adapters else name

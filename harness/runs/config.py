@@ -22,6 +22,7 @@ from pydantic import Field
 
 from harness.api import HEADLINE, JSON, Method, Split
 from harness.errors import UsageError, nearest
+from harness.registry.build import component_class
 from harness.registry.discover import KINDS, Plugins
 from harness.registry.settings import check_settings
 
@@ -207,8 +208,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     if len(models) == 1 and not main_plugin.provides("method"):  # beside a method it may be there for one of its roles
         given.setdefault("model", next(iter(models)))
     model = model_table(plugins, given.get("model") or plugins.default("model"))
-    model_class = plugins.component("model", model["use"]).cls
-    profile: JSON = getattr(model_class, "profile", {})
+    model_class = component_class(plugins, "model", model["use"]).cls
+    profile: JSON = model_class.profile
     preset_name = str(given.get("preset", "")) or (model["use"] if model["use"] in main.presets else "")
     if preset_name and preset_name not in main.presets:
         raise UsageError(f"method {main.name!r} has no preset {preset_name!r}.{nearest(preset_name, main.presets)}")
@@ -303,11 +304,11 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
 
 def _with_judge(plugins: Plugins, table: JSON, judging: JSON) -> dict[str, Any] | None:
     """An evaluator's table with the judge in it, or in the one that it is made around; None where neither has one."""
-    component = plugins.component("evaluator", str(table["use"])).cls
-    settings = getattr(component, "Settings", None)
+    component = component_class(plugins, "evaluator", str(table["use"])).cls
+    settings = component.Settings
     if settings is not None and "judge" in {f.name for f in dataclasses.fields(settings)}:
         return {**table, **judging}
-    for name, kind in getattr(component, "parts", {}).items():
+    for name, kind in component.nested.items():
         inner = _slot_table(table.get(name))
         if kind == "evaluator" and "use" in inner and (judged := _with_judge(plugins, inner, judging)) is not None:
             return {**table, name: judged}
@@ -339,7 +340,7 @@ def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
     if isinstance(who, str) and who.startswith("@"):
         return who
     table = dict(model) if who == "model" else model_table(plugins, who)
-    settings = getattr(plugins.component("model", table["use"]).cls, "Settings", None)
+    settings = component_class(plugins, "model", table["use"]).cls.Settings
     if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
         table.setdefault("max_cost", max_cost)
     return table

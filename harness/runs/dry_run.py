@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.api import Task
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs import runner
@@ -86,7 +87,7 @@ def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     """
     plugins = Plugins(tuple(files))
     config = resolve(given, plugins, layers)
-    task = build(plugins, "task", config.task, "task")
+    task = build(plugins, Task, config.task, "task")
     plan = Plan(config, work(config, plugins, task), bills(config, plugins, task.instance), None)
     pace = measure_pace(given, files)
     return plan if pace is None else replace(plan, seconds=pace.start + pace.seconds(plan.total))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.api import State
+from harness.api import Model, State
 from harness.books.journal import Journal
 from harness.books.store import WeightStore
 from harness.errors import UsageError, nearest
@@ -45,7 +45,7 @@ def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None
         raise UsageError(f"{method}, seed {seed}, tested the model as it came: there is nothing to export")
     table = _teacher_table(resolved, method)
     plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
-    model = build(plugins, "model", table, "model", weights=WeightStore(run / "weights")).instance
+    model = build(plugins, Model, table, "model", weights=WeightStore(run / "weights")).instance
     with model.borrow(state) as (module, tokenizer):
         module.save_pretrained(to)
         tokenizer.save_pretrained(to)

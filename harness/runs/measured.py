@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import HEADLINE, Measure, Measurement, Score
+from harness.api import HEADLINE, EvaluationProtocol, Measure, Measurement, Score
 from harness.errors import PluginError, nearest
 from harness.registry.build import BuiltComponent
 from harness.registry.discover import blaming
@@ -70,7 +70,7 @@ class SeedTable:
         return sum(means) / len(means) if means else None
 
 
-def take(protocol: BuiltComponent, bench: RunBench) -> dict[str, SeedTable]:
+def take(protocol: BuiltComponent[EvaluationProtocol], bench: RunBench) -> dict[str, SeedTable]:
     """Run a protocol: table -> what it measured, the headline first.
 
     Raises:
@@ -93,7 +93,7 @@ def take(protocol: BuiltComponent, bench: RunBench) -> dict[str, SeedTable]:
     return {HEADLINE: found.pop(HEADLINE), **found}
 
 
-def _yielded(protocol: BuiltComponent, bench: RunBench, who: str) -> Iterator[Any]:
+def _yielded(protocol: BuiltComponent[EvaluationProtocol], bench: RunBench, who: str) -> Iterator[Any]:
     with blaming(f"{who} raised"):
         yield from protocol.instance.measure(bench)
 
@@ -176,7 +176,7 @@ def over_samples(scores: Sequence[Score], *, bounded: bool) -> Cell:
         if not scores:
             return None, "-"
     if all(score.status == "failed" for score in scores):
-        unparsed = all(str(score.parts.get("reason", "")).startswith("unparsed") for score in scores)
+        unparsed = all(str(score.measures.get("reason", "")).startswith("unparsed") for score in scores)
         return 0.0, "u" if unparsed else "f"
     value = sum(score.value or 0.0 for score in scores) / len(scores)
     return round(value, 6), "o"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import reads
-from harness.api import HEADLINE
+from harness.api import HEADLINE, Evaluator, Task
 from harness.books import world
 from harness.books.episodes import EpisodeBook
 from harness.books.folder import sweep, write_recorded
@@ -235,7 +235,7 @@ def _open(
     _same_world(folder, journal, weights, environment, recompute)
     if config.options.reuse:
         journal.earlier = ReuseSource(config.options.reuse, folder, environment)
-    task = build(plugins, "task", config.task, "task")
+    task = build(plugins, Task, config.task, "task")
     hours = config.options.max_hours
     context = RunContext(
         folder,
@@ -291,11 +291,11 @@ def _make_good(journal: Journal, weights: WeightStore) -> None:
         weights.remove(digest)
 
 
-def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent) -> OpenAlso:
+def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent[Task]) -> OpenAlso:
     """A further measure with its task's items; without a task, the very items of the run."""
     where = f"also.{also.name}"
-    evaluator = build(plugins, "evaluator", also.evaluator, f"{where}.evaluator")
-    other = task if also.task is None else build(plugins, "task", also.task, f"{where}.task")
+    evaluator = build(plugins, Evaluator, also.evaluator, f"{where}.evaluator")
+    other = task if also.task is None else build(plugins, Task, also.task, f"{where}.task")
     book = context.episodes if also.task is None else EpisodeBook(other.instance, built=other)
     return OpenAlso(
         also.name, other, book, evaluator, also.evaluator, also.split, also.limit, own_items=also.task is not None

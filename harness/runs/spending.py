@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.api import JSON, Completion, EditAsk, Prompt, Request, State, Task
+from harness.api import JSON, Completion, EditAsk, Editor, Model, Prompt, Request, State, Task
 from harness.books.episodes import EpisodeBook, shown
 from harness.books.records import derive_seed
 from harness.models.openai import OpenAIModel, OpenAISettings
@@ -65,7 +65,7 @@ def _bill(arm: Arm, config: Config, plugins: Plugins, task: Task, book: EpisodeB
         for episode in book.split("test")
     ]
     component = {name: value for name, value in editor.items() if name != "kind"}
-    build(plugins, "editor", component, "editor").instance.propose(asks, session)
+    build(plugins, Editor, component, "editor").instance.propose(asks, session)
     listed = price_of(settings.path, settings.prices)
     paid_in = settings.input_price if settings.input_price is not None else (listed.input if listed else None)
     paid_out = settings.output_price if settings.output_price is not None else (listed.output if listed else None)
@@ -75,7 +75,7 @@ def _bill(arm: Arm, config: Config, plugins: Plugins, task: Task, book: EpisodeB
     return Bill(arm.method.name, counter.base, counter.calls, counter.prompt_tokens, counter.completion_tokens, usd)
 
 
-class _Counter:
+class _Counter(Model):
     """A model that declines everything and remembers how much it was asked."""
 
     def __init__(self, settings: OpenAISettings) -> None:
@@ -88,7 +88,7 @@ class _Counter:
             self.calls += 1
             self.prompt_tokens += -(-len(_text(ask.prompt)) // _CHARACTERS_A_TOKEN)
             self.completion_tokens += ask.n * ask.max_tokens
-        return [[Completion(ask, "", finish="failed: not sent") for _ in range(ask.n)] for ask in asks]
+        return [[Completion(ask, "", finish="failed", reason="not sent") for _ in range(ask.n)] for ask in asks]
 
 
 class _Counting:
@@ -101,6 +101,9 @@ class _Counting:
 
     def lm(self, who: Any) -> _Counter:
         return self._counter
+
+    def generate(self, requests: Sequence[Request], /) -> list[list[Completion]]:
+        return self._counter.generate(requests)
 
     def seed(self, *name: object) -> int:
         return derive_seed(0, *name)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from harness import reads
+from harness.api import Component
 from harness.books.item import Item
 from harness.books.records import decode, digest, encode
 from harness.errors import ReplayMismatch
@@ -19,7 +20,7 @@ from harness.session import checks
 from harness.session.scope import Scope
 
 WAVE = 64
-"""Jobs or asks booked together, unless the component names its own ``wave``. Fixed: see the module's docstring."""
+"""Asks booked together. Fixed: see the module's docstring."""
 
 
 class Calls:
@@ -32,7 +33,7 @@ class Calls:
         self.position = 0
         """Calls of the outer loop so far; what a component calls from inside a call does not count."""
 
-    def guard(self, slot: BuiltComponent, run: Callable[[], Any]) -> Any:
+    def guard(self, slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
         """Run a component's code: what it raises becomes one line that names it, what it reads is noted."""
         self._depth += 1
         try:
@@ -72,7 +73,7 @@ class Calls:
     def whole(
         self,
         kind: str,
-        slot: BuiltComponent,
+        slot: BuiltComponent[Component],
         inputs: list[Any],
         run: Callable[[], Any],
         status: Callable[[Any], str],

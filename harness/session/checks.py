@@ -7,7 +7,21 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from harness.api import Ask, Data, Delta, EditAsk, Group, Reward, Round, Score, SelfEdit, State, Status, Updated
+from harness.api import (
+    Ask,
+    Component,
+    Data,
+    Delta,
+    EditAsk,
+    Group,
+    Reward,
+    Round,
+    Score,
+    SelfEdit,
+    State,
+    Status,
+    Updated,
+)
 from harness.books.records import canonical
 from harness.errors import PluginError, RunError
 from harness.registry.build import BuiltComponent
@@ -16,7 +30,7 @@ from harness.registry.discover import blaming
 _DATA = get_args(Data)
 
 
-def guarded(slot: BuiltComponent, run: Callable[[], Any]) -> Any:
+def guarded(slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
     """Run a component's code; what it raises, ``sys.exit`` too, becomes one line that names it.
 
     Raises:
@@ -35,7 +49,7 @@ def drawn(answered: Any) -> Any:
     return [drawn(item) for item in answered] if isinstance(answered, Iterator | list | tuple) else answered
 
 
-def edits(slot: BuiltComponent, answered: Any, asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
+def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
     """At most ``ask.n`` edits of its own episode an ask, in order.
 
     An edit becomes an error where one of the completions that wrote it is one.
@@ -60,7 +74,7 @@ def edits(slot: BuiltComponent, answered: Any, asks: Sequence[EditAsk]) -> list[
     return [[_with_errors(edit) for edit in row] for row in rows]
 
 
-def rewards(slot: BuiltComponent, answered: Any, groups: Sequence[Group]) -> list[list[Reward]]:
+def rewards(slot: BuiltComponent[Component], answered: Any, groups: Sequence[Group]) -> list[list[Reward]]:
     """One reward an edit, in order: a number, or None exactly where it could not be had."""
     rows = _rows(slot, answered, len(groups), "groups")
     if [len(row) for row in rows] != [len(group.edits) for group in groups]:
@@ -77,7 +91,7 @@ def rewards(slot: BuiltComponent, answered: Any, groups: Sequence[Group]) -> lis
     return rows
 
 
-def updates(slot: BuiltComponent, results: Any, jobs: Collection[str]) -> list[Updated]:
+def updates(slot: BuiltComponent[Component], results: Any, jobs: Collection[str]) -> list[Updated]:
     """One answer a job, with a state exactly when it is ok."""
     if not isinstance(results, list):
         raise PluginError(f"{_who(slot)} gave {_a(results)}, not an answer for each of the {len(jobs)} jobs")
@@ -102,7 +116,7 @@ def updates(slot: BuiltComponent, results: Any, jobs: Collection[str]) -> list[U
     return results
 
 
-def scores(slot: BuiltComponent, answered: Any, asks: Sequence[Ask]) -> list[list[Score]]:
+def scores(slot: BuiltComponent[Component], answered: Any, asks: Sequence[Ask]) -> list[list[Score]]:
     """One score a query, in order, with a value in [0, 1] exactly when it is not an error."""
     rows = _rows(slot, answered, len(asks), "asks")
     for ask, row in zip(asks, rows, strict=True):
@@ -122,7 +136,7 @@ def scores(slot: BuiltComponent, answered: Any, asks: Sequence[Ask]) -> list[lis
     return rows
 
 
-def round_of(slot: BuiltComponent, answered: Any) -> Round:
+def round_of(slot: BuiltComponent[Component], answered: Any) -> Round:
     """What a trainer yields: a round whose roles hold states, with metrics that the journal can hold."""
     done: Round = _of_kind(slot, Round, answered)
     if not isinstance(done.roles, Mapping) or not all(isinstance(state, State) for state in done.roles.values()):
@@ -140,11 +154,11 @@ def deltas(value: Any) -> set[str]:
     return set()
 
 
-def _who(slot: BuiltComponent) -> str:
+def _who(slot: BuiltComponent[Component]) -> str:
     return f"{slot.plugin}: {slot.kind} {slot.name!r}"
 
 
-def _rows(slot: BuiltComponent, answered: Any, count: int, of: str) -> list[list[Any]]:
+def _rows(slot: BuiltComponent[Component], answered: Any, count: int, of: str) -> list[list[Any]]:
     """Lists of lists; a component that forgot its ``return``, or gave one flat list, is told so."""
     if not isinstance(answered, list | tuple):
         raise PluginError(f"{_who(slot)} gave {_a(answered)}, not a list for each of the {count} {of}")
@@ -160,12 +174,12 @@ def _a(value: Any) -> str:
     return "nothing (None)" if value is None else f"a {type(value).__name__}"
 
 
-def _status(slot: BuiltComponent, status: Any, what: str) -> None:
+def _status(slot: BuiltComponent[Component], status: Any, what: str) -> None:
     if status not in get_args(Status):
         raise PluginError(f"{_who(slot)}: {what} has the status {status!r}; there are {', '.join(get_args(Status))}")
 
 
-def _number(slot: BuiltComponent, value: Any, what: str) -> None:
+def _number(slot: BuiltComponent[Component], value: Any, what: str) -> None:
     """A finite number, or None."""
     if value is None:
         return
@@ -175,7 +189,7 @@ def _number(slot: BuiltComponent, value: Any, what: str) -> None:
         raise PluginError(f"{_who(slot)}: {what} has the value {value!r}")
 
 
-def _writable(slot: BuiltComponent, record: Any, what: str) -> None:
+def _writable(slot: BuiltComponent[Component], record: Any, what: str) -> None:
     """Whether the journal can hold a record."""
     try:
         canonical(record)
@@ -183,7 +197,7 @@ def _writable(slot: BuiltComponent, record: Any, what: str) -> None:
         raise PluginError(f"{_who(slot)}: {what} cannot be written to the journal: {error}") from error
 
 
-def _of_kind(slot: BuiltComponent, kind: type, value: Any) -> Any:
+def _of_kind(slot: BuiltComponent[Component], kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise PluginError(f"{_who(slot)} gave {_a(value)}, not a {kind.__name__}")
     return value
@@ -191,6 +205,6 @@ def _of_kind(slot: BuiltComponent, kind: type, value: Any) -> Any:
 
 def _with_errors(edit: SelfEdit) -> SelfEdit:
     for action in edit.actions:
-        if action.finish.startswith("error"):
-            return dataclasses.replace(edit, status="error", reason=action.finish.removeprefix("error").lstrip(": "))
+        if action.finish == "error":
+            return dataclasses.replace(edit, status="error", reason=action.reason)
     return edit

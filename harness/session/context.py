@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from harness import reads
+from harness.api import Model
 from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.store import WeightStore
@@ -21,7 +21,7 @@ class RunContext:
     journal: Journal
     weights: WeightStore
     episodes: EpisodeBook
-    models: dict[str, Any]
+    models: dict[str, Model]
     """Base digest -> model, as they are opened."""
     progress: Progress
     deadline: float = 0.0

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from harness.api import Ask, Episode, Score, Updated
+from harness.api import Ask, Episode, Evaluator, Score, Updated
 from harness.books.item import Item
 from harness.books.records import decode, digest, encode
 from harness.registry.build import BuiltComponent
@@ -29,14 +29,14 @@ class Evaluation:
         rows = self.answer(asks, name)
         hidden = [self._scope.context.episodes.full(ask.episode.id).split == "test" for ask in asks]
         return [
-            [dataclasses.replace(s, value=None, parts={}) for s in row] if hide else row
+            [dataclasses.replace(s, value=None, measures={}) for s in row] if hide else row
             for row, hide in zip(rows, hidden, strict=True)
         ]
 
     def answer(self, asks: Sequence[Ask], name: str = "evaluator") -> Sequence[Sequence[Score]]:
         """Scores with their values on any split: what the core itself books."""
         scope = self._scope
-        evaluator = scope.slot(name, "evaluator")
+        evaluator = scope.slot(name, Evaluator)
         self._calls.log("evaluate", evaluator.name, evaluator.identity, asks)
         self.count_labels(ask.episode.id for ask in asks)
 
@@ -57,7 +57,7 @@ class Evaluation:
         results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
         return [decode(result) for result in results]
 
-    def grade(self, slot: BuiltComponent, asks: Sequence[Ask]) -> list[Sequence[Score]]:
+    def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:
         """One list of scores an ask, from the component itself."""
         scope = self._scope
         full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]
@@ -72,7 +72,7 @@ class Evaluation:
 
     def grade_all(self, asks: Sequence[Ask]) -> list[Sequence[Score]]:
         """One list of scores per ask, from the slot ``evaluator``, not booked by themselves."""
-        return self.grade(self._scope.slot("evaluator", "evaluator"), asks)
+        return self.grade(self._scope.slot("evaluator", Evaluator), asks)
 
     def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
         """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
@@ -83,11 +83,11 @@ class Evaluation:
     def depends(self, episodes: Iterable[Episode]) -> list[Any]:
         """What the scores of these episodes depend on, beside the state that is asked."""
         asked = [self._scope.context.episodes.identity(episode.id) for episode in episodes]
-        return [self._scope.slot("evaluator", "evaluator").identity, self._scope.built_task.identity, asked]
+        return [self._scope.slot("evaluator", Evaluator).identity, self._scope.built_task.identity, asked]
 
     def files(self) -> dict[str, str]:
         """Files that the evaluator and the task of this evaluation have read."""
-        return self._scope.files(self._scope.slot("evaluator", "evaluator"))
+        return self._scope.files(self._scope.slot("evaluator", Evaluator))
 
     def count_labels(self, episodes: Iterable[str]) -> None:
         """Count the references of the outer loop's episodes, save those of the method's own, as labels used."""

@@ -18,11 +18,13 @@ from harness.api import (
     JSON,
     LM,
     Ask,
+    Completion,
     Data,
     EditAsk,
     Episode,
     Group,
     References,
+    Request,
     Score,
     Session,
     Split,
@@ -54,6 +56,9 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
 
         def lm(self, who: str | State, /) -> LM:
             return sealed_lm(service.lm(who))
+
+        def generate(self, requests: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+            return service.generate(requests)
 
         def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
             return service.episodes(split, limit)
@@ -111,7 +116,7 @@ def sealed_lm(lm: LM) -> LM:
 def sealed_task(task: Task, reader: reads.Reader) -> Task:
     """A task without :meth:`harness.api.Task.load`: its items come from the session, their references from nowhere."""
     calls = ("prompt", "expand", "extract", "same")
-    values = ("name", "version", "metric", *getattr(task, "public", ()))
+    values = ("name", "version", "metric", *task.public)
     return cast("Task", _view("SealedTask", task, values, calls, reader))
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness import reads
-from harness.api import JSON, LM, Completion, Prompt, Request, State
+from harness.api import JSON, Completion, Finish, Model, Prompt, Request, State
 from harness.books.item import Item
 from harness.books.records import digest
 from harness.errors import PluginError
@@ -15,29 +15,29 @@ from harness.session.progress import Piece
 if TYPE_CHECKING:
     from harness.session.scope import Scope
 
-_CHUNK = 1024
-"""Requests booked together, unless the backend names its own ``chunk``. Fixed, so that a resumed call makes the same
-batches and gets the same bits."""
+_FINISHES: tuple[str, ...] = get_args(Finish)
 
 
 class BookedLM:
     """:class:`harness.api.LM` around a backend: what was answered once is answered from the journal."""
 
-    def __init__(self, backend: Any, scope: Scope, source: str) -> None:
-        self._backend: LM = backend
+    def __init__(self, backend: Model, scope: Scope, source: str) -> None:
+        self._backend = backend
         self._scope = scope
-        self._identity: JSON = {"base": backend.base, "source": source, **getattr(backend, "identity", {})}
+        self._identity: JSON = {"base": backend.base, "source": source, **backend.identity}
         self._reader = scope.reader(backend.base)
         self.can: frozenset[str] = reads.call(self._reader, lambda: backend.can)
         self.base: str = backend.base
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
-        """Completions by request. A prompt that failed at our end has ``finish`` ``error: ...`` and is asked again."""
+        """Completions by request. A prompt that failed at our end has the ``finish`` ``error`` and is asked again."""
 
         def run(part: Sequence[Request]) -> Sequence[Any]:
-            answers: Sequence[Sequence[Completion]] = self._backend.generate(part)
+            answers = self._backend.generate(part)
+            self._check(answers)
             return [
-                [{"text": c.text, "tokens": c.tokens, "logprobs": c.logprobs, "finish": c.finish, "cost": c.cost}
+                [{"text": c.text, "tokens": c.tokens, "logprobs": c.logprobs, "finish": c.finish, "cost": c.cost,
+                  "reason": c.reason}
                  for c in completions]
                 for completions in answers
             ]  # fmt: skip
@@ -50,7 +50,7 @@ class BookedLM:
             return sums
 
         def status(result: Any) -> str:
-            return "error" if any(c["finish"].startswith("error") for c in result) else "ok"
+            return "error" if any(c["finish"] == "error" for c in result) else "ok"
 
         results = self._booked("completion", list(asks), run, cost, status)
         return [
@@ -62,6 +62,7 @@ class BookedLM:
                     None if c["logprobs"] is None else tuple(c["logprobs"]),
                     c["finish"],
                     c["cost"],
+                    c["reason"],
                 )
                 for c in result
             ]
@@ -82,6 +83,14 @@ class BookedLM:
 
         return self._booked(f"hidden/{layer}/{pool}", list(asks), run, _free, _ok)
 
+    def _check(self, answers: Sequence[Sequence[Completion]]) -> None:
+        for completion in (one for row in answers for one in row):
+            if completion.finish not in _FINISHES:
+                raise PluginError(
+                    f"model {self.base}: a completion has the finish {completion.finish!r:.60}; there are "
+                    f"{', '.join(_FINISHES)}, and why there is no text stands in reason"
+                )
+
     def _booked(
         self,
         kind: str,
@@ -98,10 +107,11 @@ class BookedLM:
         pending = list(todo.items())
         if pending:
             piece: Piece = "answers" if scope.clock.phase == "grading" else "edits"
-            scope.context.progress.begin(piece, sum(getattr(ask, "n", 1) for _, ask in pending))
+            scope.context.progress.begin(piece, sum(_samples(ask) for _, ask in pending))
         with scope.clock.span(""):
             scope.clock.lap()
-            chunk: int = getattr(self._backend, "chunk", _CHUNK) if pending else _CHUNK
+            # Fixed for a model, so that a resumed call makes the same batches and gets the same bits.
+            chunk = self._backend.chunk if pending else 1
             for start in range(0, len(pending), chunk):
                 part = pending[start : start + chunk]
                 results = self._run(run, part)
@@ -117,7 +127,7 @@ class BookedLM:
                 with journal.writing():
                     journal.book(items)
                 known |= {item.digest: item.result for item in items}
-                scope.context.progress.advance(piece, sum(getattr(ask, "n", 1) for _, ask in part), seconds * len(part))
+                scope.context.progress.advance(piece, sum(_samples(ask) for _, ask in part), seconds * len(part))
                 scope.check_time()
         with journal.writing():
             journal.touch(scope.name, scope.clock.phase, scope.stage, list(dict.fromkeys(keys)))
@@ -125,6 +135,10 @@ class BookedLM:
 
     def _run(self, run: Callable[[Sequence[Any]], Sequence[Any]], part: Sequence[tuple[str, Any]]) -> Sequence[Any]:
         return reads.call(self._reader, lambda: run([ask for _, ask in part]))
+
+
+def _samples(ask: Any) -> int:
+    return ask.n if isinstance(ask, Request) else 1
 
 
 def _free(result: Any) -> dict[str, float]:

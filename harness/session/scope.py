@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from harness import reads
-from harness.api import JSON, Method, State, Task
+from harness.api import JSON, Component, Method, Model, State, Task
 from harness.books.records import derive_seed
 from harness.errors import PluginError, RunError, UsageError, nearest
-from harness.registry.build import BuiltComponent
+from harness.registry.build import BuiltComponent, C, kind_of
 from harness.session.clock import Clock
 from harness.session.context import RunContext
 from harness.session.roles import Roles
@@ -36,8 +36,8 @@ class Scope:
         self,
         context: RunContext,
         method: Method,
-        task: BuiltComponent,
-        slots: Mapping[str, BuiltComponent],
+        task: BuiltComponent[Task],
+        slots: Mapping[str, BuiltComponent[Component]],
         states: Mapping[str, State],
         follows: Mapping[str, str],
         settings: JSON,
@@ -68,15 +68,15 @@ class Scope:
     def seed(self, *name: object) -> int:
         return derive_seed(self.root_seed, *name)
 
-    def slot(self, name: str, kind: str) -> BuiltComponent:
+    def slot(self, name: str, base: type[C]) -> BuiltComponent[C]:
         """The component in a slot. Raises :class:`UsageError` where the method has none of that kind there."""
-        slot = self.slots.get(name)
+        slot, kind = self.slots.get(name), kind_of(base)
         if slot is None or slot.kind != kind:
             of_kind = [n for n, s in self.slots.items() if s.kind == kind]
             raise UsageError(f"method {self.method.name!r} has no {kind} slot {name!r}.{nearest(name, of_kind)}")
-        return slot
+        return cast("BuiltComponent[C]", slot)
 
-    def backend(self, base: str) -> Any:
+    def backend(self, base: str) -> Model:
         """The model whose frozen weights have that digest."""
         if base not in self.context.models:
             raise PluginError(f"method {self.method.name!r} asks a model that the run does not have: {base!r}")
@@ -86,7 +86,7 @@ class Scope:
         """The files that the model of that digest has read."""
         return self.context.readers.setdefault(base, reads.Reader())
 
-    def files(self, *slots: BuiltComponent) -> dict[str, str]:
+    def files(self, *slots: BuiltComponent[Any]) -> dict[str, str]:
         """What an item depends on that these components made, besides its key; see :mod:`harness.reads`."""
         out: dict[str, str] = {}
         for slot in (self.built_task, *slots):

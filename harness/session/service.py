@@ -15,12 +15,18 @@ from harness import reads
 from harness.api import (
     JSON,
     Ask,
+    Completion,
+    Component,
     Data,
     EditAsk,
+    Editor,
     Episode,
+    Evaluator,
     Group,
     Method,
     References,
+    Request,
+    RewardFunction,
     Score,
     Session,
     Split,
@@ -29,6 +35,7 @@ from harness.api import (
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 from harness.books.episodes import EpisodeBook, shown
 from harness.errors import PluginError
@@ -54,8 +61,8 @@ class SessionService:
         self,
         context: RunContext,
         method: Method,
-        task: BuiltComponent,
-        slots: Mapping[str, BuiltComponent],
+        task: BuiltComponent[Task],
+        slots: Mapping[str, BuiltComponent[Component]],
         states: Mapping[str, State],
         follows: Mapping[str, str],
         settings: JSON,
@@ -79,7 +86,7 @@ class SessionService:
         self.scope.sealed = self.sealed
 
     def beside(
-        self, name: str, evaluator: BuiltComponent, task: BuiltComponent, episodes: EpisodeBook
+        self, name: str, evaluator: BuiltComponent[Evaluator], task: BuiltComponent[Task], episodes: EpisodeBook
     ) -> SessionService:
         """The same method with another evaluator or task: its states are asked other items, whose references it keeps.
 
@@ -114,6 +121,15 @@ class SessionService:
             self._lms[base] = BookedLM(self.scope.backend(base), self.scope, self.context.sources.get(base, ""))
         return self._lms[base]
 
+    def generate(self, requests: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
+        found: list[Sequence[Completion]] = [()] * len(requests)
+        for base in dict.fromkeys(request.state.base for request in requests):
+            mine = [place for place, request in enumerate(requests) if request.state.base == base]
+            answers = self.lm(requests[mine[0]].state).generate([requests[place] for place in mine])
+            for place, completions in zip(mine, answers, strict=True):
+                found[place] = completions
+        return found
+
     def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
         return [shown(e, self.scope.method.sees) for e in self.context.episodes.split(split, limit)]
 
@@ -145,7 +161,7 @@ class SessionService:
     # --- effects ---
 
     def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
-        slot = self.scope.slot(role if role in self.scope.slots else "editor", "editor")
+        slot = self.scope.slot(role if role in self.scope.slots else "editor", Editor)
         asks = list(asks)
 
         def run() -> Any:
@@ -161,7 +177,7 @@ class SessionService:
         return [Group(ask, tuple(row)) for ask, row in zip(asks, rows, strict=True)]
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
-        slot = self.scope.slot(name, "reward")
+        slot = self.scope.slot(name, RewardFunction)
         groups = list(groups)
 
         def run() -> Any:
@@ -184,7 +200,7 @@ class SessionService:
                     raise PluginError(
                         f"method {self.scope.method.name!r}: a trial may not use test episode {episode.id!r}"
                     )
-        updater = self.scope.slot("updater", "updater")
+        updater = self.scope.slot("updater", Updater)
         self._calls.log("trial", updater.name, updater.identity, jobs)
         return [scores for (scores,) in self.measure(jobs)]
 

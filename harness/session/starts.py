@@ -61,14 +61,7 @@ class Starts:
         _, stack = self._split(start)
         if not stack:
             return start.adapters
-        backend = self._scope.backend(start.base)
-        merge = getattr(backend, "merge", None)
-        if merge is None:
-            raise UsageError(
-                f"model {getattr(backend, 'name', start.base)!r} cannot merge adapters into its weights; "
-                "take another start_as: 'stack', 'continue' or 'fold'"
-            )
-        return (self._weights.put(merge(start)),)
+        return (self._weights.put(self._scope.backend(start.base).merge(start)),)
 
     def _split(self, start: State) -> tuple[tuple[str, ...], list[Any]]:
         """The digest of the last full weights, if any, and the adapters above them."""

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from harness import reads
 from harness.api import (
+    Artefact,
     Ask,
     Data,
     EditFailed,
@@ -19,9 +21,11 @@ from harness.api import (
     Score,
     SelfEdit,
     State,
+    TrainItem,
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 from harness.books.episodes import shown
 from harness.books.item import Item
@@ -29,7 +33,7 @@ from harness.books.records import decode, derive_seed, digest, encode
 from harness.errors import PluginError, UsageError
 from harness.registry.build import BuiltComponent
 from harness.session import checks
-from harness.session.calls import WAVE, Calls
+from harness.session.calls import Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
 from harness.session.starts import Starts
@@ -59,7 +63,7 @@ class Updates:
         self._starts = Starts(scope)
 
     def update(self, name: str, jobs: Sequence[UpdateJob]) -> Sequence[Updated]:
-        slot = self._scope.slot(name, "updater")
+        slot = self._scope.slot(name, Updater)
         keys = [self._job_key("updated", slot, job) for job in jobs]
         if self._calls.is_new():
             self._scope.journal.adopt(list(dict.fromkeys(keys)), self._weights.has)
@@ -86,7 +90,7 @@ class Updates:
 
         Answers, for each job, the session's own scores, then those of each evaluation beside it.
         """
-        updater = self._scope.slot("updater", "updater")
+        updater = self._scope.slot("updater", Updater)
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
         asked = [AskedBeside(self._evaluation, None), *beside]
 
@@ -133,8 +137,6 @@ class Updates:
         ]  # fmt: skip
 
     def fit(self, jobs: Sequence[UpdateJob], *, loss: str | Any = "sft") -> Iterator[Updated]:
-        from harness.models.base import TrainItem
-
         ready, below = [], {}
         for job in map(self._starts.prepared, jobs):
             try:
@@ -151,7 +153,7 @@ class Updates:
             for trained in self._train(base, mine, loss):
                 state = None
                 if trained.adapter is not None:
-                    new = self._weights.put(trained.adapter)
+                    new = self._weights.put(_artefact(trained.adapter))
                     start = below[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
@@ -204,21 +206,22 @@ class Updates:
         for adapter in gone:
             self._weights.remove(adapter)
 
-    def _wave(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> int:
+    def _wave(self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]) -> int:
         """Jobs booked together: what the updater says, and no more than each model that they start from says."""
-        models = [self._scope.context.models.get(base) for base in {job.start.base for job in jobs}]
-        return int(min(getattr(part, "wave", WAVE) for part in (slot.instance, *models)))
+        models = [self._scope.backend(base) for base in {job.start.base for job in jobs}]
+        return min([slot.instance.wave, *(model.wave for model in models)])
 
-    def _job_key(self, kind: str, slot: BuiltComponent, job: UpdateJob) -> str:
+    def _job_key(self, kind: str, slot: BuiltComponent[Updater], job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
         edits = [[e.episode, e.data, e.settings, e.status] for e in job.edits]
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings,
-                       job.replay])  # fmt: skip
+        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings])
 
-    def _apply(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
+    def _apply(
+        self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]
+    ) -> Iterator[tuple[UpdateJob, Updated, float]]:
         """Run an updater over jobs; what cannot be trained on is sorted out first. Seconds are split evenly."""
         ready: list[UpdateJob] = []
         left_out: dict[str, list[str]] = {}
@@ -245,14 +248,14 @@ class Updates:
                 updated = dataclasses.replace(updated, log=log)
             yield original[updated.job], updated, span.seconds / len(results)
 
-    def _check_continues(self, slot: BuiltComponent, job: UpdateJob) -> None:
-        if job.start_as == "continue" and not getattr(slot.instance, "continues", False):
+    def _check_continues(self, slot: BuiltComponent[Updater], job: UpdateJob) -> None:
+        if job.start_as == "continue" and not slot.instance.continues:
             raise UsageError(
                 f"job {job.id!r}: updater {slot.name!r} cannot continue an adapter; take another start_as "
                 "('stack', 'fold' or 'merge'), or the updater 'lora'"
             )
 
-    def _sort_out(self, slot: BuiltComponent, job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
+    def _sort_out(self, slot: BuiltComponent[Updater], job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
         """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
         for edit in job.edits:
             if edit.status == "error":
@@ -269,7 +272,7 @@ class Updates:
             return job, reasons, Updated(job.id, None, "failed", reason)
         return (dataclasses.replace(job, edits=tuple(good)) if reasons else job), reasons, None
 
-    def _unlearnable(self, slot: BuiltComponent, job: UpdateJob, edit: SelfEdit) -> str:
+    def _unlearnable(self, slot: BuiltComponent[Updater], job: UpdateJob, edit: SelfEdit) -> str:
         """Why an edit cannot be learnt; "" where it can, or where the updater is to say so of the whole job."""
         if edit.status == "failed":
             return edit.reason or "the edit failed"
@@ -283,9 +286,21 @@ class Updates:
             data = self.expand(dataclasses.replace(job, edits=(edit,)))
         except EditFailed as error:
             return str(error)
-        check = getattr(self._scope.backend(job.start.base), "over_long", None)
         limit = slot.settings.get("max_length")
-        return str(check([d for d in data if isinstance(d, Example)], limit)) if check and limit else ""
+        examples = [d for d in data if isinstance(d, Example)]
+        return self._scope.backend(job.start.base).over_long(examples, limit) if limit else ""
+
+
+def _artefact(adapter: Artefact | Path) -> Artefact:
+    """Weights as a backend gives them: itself, or a folder of files in peft's format."""
+    if not isinstance(adapter, Path):
+        return adapter
+    from harness.books.artefacts import load_artefact
+
+    try:
+        return load_artefact(adapter)
+    except Exception as error:  # safetensors raises exceptions of its own
+        raise PluginError(f"the model trained an adapter to {adapter}, which cannot be read: {error}") from error
 
 
 def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.api import JSON, HarnessError
+from harness.api import JSON, HarnessError, Task
 from harness.books.store import WeightStore
-from harness.errors import UsageError
-from harness.registry.build import build
+from harness.errors import PluginError, UsageError
+from harness.registry.build import build, check_class
 from harness.registry.discover import Plugin, Plugins
 from harness.runs import config as configuration
 from harness.testing.contracts import CONTRACTS, Contract
@@ -67,9 +67,14 @@ def check(target: str, *, task: str = "", run: bool = True) -> Iterator[Outcome]
         plugins.at_hand.insert(0, name)
     for kind, contract in CONTRACTS.items():
         for component in plugin.provides(kind):
+            found = plugins.component_of(plugin, kind, component)
+            try:
+                check_class(found)
+            except PluginError as error:
+                yield Outcome(f"{kind} {component!r}", "derives from the base class of its kind", "failed", str(error))
+                continue
             home, roles = _home(Plugins(files), plugin, component)
-            found = plugins.component_of(plugin, kind, component).cls
-            tried = _contract(found, plugins, contract, {"use": task} if task else home, roles)
+            tried = _contract(found.cls, plugins, contract, {"use": task} if task else home, roles)
             yield from _made_with_defaults(tried, f"{kind} {component!r}")
     for method in (plugin.provides("method") or [name]) if run else ():
         yield _run(target, {"method": method, **({"task": task} if task else {})})
@@ -102,7 +107,7 @@ def _contract(
 ) -> type[Contract]:
     members: dict[str, Any] = {"component": found, "roles": roles}
     if world and contract.kind not in {"task", "model"}:
-        members["task"] = lambda self: few(build(plugins, "task", world, "task").instance, 4)
+        members["task"] = lambda self: few(build(plugins, Task, world, "task").instance, 4)
     return type(f"{found.__name__}Contract", (contract,), members)
 
 

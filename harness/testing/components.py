@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from harness.api import (
     Ask,
     EditAsk,
+    Editor,
+    Evaluator,
     Example,
     Group,
     Recipe,
     References,
     Request,
     Reward,
+    RewardFunction,
     Score,
     SelfEdit,
     Session,
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 from harness.testing.scripted import ScriptedTask
 
@@ -41,12 +45,12 @@ def world() -> ScriptedTask:
     return ScriptedTask({split: {name: passage(at, name) for at, name in part} for split, part in splits.items()})
 
 
-class Writer:
+class Writer(Editor):
     """Has the teacher write about the passage; what it writes is learnt line by line."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         requests = [Request(a.state, f"Write: {a.episode.context}", n=a.n, temperature=1.0, seed=a.seed) for a in asks]
-        rows = s.lm("teacher").generate(requests) if requests else []
+        rows = s.generate(requests)
         return [
             [
                 SelfEdit(f"{ask.episode.id}/{n}", ask.episode.id, (Example("", one.text),), actions=(one,))
@@ -56,22 +60,22 @@ class Writer:
         ]
 
 
-class Fit:
+class Fit(Updater):
     """Trains on whatever there is, with the model's own defaults."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({Example, Recipe})
+    accepts = frozenset({Example, Recipe})
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         yield from s.fit(jobs)
 
 
-class Match:
+class Match(Evaluator):
     """An answer is right where it is a reference."""
 
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
         for ask in asks:
             requests = [Request(ask.state, s.task.prompt(q, ask.state.memory, chat=False)) for q in ask.episode.queries]
-            texts = [row[0].text.strip() for row in s.lm(ask.state).generate(requests)]
+            texts = [row[0].text.strip() for row in s.generate(requests)]
             golds = key[ask.episode.id]
             yield [
                 Score(ask.episode.id, query.id, float(text in golds[query.id]), answers=(text,))
@@ -79,7 +83,7 @@ class Match:
             ]
 
 
-class Tried:
+class Tried(RewardFunction):
     """The share of right answers after a trial with the edit."""
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:

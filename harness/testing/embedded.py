@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unittest
-from typing import Any
 
-from harness.api import HarnessError
+from harness.api import HarnessError, Model
 from harness.books.store import WeightStore
-from harness.registry.build import build
+from harness.models.hf import HfModel
+from harness.registry.build import build, component_class
 from harness.registry.discover import Plugins
 
 
@@ -17,12 +17,12 @@ def embedded_task(plugins: Plugins) -> str:
     Raises:
         HarnessError: no installed plugin brings a default model, or it names no task.
     """
-    profile = getattr(plugins.component("model", plugins.default("model")).cls, "profile", {})
+    profile = component_class(plugins, "model", plugins.default("model")).cls.profile
     task = profile.get("task", {})
     return str(task["use"] if isinstance(task, dict) else task)
 
 
-def lab_model(weights: WeightStore) -> Any:
+def lab_model(weights: WeightStore) -> HfModel:
     """The default model (``--model lab``), whose states' weights are in that store: that of the session it is used in.
 
     Raises:
@@ -30,6 +30,8 @@ def lab_model(weights: WeightStore) -> Any:
     """
     plugins = Plugins()
     try:
-        return build(plugins, "model", {"use": plugins.default("model")}, "model", weights=weights).instance
+        model = build(plugins, Model, {"use": plugins.default("model")}, "model", weights=weights).instance
     except HarnessError as error:
         raise unittest.SkipTest(f"the lab model is not in this installation: {error}") from error
+    assert isinstance(model, HfModel)
+    return model

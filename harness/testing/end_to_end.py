@@ -27,6 +27,7 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
         HarnessError: the run could not be made or finished.
         AssertionError: a score is missing for an error of ours.
     """
+    from harness.registry.build import component_class
     from harness.registry.discover import Plugins
     from harness.runs import config as configuration
     from harness.runs import runner
@@ -37,7 +38,7 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
     given: dict[str, Any] = {**_SMALL, "method": name, **config}
     arm = configuration.resolve(dict(given), plugins).arms[0]
     if trainer := arm.slots.get("trainer"):
-        known = getattr(plugins.component("trainer", trainer["use"]).cls, "Settings", None)
+        known = component_class(plugins, "trainer", trainer["use"]).cls.Settings
         sizes = {f.name for f in dataclasses.fields(known)} if known else set()
         small = {name: value for name, value in _SMALL_TRAINER.items() if name in sizes}
         given["trainer"] = {**small, **given.get("trainer", {})}

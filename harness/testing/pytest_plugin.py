@@ -56,6 +56,7 @@ def scripted_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``lab_session(updater=("updater", mine))``: a session with the embedded model, on its own task by default."""
+    from harness.api import Task
     from harness.registry.build import build
     from harness.registry.discover import Plugins
     from harness.testing import components, open_session
@@ -65,7 +66,7 @@ def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Ca
 
     def make(task: str = "", **slots: tuple[str, Any]) -> Any:
         plugins = Plugins()
-        episodes = build(plugins, "task", {"use": task or embedded_task(plugins)}, "task").instance
+        episodes = build(plugins, Task, {"use": task or embedded_task(plugins)}, "task").instance
         parts = {**components.slots(), **slots}
         s = open_session(tmp_path / str(len(opened)), episodes, {"teacher": lab_model}, parts,
                          roles={"student": "@teacher"}, weights=lab_weights)  # fmt: skip

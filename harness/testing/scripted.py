@@ -18,7 +18,9 @@ from harness.api import (
     EditFailed,
     Episode,
     Example,
+    Finish,
     Method,
+    Model,
     Prompt,
     Query,
     Recipe,
@@ -26,14 +28,16 @@ from harness.api import (
     Request,
     Split,
     State,
+    Task,
+    Trained,
+    TrainItem,
 )
 from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.records import digest
 from harness.books.store import WeightStore
-from harness.models.base import Trained, TrainItem
 from harness.reads import Reader, own, watch
-from harness.registry.build import BuiltComponent
+from harness.registry.build import BuiltComponent, C
 from harness.registry.fingerprint import of_class
 from harness.session.context import RunContext
 from harness.session.progress import Quiet
@@ -43,7 +47,7 @@ Answer = Callable[[Request, int], str]
 """(request, sample index) -> text."""
 
 
-class ScriptedLM:
+class ScriptedLM(Model):
     """:class:`harness.api.LM` from a table.
 
     Args:
@@ -111,12 +115,12 @@ class ScriptedLM:
     def _complete(self, ask: Request, index: int) -> Completion:
         text = self._answer(ask, index)
         tokens = tuple(text.encode()[: ask.max_tokens])
-        finish = "stop" if len(text.encode()) <= ask.max_tokens else "length"
+        finish: Finish = "stop" if len(text.encode()) <= ask.max_tokens else "length"
         cost = {"prompt_tokens": len(str(ask.prompt)), "completion_tokens": len(tokens)}
         return Completion(ask, bytes(tokens).decode("utf-8", "ignore"), tokens, (-0.5,) * len(tokens), finish, cost)
 
 
-class ScriptedTask:
+class ScriptedTask(Task):
     """A task from plain values: ``{split: {episode id: (text, {question: [answers]})}}``."""
 
     name = "scripted"
@@ -186,7 +190,7 @@ def open_session(
         {model.base: model for model in models.values()},
         Quiet(),
     )
-    context.weights.folder.mkdir(exist_ok=True)
+    context.weights.root.mkdir(exist_ok=True)
     follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
     method = Method("scripted", "", "a test's method", {}, sees=sees)
     states = {role: State(model.base) for role, model in models.items()}
@@ -205,11 +209,11 @@ def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return tensors, {"rank": 1, "alpha": 1.0, "targets": ["layer"]}
 
 
-def _built(kind: str, instance: Any) -> BuiltComponent:
+def _built(kind: str, instance: C) -> BuiltComponent[C]:
     name = type(instance).__name__
     source = of_class(type(instance))
-    identity = {"component": name, "source": source.digest, "settings": {}, "parts": {}}
-    return BuiltComponent(kind, name, instance, {}, identity, f"test component {name!r}", Reader(source.modules))
+    identity = {"component": name, "source": source.digest, "settings": {}, "nested": {}}
+    return BuiltComponent(kind, name, instance, {}, identity, f"test component {name!r}", reads=Reader(source.modules))
 
 
 def _from_table(table: Mapping[str, str]) -> Answer:

@@ -175,10 +175,10 @@ def _prompt(path: str, body: Mapping[str, Any], model: Served) -> Prompt:
 
 def _answer(path: str, body: Mapping[str, Any], completions: Sequence[Completion]) -> dict[str, Any]:
     chat = path.endswith("/chat/completions")
-    refused = next((one.finish for one in completions if one.finish.startswith(("failed", "error"))), "")
+    refused = next((one for one in completions if one.finish in ("failed", "error")), None)
     if refused:
-        why = refused.partition(": ")[2]
-        raise _Refused(why, "context_length_exceeded" if why.startswith("context length") else None)
+        too_long = refused.reason.startswith("context length")
+        raise _Refused(refused.reason, "context_length_exceeded" if too_long else None)
     choices = [
         {"index": index, "finish_reason": one.finish}
         | ({"message": {"role": "assistant", "content": one.text}} if chat else {"text": one.text})

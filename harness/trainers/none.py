@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.api import Round, Session
+from harness.api import Round, Session, Trainer
 
 
-class NoTrainer:
+class NoTrainer(Trainer):
     """Trains nothing, costs nothing."""
 
     def run(self, s: Session, /) -> Iterator[Round]:

@@ -10,46 +10,34 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob
+from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
-from harness.models.train_settings import TrainSettings, check_ranges
+from harness.models.train_settings import FitSettings, check_ranges
 from harness.registry.settings import check_settings
 
 
 @dataclass(frozen=True)
-class FullSettings:
+class FullSettings(FitSettings):
     """A full fine-tune. Defaults: the published continued-pretraining runs (its logs), save ``pad_loss``."""
 
     learning_rate: float = 7e-5
     epochs: int = 1
     batch_size: int = 4
     grad_accumulation: int = 2
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    """Largest norm of the gradient; 0 is none."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """``linear`` and ``cosine`` decay to 0."""
     warmup_ratio: float = 0.03
     """Share of the steps in which the rate rises from 0."""
-    pad_loss: Literal["reference", "single_eos", "none"] = "single_eos"
-    """What follows a sequence; see the updater ``lora``. The published runs use ``reference``."""
-    pad_nodes: int = 32
-    loss_on: Literal["target", "all"] = "target"
-    """Whether prompts are in the loss too."""
-    max_length: int = 2048
-    """Tokens of the longest sequence; a longer one fails the job. The model's own limit holds as well."""
 
 
-class Full:
+class Full(Updater):
     """Fine-tunes all weights on a job's edits."""
 
     Settings: ClassVar[type] = FullSettings
-    accepts: ClassVar[frozenset[type]] = frozenset({Example, Recipe})
+    accepts = frozenset({Example, Recipe})
 
     def __init__(self, settings: FullSettings) -> None:
-        _train_settings(settings, "updater full")
+        _check(settings, "updater full")
         self._settings = settings
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
@@ -69,11 +57,11 @@ class Full:
         from harness.models.encode import hyper_parameters
 
         settings = self._job_settings(job)
-        training = _train_settings(settings, f"job {job.id!r}")
+        _check(settings, f"job {job.id!r}")
         with s.borrow(job.start) as borrowed:
-            sequences = borrowed.encoder.sequences(s.expand(job), training)
+            sequences = borrowed.encoder.sequences(s.expand(job), settings)
             steps = settings.epochs * math.ceil(len(sequences) / (settings.batch_size * settings.grad_accumulation))
-            hp = dataclasses.replace(hyper_parameters(training), warmup_steps=math.ceil(settings.warmup_ratio * steps))
+            hp = hyper_parameters(settings, warmup_steps=math.ceil(settings.warmup_ratio * steps))
             done = full_finetune(borrowed.module, sequences, hp, seed=job.seed, plan=borrowed.plan)
         log: dict[str, Any] = {
             "steps": done.steps,
@@ -91,29 +79,21 @@ class Full:
 
     def _job_settings(self, job: UpdateJob) -> FullSettings:
         """The updater's settings with the job's own on top."""
-        if job.replay is not None:
-            raise UsageError(f"job {job.id!r}: this updater mixes in no replay corpus; leave UpdateJob.replay empty")
         asked = next((edit for edit in job.edits if edit.settings), None)
         if asked is not None:
             raise EditFailed(f"settings: edit {asked.id!r} chooses settings, and a full fine-tune lets no edit do so")
-        ours = {field.name: getattr(self._settings, field.name) for field in dataclasses.fields(FullSettings)}
-        found = check_settings(FullSettings, {**ours, **job.settings}, f"job {job.id!r}", "updater 'full'")
+        found = check_settings(
+            FullSettings, {**vars(self._settings), **job.settings}, f"job {job.id!r}", "updater 'full'"
+        )
         assert isinstance(found, FullSettings)
         return found
 
 
-def _train_settings(settings: FullSettings, where: str) -> TrainSettings:
-    """The part that all fine-tunes share, for the encoder.
-
-    Raises:
-        UsageError: a value that cannot be trained with.
-    """
+def _check(settings: FullSettings, where: str) -> None:
+    """Raises :class:`UsageError` for a value that cannot be trained with."""
     if not 0 <= settings.warmup_ratio <= 1:
         raise UsageError(f"{where}: warmup_ratio must be in [0, 1], not {settings.warmup_ratio!r}")
-    shared = {field.name for field in dataclasses.fields(TrainSettings)} & set(vars(settings))
-    training = TrainSettings(**{name: getattr(settings, name) for name in sorted(shared)})
     try:
-        check_ranges(training)
+        check_ranges(settings)
     except EditFailed as error:
         raise UsageError(f"{where}: {str(error).removeprefix('settings: ')}") from error
-    return training

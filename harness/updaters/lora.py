@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from harness.api import EditFailed, Example, Preference, Recipe, Rollout, Session, Updated, UpdateJob
+from harness.api import EditFailed, Example, Preference, Recipe, Rollout, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
 from harness.models.train_settings import TrainSettings, check_ranges, train_settings
 
@@ -35,12 +35,12 @@ class LoraSettings(AdapterSettings):
     """``sft`` learns from examples, ``dpo`` from preferences, ``grpo`` from rollouts."""
 
 
-class Lora:
-    """Trains one adapter a job, in bulk: a new one on top of the job's start, or the start's last one on."""
+class Lora(Updater):
+    """Trains one adapter per job, in bulk: a new one on top of the job's start, or the start's last one on."""
 
     Settings: ClassVar[type] = LoraSettings
-    accepts: ClassVar[frozenset[type]] = frozenset({Example, Preference, Rollout, Recipe})
-    continues: ClassVar[bool] = True
+    accepts = frozenset({Example, Preference, Rollout, Recipe})
+    continues = True
 
     def __init__(self, settings: LoraSettings) -> None:
         check_adapter_settings(settings, "updater lora")
@@ -82,8 +82,6 @@ def job_settings(settings: AdapterSettings, job: UpdateJob) -> tuple[dict[str, A
         EditFailed: an edit sets what it may not, out of range, or against another edit of the job.
         UsageError: the job itself names something that is no setting, or asks for what is not offered.
     """
-    if job.replay is not None:
-        raise UsageError(f"job {job.id!r}: this updater mixes in no replay corpus; leave UpdateJob.replay empty")
     ours = {name: getattr(settings, name) for name in _names()} | dict(job.settings)
     asked: dict[str, Any] = {}
     for edit in job.edits:

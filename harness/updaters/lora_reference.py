@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob
+from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
 from harness.models.train_settings import train_settings
 from harness.updaters.lora import AdapterSettings, blamed, check_adapter_settings, job_settings
@@ -26,11 +26,11 @@ class ReferenceSettings(AdapterSettings):
     """Of the adapter's input; drawn from the job's seed."""
 
 
-class LoraReference:
+class LoraReference(Updater):
     """Trains the jobs' adapters one after the other on a borrowed model."""
 
     Settings: ClassVar[type] = ReferenceSettings
-    accepts: ClassVar[frozenset[type]] = frozenset({Example, Recipe})
+    accepts = frozenset({Example, Recipe})
 
     def __init__(self, settings: ReferenceSettings) -> None:
         check_adapter_settings(settings, "updater lora-reference")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-from harness.api import JSON, EditFailed, MemoryOps, Session, Updated, UpdateJob
+from harness.api import JSON, EditFailed, MemoryOps, Session, Updated, UpdateJob, Updater
 from harness.books.records import canonical
 
 
-class Memory:
+class Memory(Updater):
     """Applies memory operations in order: ``{"set": {key: value}}`` or ``{"delete": [keys]}``."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({MemoryOps})
+    accepts = frozenset({MemoryOps})
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         """Every job's start with its memory changed, in order; a malformed operation fails its job alone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 from harness.api import (
     Delta,
@@ -15,13 +14,14 @@ from harness.api import (
     Session,
     Updated,
     UpdateJob,
+    Updater,
 )
 
 
-class NoUpdate:
+class NoUpdate(Updater):
     """Answers every job with its start, whatever its edits hold."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({Example, Preference, Rollout, Recipe, MemoryOps, Delta})
+    accepts = frozenset({Example, Preference, Rollout, Recipe, MemoryOps, Delta})
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         """Every job's start, in order."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.api import Completion, Request, State
+from harness.api import Completion, Model, Request, State
 from harness.books.records import derive_seed
 
 Reply = Callable[[Request, int], str | Completion]
 """Answer of a request's sample of that index: a text, or a whole completion."""
 
 
-class FakeLM:
+class FakeLM(Model):
     base = "fake"
 
     def __init__(self, reply: Reply, chat: bool = False) -> None:
@@ -38,6 +38,9 @@ class FakeSession:
 
     def lm(self, who: str | State) -> Any:
         return self.model
+
+    def generate(self, requests: Sequence[Request]) -> list[list[Completion]]:
+        return self.model.generate(requests)
 
     def seed(self, *name: object) -> int:
         return derive_seed(0, *name)

@@ -16,11 +16,10 @@ from typing import Any
 from harness_lab.grids_task import LabGrids
 
 from harness import hookimpl
-from harness.api import Request, Split
+from harness.api import Request, Split, Trained, TrainItem
 from harness.books.artefacts import artefact
 from harness.books.records import digest
 from harness.books.store import WeightStore
-from harness.models.base import Trained, TrainItem
 from harness.tasks.arc.augment import IDENTITY, NAMED
 from harness.testing.scripted import ScriptedLM, made_up_weights
 

@@ -56,7 +56,7 @@ def test_a_solver_with_the_right_answers_solves_every_published_task() -> None:
     for puzzle in select(read_puzzles(str(shared("arc"))), "seal-eval"):
         scores, _ = evaluate(puzzle, solver(puzzle, task), task, chat=True)
         assert [score.value for score in scores] == [1.0] * len(puzzle.tests)
-        assert all(score.status == "ok" and score.parts["unparsed"] == 0 for score in scores)
+        assert all(score.status == "ok" and score.measures["unparsed"] == 0 for score in scores)
 
 
 def test_a_solver_with_wrong_answers_solves_nothing() -> None:
@@ -70,19 +70,21 @@ def test_a_solver_with_wrong_answers_solves_nothing() -> None:
 def test_no_grid_at_all_is_failed_and_unparsed(text: str) -> None:
     (score,), _ = evaluate(made_puzzle(3), lambda request, at: text)
     assert (score.value, score.status, score.answers) == (0.0, "failed", ())
-    assert score.parts["reason"] == "unparsed"
-    assert score.parts["unparsed"] == score.parts["prompts"] > 0
+    assert score.measures["reason"] == "unparsed"
+    assert score.measures["unparsed"] == score.measures["prompts"] > 0
 
 
 def test_a_prompt_that_does_not_fit_is_failed_with_its_reason() -> None:
-    (score,), _ = evaluate(made_puzzle(3), lambda request, at: Completion(request, "", finish="failed: context length"))
-    assert (score.value, score.status, score.parts["reason"]) == (0.0, "failed", "context length")
+    (score,), _ = evaluate(
+        made_puzzle(3), lambda request, at: Completion(request, "", finish="failed", reason="context length")
+    )
+    assert (score.value, score.status, score.measures["reason"]) == (0.0, "failed", "context length")
 
 
 def test_a_text_that_was_cut_off_does_not_vote() -> None:
     """Its rows so far would be a whole grid."""
     (score,), _ = evaluate(made_puzzle(3), lambda request, at: Completion(request, "1 2 3", finish="length"))
-    assert (score.status, score.parts["reason"]) == ("failed", "unparsed")
+    assert (score.status, score.measures["reason"]) == ("failed", "unparsed")
 
 
 def test_an_answer_that_could_not_be_had_leaves_the_puzzle_open() -> None:
@@ -91,10 +93,14 @@ def test_an_answer_that_could_not_be_had_leaves_the_puzzle_open() -> None:
     right, calls = solver(two, Made(two)), iter(range(100))
 
     def reply(request: Request, at: int) -> str | Completion:
-        return right(request, at) if next(calls) != 4 else Completion(request, "", finish="error: endpoint is gone")
+        return (
+            right(request, at)
+            if next(calls) != 4
+            else Completion(request, "", finish="error", reason="endpoint is gone")
+        )
 
     scores, _ = evaluate(two, reply, Made(two))
-    assert [(score.query, score.value, score.status, score.parts["reason"]) for score in scores] == [
+    assert [(score.query, score.value, score.status, score.measures["reason"]) for score in scores] == [
         ("made-0", None, "error", "endpoint is gone"),
         ("made-1", None, "error", "endpoint is gone"),
     ]
@@ -106,14 +112,14 @@ def test_a_puzzle_is_solved_only_with_all_its_test_inputs() -> None:
     task = Made(two)
     right = solver(two, task)
     scores, _ = evaluate(two, right, task)
-    assert [(score.value, score.parts["right"]) for score in scores] == [(1.0, 1.0), (1.0, 1.0)]
+    assert [(score.value, score.measures["right"]) for score in scores] == [(1.0, 1.0), (1.0, 1.0)]
 
     def half(request: Request, at: int) -> str:
         answer = right(request, at)
         return "7" if set(answer) <= set("8 \n") else answer
 
     scores, _ = evaluate(two, half, task)
-    assert [(score.value, score.parts["right"]) for score in scores] == [(0.0, 1.0), (0.0, 0.0)]
+    assert [(score.value, score.measures["right"]) for score in scores] == [(0.0, 1.0), (0.0, 0.0)]
 
 
 def test_the_second_attempt_counts() -> None:

@@ -13,7 +13,7 @@ from harness_seal.editors import Prompted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.api import EditAsk, Example, MemoryOps, Recipe, SelfEdit, UpdateJob
+from harness.api import EditAsk, Editor, Example, MemoryOps, Recipe, SelfEdit, UpdateJob
 from harness.errors import UsageError
 from harness.session.service import SessionService
 from harness.tasks.squad import Squad
@@ -82,7 +82,7 @@ def test_passage_repeat_takes_as_many_sequences_as_the_edit(
 
 
 def test_passage_repeat_counts_ready_made_examples() -> None:
-    class Ready:
+    class Ready(Editor):
         def propose(self, asks: Any, s: Any, /) -> Any:
             return [[SelfEdit("e/0", "e", (Example("", "x"), Example("", "y"), Recipe("passage")))]]
 
@@ -92,7 +92,7 @@ def test_passage_repeat_counts_ready_made_examples() -> None:
 
 
 def test_passage_repeat_refuses_what_has_no_sequences() -> None:
-    class Odd:
+    class Odd(Editor):
         def propose(self, asks: Any, s: Any, /) -> Any:
             return [[SelfEdit("e/0", "e", (MemoryOps(()),))]]
 

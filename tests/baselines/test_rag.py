@@ -49,13 +49,13 @@ def test_each_question_is_answered_with_what_was_found_for_it(tmp_path: Path) ->
 
 def test_recall_is_reported_apart_and_rises_with_k(tmp_path: Path) -> None:
     scores = scored(session(tmp_path, recall_at=(1, 2, 3))[0])
-    assert scores["tides/q0"].parts["recall@1"] == 1.0
+    assert scores["tides/q0"].measures["recall@1"] == 1.0
     for score in scores.values():
-        found = [score.parts[f"recall@{k}"] for k in (1, 2, 3)]
+        found = [score.measures[f"recall@{k}"] for k in (1, 2, 3)]
         assert found == sorted(found)
         assert found[-1] == 1.0
     # Nothing in the pool speaks of it: the pool's order decides, and the reading score says nothing about retrieval.
-    assert scores["ships/q1"].parts["recall@1"] == 0.0
+    assert scores["ships/q1"].measures["recall@1"] == 0.0
 
 
 def test_the_best_passage_stands_next_to_the_question(tmp_path: Path) -> None:

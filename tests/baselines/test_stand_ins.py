@@ -13,7 +13,7 @@ from harness_seal.editors import Prompted, PromptedSettings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import EditAsk, Example, Request, SelfEdit, UpdateJob
+from harness.api import EditAsk, Editor, Example, Request, SelfEdit, UpdateJob
 from harness.errors import UsageError
 from harness.session.service import SessionService
 from harness.testing import ScriptedLM, open_session
@@ -95,7 +95,7 @@ def test_the_passage_is_seen_as_often_as_the_edit_has_tokens(
     assert abs(words(repeated) - target) <= max(words(repeated[:1]) / 2, words(repeated[:1]) - target)
 
 
-class Lost:
+class Lost(Editor):
     """An editor whose endpoint is down."""
 
     def propose(self, asks: Sequence[EditAsk], s: Any, /) -> list[list[SelfEdit]]:

@@ -20,6 +20,7 @@ from harness.api import (
     Ask,
     EditAsk,
     EditFailed,
+    Editor,
     Episode,
     Example,
     Group,
@@ -33,6 +34,7 @@ from harness.api import (
     SelfEdit,
     Session,
     State,
+    Trainer,
     Updated,
     UpdateJob,
 )
@@ -341,7 +343,7 @@ class _Rounds:
     count: int = 2
 
 
-class Forgetful:
+class Forgetful(Trainer):
     """Starts otherwise in every life."""
 
     Settings = _Rounds
@@ -369,7 +371,7 @@ class Chance(TestScriptedModel.Scripted):
         return [row[: 1 + place] for place, row in enumerate(super().generate(asks))]
 
 
-class Loose:
+class Loose(Editor):
     """Settings that are not frozen, and lack a default."""
 
     @dataclass
@@ -440,7 +442,9 @@ def test_a_bug_is_caught_by_the_check_for_it(contract: type[Contract], bug: Any,
 
 def test_a_heavy_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "heavy_plugin.py").write_text("import numpy\n\nclass Heavy: ...\n", "utf-8")
+    (tmp_path / "heavy_plugin.py").write_text(
+        "import numpy\nfrom harness.api import Editor\n\nclass Heavy(Editor): ...\n", "utf-8"
+    )
     heavy = importlib.import_module("heavy_plugin").Heavy
     contract = type("HeavyContract", (EditorContract,), {"component": heavy})
     [outcome] = [o for o in run_contract(contract) if o.check == "importing the plugin is light"]

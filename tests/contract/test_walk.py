@@ -155,7 +155,7 @@ def test_4_calls_that_depend_on_calls_and_one_update_on_everything(tmp_path: Pat
     groups = s.propose("teacher", asks(s, "test", 1))
     assert [len(group.edits[0].actions) for group in groups] == [3, 3]
     every = tuple(edit for group in groups for edit in group.edits)
-    [done] = s.update("full", [UpdateJob("cpt", s.roles["student"], every, 0, replay="corpus:1")])
+    [done] = s.update("full", [UpdateJob("cpt", s.roles["student"], every, 0, {"corpus": "corpus:1"})])
     assert done.log["steps"] == 2 * (3 + 1) + 1
     assert done.state is not None
     rows = s.evaluate([Ask(done.state, group.ask.episode) for group in groups])

@@ -20,6 +20,7 @@ from harness.api import (
     EditAsk,
     Editor,
     Episode,
+    Evaluator,
     Example,
     Group,
     MemoryOps,
@@ -29,14 +30,17 @@ from harness.api import (
     References,
     Request,
     Reward,
+    RewardFunction,
     Rollout,
     Round,
     Score,
     SelfEdit,
     Session,
+    Trainer,
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 
 
@@ -50,7 +54,7 @@ def sampled(asks: Sequence[EditAsk], s: Session, start: str, field: str = "text"
         Request(ask.state, f"{start}: {ask.episode.context[field]}", n=ask.n, temperature=1.0, seed=ask.seed)
         for ask in asks
     ]
-    return s.lm(asks[0].state).generate(requests) if requests else []
+    return s.generate(requests)
 
 
 def ranked(group: Group) -> list[tuple[float, SelfEdit]]:
@@ -65,10 +69,10 @@ def trained(s: Session, slot: str, role: str, name: str, edits: Sequence[SelfEdi
         s.roles[role] = done.state
 
 
-class Fit:
+class Fit(Updater):
     """The engine, with a loss by name."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({Example, Preference, Rollout})
+    accepts = frozenset({Example, Preference, Rollout})
 
     def __init__(self, loss: str = "sft") -> None:
         self._loss = loss
@@ -79,7 +83,7 @@ class Fit:
         yield from s.fit(jobs, loss=self._loss)
 
 
-class Exact:
+class Exact(Evaluator):
     """Asks every query once; right is what is among the references."""
 
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
@@ -100,7 +104,7 @@ class Exact:
 # 1. SEAL: an edit is text about a passage, its reward a trial, the loop keeps the best ----------------------------
 
 
-class Implications:
+class Implications(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         return [
             [edit(ask, n, (Recipe("lines", {"text": c.text}), Recipe("passage")), c) for n, c in enumerate(row)]
@@ -108,7 +112,7 @@ class Implications:
         ]
 
 
-class TrialMean:
+class TrialMean(RewardFunction):
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         jobs = [
             TrialJob(UpdateJob(e.id, s.roles["student"], (e,), s.seed("inner", e.id)), (group.ask.episode,))
@@ -119,7 +123,7 @@ class TrialMean:
         return [[Reward(fmean(score.value or 0.0 for score in next(rows))) for _ in g.edits] for g in groups]
 
 
-class BestOfEach:
+class BestOfEach(Trainer):
     def run(self, s: Session, /) -> Iterator[Round]:
         for index in range(2):
             asks = [EditAsk(e, s.roles["teacher"], 3, s.seed("propose", index, e.id)) for e in s.episodes("train")]
@@ -132,7 +136,7 @@ class BestOfEach:
 # 2. SEAL on grids: an edit is settings and a recipe, or malformed -------------------------------------------------
 
 
-class ChosenSettings:
+class ChosenSettings(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         rows = sampled(asks, s, "configure")
         return [[self._read(ask, n, c) for n, c in enumerate(row)] for ask, row in zip(asks, rows, strict=True)]
@@ -148,8 +152,8 @@ class ChosenSettings:
 # 3. A generative adapter: weights without training, many contexts in one state ------------------------------------
 
 
-class Generated:
-    accepts: ClassVar[frozenset[type]] = frozenset({Recipe, Example})
+class Generated(Updater):
+    accepts = frozenset({Recipe, Example})
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         import torch
@@ -164,7 +168,7 @@ class Generated:
             yield Updated(job.id, replace(job.start, adapters=(*job.start.adapters, made)), log={"steps": 0})
 
 
-class ReadyMade:
+class ReadyMade(Editor):
     """The same from the editor's side: the edit is weights already."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
@@ -178,7 +182,7 @@ class ReadyMade:
 # 4. EntiGraph: calls that depend on calls, all edits in one job, a corpus mixed in --------------------------------
 
 
-class Pairs:
+class Pairs(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         lm, writer = s.lm("writer"), s.roles["writer"]
         listed = lm.generate([Request(writer, f"list: {a.episode.context['text']}", seed=a.seed) for a in asks])
@@ -195,7 +199,7 @@ class Pairs:
 
 
 class Mixed(Fit):
-    """Mixes in a share of a corpus that the job names by digest."""
+    """Mixes in a corpus that the job's settings name."""
 
     def __init__(self, corpora: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
@@ -204,7 +208,7 @@ class Mixed(Fit):
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         mixed = []
         for job in jobs:
-            corpus = self._corpora[job.replay] if job.replay else ()
+            corpus = self._corpora[job.settings["corpus"]] if "corpus" in job.settings else ()
             extra = SelfEdit(f"{job.id}/replay", job.edits[0].episode, tuple(Example("", text) for text in corpus))
             mixed.append(replace(job, edits=(*job.edits, extra) if corpus else job.edits))
         yield from super().apply(mixed, s)
@@ -213,7 +217,7 @@ class Mixed(Fit):
 # 5. TTRL with GRPO: no references, the vote is the label, on the test questions themselves ------------------------
 
 
-class Answers:
+class Answers(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         requests = [
             Request(a.state, s.task.prompt(a.episode.queries[0], {}, chat=False), n=a.n, temperature=1.0, seed=a.seed)
@@ -223,7 +227,7 @@ class Answers:
         return [[edit(ask, n, (), c) for n, c in enumerate(row)] for ask, row in zip(asks, rows, strict=True)]
 
 
-class Majority:
+class Majority(RewardFunction):
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         rewards, labels = [], {}
         for group in groups:
@@ -238,7 +242,7 @@ class Majority:
             labels[query.id] = label
             share = {"share": votes[label] / len(answers)}
             right = [a is not None and s.task.same(query, a, label) for a in answers]
-            rewards.append([Reward(float(one), parts=share) for one in right])
+            rewards.append([Reward(float(one), measures=share) for one in right])
         s.diagnose("majority label", labels)
         return rewards
 
@@ -251,7 +255,7 @@ def advantages(group: Group) -> list[SelfEdit]:
     ]
 
 
-class GroupRelative:
+class GroupRelative(Trainer):
     def __init__(self, split: Any) -> None:
         self._split = split
 
@@ -266,20 +270,20 @@ class GroupRelative:
 # 6. R-Zero: two roles train each other on questions that one of them makes up --------------------------------------
 
 
-class Challenges:
+class Challenges(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         requests = [Request(a.state, "invent", n=a.n, temperature=1.0, seed=a.seed) for a in asks]
         rows = s.lm("challenger").generate(requests)
         return [[edit(ask, n, (), c) for n, c in enumerate(row)] for ask, row in zip(asks, rows, strict=True)]
 
 
-class Novelty:
+class Novelty(RewardFunction):
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         seen = Counter(e.actions[0].text for group in groups for e in group.edits)
         return [[Reward(1 / seen[e.actions[0].text]) for e in group.edits] for group in groups]
 
 
-class CoEvolution:
+class CoEvolution(Trainer):
     def run(self, s: Session, /) -> Iterator[Round]:
         [seed] = s.make([Episode("seed", "made", {"text": ""})], {})
         for index in range(2):
@@ -294,7 +298,7 @@ class CoEvolution:
             pool = s.make(made, {})
             tried = [EditAsk(e, s.roles["solver"], 4, s.seed("a", index, e.id)) for e in pool]
             voted = s.reward(s.propose("solver", tried), name="majority")
-            kept = [g for g in voted if 0.3 <= float(g.rewards[0].parts["share"]) <= 0.8]
+            kept = [g for g in voted if 0.3 <= float(g.rewards[0].measures["share"]) <= 0.8]
             if kept:
                 trained(s, "grpo", "solver", f"s{index}", [row for group in kept for row in advantages(group)])
             s.keep("curriculum", {"round": index, "kept": len(kept)})
@@ -304,7 +308,7 @@ class CoEvolution:
 # 7. ACE: no weights at all; tested first, then the playbook grows from what went wrong ----------------------------
 
 
-class Reflections:
+class Reflections(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         rows = []
         for ask in asks:
@@ -314,7 +318,7 @@ class Reflections:
         return rows
 
 
-class Online:
+class Online(Trainer):
     def run(self, s: Session, /) -> Iterator[Round]:
         for index, episode in enumerate(s.episodes("train")):
             state = s.roles["teacher"]
@@ -329,7 +333,7 @@ class Online:
 # 8. ICM: labels that depend on each other, so an edit needs all asks at once ---------------------------------------
 
 
-class Coherent:
+class Coherent(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         lm = s.lm("teacher")
         words = (" True", " False")
@@ -347,7 +351,7 @@ class Coherent:
 # 9. Self-Rewarding: the judge is whoever the policy is now; preferences ---------------------------------------------
 
 
-class OwnJudge:
+class OwnJudge(RewardFunction):
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         judge = s.roles["teacher"]
         texts = [e.actions[0].text for group in groups for e in group.edits]
@@ -358,7 +362,7 @@ class OwnJudge:
         return Reward(float(text)) if text.isdigit() else Reward(0.0, "failed", {"reason": "no mark in it"})
 
 
-class Preferring:
+class Preferring(Trainer):
     def run(self, s: Session, /) -> Iterator[Round]:
         for index in range(2):
             asks = [EditAsk(e, s.roles["teacher"], 3, s.seed("write", index, e.id)) for e in s.episodes("train")]
@@ -375,8 +379,8 @@ class Preferring:
 # 10. DaaR: an editor around an editor, which passes contexts over ---------------------------------------------------
 
 
-class Selective:
-    parts: ClassVar[Mapping[str, str]] = {"inner": "editor"}
+class Selective(Editor):
+    nested: ClassVar[Mapping[str, str]] = {"inner": "editor"}
 
     def __init__(self, inner: Editor) -> None:
         self._inner = inner

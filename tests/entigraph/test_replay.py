@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from harness_entigraph.replay import ReplaySettings, WithReplay, cut, draw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import Example, Recipe, SelfEdit, Session, Updated, UpdateJob
+from harness.api import Example, Recipe, SelfEdit, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
 from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
@@ -20,10 +19,10 @@ from harness.testing import ScriptedLM, ScriptedTask, open_session
 TASK = ScriptedTask({"train": {"tides": ("The moon pulls.", {})}})
 
 
-class Seen:
+class Seen(Updater):
     """An updater that only remembers its jobs."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+    accepts = frozenset({Example})
 
     def __init__(self) -> None:
         self.jobs: list[UpdateJob] = []

@@ -119,7 +119,10 @@ def test_a_text_that_the_model_cannot_take_is_the_methods_failure_and_not_ours(t
             from dataclasses import replace
 
             rows = super().generate(asks)
-            return [[replace(one, text="", finish="failed: context length 900 > 512") for one in row] for row in rows]
+            return [
+                [replace(one, text="", finish="failed", reason="context length 900 > 512") for one in row]
+                for row in rows
+            ]
 
     with serve(Short(writer)) as server:
         groups = proposed(session(tmp_path, teacher(server, retries=0)))

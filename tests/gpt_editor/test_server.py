@@ -88,4 +88,4 @@ def test_a_prompt_that_is_too_long_is_declined_and_not_retried(tmp_path: Path) -
         )
         [[one]] = remote.generate([Request(State(remote.base), "tower " * 60, max_tokens=8)])
         assert len(server.calls) == 1
-    assert one.finish.startswith("failed: context length")
+    assert (one.finish, one.reason[:14]) == ("failed", "context length")

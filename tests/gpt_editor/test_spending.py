@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.api import Task
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs.config import resolve
@@ -31,7 +32,7 @@ def found(tmp_path: Path, **roles: object) -> list[Bill]:
     }
     task = {"use": "squad", "data": str(data), "train": str(data), "subset": "shuffled"}
     config = resolve({**given, "task": task, "editor": {"max_tokens": 1000}, **roles}, plugins)
-    built = build(plugins, "task", {"use": "squad", "data": str(data)}, "task")
+    built = build(plugins, Task, {"use": "squad", "data": str(data)}, "task")
     return bills(config, plugins, built.instance)
 
 

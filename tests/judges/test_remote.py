@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.judges.base import Answer, Budget
-from harness.judges.remote import RemoteJudge, verdict
+from harness.judges.remote import RemoteJudge, read_grade
 from harness.models.openai import OpenAIModel, OpenAISettings
 from tests.models.fake_endpoint import Reply, chat, failure, serve
 
@@ -84,7 +84,7 @@ def test_failures_are_errors_and_are_not_cached(tmp_path: Path) -> None:
     ],
 )
 def test_an_unclear_verdict_is_unparsed(reply: str, value: float | None, status: str) -> None:
-    found = verdict(reply, "stop")
+    found = read_grade(reply)
     assert (found.value, found.status) == (value, status)
 
 

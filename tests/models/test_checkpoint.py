@@ -140,7 +140,7 @@ def test_bad_settings(folders: Mapping[str, Path], weights: Weights) -> None:
 
 def test_batch_limits_are_recorded_and_given_back(folders: Mapping[str, Path], weights: Weights) -> None:
     first = HfModel(HfSettings(path=str(folders["llama"]), device="cpu"), weights)
-    second = HfModel(HfSettings(path=str(folders["llama"]), device="cpu", memory=first.memory), weights)
-    assert second.memory == first.memory
-    small = {**first.memory, "slots": 2, "rows": 3}
-    assert HfModel(HfSettings(path=str(folders["llama"]), memory=small), weights).memory == small
+    second = HfModel(HfSettings(path=str(folders["llama"]), device="cpu", memory=first.memory()), weights)
+    assert second.memory() == first.memory()
+    small = {**first.memory(), "slots": 2, "rows": 3}
+    assert HfModel(HfSettings(path=str(folders["llama"]), memory=small), weights).memory() == small

@@ -241,8 +241,8 @@ def test_over_long_prompts_fail_and_are_never_cut(llama: HfModel) -> None:
     )
     count = len(llama.prompts.prompt_ids(long))
     assert fits[0].finish in ("length", "stop")
-    assert [(c.text, c.finish) for c in too_long] == [("", f"failed: context length {count} + 4 > 128")] * 2
-    assert no_room[0].finish.startswith("failed: context length")
+    assert [(c.text, c.finish, c.reason) for c in too_long] == [("", "failed", f"context length {count} + 4 > 128")] * 2
+    assert (no_room[0].finish, no_room[0].reason[:14]) == ("failed", "context length")
     with pytest.raises(HarnessError, match="context length"):
         llama.logprobs([(state(llama), long, "x")])
 
@@ -250,7 +250,6 @@ def test_over_long_prompts_fail_and_are_never_cut(llama: HfModel) -> None:
 def test_what_it_does_not_do(llama: HfModel, weights: Weights) -> None:
     bad: list[Any] = [
         Request(state(llama), "x", schema={"type": "object"}),
-        Request(state(llama), "x", dropout=True),
         Request(State("hf:other"), "x"),
         Request(state(llama), (("user", "x"),)),
     ]

@@ -7,12 +7,13 @@ from textwrap import dedent
 
 GOOD = """
     from harness import hookimpl
+    from harness.api import Editor
 
     @hookimpl
     def harness_editors():
         return {"good-editor": "good_plugin:Good"}
 
-    class Good:
+    class Good(Editor):
         def propose(self, asks, s):
             return [[] for _ in asks]
 """

@@ -12,13 +12,13 @@ from harness.testing.check import check
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 BAD = """
 from harness import hookimpl
-from harness.api import Example, SelfEdit
+from harness.api import Editor, Example, SelfEdit
 
 @hookimpl
 def harness_editors():
     return {"bad-editor": "bad_editor_file:Bad"}
 
-class Bad:
+class Bad(Editor):
     def propose(self, asks, s):
         return [[self._edit(ask)] for ask in asks]
 
@@ -27,7 +27,7 @@ class Bad:
 """
 JUDGED = """
 from harness import hookimpl
-from harness.api import Method, Request, Reward
+from harness.api import Method, Request, Reward, RewardFunction
 
 @hookimpl
 def harness_rewards():
@@ -41,7 +41,7 @@ def harness_methods():
     }, roles={"teacher": "model", "student": "@teacher", "judge": "model"},
        presets={"lab": {"task": {"use": "lab-grids", "test": 4, "train": 4, "validation": 4}}})}
 
-class Judged:
+class Judged(RewardFunction):
     def score(self, groups, s):
         assert s.task.name == "lab-grids"
         for group in groups:

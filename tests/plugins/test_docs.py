@@ -77,19 +77,19 @@ def test_every_hook_is_documented_and_has_an_example_that_implements_it() -> Non
 
 def test_every_protocol_of_the_contract_is_on_the_page() -> None:
     page = (DOCS / "plugins.md").read_text("utf-8")
-    for protocol in (
-        "LM",
+    kinds = (
+        "Component",
         "Task",
+        "Model",
         "Editor",
         "RewardFunction",
         "Updater",
         "Evaluator",
         "Trainer",
         "EvaluationProtocol",
-        "Bench",
-        "Session",
-    ):
-        for name in vars(getattr(api, protocol)):
+    )
+    for protocol in (*kinds, "Session", "LM", "Bench", "WeightSource"):
+        for name in {**vars(getattr(api, protocol)), **getattr(api, protocol).__annotations__}:
             if not name.startswith("_"):
                 assert re.search(rf"\b(def {name}\(|{name}: )", page), f"{protocol}.{name}"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.api import Query
+from harness.api import Query, Task
 from harness.errors import UsageError
 from harness.registry.build import build
 from harness.registry.discover import Plugins
@@ -41,7 +41,7 @@ def write(folder: Path, task: str = "", answers: Mapping[str, str] | None = None
 
 
 def made(file: Path) -> FileTask:
-    instance = build(Plugins(), "task", read_task(file), "task").instance
+    instance = build(Plugins(), Task, read_task(file), "task").instance
     assert isinstance(instance, FileTask)
     return instance
 

@@ -12,7 +12,7 @@ from harness_proxy_reward.correlation import ranks, spearman
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import EditAsk, Group, Reward, SelfEdit, Session, State
+from harness.api import EditAsk, Group, Reward, RewardFunction, SelfEdit, Session, State
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 
 scipy_stats = pytest.importorskip("scipy.stats", reason="the reference implementation is in the extra 'stats'")
@@ -62,7 +62,7 @@ def test_lost_and_failed_edits_are_left_out() -> None:
     assert report["spearman"]["value"] is None
 
 
-class Given:
+class Given(RewardFunction):
     """A reward that answers from the edit's number."""
 
     def __init__(self, values: Sequence[float]) -> None:
@@ -86,7 +86,7 @@ def test_the_proxy_counts_and_the_true_reward_is_kept_beside_it(
     with caplog.at_level(logging.INFO, "harness"):
         rated = s.reward(groups)
     assert [one.value for one in rated[0].rewards] == [1.0, 2.0, 3.0]
-    assert rated[0].rewards[0].parts["true"]["value"] == 0.1
+    assert rated[0].rewards[0].measures["true"]["value"] == 0.1
     report = s.keep("proxy-reward/agreement/a/0")
     assert report is not None
     assert report["spearman_within"]["value"] == pytest.approx(0.5)

@@ -56,20 +56,20 @@ def test_each_criterion_has_its_own_mark(tmp_path: Path) -> None:
         "The moon pulls the sea.\nThe moon pulls the sea.",
         "",
     )
-    assert good.parts["correctness"] == 5
-    assert good.parts["length"] == 5
-    assert wrong.parts["correctness"] == 1
-    assert twice.parts["diversity"] == 1 < good.parts["diversity"]
-    assert [empty.parts[name] for name in ("length", "diversity", "quality", "correctness")] == [1, 1, 1, 1]
+    assert good.measures["correctness"] == 5
+    assert good.measures["length"] == 5
+    assert wrong.measures["correctness"] == 1
+    assert twice.measures["diversity"] == 1 < good.measures["diversity"]
+    assert [empty.measures[name] for name in ("length", "diversity", "quality", "correctness")] == [1, 1, 1, 1]
     for reward in (good, wrong, twice, empty):
-        assert reward.value == sum(reward.parts[name] for name in ("length", "diversity", "quality", "correctness"))
+        assert reward.value == sum(reward.measures[name] for name in ("length", "diversity", "quality", "correctness"))
 
 
 def test_the_measurements_are_reported_beside_the_marks(tmp_path: Path) -> None:
     [reward] = scored(tmp_path, "The moon pulls Berlin.\nThe sun pulls it less.")
-    assert reward.parts["measured"]["confirmed"] == 0.5
-    assert reward.parts["measured"]["log_probability"] == pytest.approx((8 * -0.1 - 9.0) / 9)
-    assert reward.parts["measured"]["relative_length"] == pytest.approx(9 / 10)
+    assert reward.measures["measured"]["confirmed"] == 0.5
+    assert reward.measures["measured"]["log_probability"] == pytest.approx((8 * -0.1 - 9.0) / 9)
+    assert reward.measures["measured"]["relative_length"] == pytest.approx(9 / 10)
 
 
 @given(st.floats(0.001, 1000), st.floats(0.01, 10), st.floats(1, 10))
@@ -97,7 +97,7 @@ def test_one_doubtful_word_is_enough_and_doubt_is_a_setting(tmp_path: Path) -> N
     text = "The moon pulls Berlin.\nThe sun pulls it less."
     [strict] = scored(tmp_path / "a", text)
     [lenient] = scored(tmp_path / "b", text, doubt=1e-5)
-    assert (strict.parts["measured"]["confirmed"], lenient.parts["measured"]["confirmed"]) == (0.5, 1.0)
+    assert (strict.measures["measured"]["confirmed"], lenient.measures["measured"]["confirmed"]) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize(

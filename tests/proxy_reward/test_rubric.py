@@ -75,7 +75,7 @@ def test_the_sum_is_ours_and_the_judge_reads_passage_and_edit(tmp_path: Path) ->
     lm = ScriptedLM({"pulls hard": "length: 5\ndiversity: 4\nquality: 3\ncorrectness: 2\nTotal: 20"}, name="judge")
     [reward] = scored(tmp_path, lm, group("It pulls hard."))
     assert reward.value == 14
-    assert reward.parts == {"length": 5, "diversity": 4, "quality": 3, "correctness": 2}
+    assert reward.measures == {"length": 5, "diversity": 4, "quality": 3, "correctness": 2}
     assert "The moon pulls the sea." in str(lm.asked[0].prompt)
 
 
@@ -88,7 +88,7 @@ def test_an_unreadable_answer_is_asked_again_and_then_an_error(tmp_path: Path) -
     first, second = scored(tmp_path, lm, group("fine", "hopeless"))
     assert first.value == 8
     assert (second.value, second.status) == (None, "error")
-    assert "no mark" in second.parts["reason"]
+    assert "no mark" in second.measures["reason"]
     assert len({request.seed for request in lm.asked}) == len(lm.asked)
 
 

@@ -13,9 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import hookimpl
-from harness.api import EditAsk, Example, Group, Method, Request, Round, SelfEdit, Session, StartAs, UpdateJob
+from harness.api import (
+    EditAsk,
+    Editor,
+    Example,
+    Group,
+    Method,
+    Request,
+    Round,
+    SelfEdit,
+    Session,
+    StartAs,
+    Trained,
+    Trainer,
+    TrainItem,
+    UpdateJob,
+)
 from harness.books.store import WeightStore
-from harness.models.base import Trained, TrainItem
 from harness.testing import ScriptedLM, ScriptedTask
 
 NAMES = [f"{kind}{number}" for number in range(12) for kind in ("cats", "dogs")]
@@ -79,7 +93,7 @@ class Animals(ScriptedTask):
         super().__init__({"train": part(NAMES[:6]), "validation": part(NAMES[6:10]), "test": part(NAMES[10:])})
 
 
-class Writer:
+class Writer(Editor):
     @dataclass(frozen=True)
     class Settings:
         temperature: float = 1.0
@@ -107,7 +121,7 @@ class Writer:
         ]
 
 
-class Loop:
+class Loop(Trainer):
     """Two rounds: train the policy on each context's best edit."""
 
     def run(self, s: Session, /) -> Iterator[Round]:

@@ -11,6 +11,8 @@ from harness import hookimpl
 from harness.api import (
     Ask,
     Bench,
+    EvaluationProtocol,
+    Evaluator,
     Measure,
     Measurement,
     References,
@@ -34,7 +36,7 @@ class Zoo(ScriptedTask):
         super().__init__({"train": {}, "validation": {}, "test": episodes})
 
 
-class Half:
+class Half(Evaluator):
     """Half a point for every answer that is not "no idea"; it writes down what it was handed."""
 
     metric = "halves"
@@ -49,12 +51,12 @@ class Half:
             rows = s.lm(ask.state).generate(requests)
             yield [
                 Score(ask.episode.id, query.id, 0.5 * (row[0].text != "no idea"), answers=(row[0].text,),
-                      parts={"references": [list(key[ask.episode.id][query.id])]})
+                      measures={"references": [list(key[ask.episode.id][query.id])]})
                 for query, row in zip(ask.episode.queries, rows, strict=True)
             ]  # fmt: skip
 
 
-class Chain:
+class Chain(EvaluationProtocol):
     """Every edit is learnt on top of the last ones; after each of them all is asked."""
 
     @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Chain:
         return [score for row in rows for score in row]
 
 
-class Liar:
+class Liar(EvaluationProtocol):
     """Yields what no protocol may."""
 
     @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from tests.plugins.made_up import install
 EDITOR = """
 import os, sys
 from harness import hookimpl
-from harness.api import SelfEdit, Example
+from harness.api import Editor, Example, SelfEdit
 
-class Rude:
+class Rude(Editor):
     def propose(self, asks, s, /):
         {what}
         return [[SelfEdit(f"{{a.episode.id}}/0", a.episode.id, (Example("", "x"),))] for a in asks]

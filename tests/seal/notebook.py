@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar
 
-from harness.api import EditFailed, Example, Session, Updated, UpdateJob
+from harness.api import EditFailed, Example, Session, Updated, UpdateJob, Updater
 
 
-class Notebook:
+class Notebook(Updater):
     """An updater that keeps the training sequences as ``State.memory["passage"]``, which the answering prompt shows."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+    accepts = frozenset({Example})
     key = "passage"
 
     def __init__(self) -> None:
@@ -36,10 +35,10 @@ class Habit(Notebook):
     key = "habit"
 
 
-class Broken:
+class Broken(Updater):
     """An updater whose every job ends alike."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+    accepts = frozenset({Example})
 
     def __init__(self, status: str, reason: str) -> None:
         self._status, self._reason = status, reason

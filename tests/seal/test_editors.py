@@ -109,7 +109,7 @@ def test_a_prompt_that_the_model_cannot_take_is_a_failed_edit(tmp_path: Path) ->
         def _complete(self, ask, index):  # type: ignore[no-untyped-def]
             from dataclasses import replace
 
-            return replace(super()._complete(ask, index), text="", finish="failed: context length 900 > 512")
+            return replace(super()._complete(ask, index), text="", finish="failed", reason="context length 900 > 512")
 
     model = Short({})
     editor = CLASSES["implications"](CLASSES["implications"].Settings())

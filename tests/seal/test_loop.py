@@ -12,7 +12,20 @@ from harness_seal.editors import Prompted
 from harness_seal.restem import RestEM
 from harness_seal.trial import Trial
 
-from harness.api import EditAsk, Episode, Example, Group, Request, Reward, Round, Score, SelfEdit, State
+from harness.api import (
+    EditAsk,
+    Episode,
+    Evaluator,
+    Example,
+    Group,
+    Request,
+    Reward,
+    RewardFunction,
+    Round,
+    Score,
+    SelfEdit,
+    State,
+)
 from harness.errors import RunError, UsageError
 from harness.evaluators.closed_book import ClosedBook
 from harness.session.service import SessionService
@@ -66,7 +79,7 @@ def test_a_trial_is_the_mean_accuracy_over_inner_updates(tmp_path: Path) -> None
     s, _ = opened(tmp_path, updater=updater)
     [group] = rewarded(s)
     assert [reward.value for reward in group.rewards] == [0.0, 0.5, 1.0, 1.0, 0.0]
-    assert group.rewards[1].parts == {"runs": [0.5, 0.5], "baseline": 0.0, "gain": 0.5}
+    assert group.rewards[1].measures == {"runs": [0.5, 0.5], "baseline": 0.0, "gain": 0.5}
     assert len({job.seed for job in updater.jobs}) == len(updater.jobs) == 8  # the failed edit never gets there
     assert group.edits[4].status == "failed"
     assert group.rewards[4].status == "ok"  # a failed edit has a value, and it is 0
@@ -83,11 +96,11 @@ def test_a_lost_inner_run_makes_the_reward_an_error(tmp_path: Path) -> None:
     s, _ = opened(tmp_path, updater=Broken("error", "out of memory"))
     [group] = rewarded(s)
     assert [(reward.value, reward.status) for reward in group.rewards[:4]] == [(None, "error")] * 4
-    assert group.rewards[0].parts["reason"] == "an inner run was lost"
+    assert group.rewards[0].measures["reason"] == "an inner run was lost"
 
 
 def test_a_lost_baseline_makes_the_reward_an_error() -> None:
-    class Half:
+    class Half(Evaluator):
         """A session whose answers before the update are lost."""
 
         def __init__(self) -> None:
@@ -200,7 +213,7 @@ def test_without_training_contexts_it_refuses(tmp_path: Path, monkeypatch: pytes
 
 
 def test_improving_needs_a_reward_that_knows_the_gain(tmp_path: Path) -> None:
-    class Flat:
+    class Flat(RewardFunction):
         def score(self, groups: Sequence[Any], s: Any, /) -> Any:
             return [[Reward(1.0) for _ in group.edits] for group in groups]
 

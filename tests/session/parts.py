@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from harness.api import (
     Ask,
     Completion,
     EditAsk,
+    Editor,
+    Evaluator,
     Example,
     Group,
     Recipe,
     References,
     Request,
     Reward,
+    RewardFunction,
     Score,
     SelfEdit,
     Session,
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
@@ -52,7 +56,7 @@ def knows_after_training(request: Request, index: int) -> str:
     return "no idea"
 
 
-class Writer:
+class Writer(Editor):
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         requests = [
             Request(a.state, f"Write: {a.episode.context['text']}", n=a.n, temperature=1.0, seed=a.seed) for a in asks
@@ -68,14 +72,14 @@ def _edit(ask: EditAsk, index: int, completion: Completion) -> SelfEdit:
     return SelfEdit(f"{ask.episode.id}/{index}", ask.episode.id, (lines,), actions=(completion,))
 
 
-class Fit:
-    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+class Fit(Updater):
+    accepts = frozenset({Example})
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         yield from s.fit(jobs)
 
 
-class Exact:
+class Exact(Evaluator):
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
         requests = [
             Request(a.state, s.task.prompt(q, a.state.memory, chat=False)) for a in asks for q in a.episode.queries
@@ -89,7 +93,7 @@ class Exact:
             ]
 
 
-class TrialMean:
+class TrialMean(RewardFunction):
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         jobs = [
             TrialJob(UpdateJob(edit.id, s.roles["student"], (edit,), s.seed("inner", edit.id)), (group.ask.episode,))

@@ -5,11 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from harness.api import Ask, EditAsk, Example, Reward, Round, Score, SelfEdit, State, Updated, UpdateJob
+from harness.api import (
+    Ask,
+    EditAsk,
+    Editor,
+    Evaluator,
+    Example,
+    Reward,
+    RewardFunction,
+    Round,
+    Score,
+    SelfEdit,
+    State,
+    Trainer,
+    Updated,
+    UpdateJob,
+    Updater,
+)
 from harness.errors import PluginError
 from harness.runs.arm import _rounds
 from harness.testing import ScriptedLM
@@ -17,10 +33,10 @@ from harness.testing.scripted import _built
 from tests.session import parts
 
 
-class Gives:
+class Gives(Editor, RewardFunction, Updater, Evaluator, Trainer):
     """A component of any kind that gives what it is told to, or raises it."""
 
-    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+    accepts = frozenset({Example})
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer

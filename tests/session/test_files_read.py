@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from harness import hookimpl
-from harness.api import Example, SelfEdit
+from harness.api import Example, SelfEdit, Editor
 from harness.reads import untracked
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ def harness_editors():
 class Settings:
     file: str = ""
 
-class Mine:
+class Mine(Editor):
     Settings = Settings
 
     def __init__(self, settings):
@@ -224,7 +224,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from harness import hookimpl
-from harness.api import Episode, Example, Query
+from harness.api import Episode, Example, Query, Task
 
 @hookimpl
 def harness_tasks():
@@ -234,7 +234,7 @@ def harness_tasks():
 class Settings:
     data: str = ""
 
-class Towns:
+class Towns(Task):
     Settings = Settings
     name, version, metric = "towns", "1", "exact"
 

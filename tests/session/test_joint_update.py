@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.api import Example, SelfEdit, UpdateJob
+from harness.api import EvaluationProtocol, Example, SelfEdit, UpdateJob
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs.bench import RunBench
@@ -33,6 +33,6 @@ def test_an_edit_without_sequences_is_left_out_and_counted(tmp_path: Path) -> No
 def test_continued_pretraining_says_how_many_edits_it_left_out(tmp_path: Path) -> None:
     s, _ = opened(tmp_path)
     bench = RunBench(s, "train", samples=5)
-    tables = take(build(Plugins(), "protocol", {"use": "cpt"}, "protocol"), bench)
+    tables = take(build(Plugins(), EvaluationProtocol, {"use": "cpt"}, "protocol"), bench)
     assert bench.remarks == ["5 of 25 edits left out of the update, the first: the edit is empty"]
     assert tables["score"].macro() == 1.0

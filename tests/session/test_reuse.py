@@ -76,9 +76,9 @@ def test_a_part_in_a_file_of_its_own_leaves_the_rest_alone(plugin: Path, tmp_pat
     mine = plugin.with_name("my_editor.py")
     mine.write_text(
         "from harness import hookimpl\n"
-        "from harness.api import Example, SelfEdit\n\n"
+        "from harness.api import Editor, Example, SelfEdit\n\n"
         "@hookimpl\ndef harness_editors():\n    return {'my-editor': 'my_editor:Mine'}\n\n"
-        "class Mine:\n"
+        "class Mine(Editor):\n"
         "    def propose(self, asks, s):\n"
         "        return [[SelfEdit(f'{a.episode.id}/0', a.episode.id, (Example('', a.episode.context['text']),))]\n"
         "                for a in asks]\n",
@@ -132,12 +132,12 @@ def test_released_weights_are_made_again(plugin: Path) -> None:
 
 
 def test_what_changed_is_said_in_words() -> None:
-    old = {"component": "a", "source": "1", "settings": {"rate": 1, "rank": 2}, "parts": {}}
+    old = {"component": "a", "source": "1", "settings": {"rate": 1, "rank": 2}, "nested": {}}
     slots = {
         "editor": {**old, "component": "b"},
         "reward": {**old, "source": "2"},
         "updater": {**old, "settings": {"rate": 3}},
-        "evaluator": {**old, "parts": {"inner": {}}},
+        "evaluator": {**old, "nested": {"inner": {}}},
         "task": old,
     }
     assert changes(dict.fromkeys(slots, old), slots) == [

@@ -104,7 +104,7 @@ def test_scores_of_test_episodes_come_back_without_values(service: SessionServic
     s = service.sealed
     [test] = s.episodes("test")
     [[score]] = s.evaluate([Ask(s.roles["student"], test)])
-    assert (score.value, score.parts) == (None, {})
+    assert (score.value, score.measures) == (None, {})
     edit = SelfEdit("e", test.id, (Example("", "something"),))
     with pytest.raises(PluginError, match="a trial may not use test episode"):
         s.trial([TrialJob(UpdateJob("j", s.roles["student"], (edit,), 0), (test,))])
@@ -150,12 +150,12 @@ def test_settings_are_read_only_and_name_no_folder_of_runs(tmp_path: Path) -> No
 NOSY = '''
 """An editor that tries to change its settings."""
 from harness import hookimpl
-from harness.api import SelfEdit
+from harness.api import Editor
 
 SEEN = {}
 
 
-class Nosy:
+class Nosy(Editor):
     def propose(self, asks, s, /):
         SEEN["keys"] = list(s.settings)
         try:

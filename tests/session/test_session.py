@@ -14,6 +14,7 @@ import pytest
 from harness.api import (
     Ask,
     EditAsk,
+    Editor,
     Episode,
     Example,
     Preference,
@@ -23,6 +24,7 @@ from harness.api import (
     TrialJob,
     Updated,
     UpdateJob,
+    Updater,
 )
 from harness.errors import PluginError, ReplayMismatch, RunError, UsageError
 from harness.testing import ScriptedLM, ScriptedTask
@@ -73,7 +75,7 @@ def test_failed_edits_count_as_wrong_and_errors_have_no_value(tmp_path: Path, lm
     broken = SelfEdit("b", cats.id, (Example("", "x"),), status="error", reason="the endpoint is down")
     jobs = [TrialJob(UpdateJob(e.id, s.roles["student"], (e,), 0), (cats,)) for e in (failed, broken)]
     [wrong], [absent] = s.trial(jobs)
-    assert (wrong.value, wrong.status, wrong.parts["reason"]) == (0.0, "failed", "not JSON")
+    assert (wrong.value, wrong.status, wrong.measures["reason"]) == (0.0, "failed", "not JSON")
     assert (absent.value, absent.status) == (None, "error")
 
 
@@ -94,7 +96,7 @@ def test_errors_are_tried_again_in_the_next_life(tmp_path: Path) -> None:
             rows = super().generate(asks)
             if not self.down:
                 return rows
-            return [[dataclasses.replace(c, text="", finish="error: 503") for c in row] for row in rows]
+            return [[dataclasses.replace(c, text="", finish="error", reason="503") for c in row] for row in rows]
 
     lm = Flaky(parts.knows_after_training)
     s = parts.session(tmp_path, lm)
@@ -151,8 +153,8 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path, lm: ScriptedLM) -> N
     first.journal.close()
 
 
-class Broken:
-    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+class Broken(Editor, Updater):
+    accepts = frozenset({Example})
 
     def __init__(self, fault: str) -> None:
         self.fault = fault

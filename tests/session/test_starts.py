@@ -65,7 +65,7 @@ def said(model: HfModel, *states: State) -> list[list[float]]:
 
 
 def on_disk(s: SessionService) -> set[str]:
-    return {path.name for path in s.context.weights.folder.iterdir()}
+    return {path.name for path in s.context.weights.root.iterdir()}
 
 
 @pytest.mark.parametrize("how", ["fold", "merge"])

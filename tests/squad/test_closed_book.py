@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from harness.api import Ask, Completion, Episode, Query, Request, Score, Session, State
+from harness.api import Ask, Completion, Episode, Model, Query, Request, Score, Session, State
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook
 from harness.judges.base import Answer, Grade
@@ -17,7 +17,7 @@ from harness.tasks.squad import Squad
 STATE = State("base")
 
 
-class Model:
+class Model(Model):
     """Answers each prompt by a rule; keeps what it was asked."""
 
     def __init__(self, rule: Callable[[Request], str], *can: str) -> None:
@@ -31,12 +31,14 @@ class Model:
 
     def _one(self, request: Request) -> Completion:
         text = self._rule(request)
-        kind = text.partition(":")[0]
-        return Completion(request, "", finish=text) if kind in {"failed", "error"} else Completion(request, text)
+        kind, _, reason = text.partition(": ")
+        if kind == "failed":
+            return Completion(request, "", finish="failed", reason=reason)
+        return Completion(request, "", finish="error", reason=reason) if kind == "error" else Completion(request, text)
 
 
 def session(model: Model) -> Session:
-    return cast(Session, SimpleNamespace(task=Squad(Squad.Settings()), lm=lambda who: model))
+    return cast(Session, SimpleNamespace(task=Squad(Squad.Settings()), lm=lambda who: model, generate=model.generate))
 
 
 def episode(*questions: str, id: str = "e") -> Episode:
@@ -57,7 +59,7 @@ def one(answer: str, golds: Sequence[str] = ("the moon",), **settings: Any) -> S
 def test_a_right_answer_and_its_measures() -> None:
     score = one(" The Moon.\n")
     assert (score.value, score.status, score.answers) == (1.0, "ok", ("The Moon.",))
-    assert score.parts == {"exact": 1.0, "f1": 1.0, "contains": 1.0, "token_recall": 1.0}
+    assert score.measures == {"exact": 1.0, "f1": 1.0, "contains": 1.0, "token_recall": 1.0}
 
 
 def test_the_headline_is_the_judges() -> None:
@@ -75,18 +77,18 @@ def test_an_unknown_judge() -> None:
 def test_an_empty_answer_is_wrong_and_not_failed() -> None:
     score = one(" \n")
     assert (score.value, score.status) == (0.0, "ok")
-    assert set(score.parts.values()) == {0.0}
+    assert set(score.measures.values()) == {0.0}
     assert one("", golds=["the"]).value == 0.0  # normalises to nothing, as the answer does
 
 
 def test_an_over_long_prompt_is_failed_with_its_reason() -> None:
     score = one("failed: context length")
-    assert (score.value, score.status, score.parts) == (0.0, "failed", {"reason": "context length"})
+    assert (score.value, score.status, score.measures) == (0.0, "failed", {"reason": "context length"})
 
 
 def test_an_answer_that_could_not_be_had_is_an_error() -> None:
     score = one("error: out of memory")
-    assert (score.value, score.status, score.parts) == (None, "error", {"reason": "out of memory"})
+    assert (score.value, score.status, score.measures) == (None, "error", {"reason": "out of memory"})
 
 
 def test_a_verdict_that_could_not_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +100,7 @@ def test_a_verdict_that_could_not_be_had_is_an_error(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("harness.evaluators.closed_book.load", lambda name, budget: Silent())
     score = one("the moon", judge="silent")
-    assert (score.value, score.status, score.parts) == (None, "error", {"reason": "judge: neither yes nor no"})
+    assert (score.value, score.status, score.measures) == (None, "error", {"reason": "judge: neither yes nor no"})
 
 
 def test_a_question_without_a_reference_is_an_error() -> None:
@@ -139,5 +141,5 @@ def test_several_samples_are_averaged_and_lost_ones_stay_wrong() -> None:
     ask = Ask(STATE, episode("?"), samples=4)
     [[score]] = scored(Model(lambda _: next(texts)), [ask], {"e": {"e/0": ["the moon"]}}, temperature=1.0)
     assert (score.value, score.status) == (0.5, "ok")
-    assert score.parts["exact"] == 0.5
+    assert score.measures["exact"] == 0.5
     assert len(score.answers) == 4

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.api import Data, Example, SelfEdit, State, Updated, UpdateJob
+from harness.api import Data, Example, SelfEdit, State, TrainItem, Updated, UpdateJob
 from harness.books.artefacts import artefact
-from harness.models.base import TrainItem
 from harness.models.hf import HfModel
 from tests.models.conftest import Weights, folders, llama, weights
 

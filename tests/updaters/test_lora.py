@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from typing import Any, cast
 
@@ -265,8 +264,6 @@ def test_bad_configurations_are_refused(session: SmallSession) -> None:
             apply(updater, [job(session.model, "a")], session)
     with pytest.raises(HarnessError, match=r"no such training setting 'learnin_rate'.*learning_rate"):
         apply(lora(), [job(session.model, "a", learnin_rate=1.0)], session)
-    with pytest.raises(HarnessError, match="replay corpus"):
-        apply(lora(), [dataclasses.replace(job(session.model, "a"), replay="digest")], session)
 
 
 def test_the_reference_repeats_itself_with_and_without_dropout(session: SmallSession, weights: Weights) -> None:

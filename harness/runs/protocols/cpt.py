@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.api import Bench, Measurement, UpdateJob
+from harness.api import Bench, EvaluationProtocol, Measurement, UpdateJob
 from harness.runs.protocols.single import ask_all
 
 
-class ContinuedPretraining:
+class ContinuedPretraining(EvaluationProtocol):
     """One job with all edits, as the task joins them, for the updater of the slot ``cpt`` where there is one."""
 
     def work(self, contexts: int, queries: int, samples: int) -> tuple[int, int]:

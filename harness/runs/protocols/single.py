@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.api import HEADLINE, Ask, Bench, Episode, Measurement, Score, State, TrialJob, UpdateJob
+from harness.api import (
+    HEADLINE,
+    Ask,
+    Bench,
+    Episode,
+    EvaluationProtocol,
+    Measurement,
+    Score,
+    State,
+    TrialJob,
+    UpdateJob,
+)
 
 
-class Single:
+class Single(EvaluationProtocol):
     """Every edit is learnt by itself, from the student's state, and thrown away after it was asked."""
 
     def work(self, contexts: int, queries: int, samples: int) -> tuple[int, int]:

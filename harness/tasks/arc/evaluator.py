@@ -5,7 +5,7 @@ orders, and one of them under augmentations whose answers are turned back. Only 
 votes. A test input is right if its solution is among the two attempts; a puzzle is solved if all its test inputs are.
 
 The value of *every* query of a puzzle is 1.0 if the puzzle is solved, else 0.0, so that the macro mean over episodes is
-the share of puzzles solved, as in the published figures. Whether the query itself was right is ``parts["right"]``.
+the share of puzzles solved, as in the published figures. Whether the query itself was right is ``measures["right"]``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.api import Ask, Completion, Query, References, Request, Score, Session
+from harness.api import Ask, Completion, Evaluator, Query, References, Request, Score, Session
 from harness.errors import UsageError, nearest
 from harness.tasks.arc.augment import IDENTITY, NAMED, Augmenter, draw_order
 from harness.tasks.arc.grid import BadGrid, Grid, Lesson, Pair, fits, grid_of
-from harness.tasks.arc.task import GridView, as_grids, demos_of, grid_json
+from harness.tasks.arc.task import GridTask, as_grids, demos_of, grid_json
 from harness.tasks.arc.vote import vote
 
 
@@ -32,7 +32,7 @@ class Shown:
     by: Augmenter
 
 
-class Grids:
+class Grids(Evaluator):
     """Evaluator of grid puzzles. Decoding is greedy, so that an ask's ``samples`` would be alike: one is had."""
 
     @dataclass(frozen=True)
@@ -82,21 +82,16 @@ class Grids:
         return ways
 
     def _answers(
-        self, task: GridView, asks: Sequence[Ask], shown: Sequence[Sequence[Sequence[Shown]]], s: Session
+        self, task: GridTask, asks: Sequence[Ask], shown: Sequence[Sequence[Sequence[Shown]]], s: Session
     ) -> Iterator[Completion]:
-        """The completions of all questions in their order, from one call a model."""
+        """The completions of all questions in their order."""
         requests: list[Request] = []
         for ask, ways in zip(asks, shown, strict=True):
             chat = "chat" in s.lm(ask.state).can
             for way in (way for one in ways for way in one):
                 prompt = task.text.prompt(way.demos, way.test, chat=chat)
                 requests.append(Request(ask.state, prompt, max_tokens=self.settings.max_tokens, stop=task.text.stop))
-        done: dict[int, Completion] = {}
-        for model in dict.fromkeys(request.state.base for request in requests):
-            mine = [at for at, request in enumerate(requests) if request.state.base == model]
-            got = s.lm(requests[mine[0]].state).generate([requests[at] for at in mine])
-            done.update((at, completions[0]) for at, completions in zip(mine, got, strict=True))
-        return (done[at] for at in range(len(requests)))
+        return (completions[0] for completions in s.generate(requests))
 
 
 def _contexts(demos: tuple[Pair, ...], n: int) -> list[tuple[Pair, ...]]:
@@ -105,7 +100,7 @@ def _contexts(demos: tuple[Pair, ...], n: int) -> list[tuple[Pair, ...]]:
 
 
 def score_puzzle(
-    task: GridView, ask: Ask, answers: Sequence[Sequence[tuple[Shown, Completion]]], references: References
+    task: GridTask, ask: Ask, answers: Sequence[Sequence[tuple[Shown, Completion]]], references: References
 ) -> list[Score]:
     """The scores of a puzzle's queries; ``answers`` is parallel to them. One that could not be had leaves all open."""
     scores = [
@@ -114,16 +109,15 @@ def score_puzzle(
     ]
     if broken := next((score for score in scores if score.status == "error"), None):
         return [replace(broken, query=score.query) for score in scores]
-    solved = all(score.parts["right"] for score in scores)
+    solved = all(score.measures["right"] for score in scores)
     return [replace(score, value=float(solved)) for score in scores]
 
 
 def _score_query(
-    task: GridView, ask: Ask, query: Query, answers: Sequence[tuple[Shown, Completion]], solutions: Sequence[str]
+    task: GridTask, ask: Ask, query: Query, answers: Sequence[tuple[Shown, Completion]], solutions: Sequence[str]
 ) -> Score:
-    if broken := next((one.finish for _, one in answers if one.finish.startswith("error")), ""):
-        reason = broken.removeprefix("error").lstrip(": ") or "an answer could not be had"
-        return Score(ask.episode.id, query.id, None, "error", (), {"reason": reason})
+    if broken := next((one for _, one in answers if one.finish == "error"), None):
+        return Score(ask.episode.id, query.id, None, "error", (), {"reason": broken.reason or "no answer came"})
     votes = []
     for way, completion in answers:
         # A text that was cut off may end in what looks like a whole, smaller grid.
@@ -134,10 +128,9 @@ def _score_query(
                 continue
     attempts = tuple(map(grid_json, vote(votes)))
     right = any(task.same(query, attempt, solution) for attempt in attempts for solution in solutions)
-    parts = {"right": float(right), "prompts": len(answers), "unparsed": len(answers) - len(votes)}
+    measures = {"right": float(right), "prompts": len(answers), "unparsed": len(answers) - len(votes)}
     if attempts:
-        return Score(ask.episode.id, query.id, 0.0, "ok", attempts, parts)
-    reasons = {completion.finish.removeprefix("failed: ") for _, completion in answers}
-    refused = all(completion.finish.startswith("failed") for _, completion in answers)
-    reason = min(reasons) if refused else "unparsed"
-    return Score(ask.episode.id, query.id, 0.0, "failed", (), {**parts, "reason": reason})
+        return Score(ask.episode.id, query.id, 0.0, "ok", attempts, measures)
+    refused = all(completion.finish == "failed" for _, completion in answers)
+    reason = min(completion.reason for _, completion in answers) if refused else "unparsed"
+    return Score(ask.episode.id, query.id, 0.0, "failed", (), {**measures, "reason": reason})

@@ -8,12 +8,12 @@ rows of colours 0 to 9. The metric ``solved`` is 1 where every test input of the
 
 from __future__ import annotations
 
-import abc
 import json
 import random
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, cast
 
 from harness.api import JSON, EditFailed, Episode, Example, Prompt, Query, Recipe, References, Score, Split, Task
 from harness.errors import UsageError
@@ -23,24 +23,7 @@ from harness.tasks.arc.text import FORMS, GridText
 from harness.tasks.arc.ttt import TttArgs, training_lessons
 
 
-class GridView(Task, Protocol):
-    """As much of a task of grid puzzles as components are handed."""
-
-    text: GridText
-
-
-def as_grids(task: Task, who: str) -> GridView:
-    """The session's task, held to be one of grid puzzles.
-
-    Raises:
-        UsageError: it has no grids for ``who``, such as ``evaluator grids``.
-    """
-    if not isinstance(getattr(task, "text", None), GridText):
-        raise UsageError(f"{who} needs grid puzzles; task {task.name!r} has none. Use --task arc")
-    return cast("GridView", task)
-
-
-class GridTask(abc.ABC):
+class GridTask(Task):
     """Everything but where the puzzles come from; the base of ``arc`` and of any other task of grid puzzles."""
 
     name: str
@@ -61,7 +44,7 @@ class GridTask(abc.ABC):
         self.max_characters = max_characters
         self.max_examples = max_examples
 
-    @abc.abstractmethod
+    @abstractmethod
     def puzzles(self, split: Split) -> Sequence[Puzzle]:
         """The puzzles of a split in their fixed order."""
 
@@ -131,6 +114,17 @@ class GridTask(abc.ABC):
         among = wilson(round(sum(solved)), len(solved))
         interval = f"{100 * among.low:.0f}–{100 * among.high:.0f}"
         return [f"solved {sum(solved):.0f} of {len(solved)} pairs of puzzle and edit (Wilson {interval})"]
+
+
+def as_grids(task: Task, who: str) -> GridTask:
+    """The session's task, held to be one of grid puzzles. Its ``load`` and ``puzzles`` are not for components.
+
+    Raises:
+        UsageError: it has no grids for ``who``, such as ``evaluator grids``.
+    """
+    if not isinstance(getattr(task, "text", None), GridText):
+        raise UsageError(f"{who} needs grid puzzles; task {task.name!r} has none. Use --task arc")
+    return cast("GridTask", task)
 
 
 class Arc(GridTask):

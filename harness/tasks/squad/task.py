@@ -6,7 +6,20 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from harness.api import JSON, Data, EditFailed, Episode, Example, Prompt, Query, Recipe, References, SelfEdit, Split
+from harness.api import (
+    JSON,
+    Data,
+    EditFailed,
+    Episode,
+    Example,
+    Prompt,
+    Query,
+    Recipe,
+    References,
+    SelfEdit,
+    Split,
+    Task,
+)
 from harness.errors import UsageError, nearest
 from harness.metrics import normalize
 from harness.tasks.squad import splitter
@@ -16,7 +29,7 @@ from harness.tasks.squad.splits import Splits
 from harness.tasks.squad.subsets import SUBSETS
 
 
-class Squad:
+class Squad(Task):
     """Closed-book question answering over passages, as in SEAL (arXiv 2506.10943, section 4.1).
 
     An episode's context is ``{"title", "text"}``; its id a digest of the text. A query's ``meta`` is ``{"title"}``.

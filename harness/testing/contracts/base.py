@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from harness.api import Example, Request, Task
 from harness.books.records import decode, digest, encode
 from harness.books.store import WeightStore
-from harness.registry.build import build
+from harness.registry.build import BASES, build
 from harness.registry.discover import Plugins
 from harness.registry.settings import check_settings
 from harness.session.service import SessionService
@@ -39,7 +39,7 @@ class Contract:
     component: ClassVar[Any]
     """The class under test."""
     settings: ClassVar[Mapping[str, Any]] = {}
-    """Its table as in a configuration file, without ``use``; parts too."""
+    """Its table as in a configuration file, without ``use``; nested components too."""
     roles: ClassVar[Sequence[str]] = ()
     """Roles that it asks besides ``teacher`` and ``student``, such as ``judge``; the scripted model holds them all."""
     sees: ClassVar[Literal["context", "context+queries"]] = "context"
@@ -50,13 +50,11 @@ class Contract:
     def make(self) -> Any:
         """A fresh instance with :attr:`settings`."""
         cls = self.component
-        part_kinds: Mapping[str, str] = getattr(cls, "parts", {})
-        own = {key: value for key, value in self.settings.items() if key not in part_kinds}
-        made = check_settings(
-            getattr(cls, "Settings", None), own, self.kind, f"{self.kind} {cls.__name__!r}", part_kinds
-        )
-        parts = {name: self._part(name, kind) for name, kind in part_kinds.items()}
-        return cls(*([] if made is None else [made]), **parts)
+        kinds: Mapping[str, str] = cls.nested
+        own = {key: value for key, value in self.settings.items() if key not in kinds}
+        made = check_settings(cls.Settings, own, self.kind, f"{self.kind} {cls.__name__!r}", kinds)
+        nested = {name: self._nested(name, kind) for name, kind in kinds.items()}
+        return cls(*([] if made is None else [made]), **nested)
 
     def task(self) -> Task:
         """The task whose episodes the component meets: four passages a split, each with two questions."""
@@ -73,7 +71,7 @@ class Contract:
 
     def test_settings_are_a_frozen_dataclass_with_defaults(self) -> None:
         """``Settings``, if there is one, is what configurations are checked against, shown and keyed by."""
-        settings: Any = getattr(self.component, "Settings", None)
+        settings: Any = self.component.Settings
         if settings is None:
             return
         frozen = getattr(getattr(settings, "__dataclass_params__", None), "frozen", False)
@@ -119,11 +117,11 @@ class Contract:
         finally:
             s.journal.close()
 
-    def _part(self, name: str, kind: str) -> Any:
+    def _nested(self, name: str, kind: str) -> Any:
         table = self.settings.get(name)
         if table is None:
             return components.slots()[kind][1]
-        return build(Plugins(), kind, {"use": table} if isinstance(table, str) else table, name).instance
+        return build(Plugins(), BASES[kind], {"use": table} if isinstance(table, str) else table, name).instance
 
 
 def survives_json(records: Any, what: str) -> None:

@@ -164,6 +164,10 @@ class Overheard:
     def lm(self, who: Any, /) -> Any:
         return _Heard(self._session.lm(who), self.asked)
 
+    def generate(self, requests: Sequence[Request], /) -> Any:
+        self.asked.extend(requests)
+        return self._session.generate(requests)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
@@ -184,7 +188,8 @@ class _Heard:
 class _Down(ScriptedLM):
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
         rows = super().generate(asks)
-        return [[dataclasses.replace(one, text="", tokens=(), finish="error: 503") for one in row] for row in rows]
+        lost: dict[str, Any] = {"text": "", "tokens": (), "finish": "error", "reason": "HTTP 503"}
+        return [[dataclasses.replace(one, **lost) for one in row] for row in rows]
 
 
 def _edits(groups: Sequence[Group]) -> list[SelfEdit]:

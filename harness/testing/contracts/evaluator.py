@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.api import Ask, Completion, Request, Score
+from harness.api import Ask, Completion, Finish, Request, Score
 from harness.session.service import SessionService
 from harness.testing.contracts.base import Contract, permuted, same, survives_json, under_global_seed
 from harness.testing.scripted import ScriptedLM
@@ -94,10 +94,10 @@ class EvaluatorContract(Contract):
                 assert score.value == 0.0, f"an empty answer scores {score.value}"
 
     def test_what_the_model_cannot_take_failed(self, tmp_path: Path) -> None:
-        self._finish(tmp_path, "failed: context length 700 > 512", "failed")
+        self._finish(tmp_path, "failed", "context length 700 > 512")
 
     def test_a_lost_answer_is_an_error_without_a_value(self, tmp_path: Path) -> None:
-        self._finish(tmp_path, "error: 503", "error")
+        self._finish(tmp_path, "error", "HTTP 503")
 
     def test_references_stay_out_of_the_prompts(self, tmp_path: Path) -> None:
         lm = self.lm()
@@ -133,22 +133,22 @@ class EvaluatorContract(Contract):
         with self._open(folder, lm) as s:
             return self._raw(s, self.asks(s))
 
-    def _finish(self, folder: Path, finish: str, status: str) -> None:
+    def _finish(self, folder: Path, finish: Finish, reason: str) -> None:
         if not self.asks_the_model:
             return
-        with self._open(folder, _Finishes(self.answer, finish)) as s:
+        with self._open(folder, _Finishes(self.answer, finish, reason)) as s:
             for score in _flat(self._raw(s, self.asks(s))):
-                assert score.status == status, f"the completion's finish was {finish!r}; the score is {score.status!r}"
+                assert score.status == finish, f"the completion's finish was {finish!r}; the score is {score.status!r}"
 
 
 class _Finishes(ScriptedLM):
-    def __init__(self, answers: Any, finish: str) -> None:
+    def __init__(self, answers: Any, finish: Finish, reason: str) -> None:
         super().__init__(answers)
-        self._finish = finish
+        self._ended: dict[str, Any] = {"text": "", "tokens": (), "finish": finish, "reason": reason}
 
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
         rows = super().generate(asks)
-        return [[dataclasses.replace(one, text="", tokens=(), finish=self._finish) for one in row] for row in rows]
+        return [[dataclasses.replace(one, **self._ended) for one in row] for row in rows]
 
 
 def _flat(rows: Sequence[Sequence[Score]]) -> list[Score]:

@@ -22,7 +22,7 @@ class ModelContract(Contract):
     def open(self, folder: Path) -> Any:
         """The model, with a store for the weights of its states."""
         (folder / "weights").mkdir(parents=True, exist_ok=True)
-        settings = check_settings(getattr(self.component, "Settings", None), self.settings, "model", "the model")
+        settings = check_settings(self.component.Settings, self.settings, "model", "the model")
         return self.component(*([] if settings is None else [settings]), weights=WeightStore(folder / "weights"))
 
     def requests(self, model: Any) -> list[Request]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.api import HEADLINE, EditAsk, SelfEdit, Session
+from harness.api import HEADLINE, EditAsk, EvaluationProtocol, SelfEdit, Session
 from harness.registry.build import BuiltComponent
 from harness.runs.bench import RunBench
 from harness.runs.measured import SeedTable, take
@@ -72,7 +72,7 @@ class ProtocolContract(Contract):
     def _bench(self, s: SessionService) -> RunBench:
         return RunBench(s, "test", samples=self.samples)
 
-    def _built(self) -> BuiltComponent:
+    def _built(self) -> BuiltComponent[EvaluationProtocol]:
         return BuiltComponent(self.kind, self.component.__name__, self.make(), {}, {}, "the plugin under test")
 
     def _measured(self, s: SessionService) -> dict[str, SeedTable]:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.api import Round, State
+from harness.api import RewardFunction, Round, State
 from harness.books.records import encode
 from harness.session.service import SessionService
 from harness.testing import components
@@ -81,7 +81,7 @@ class TrainerContract(Contract):
         return list(self.make().run(s))
 
 
-class _Nothing:
+class _Nothing(RewardFunction):
     """Every candidate failed."""
 
     def score(self, groups: Sequence[Any], s: Any, /) -> Any:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.api import EditAsk, Method, Recipe, SelfEdit, Session
+from harness.api import EditAsk, Editor, Method, Recipe, SelfEdit, Session
 
 Group = Literal["basic", "size", "chain", "repeat"]
 
 
-class FixedTtt:
+class FixedTtt(Editor):
     """The same configuration for every puzzle. The edit does not depend on ``n``, so there is one.
 
     Rate and epochs are those of the updater's slot.

@@ -10,7 +10,7 @@ from harness.api import Data, EditAsk, Editor, Example, MemoryOps, Recipe, SelfE
 from harness.errors import UsageError
 
 
-class Passage:
+class Passage(Editor):
     """Learn the passage, once. The edit is the same whatever ``n`` is, so there is one."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
@@ -18,7 +18,7 @@ class Passage:
         return [[_edit(ask, 0, (Recipe("repeat", {"times": 1}),))] for ask in asks]
 
 
-class PassageRepeat:
+class PassageRepeat(Editor):
     """Learn the passage as often as another editor's edits have sequences.
 
     The same number of sequences is the same number of optimiser steps: what is left between the two is what the edits
@@ -26,7 +26,7 @@ class PassageRepeat:
     away.
     """
 
-    parts: ClassVar[Mapping[str, str]] = {"like": "editor"}
+    nested: ClassVar[Mapping[str, str]] = {"like": "editor"}
 
     def __init__(self, like: Editor) -> None:
         self._like = like
@@ -36,7 +36,7 @@ class PassageRepeat:
         return [[_in_place_of(edit) for edit in edits] for edits in self._like.propose(asks, s)]
 
 
-class AtHand:
+class AtHand(Editor):
     """Learn nothing; have the passage in the prompt when questions are asked."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
@@ -50,7 +50,7 @@ def _edit(ask: EditAsk, n: int, data: tuple[Data, ...]) -> SelfEdit:
 
 def _in_place_of(edit: SelfEdit) -> SelfEdit:
     """The edit with the passage in place of every sequence. Where it failed, the passage that went with it is left."""
-    if edit.status == "error" or any(action.finish.startswith("error") for action in edit.actions):
+    if edit.status == "error" or any(action.finish == "error" for action in edit.actions):
         return replace(edit, data=())
     return SelfEdit(edit.id, edit.episode, tuple(_matched(item) for item in edit.data))
 

@@ -10,14 +10,14 @@ from harness.api import Data, EditAsk, EditFailed, Editor, Episode, Example, Rec
 from harness.errors import UsageError
 
 
-class OtherEdits:
+class OtherEdits(Editor):
     """Learns the passage with the edits that ``like`` wrote about the next context of the call, under its title.
 
     The number of sequences is that of a real edit, and so is their form; only what they are about differs. The edits
     are taken from the run's cache where another row wrote them.
     """
 
-    parts: ClassVar[Mapping[str, str]] = {"like": "editor"}
+    nested: ClassVar[Mapping[str, str]] = {"like": "editor"}
 
     def __init__(self, like: Editor) -> None:
         self._like = like

@@ -25,15 +25,15 @@ class RagSettings:
     """Cut-offs at which it is reported whether the question's own passage was found."""
 
 
-class Rag:
+class Rag(Evaluator):
     """Puts what was found into :attr:`State.memory` of each question, and has ``inner`` ask and grade it.
 
-    The pool is the contexts of the asked split in this run. ``parts`` of every score hold ``recall@<k>``: 1 where the
-    question's own passage is among the first ``k`` found. So retrieval and reading can be told apart.
+    The pool is the contexts of the asked split in this run. The ``measures`` of every score hold ``recall@<k>``: 1
+    where the question's own passage is among the first ``k`` found. So retrieval and reading can be told apart.
     """
 
     Settings: ClassVar[type[RagSettings]] = RagSettings
-    parts: ClassVar[Mapping[str, str]] = {"inner": "evaluator"}
+    nested: ClassVar[Mapping[str, str]] = {"inner": "evaluator"}
 
     def __init__(self, settings: RagSettings, inner: Evaluator) -> None:
         self._settings = settings
@@ -55,7 +55,7 @@ class Rag:
             scores = []
             for _ in ask.episode.queries:
                 [score], recall = next(rows)
-                scores.append(replace(score, parts={**score.parts, **recall}))
+                scores.append(replace(score, measures={**score.measures, **recall}))
             yield scores
 
     def _words(self, query: Query) -> str:

@@ -9,14 +9,14 @@ from typing import ClassVar
 from harness.api import EditAsk, EditFailed, Editor, Episode, Example, Recipe, SelfEdit, Session
 
 
-class PassageRepeatTokens:
+class PassageRepeatTokens(Editor):
     """Learns the passage until as many tokens were seen as in the sequences of another editor's edit.
 
     ``passage-repeat`` matches sequences, and so optimiser steps; this one matches tokens, in the student's own count.
     The passage is learnt whole and at least once, so the match is to within half a passage.
     """
 
-    parts: ClassVar[Mapping[str, str]] = {"like": "editor"}
+    nested: ClassVar[Mapping[str, str]] = {"like": "editor"}
 
     def __init__(self, like: Editor) -> None:
         self._like = like

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.api import LM, Completion, Data, EditAsk, EditFailed, Recipe, Request, SelfEdit, Session
+from harness.api import Completion, Data, EditAsk, EditFailed, Editor, Recipe, Request, SelfEdit, Session
 from harness.errors import UsageError
 from harness.registry.prompt_files import load
 from harness_entigraph.entities import Entities, from_json, from_lines, groups, names_all
@@ -78,7 +78,7 @@ class _Sample:
     """Groups of names, pairs before triples; parallel to the texts."""
 
 
-class EntiGraph:
+class EntiGraph(Editor):
     """Three bulk passes: entity lists, pair texts, triple texts. An edit is all texts of one list, and the passage.
 
     A passage in which fewer than two entities are found is learnt as it is. What was read how, and how many texts name
@@ -96,23 +96,20 @@ class EntiGraph:
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         """``ask.n`` edits of each ask's passage, written by ``ask.state``."""
-        samples: list[_Sample] = []
+        lists = s.generate([self._listing(ask, s.lm(ask.state).can) for ask in asks])
+        samples = [
+            self._sample(place, ask, n, one)
+            for place, (ask, row) in enumerate(zip(asks, lists, strict=True))
+            for n, one in enumerate(row)
+        ]
         texts: dict[tuple[int, int], list[Completion]] = {}
-        for base in dict.fromkeys(ask.state.base for ask in asks):
-            mine = [(place, ask) for place, ask in enumerate(asks) if ask.state.base == base]
-            lm = s.lm(mine[0][1].state)
-            lists = lm.generate([self._listing(ask, lm) for _, ask in mine])
-            found = [
-                self._sample(place, ask, n, one)
-                for (place, ask), row in zip(mine, lists, strict=True)
-                for n, one in enumerate(row)
-            ]
-            samples += found
-            for key, size in (("pair", 2), ("triple", 3)):
-                asked = [(sample, group) for sample in found for group in sample.chosen if len(group) == size]
-                requests = [self._writing(key, sample, group, lm) for sample, group in asked]
-                for (sample, group), tried in zip(asked, lm.generate(requests), strict=True):
-                    texts.setdefault((sample.place, sample.n), []).append(_first_naming(tried, group))
+        for key, size in (("pair", 2), ("triple", 3)):
+            asked = [(sample, group) for sample in samples for group in sample.chosen if len(group) == size]
+            written = s.generate(
+                [self._writing(key, sample, group, s.lm(sample.ask.state).can) for sample, group in asked]
+            )
+            for (sample, group), tried in zip(asked, written, strict=True):
+                texts.setdefault((sample.place, sample.n), []).append(_first_naming(tried, group))
         self._report(samples, texts, s)
         rows: list[list[SelfEdit]] = [[] for _ in asks]
         for sample in samples:
@@ -121,12 +118,12 @@ class EntiGraph:
 
     # --- asking ---
 
-    def _listing(self, ask: EditAsk, lm: LM) -> Request:
+    def _listing(self, ask: EditAsk, can: frozenset[str]) -> Request:
         own = self._settings
-        structured = own.entities_as == "json" and "schema" in lm.can
+        structured = own.entities_as == "json" and "schema" in can
         return Request(
             ask.state,
-            self._list.fill(_passage(ask), chat="chat" in lm.can),
+            self._list.fill(_passage(ask), chat="chat" in can),
             n=ask.n,
             temperature=own.temperature,
             top_p=own.top_p,
@@ -146,12 +143,12 @@ class EntiGraph:
         left_out = len(entities.names) - len(held) if own.in_passage else 0
         return _Sample(place, ask, n, listed, entities, left_out, (*pairs, *triples))
 
-    def _writing(self, key: str, sample: _Sample, group: tuple[str, ...], lm: LM) -> Request:
+    def _writing(self, key: str, sample: _Sample, group: tuple[str, ...], can: frozenset[str]) -> Request:
         own = self._settings
         values = {**_passage(sample.ask), **dict(zip(_SIZES[key], group, strict=True))}
         return Request(
             sample.ask.state,
-            self._write[key].fill(values, chat="chat" in lm.can),
+            self._write[key].fill(values, chat="chat" in can),
             n=own.tries,
             temperature=own.temperature,
             top_p=own.top_p,
@@ -164,8 +161,8 @@ class EntiGraph:
     def _edit(self, sample: _Sample, texts: Sequence[Completion], s: Session) -> SelfEdit:
         episode = sample.ask.episode
         edit = SelfEdit(f"{episode.id}/{sample.n}", episode.id, (), actions=(sample.listed, *texts))
-        if sample.listed.finish.startswith("failed"):
-            return replace(edit, status="failed", reason=sample.listed.finish.removeprefix("failed: "))
+        if sample.listed.finish == "failed":
+            return replace(edit, status="failed", reason=sample.listed.reason)
         learnt = [sample.entities.summary] if self._settings.summary and sample.entities.summary else []
         learnt += [one.text.strip() for one in self._kept(sample, texts)]
         data: list[Data] = []

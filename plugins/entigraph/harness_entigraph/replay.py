@@ -29,14 +29,14 @@ class ReplaySettings:
     """Longer documents are cut into blocks of at most so many characters, at white space."""
 
 
-class WithReplay:
+class WithReplay(Updater):
     """Gives ``inner`` every job with blocks of the corpus added; the drawing depends on the job's seed alone.
 
     ``log["replayed"]`` says how many sequences were added.
     """
 
     Settings: ClassVar[type[ReplaySettings]] = ReplaySettings
-    parts: ClassVar[Mapping[str, str]] = {"inner": "updater"}
+    nested: ClassVar[Mapping[str, str]] = {"inner": "updater"}
 
     def __init__(self, settings: ReplaySettings, inner: Updater) -> None:
         if not settings.corpus:
@@ -44,7 +44,7 @@ class WithReplay:
         self._settings = settings
         self._inner = inner
         self.accepts = frozenset({*inner.accepts, Example})
-        self.wave = getattr(inner, "wave", 64)
+        self.wave = inner.wave
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         """One :class:`Updated` a job, as ``inner`` gives them."""

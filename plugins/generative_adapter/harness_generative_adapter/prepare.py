@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from harness.api import Example, Recipe, Task
+from harness.api import Example, Model, Recipe, Task
 from harness.errors import UsageError
 from harness.models.hf import HfModel
 from harness.registry.build import build
@@ -23,7 +24,10 @@ from harness_generative_adapter.training import Document, TrainingSettings
 class _NoWeights:
     """A model that is asked without adapters needs no store."""
 
-    def adapter(self, digest: str) -> Any:
+    def adapter(self, digest: str, /) -> Any:
+        raise UsageError(f"there is no adapter {digest}")
+
+    def folder(self, digest: str, /) -> Path:
         raise UsageError(f"there is no adapter {digest}")
 
 
@@ -34,7 +38,7 @@ def opened(spec: str) -> HfModel:
         UsageError: it is not a local one.
     """
     plugins = Plugins()
-    model = build(plugins, "model", model_table(plugins, spec), "model", weights=_NoWeights()).instance
+    model = build(plugins, Model, model_table(plugins, spec), "model", weights=_NoWeights()).instance
     if not isinstance(model, HfModel):
         raise UsageError(f"--model {spec}: a generator needs a model in this process (lab, a folder, a hub id)")
     return model
@@ -55,7 +59,7 @@ def prepared(
     documents: list[Document] = []
     for seed in _range(seeds):
         table = {"use": task, **tables["task"], **({} if seed is None else {"seed": seed})}
-        documents += _documents(model, build(plugins, "task", table, "task").instance)
+        documents += _documents(model, build(plugins, Task, table, "task").instance)
     if not documents:
         raise UsageError(f"task {task!r} has no training contexts that the model can read")
     return lambda module: Generator.fresh(module, config, settings.seed), settings, documents

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.api import EditFailed, Example, Session, State, Updated, UpdateJob
+from harness.api import EditFailed, Example, Session, State, Updated, UpdateJob, Updater
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,22 +27,22 @@ class GeneratedSettings:
     ``sequential``: each read by the model as changed by those before it, memories added."""
 
 
-class Generated:
+class Generated(Updater):
     """Reads the texts of an update's edits with the frozen model, and gives what the generator makes of them.
 
     A text that is longer than the model can read fails its update. The change is stored as an ordinary LoRA adapter.
     """
 
     Settings: ClassVar[type[GeneratedSettings]] = GeneratedSettings
-    accepts: ClassVar[frozenset[type]] = frozenset({Example})
+    accepts = frozenset({Example})
 
     def __init__(self, settings: GeneratedSettings) -> None:
         if not settings.generator:
             raise UsageError("updater 'generated': name the generator, such as updater.generator = \"./my-generator\"")
         self._settings = settings
 
-    @property
-    def meta_s(self) -> float:
+    @cached_property
+    def meta_s(self) -> float:  # type: ignore[override]  # needs torch, so it waits to be asked
         """Seconds that the generator's one-off training took, where it is known."""
         from harness_generative_adapter.generator import Generator
 

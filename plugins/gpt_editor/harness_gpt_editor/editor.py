@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 from harness_seal.editors import TEMPLATES
 from pydantic import Field
 
-from harness.api import Completion, EditAsk, EditFailed, Prompt, Recipe, Request, SelfEdit, Session
+from harness.api import Completion, EditAsk, EditFailed, Editor, Prompt, Recipe, Request, SelfEdit, Session
 from harness.registry.prompt_files import load
 
 SCHEMA = {
@@ -39,7 +39,7 @@ class StructuredSettings:
     max_tokens: Annotated[int, Field(ge=1)] = 2048
 
 
-class Structured:
+class Structured(Editor):
     """Has the teacher write an edit; the student learns its lines and the passage.
 
     A JSON answer that was cut off is used as far as its lines are whole. An answer without a line is a ``failed`` edit;
@@ -55,14 +55,11 @@ class Structured:
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         """``ask.n`` edits of each ask's passage, written by ``ask.state``."""
-        rows: list[list[SelfEdit]] = [[] for _ in asks]
-        for base in dict.fromkeys(ask.state.base for ask in asks):
-            mine = [index for index, ask in enumerate(asks) if ask.state.base == base]
-            lm = s.lm(asks[mine[0]].state)
-            requests = [self._request(asks[index], lm.can) for index in mine]
-            for index, completions in zip(mine, lm.generate(requests), strict=True):
-                rows[index] = [self._edit(asks[index], n, one, s) for n, one in enumerate(completions)]
-        return rows
+        rows = s.generate([self._request(ask, s.lm(ask.state).can) for ask in asks])
+        return [
+            [self._edit(ask, n, one, s) for n, one in enumerate(completions)]
+            for ask, completions in zip(asks, rows, strict=True)
+        ]
 
     def _request(self, ask: EditAsk, can: frozenset[str]) -> Request:
         own = self._settings
@@ -92,10 +89,10 @@ class Structured:
     def _edit(self, ask: EditAsk, n: int, completion: Completion, s: Session) -> SelfEdit:
         episode = ask.episode
         edit = SelfEdit(f"{episode.id}/{n}", episode.id, (), actions=(completion,))
-        if completion.finish.startswith("error"):
+        if completion.finish == "error":
             return edit  # the session marks it
-        if completion.finish.startswith("failed"):
-            return replace(edit, status="failed", reason=completion.finish.removeprefix("failed: "))
+        if completion.finish == "failed":
+            return replace(edit, status="failed", reason=completion.reason)
         try:
             text = self._text(completion)
             marker = self._form.extras.get("marker", "")

@@ -10,8 +10,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.api import JSON
-from harness.models.base import WeightSource
+from harness.api import WeightSource
 from harness.models.hf import HfModel
 from harness.models.hf_settings import HfSettings
 from harness.models.openai import OpenAIModel, OpenAISettings
@@ -58,7 +57,7 @@ class LoopbackModel(OpenAIModel):
         # The port differs from run to run and the answers do not depend on it.
         self.base = f"loopback:{served.base}"
         self.name = f"loopback:{settings.path}"
-        self.identity: JSON = {"name": self.name, "served": dict(served.identity)}
+        self.identity = {"name": self.name, "served": dict(served.identity)}
 
 
 def _local(path: str, weights: WeightSource) -> HfModel:

@@ -1,12 +1,12 @@
 """A model in memory and bulk operations on pages: answer, write edits, update; for measuring without a journal."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from harness.api import Data, Example, Request, State
+from harness.api import Data, Example, Request, State, TrainItem
 from harness.metrics import normalize
-from harness.models.base import TrainItem
 from harness.models.hf import HfModel
 from harness.models.hf_settings import HfSettings
 from harness.registry.prompt_files import load
@@ -23,8 +23,11 @@ EDIT_TOKENS = 256
 class Adapters(dict[str, Any]):
     """Adapters by digest: the weight store of a measurement."""
 
-    def adapter(self, digest: str) -> Any:
+    def adapter(self, digest: str, /) -> Any:
         return self[digest]
+
+    def folder(self, digest: str, /) -> Path:
+        raise NotImplementedError("a measurement keeps its adapters in memory")
 
 
 class Bench:

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.models.base import WeightSource
+from harness.api import WeightSource
 from harness.models.hf import HfModel
 from harness.models.hf_settings import HfSettings
 
@@ -42,12 +42,9 @@ def folder() -> Path:
 class LabModel(HfModel):
     """The embedded model. All settings of `hf` apply but the path, which is the package's own."""
 
-    @property
-    def name(self) -> str:
-        return MODEL_VERSION
-
     profile: ClassVar[Mapping[str, Any]] = {"task": "lab-facts", "updater": UPDATE, "policy": POLICY}
     """What a run with this model takes unless told otherwise."""
 
     def __init__(self, settings: HfSettings, weights: WeightSource) -> None:
         super().__init__(dataclasses.replace(settings, path=str(folder()), revision=None), weights)
+        self.name = MODEL_VERSION

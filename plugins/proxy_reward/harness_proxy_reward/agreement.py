@@ -15,16 +15,16 @@ from harness_proxy_reward.correlation import Correlation, Pairs, spearman
 _log = logging.getLogger("harness")
 
 
-class BesideTrial:
+class BesideTrial(RewardFunction):
     """Gives the rewards of ``proxy``; says how they agree with those of ``true``, whatever comes out.
 
-    ``parts["true"]`` of each reward holds the true one. Each round's agreement is shown in one line and kept in the
+    ``measures["true"]`` of each reward holds the true one. Each round's agreement is shown in one line and kept in the
     run's journal under ``proxy-reward/agreement/<first edit>``: Spearman's coefficient over all edits and within
     contexts, with intervals over contexts; the true reward of the proxy's choices beside that of a random and of the
     best choice; and the seconds that either reward took (short where answers were already booked).
     """
 
-    parts: ClassVar[Mapping[str, str]] = {"proxy": "reward", "true": "reward"}
+    nested: ClassVar[Mapping[str, str]] = {"proxy": "reward", "true": "reward"}
 
     def __init__(self, proxy: RewardFunction, true: RewardFunction) -> None:
         self._proxy = proxy
@@ -44,7 +44,7 @@ class BesideTrial:
             _log.info("%s", _line(report))
         return [
             [
-                replace(mine, parts={**mine.parts, "true": {"value": other.value, **other.parts}})
+                replace(mine, measures={**mine.measures, "true": {"value": other.value, **other.measures}})
                 for mine, other in zip(row, others, strict=True)
             ]
             for row, others in zip(guessed, true, strict=True)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.api import LM, Group, Request, Reward, SelfEdit, Session
+from harness.api import LM, Completion, Group, Request, Reward, RewardFunction, SelfEdit, Session
 from harness.errors import UsageError
 from harness.registry import prompt_files
 from harness_proxy_reward import rubric
@@ -33,8 +33,8 @@ class RubricSettings:
     """How often an edit is put to the judge until its answer can be read."""
 
 
-class Rubric:
-    """Sum of a judge's marks, 1 to 5 for each criterion; ``parts`` holds the marks.
+class Rubric(RewardFunction):
+    """Sum of a judge's marks, 1 to 5 for each criterion; ``measures`` holds the marks.
 
     The sum is taken from the marks, never from the judge's own arithmetic. An answer that lacks a mark, or that could
     not be had, makes the reward an ``error``: a missing mark is not a low one.
@@ -57,7 +57,7 @@ class Rubric:
             requests = [self._request(group, edit, lm, attempt, s) for group, edit in open_edits]
             left = []
             for (group, edit), answers in zip(open_edits, lm.generate(requests), strict=True):
-                reward = self._read([one.text for one in answers], [one.finish for one in answers])
+                reward = self._read(answers)
                 rewards[edit.id] = reward
                 if reward.status == "error":
                     left.append((group, edit))
@@ -83,16 +83,16 @@ class Rubric:
             schema=rubric.schema(self._settings.criteria) if "schema" in lm.can else None,
         )
 
-    def _read(self, texts: Sequence[str], finishes: Sequence[str]) -> Reward:
-        lost = [finish for finish in finishes if finish.startswith(("error", "failed"))]
+    def _read(self, answers: Sequence[Completion]) -> Reward:
+        lost = [one for one in answers if one.finish in ("error", "failed")]
         if lost:
-            return Reward(None, "error", {"reason": f"the judge did not answer: {lost[0].partition(':')[2].strip()}"})
+            return Reward(None, "error", {"reason": f"the judge did not answer: {lost[0].reason}"})
         try:
-            marks = [rubric.read(text, self._settings.criteria) for text in texts]
+            marks = [rubric.read(one.text, self._settings.criteria) for one in answers]
         except rubric.Unreadable as why:
-            return Reward(None, "error", {"reason": str(why), "answer": texts[0]})
-        parts = {name: fmean(mark[name] for mark in marks) for name in self._settings.criteria}
-        return Reward(sum(parts.values()), parts=parts)
+            return Reward(None, "error", {"reason": str(why), "answer": answers[0].text})
+        measures = {name: fmean(mark[name] for mark in marks) for name in self._settings.criteria}
+        return Reward(sum(measures.values()), measures=measures)
 
 
 def _known(reward: Reward | None) -> Reward:

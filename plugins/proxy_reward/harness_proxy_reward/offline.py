@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.api import LM, Group, Prompt, Reward, SelfEdit, Session
+from harness.api import LM, Group, Prompt, Reward, RewardFunction, SelfEdit, Session
 from harness.errors import UsageError
 from harness.registry.prompt_files import load
 from harness_proxy_reward import bands, rubric
@@ -42,8 +42,8 @@ class OfflineSettings:
     """The prompt under which the model reads the passage."""
 
 
-class OfflineRubric:
-    """Length, diversity, quality and correctness by a written rule; ``parts`` holds marks and measurements.
+class OfflineRubric(RewardFunction):
+    """Length, diversity, quality and correctness by a written rule; ``measures`` holds marks and measurements.
 
     A line is *confirmed* when the model, reading the passage, holds none of its tokens for less likely than ``doubt``:
     a wrong name or number is what it would not have written.
@@ -87,7 +87,7 @@ class OfflineRubric:
         lines = bands.lines_of(text)
         mine = [next(scored) for _ in lines]
         if not lines:
-            return Reward(float(4 * rubric.LOWEST), parts=dict.fromkeys(rubric.CRITERIA, rubric.LOWEST))
+            return Reward(float(4 * rubric.LOWEST), measures=dict.fromkeys(rubric.CRITERIA, rubric.LOWEST))
         measured = {
             "relative_length": bands.relative_length(text, str(group.ask.episode.context["text"])),
             "overlap": bands.overlap(lines),
@@ -100,4 +100,4 @@ class OfflineRubric:
             "quality": bands.step_mark(measured["log_probability"], own.quality),
             "correctness": bands.step_mark(measured["confirmed"], own.correctness),
         }
-        return Reward(float(sum(marks.values())), parts={**marks, "measured": measured})
+        return Reward(float(sum(marks.values())), measures={**marks, "measured": measured})

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.api import Completion, EditAsk, Recipe, Request, SelfEdit, Session
+from harness.api import Completion, EditAsk, Editor, Recipe, Request, SelfEdit, Session
 from harness.errors import UsageError
 from harness_replay.questions import load_json
 
@@ -27,7 +27,7 @@ class RecordedSettings:
     """Number of the completion that the first sample takes; further samples take the next ones."""
 
 
-class Recorded:
+class Recorded(Editor):
     """Proposes the recorded completions of each passage, in their order.
 
     An empty completion is an edit that trains on the passage alone, as in the published control arm.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from harness.api import Completion, EditAsk, EditFailed, Prompt, Recipe, Request, SelfEdit, Session
+from harness.api import Completion, EditAsk, EditFailed, Editor, Prompt, Recipe, Request, SelfEdit, Session
 from harness.registry.prompt_files import load
 
 TEMPLATES = "harness_seal:templates/squad-1.toml"
@@ -26,7 +26,7 @@ class PromptedSettings:
     """New tokens an edit (the reference allows 8,192)."""
 
 
-class Prompted:
+class Prompted(Editor):
     """Has the policy write an edit from a prompt; its lines and the passage are what will be learnt.
 
     The text becomes sequences only at the update, by the task's recipes ``lines`` and ``passage``. An edit that the
@@ -41,14 +41,11 @@ class Prompted:
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         """``ask.n`` edits of each ask's passage, written by ``ask.state``."""
-        rows: list[list[SelfEdit]] = [[] for _ in asks]
-        for base in dict.fromkeys(ask.state.base for ask in asks):
-            mine = [index for index, ask in enumerate(asks) if ask.state.base == base]
-            lm = s.lm(asks[mine[0]].state)
-            requests = [self._request(asks[index], chat="chat" in lm.can) for index in mine]
-            for index, completions in zip(mine, lm.generate(requests), strict=True):
-                rows[index] = [self._edit(asks[index], n, one, s) for n, one in enumerate(completions)]
-        return rows
+        rows = s.generate([self._request(ask, chat="chat" in s.lm(ask.state).can) for ask in asks])
+        return [
+            [self._edit(ask, n, one, s) for n, one in enumerate(completions)]
+            for ask, completions in zip(asks, rows, strict=True)
+        ]
 
     def _request(self, ask: EditAsk, *, chat: bool) -> Request:
         settings = self._settings
@@ -76,8 +73,8 @@ class Prompted:
         if marker:
             args["marker"] = marker
         lines = Recipe("lines", args)
-        reason = completion.finish.removeprefix("failed: ") if completion.finish.startswith("failed") else ""
-        if not reason and not completion.finish.startswith("error"):
+        reason = completion.reason if completion.finish == "failed" else ""
+        if completion.finish in ("stop", "length"):
             try:
                 s.task.expand(lines, episode, ask.seed)
             except EditFailed as why:

@@ -10,7 +10,19 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from harness.api import EditAsk, Episode, Example, Group, Reward, Round, SelfEdit, Session, StartAs, UpdateJob
+from harness.api import (
+    EditAsk,
+    Episode,
+    Example,
+    Group,
+    Reward,
+    Round,
+    SelfEdit,
+    Session,
+    StartAs,
+    Trainer,
+    UpdateJob,
+)
 from harness.errors import RunError, UsageError
 from harness_seal.selection import Rule, best, improving, positive
 
@@ -36,21 +48,16 @@ class RestEMSettings:
     :attr:`harness.api.UpdateJob.start_as`. The first round of a fresh model trains a fresh adapter whichever it is."""
 
 
-class RestEM:
+class RestEM(Trainer):
     """The policy (role ``teacher``) is trained on its own best edits; slot ``policy`` is the updater that does it."""
 
     Settings = RestEMSettings
 
     def __init__(self, settings: RestEMSettings) -> None:
         self._settings = settings
+        self.rounds = settings.rounds
 
-    @property
-    def rounds(self) -> int:
-        """Checkpoints in all, for the estimate of a dry run."""
-        return self._settings.rounds
-
-    def candidates(self, contexts: int) -> int:
-        """Edits that are tried in all, where the train split has so many contexts."""
+    def candidates(self, contexts: int, /) -> int:
         return self._settings.rounds * min(self._settings.contexts, contexts) * self._settings.samples
 
     def run(self, s: Session, /) -> Iterator[Round]:
@@ -122,7 +129,7 @@ def _batch(train: Sequence[Episode], index: int, size: int) -> list[Episode]:
 
 
 def _gain(reward: Reward) -> float:
-    gain = reward.parts.get("gain")
+    gain = reward.measures.get("gain")
     if not isinstance(gain, (int, float)):
         raise UsageError(
             "trainer.select 'improving' needs a reward that reports the gain over the untouched student: 'trial'"
@@ -137,7 +144,9 @@ def _measured(groups: Sequence[Group]) -> dict[str, Any]:
     edits = [edit for group in groups for edit in group.edits]
     values = [[reward.value for reward in group.rewards if reward.value is not None] for group in groups]
     values = [mine for mine in values if mine]
-    runs = [[reward.parts.get("runs", ()) for reward in group.rewards if reward.value is not None] for group in groups]
+    runs = [
+        [reward.measures.get("runs", ()) for reward in group.rewards if reward.value is not None] for group in groups
+    ]
     metrics: dict[str, Any] = {
         "contexts": len(groups),
         "candidates": len(edits),

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.api import Ask, Group, Reward, Score, Session, TrialJob, UpdateJob
+from harness.api import Ask, Group, Reward, RewardFunction, Score, Session, TrialJob, UpdateJob
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class TrialSettings:
     """``accuracy`` after the update, as in the reference; ``gain`` takes off what the student knew before."""
 
 
-class Trial:
+class Trial(RewardFunction):
     """Mean accuracy of the student over inner updates with different seeds.
 
     An edit whose update fails counts as 0. A run that we lost makes the reward an ``error``: a mean over fewer runs
-    would be another quantity. ``parts`` holds ``runs`` (accuracy by inner seed), ``baseline`` (accuracy
+    would be another quantity. ``measures`` holds ``runs`` (accuracy by inner seed), ``baseline`` (accuracy
     before the update) and ``gain``, whichever of them is the reward.
     """
 
@@ -34,11 +34,7 @@ class Trial:
 
     def __init__(self, settings: TrialSettings) -> None:
         self._settings = settings
-
-    @property
-    def updates_per_edit(self) -> int:
-        """For the estimate of a dry run."""
-        return self._settings.inner_seeds
+        self.updates_per_edit = settings.inner_seeds
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         """One reward a candidate, in order; every trial of the round is one bulk call."""
@@ -65,8 +61,8 @@ class Trial:
             return Reward(None, "error", {"runs": tried, "baseline": baseline, "reason": f"{what} lost"})
         accuracy = fmean(mine)
         gain = accuracy - baseline
-        parts = {"runs": tried, "baseline": baseline, "gain": gain}
-        return Reward(accuracy if self._settings.of == "accuracy" else gain, parts=parts)
+        measures = {"runs": tried, "baseline": baseline, "gain": gain}
+        return Reward(accuracy if self._settings.of == "accuracy" else gain, measures=measures)
 
 
 def _accuracy(scores: Sequence[Score]) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from harness import hookimpl
 
-HARNESS_API = 1
+HARNESS_API = 2
 
 
 @hookimpl

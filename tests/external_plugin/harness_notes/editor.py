@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.api import Completion, EditAsk, Recipe, Request, SelfEdit, Session
+from harness.api import Completion, EditAsk, Editor, Recipe, Request, SelfEdit, Session
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class NotesSettings:
     max_tokens: int = 96
 
 
-class Notes:
+class Notes(Editor):
     """The model goes on from the passage with a list of notes; each line is learnt, and the passage with them."""
 
     Settings = NotesSettings
@@ -36,7 +36,7 @@ class Notes:
             )
             for ask in asks
         ]
-        rows = s.lm("teacher").generate(requests) if requests else []
+        rows = s.generate(requests)
         return [
             [_edit(ask, number, completion) for number, completion in enumerate(row)]
             for ask, row in zip(asks, rows, strict=True)

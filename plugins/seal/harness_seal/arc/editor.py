@@ -9,13 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.api import Completion, EditAsk, EditFailed, Prompt, Request, SelfEdit, Session
+from harness.api import Completion, EditAsk, EditFailed, Editor, Prompt, Request, SelfEdit, Session
 from harness.errors import UsageError
-from harness.tasks.arc.task import GridView, as_grids, demos_of
+from harness.tasks.arc.task import GridTask, as_grids, demos_of
 from harness_seal.arc.space import Budget, load_space, read_choice
 
 
-class ArcConfig:
+class ArcConfig(Editor):
     """Samples configurations; one that does not follow the space's schema is a failed edit, and counts.
 
     The published code draws again until it has enough that parse, so that malformed ones never count; ``malformed =
@@ -65,7 +65,7 @@ class ArcConfig:
                 rows = [_completed(row, new, draw) for row, new in zip(rows, again, strict=True)]
         return [[replace(edit, id=f"{edit.episode}/{at}") for at, edit in enumerate(row)] for row in rows]
 
-    def _prompt(self, task: GridView, ask: EditAsk, s: Session) -> Prompt:
+    def _prompt(self, task: GridTask, ask: EditAsk, s: Session) -> Prompt:
         demos = task.text.demos(demos_of(ask.episode.context))
         if "chat" not in s.lm(ask.state).can:
             return str(self.template["base"]).replace("{demos}", demos)
@@ -81,28 +81,25 @@ class ArcConfig:
         s: Session,
         budget: Budget,
     ) -> list[list[SelfEdit]]:
-        """``numbers[i]`` edits for every ask, from one call a model."""
+        """``numbers[i]`` edits for every ask."""
         own = self.settings
         rows: list[list[SelfEdit]] = [[] for _ in asks]
-        for base in dict.fromkeys(ask.state.base for ask in asks):
-            mine = [at for at, ask in enumerate(asks) if ask.state.base == base and numbers[at]]
-            if not mine:
-                continue
-            requests = [
-                Request(
-                    asks[at].state, prompts[at], numbers[at], own.temperature, own.top_p, own.max_tokens,
-                    seed=s.seed("arc-config", asks[at].seed, draw) if draw else asks[at].seed,
-                )
-                for at in mine
-            ]  # fmt: skip
-            for at, completions in zip(mine, s.lm(asks[mine[0]].state).generate(requests), strict=True):
-                rows[at] = [self._edit(asks[at].episode.id, completion, budget) for completion in completions]
+        mine = [at for at, number in enumerate(numbers) if number]
+        requests = [
+            Request(
+                asks[at].state, prompts[at], numbers[at], own.temperature, own.top_p, own.max_tokens,
+                seed=s.seed("arc-config", asks[at].seed, draw) if draw else asks[at].seed,
+            )
+            for at in mine
+        ]  # fmt: skip
+        for at, completions in zip(mine, s.generate(requests), strict=True):
+            rows[at] = [self._edit(asks[at].episode.id, completion, budget) for completion in completions]
         return rows
 
     def _edit(self, episode: str, completion: Completion, budget: Budget) -> SelfEdit:
         try:
-            if completion.finish.startswith("failed"):
-                raise EditFailed(completion.finish.removeprefix("failed").lstrip(": "))
+            if completion.finish == "failed":
+                raise EditFailed(completion.reason)
             data, settings = read_choice(self.space, completion.text).edit(budget)
         except EditFailed as why:
             return SelfEdit("", episode, (), actions=(completion,), status="failed", reason=str(why))
