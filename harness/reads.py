@@ -303,9 +303,10 @@ def _write(path: str, whole: bool) -> None:
 
 
 def _modules_on_the_stack() -> set[str] | None:
-    """Modules other than the harness's and the library's, up to the component's call; None inside an import."""
+    """Modules other than the harness's and the library's, up to the component's call; None while sources are read."""
     frame = sys._getframe(3)
-    if frame.f_code.co_filename.startswith("<frozen "):
+    # Sources are the fingerprint's business, also where a traceback quotes them.
+    if frame.f_code.co_filename.startswith("<frozen ") or frame.f_globals.get("__name__") in {"tokenize", "linecache"}:
         return None
     found: set[str] = set()
     at: Any = frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import linecache
 import os
 from pathlib import Path
 from typing import Any
@@ -325,4 +326,12 @@ def test_the_library_and_installed_packages_do_not_count(tmp_path: Path) -> None
         Path(functools.__file__).read_text("utf-8")
 
     reads.call(reader, look)
+    assert reader.files() == {}
+
+
+def test_a_source_that_a_traceback_quotes_is_not_taken_for_data(tmp_path: Path) -> None:
+    reads.watch()
+    reader = reads.Reader()
+    linecache.clearcache()
+    assert reads.call(reader, lambda: linecache.getline(__file__, 1)).startswith('"""An item')
     assert reader.files() == {}
