@@ -164,12 +164,12 @@ def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]]) ->
         unit=measure.unit,
         lower_is_better=measure.lower_is_better,
     )
-    queries = [query for _, asked in items for query in asked]
+    ids = [query for _, asked in items for query in asked]
     rows = []
     for arm in config.arms:
         mine = [(own, one) for own, one in members if one.arm is arm]
         if mine:
-            rows.append(_row(arm, mine, queries, ordered, name == HEADLINE))
+            rows.append(_row(arm, mine, ids, ordered, name == HEADLINE))
     return Table(name, task, measure.evaluator, tuple(rows), tuple(ordered))
 
 
