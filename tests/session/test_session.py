@@ -70,7 +70,7 @@ def test_an_evaluator_is_picked_by_its_slot(tmp_path: Path, lm: ScriptedLM) -> N
     assert [score.value for row in s.sealed.evaluate(asks, name="lenient") for score in row] == [0.5]
     hidden = s.sealed.evaluate([Ask(s.roles["student"], e) for e in s.episodes("test")], "lenient")
     assert [score.value for row in hidden for score in row] == [None]
-    with pytest.raises(UsageError, match="no evaluator slot 'lenent'. Did you mean 'lenient'"):
+    with pytest.raises(UsageError, match=r"no evaluator slot 'lenent'\. Did you mean 'lenient'"):
         s.sealed.evaluate(asks, name="lenent")
 
 
