@@ -41,6 +41,8 @@ Split: TypeAlias = Literal["train", "validation", "test", "made"]
 """``made`` holds the episodes that a method wrote itself (R-Zero, Evol-Instruct), with its own references."""
 
 Status: TypeAlias = Literal["ok", "failed", "error"]
+StartAs: TypeAlias = Literal["stack", "continue", "fold", "merge"]
+"""What becomes of a start's adapters in an update; see :attr:`UpdateJob.start_as`."""
 References: TypeAlias = Mapping[str, Sequence[str]]
 """Query id -> accepted answers."""
 
@@ -214,6 +216,17 @@ class UpdateJob:
     """Overrides of the updater's settings; the edits' own settings come on top."""
     replay: str | None = None
     """Digest of a corpus to mix in; how much of it is a setting of the updater."""
+    start_as: StartAs = "stack"
+    """What becomes of the adapters of ``start``, which computes the same function whichever is taken:
+
+    * ``stack``: they stay, frozen, and a new adapter is trained on top. Every update makes all later ones slower.
+    * ``continue``: the last one is trained on, and the result takes its place; its optimiser's state goes on too where
+      the training setting ``keep_optimizer`` says so. Rank, alpha and targets of the update must be that adapter's.
+    * ``fold``: they become one adapter of the rank that their sum has, frozen, below a new one.
+    * ``merge``: they are added into the weights (summed in fp32, rounded once), below a new one.
+
+    ``fold`` and ``merge`` leave a start without adapters as it is; ``continue`` has nothing to continue there.
+    """
 
 
 @dataclass(frozen=True)
@@ -406,7 +419,11 @@ class RewardFunction(Protocol):
 
 
 class Updater(Protocol):
-    """May carry ``meta_s``: seconds of its own one-off training, before any run; shown apart from a run's cost."""
+    """May carry ``meta_s``: seconds of its own one-off training, before any run; shown apart from a run's cost.
+
+    May carry ``continues = True``: it can train a start's last adapter on (``start_as = "continue"``). The other ways
+    to start need nothing of an updater: it is handed the folded or merged state.
+    """
 
     accepts: ClassVar[frozenset[type]]
     """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""

@@ -18,6 +18,7 @@ _VERBS = {
     "run": "run a method, and those beside it, into a table",
     "resume": "go on with a run where it stopped",
     "show": "draw a grid task in the terminal",
+    "verify": "check everything that a run has stored",
     "export": "write a run's policy to a folder that transformers or peft loads",
     "compare": "say whether two runs differ, and how surely",
     "gate": "hold a run against a baseline, for CI",
@@ -124,5 +125,5 @@ def _run(words: list[str]) -> int:
         error.show()  # type: ignore[attr-defined]
         code = 2
     if code == 130:  # typer turns Ctrl-C into this code without a word
-        print("harness: interrupted; what is booked is safe, and `harness resume RUN` goes on", file=sys.stderr)
+        print("harness: interrupted", file=sys.stderr)
     return int(code or 0)

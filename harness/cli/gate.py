@@ -19,6 +19,9 @@ def command(
     run: Annotated[Path | None, typer.Option(help="The run: its folder or result file.")] = None,
     margin: Annotated[float, typer.Option(help="Smallest drop that fails, as a fraction.")] = 0.02,
     confirm: Annotated[int, typer.Option(help="Seeds to run further before a regression is believed.")] = 0,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="With --confirm: run the plugin files that a run from elsewhere names.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 5 where the gate is inconclusive.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Golden tier: every score must be equal.")] = False,
     table: Annotated[str, typer.Option(help="Gate on this table instead of the headline.")] = "",
@@ -54,7 +57,7 @@ def command(
         return
     if reason:
         raise UsageError("--reason goes with --accept")
-    gate = replace(_gate(baseline, run, margin, confirm, exact, table), baseline=str(baseline), run=str(run))
+    gate = replace(_gate(baseline, run, margin, confirm, exact, table, trust), baseline=str(baseline), run=str(run))
     write_all(gate, result=out, junit=junit, summary=summary, strict=strict)
     for check in gate.checks:
         typer.echo(f"{check.method}: {check.verdict}: {check.reason}")
@@ -75,7 +78,7 @@ def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Pat
         raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
 
 
-def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, table: str) -> Gate:
+def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, table: str, trust: bool) -> Gate:
     """The gate's outcome; what stops it from being measured is an outcome too."""
     from harness.api import HarnessError
     from harness.evidence.gate import verdict
@@ -97,21 +100,31 @@ def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, t
         checks = [verdict.Check("baseline", "incomparable", f"{baseline} has no rows with scores")]
     notes = _notes(base, head)
     if confirm and not exact and any(check.verdict == "regressed" for check in checks):
-        checks = _confirm(base, head, run, confirm, checks, margin, table)
+        checks = _confirm(base, head, run, confirm, checks, margin, table, trust)
     return verdict.Gate(name, tuple(checks), margin, tuple(notes))
 
 
 def _confirm(
-    base: ResultFile, head: ResultFile, folder: Path, count: int, checks: list[Check], margin: float, table: str
+    base: ResultFile,
+    head: ResultFile,
+    folder: Path,
+    count: int,
+    checks: list[Check],
+    margin: float,
+    table: str,
+    trust: bool,
 ) -> list[Check]:
     """Run further seeds of the same configuration, and test again with them."""
     from harness.errors import UsageError
     from harness.evidence.gate.verdict import confirm
+    from harness.runs import record as records
     from harness.runs.runner import run
+    from harness.runs.trust import check_trust
 
-    if not (folder / "config.json").exists():
+    if not (folder / records.NAME).exists():
         raise UsageError(f"--confirm runs further seeds and needs the run's folder, not {folder}")
-    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    record = records.read(folder)
+    check_trust(folder, record, trust)
     first = 1 + max(seed for row in head.rows for seed in row.seeds)
     again = {**record["given"], "seed": first, "seeds": count, "leaderboard": ""}
     further = run(

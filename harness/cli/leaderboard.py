@@ -19,14 +19,20 @@ def build(
 ) -> None:
     """Make leaderboard.md, .csv, .json and .html from every result file under the folder.
 
+    --check looks at the result files that git tracks, where it tracks any: a run in a checkout files its own there.
+
     Exit codes: 0 done or up to date, 1 stale (--check), 2 a result file cannot be read.
     """
-    from harness.evidence.leaderboard.render import COMMAND, stale, write_all
+    from harness.evidence.leaderboard.render import COMMAND, stale, under_version_control, write_all
+    from harness.evidence.result_file import result_paths
 
     if check:
-        old = stale(folder)
+        tracked = under_version_control(folder)
+        old = stale(folder, tracked)
         if old:
-            typer.echo(f"stale: {', '.join(old)}; `{COMMAND}` makes them anew", err=True)
+            own = [] if tracked is None else [path for path in result_paths(folder) if path not in tracked]
+            aside = f", with {own[0]} added to git or moved away" if own else ""
+            typer.echo(f"stale: {', '.join(old)}; `{COMMAND}` makes them anew{aside}", err=True)
             raise typer.Exit(1)
         return
     for path in write_all(folder):

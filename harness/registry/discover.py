@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import pluggy
 
-from harness import hookspecs
+from harness import hookspecs, reads
 from harness.api import API_VERSION, Command, EditFailed, HarnessError, Method
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry import fingerprint
@@ -137,6 +137,7 @@ class Plugins:
     """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
 
     def __init__(self, files: tuple[Path, ...] = ()) -> None:
+        reads.watch(_packages())
         fingerprint.forget()
         self._found, self.clashes = _discover()
         self._loaded: dict[str, Plugin] = {}
@@ -358,6 +359,15 @@ def _discover() -> tuple[dict[str, PluginInfo], dict[str, str]]:
     return found, clashes
 
 
+def _packages() -> set[str]:
+    """Top-level packages of the distributions that register plugins, as far as their metadata know."""
+    entries = metadata.entry_points(group=GROUP)
+    out = {entry.value.partition(":")[0].partition(".")[0] for entry in entries}
+    for distribution in {entry.dist.name: entry.dist for entry in entries if entry.dist}.values():
+        out |= {path.parts[0].removesuffix(".py") for path in distribution.files or () if path.suffix == ".py"}
+    return out
+
+
 _from_files: set[str] = set()
 """Names of modules that were plugin files of this process: another file may take their place, and no other module's."""
 
@@ -381,6 +391,7 @@ def _import_file(path: Path) -> ModuleType:
     # Components name their class as "module:Class", so the file must be importable under its own name.
     sys.modules[name] = module
     _from_files.add(name)
+    reads.forget_module(name)
     try:
         spec.loader.exec_module(module)
     except BaseException:

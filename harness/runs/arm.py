@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import reads
 from harness.api import HEADLINE, HarnessError, Round, State
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
@@ -47,15 +48,28 @@ class OpenRun:
             fact = f"memory/{key}"
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
-            asked = {**table, "memory": limits} if limits and not table.get("memory") else table
+            asked = {**table, "memory": limits} if limits and not table.get("memory") else dict(table)
+            # And as many threads: sums that are split among more or fewer of them are rounded otherwise.
+            threads = journal.fact(f"threads/{key}")
+            if threads and limits and not table.get("threads"):
+                asked["threads"] = threads
             built = build(self.plugins, "model", asked, "model", weights=self.context.weights)
             model = built.instance
             self._opened[key] = model
+            self.context.readers.setdefault(model.base, built.reads)
             self.context.models.setdefault(model.base, model)
             self.context.sources.setdefault(model.base, str(built.identity["source"]))
-            if journal.fact(fact) is None and hasattr(model, "memory"):
-                journal.set_fact(fact, limits or model.memory)
+            found = reads.call(built.reads, lambda: getattr(model, "memory", None))
+            if journal.fact(fact) is None and found is not None:
+                journal.set_fact(fact, limits or found)
+                journal.set_fact(f"threads/{key}", _threads())
         return self._opened[key]
+
+    def can(self, table: Mapping[str, Any]) -> frozenset[str]:
+        """What the model of a table can do."""
+        model = self.open_model(table)
+        can: frozenset[str] = reads.call(self.context.readers[model.base], lambda: model.can)
+        return can
 
     def model_names(self) -> dict[str, str]:
         """Base digest -> the model as its table names it, for messages."""
@@ -63,12 +77,18 @@ class OpenRun:
         return {self._opened[key].base: str(table.get("path") or table["use"]) for key, table in tables.items()}
 
 
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
 def check_roles(opened: OpenRun, arm: Arm) -> None:
     """Refuse, before anything is spent, a method whose editing model cannot do what the method needs."""
     for role, who in arm.roles.items():
         if isinstance(who, str):
             continue
-        lacks = sorted(arm.method.needs - opened.open_model(who).can) if role == "teacher" else []
+        lacks = sorted(arm.method.needs - opened.can(who)) if role == "teacher" else []
         if lacks:
             raise UsageError(
                 f"method {arm.method.name!r} needs a {role} that can {' and '.join(lacks)}, and "
@@ -105,11 +125,19 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         return take(build(opened.plugins, "protocol", {"use": "single"}, "protocol"), bench)[HEADLINE].macro()
 
     rounds: list[RoundRecord] = []
+    held: set[int] = set()
     if slots["trainer"].name != "none":
         rounds.append(RoundRecord(-1, dict(Roles(states, follows)), validate()))
     for done in _rounds(slots["trainer"], session):
+        # The method may release the round's states as soon as it goes on; a checkpoint must be there to be chosen.
+        session.hold(f"round {len(rounds)}", _states(done.roles))
+        held.add(len(rounds))
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
+        open_to_choice = choosable([record.validation for record in rounds], options.checkpoint, options.validation > 0)
+        for index in sorted(held - open_to_choice):
+            session.unhold(f"round {index}", _states(rounds[index].roles))
+        held &= open_to_choice
         context.progress.say(_round_line(arm, seed, rounds[-1]))
         observe(
             opened.plugins, "harness_round_finished", RoundFinished(context.folder, arm.method.name, seed, done, score)
@@ -137,6 +165,27 @@ def choose(validation: Sequence[float | None], rule: str) -> int | None:
         return len(validation) - 1
     best = max(score for score in validation if score is not None)
     return list(validation).index(best)
+
+
+def choosable(validation: Sequence[float | None], rule: str, validates: bool) -> set[int]:
+    """The rounds so far that :func:`choose` may name when the run is over: what need not be kept is not among them.
+
+    A score that could not be had is tried again on resume, so from there on every round counts.
+    """
+    last = len(validation) - 1
+    if rule == "last" or not validates:
+        return {last}
+    missing = [index for index, score in enumerate(validation) if score is None]
+    known = validation[: missing[0]] if missing else validation
+    best = {choose(known, rule)} if known else set()
+    return {index for index in best if index is not None} | set(range(len(known), last + 1))
+
+
+def _states(roles: Mapping[str, State]) -> list[State]:
+    """The different states that a round's roles hold, in a fixed order."""
+    return [
+        roles[role] for role in sorted(roles) if all(roles[role] != roles[other] for other in roles if other < role)
+    ]
 
 
 def observe(plugins: Plugins, hook: str, event: Any) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api import HEADLINE, JSON, State
+from harness.books.folder import write_recorded
 from harness.books.records import digest
 from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
 from harness.registry.build import BuiltComponent
 from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
-from harness.runs.edits import write_edits
+from harness.runs.edits import edit_lines
 from harness.runs.environment import describe_environment
 from harness.runs.measured import SeedTable
 from harness.session.context import RunContext
@@ -70,7 +71,7 @@ def outcome(
     """
     name = f"{arm.method.name}-{seed}"
     if bench.groups:
-        write_edits(context.folder / "edits" / f"{name}.jsonl", bench.groups)
+        write_recorded(context.journal, context.folder, f"edits/{name}.jsonl", edit_lines(bench.groups))
     for table in tables.values():
         _write_scores(context, name, arm.method.name, seed, table)
     teacher, student = session.roles["teacher"], session.roles["student"]
@@ -131,6 +132,7 @@ def result_file(run: str, config: Config, context: RunContext, outcomes: Sequenc
             place = name if first.setdefault(name, kind) == kind else f"{name}-{one.arm.method.name}"
             grouped.setdefault(place, []).append((name, one))
     base = next(iter(context.models.values()))
+    recomputed = context.journal.fact("recomputed") or []
     return ResultFile(
         SCHEMA,
         run,
@@ -138,18 +140,22 @@ def result_file(run: str, config: Config, context: RunContext, outcomes: Sequenc
         _command(config),
         ModelCard(getattr(base, "name", base.base), base.base),
         context.journal.fact("environment") or describe_environment(),
-        tuple(_table(place, config, members) for place, members in grouped.items()),
+        tuple(_table(place, config, members, recomputed) for place, members in grouped.items()),
     )
 
 
-def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]]) -> Table:
-    """One table over methods and seeds; a query that one of them was not asked is missing there."""
+def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> Table:
+    """One table over methods and seeds; a query that one of them was not asked is missing there.
+
+    Args:
+        of_run: what is to be known of every row of the run.
+    """
     contexts: dict[str, dict[str, None]] = {}
     steps: set[int] = set()
     for own, one in members:
         table = one.tables[own]
-        for context, queries in table.contexts.items():
-            contexts.setdefault(context, {}).update(dict.fromkeys(queries))
+        for context, asked in table.contexts.items():
+            contexts.setdefault(context, {}).update(dict.fromkeys(asked))
         steps |= {step for step in table.scores if step is not None}
     items = tuple((context, tuple(queries)) for context, queries in contexts.items())
     ordered = sorted(steps)
@@ -169,12 +175,17 @@ def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]]) ->
     for arm in config.arms:
         mine = [(own, one) for own, one in members if one.arm is arm]
         if mine:
-            rows.append(_row(arm, mine, ids, ordered, name == HEADLINE))
+            of_method = _of_the_method(mine, of_run) if name == HEADLINE else {}
+            rows.append(_row(arm, mine, ids, ordered, of_method))
     return Table(name, task, measure.evaluator, tuple(rows), tuple(ordered))
 
 
 def _row(
-    arm: Arm, members: Sequence[tuple[str, Outcome]], queries: Sequence[str], steps: Sequence[int], headline: bool
+    arm: Arm,
+    members: Sequence[tuple[str, Outcome]],
+    queries: Sequence[str],
+    steps: Sequence[int],
+    of_method: Mapping[str, Any],
 ) -> Row:
     tables = [one.tables[own] for own, one in members]
     outcomes = [one for _, one in members]
@@ -196,7 +207,7 @@ def _row(
         status=snapshots[-1].status,
         queries=len(queries),
         earlier=tuple(snapshots[:-1]),
-        **(_of_the_method(members) if headline else {}),
+        **of_method,
     )
 
 
@@ -213,11 +224,12 @@ def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[s
     )
 
 
-def _of_the_method(members: Sequence[tuple[str, Outcome]]) -> dict[str, Any]:
+def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> dict[str, Any]:
     """What is said of a method once, in the headline: costs, curve, reliability and notes."""
     outcomes = [one for _, one in members]
     keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
     notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    notes += of_run
     said = [(outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks]
     notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
     costs: dict[str, float | None] = {}
@@ -290,20 +302,20 @@ def _costs(context: RunContext, scope: str, bench: RunBench) -> dict[str, float]
 
 def _write_scores(context: RunContext, name: str, method: str, seed: int, table: SeedTable) -> None:
     """One line per score, as it was yielded: the headline's in ``scores``, another table's in a folder of its own."""
-    folder = context.folder / "scores" / ("" if table.name == HEADLINE else table.name)
-    folder.mkdir(exist_ok=True, parents=True)
-    with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
-        for step, scores in table.scores.items():
-            seen: Counter[tuple[str, str]] = Counter()
-            for score in scores:
-                line = {
-                    "method": method, "seed": seed, "episode": score.episode, "query": score.query,
-                    "sample": seen[score.episode, score.query], "value": score.value, "status": score.status,
-                    "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
-                    **({} if step is None else {"step": step}), **dict(score.parts),
-                }  # fmt: skip
-                seen[score.episode, score.query] += 1
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = []
+    for step, scores in table.scores.items():
+        seen: Counter[tuple[str, str]] = Counter()
+        for score in scores:
+            line = {
+                "method": method, "seed": seed, "episode": score.episode, "query": score.query,
+                "sample": seen[score.episode, score.query], "value": score.value, "status": score.status,
+                "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
+                **({} if step is None else {"step": step}), **dict(score.parts),
+            }  # fmt: skip
+            seen[score.episode, score.query] += 1
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    place = "scores" if table.name == HEADLINE else f"scores/{table.name}"
+    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", "".join(lines))
 
 
 def _state(state: State) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from pydantic import Field
 
 from harness.api import HEADLINE, JSON, Method, Split
 from harness.errors import UsageError, nearest
-from harness.registry.build import check_settings
 from harness.registry.discover import KINDS, Plugins
+from harness.registry.settings import check_settings
 
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 

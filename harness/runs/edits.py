@@ -12,18 +12,18 @@ from harness.books.records import decode, encode
 from harness.errors import UsageError
 
 
-def write_edits(path: Path, groups: Sequence[Group]) -> None:
+def edit_lines(groups: Sequence[Group]) -> str:
     """One line per ask: what the model wrote, and the edits that were made of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as stream:
-        for group in groups:
-            line = {
-                "episode": group.ask.episode.id,
-                "context": encode(group.ask.episode.context),
-                "texts": [[action.text for action in edit.actions] for edit in group.edits],
-                "edits": [encode(_without_request(edit)) for edit in group.edits],
-            }
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = []
+    for group in groups:
+        line = {
+            "episode": group.ask.episode.id,
+            "context": encode(group.ask.episode.context),
+            "texts": [[action.text for action in edit.actions] for edit in group.edits],
+            "edits": [encode(_without_request(edit)) for edit in group.edits],
+        }
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    return "".join(lines)
 
 
 def read_edits(run: Path, method: str, seed: int) -> dict[str, Sequence[SelfEdit]]:

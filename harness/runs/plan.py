@@ -34,7 +34,7 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent | None = None) -
     outer loop is not counted.
     """
     task = task or build(plugins, "task", config.task, "task")
-    book = EpisodeBook(task.instance, config.options.limit)
+    book = EpisodeBook(task.instance, config.options.limit, task)
     return {arm.method.name: _arm(arm, config, plugins, book) for arm in config.arms}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from harness import reads
 from harness.books.item import Item
 from harness.books.records import decode, digest, encode
 from harness.errors import ReplayMismatch
@@ -32,12 +33,16 @@ class Calls:
         """Calls of the outer loop so far; what a component calls from inside a call does not count."""
 
     def guard(self, slot: BuiltComponent, run: Callable[[], Any]) -> Any:
-        """Run a component's code: what it raises becomes one line that names it."""
+        """Run a component's code: what it raises becomes one line that names it, what it reads is noted."""
         self._depth += 1
         try:
-            return checks.guarded(slot, run)
+            return reads.call(slot.reads, lambda: checks.guarded(slot, run))
         finally:
             self._depth -= 1
+
+    def is_new(self) -> bool:
+        """Whether the outer loop's next call is one that it has not made in an earlier life of the run."""
+        return not self._depth and self._journal.call_at(self._scope.calls_name, self.position) is None
 
     def log(self, kind: str, name: str, identity: Any, inputs: Any) -> None:
         """Hold a call of the outer loop against the one that was recorded at its place.
@@ -92,7 +97,7 @@ class Calls:
             with journal.writing():
                 journal.book(
                     [Item(key, kind, slot.name, status(value), result, {"seconds": span.seconds},
-                          ",".join(deltas) or None)]
+                          ",".join(deltas) or None, scope.files(slot))]
                 )  # fmt: skip
         with journal.writing():
             journal.touch(scope.name, phase or scope.clock.phase, scope.stage, [key])

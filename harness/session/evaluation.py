@@ -51,7 +51,8 @@ class Evaluation:
 
         def item(ask: Ask, scores: Any, seconds: float) -> Item:
             bad = any(score.status == "error" for score in scores)
-            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {})
+            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {},
+                        files=scope.files(evaluator))  # fmt: skip
 
         results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
         return [decode(result) for result in results]
@@ -83,6 +84,10 @@ class Evaluation:
         """What the scores of these episodes depend on, beside the state that is asked."""
         asked = [self._scope.context.episodes.identity(episode.id) for episode in episodes]
         return [self._scope.slot("evaluator", "evaluator").identity, self._scope.built_task.identity, asked]
+
+    def files(self) -> dict[str, str]:
+        """Files that the evaluator and the task of this evaluation have read."""
+        return self._scope.files(self._scope.slot("evaluator", "evaluator"))
 
     def count_labels(self, episodes: Iterable[str]) -> None:
         """Count the references of the outer loop's episodes, save those of the method's own, as labels used."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from harness import reads
 from harness.api import (
     JSON,
     Ask,
@@ -73,7 +74,7 @@ class SessionService:
         self._evaluation = Evaluation(self.scope, self._calls)
         self._updates = Updates(self.scope, self._calls, self._evaluation)
         self._lms: dict[str, BookedLM] = {}
-        self.sealed: Session = sealed(self)
+        self.sealed: Session = sealed(self, scope.built_task.reads)
         """What components are handed."""
         self.scope.sealed = self.sealed
 
@@ -199,9 +200,11 @@ class SessionService:
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
         return self._updates.fit(jobs, loss=loss)
 
-    def borrow(self, state: State, /) -> AbstractContextManager[Any]:
-        borrowed: AbstractContextManager[Any] = self.scope.backend(state.base).borrow(state)
-        return borrowed
+    @contextmanager
+    def borrow(self, state: State, /) -> Iterator[Any]:
+        backend, reader = self.scope.backend(state.base), self.scope.reader(state.base)
+        with ExitStack() as stack:
+            yield reads.call(reader, lambda: stack.enter_context(backend.borrow(state)))
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
         from harness.books.artefacts import artefact
@@ -219,6 +222,14 @@ class SessionService:
             beside: sessions made by :meth:`beside`, each with the episodes that it asks; None asks those of each job.
         """
         return self._updates.measure(jobs, [AskedBeside(other._evaluation, episodes) for other, episodes in beside])
+
+    def hold(self, name: str, states: Sequence[State]) -> None:
+        """Keep states' weights under a name of the core's, whatever the method releases."""
+        self._updates.hold(name, states)
+
+    def unhold(self, name: str, states: Sequence[State]) -> None:
+        """End a hold."""
+        self._updates.unhold(name, states)
 
     def answer(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
         """Scores with their values on any split."""

@@ -75,13 +75,16 @@ class Section:
     lines: tuple[Line, ...]
 
 
-def build(folder: str | Path) -> list[Section]:
+def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Section]:
     """The sections of a folder: measured ones first, each with its best row first.
+
+    Args:
+        paths: its result files that count; by default all.
 
     Raises:
         ResultError: a file cannot be read, or two files claim the same run.
     """
-    files = [read(path) for path in result_paths(folder)]
+    files = [read(path) for path in (result_paths(folder) if paths is None else paths)]
     runs: dict[tuple[str, str], None] = {}
     for found in files:
         if (found.task.name, found.run) in runs:

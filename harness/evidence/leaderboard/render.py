@@ -7,12 +7,14 @@ import html
 import io
 import json
 import re
+import subprocess
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from harness.evidence.leaderboard.board import Line, Section, as_json, build
 from harness.evidence.leaderboard.table import interval, seconds, shown
+from harness.evidence.result_file import result_paths
 from harness.files import write_text
 
 COMMAND = "harness leaderboard build"
@@ -30,9 +32,9 @@ HEADERS = (
 )  # fmt: skip
 
 
-def renderings(folder: str | Path) -> dict[str, str]:
-    """File name -> text of every rendering of a folder's result files."""
-    made = build(folder)
+def renderings(folder: str | Path, paths: Sequence[Path] | None = None) -> dict[str, str]:
+    """File name -> text of every rendering of a folder's result files, or of those given."""
+    made = build(folder, paths)
     return {
         "leaderboard.json": json.dumps(as_json(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "leaderboard.csv": to_csv(made),
@@ -46,14 +48,29 @@ def write_all(folder: str | Path) -> list[Path]:
     return [write_text(Path(folder) / name, text) for name, text in renderings(folder).items()]
 
 
-def stale(folder: str | Path) -> list[str]:
+def stale(folder: str | Path, paths: Sequence[Path] | None = None) -> list[str]:
     """Names of renderings that are absent or differ from what the result files give."""
     out = []
-    for name, text in renderings(folder).items():
+    for name, text in renderings(folder, paths).items():
         path = Path(folder) / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             out.append(name)
     return out
+
+
+def under_version_control(folder: str | Path) -> list[Path] | None:
+    """The folder's result files that git tracks; None where it tracks none of them, or there is no git.
+
+    A run in a checkout files its result beside those that are shipped; what nobody committed makes nothing stale.
+    """
+    command = ["git", "-C", str(folder), "ls-files", "-z", "--", "*.json"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    names = set(done.stdout.decode("utf-8", "surrogateescape").split("\0")) if done.returncode == 0 else set()
+    tracked = [path for path in result_paths(folder) if path.relative_to(folder).as_posix() in names]
+    return tracked or None
 
 
 def cells(line: Line, unit: str = "") -> list[str]:
