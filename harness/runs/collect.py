@@ -170,13 +170,13 @@ def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]], of
         unit=measure.unit,
         lower_is_better=measure.lower_is_better,
     )
-    queries = [query for _, asked in items for query in asked]
+    ids = [query for _, asked in items for query in asked]
     rows = []
     for arm in config.arms:
         mine = [(own, one) for own, one in members if one.arm is arm]
         if mine:
             of_method = _of_the_method(mine, of_run) if name == HEADLINE else {}
-            rows.append(_row(arm, mine, queries, ordered, of_method))
+            rows.append(_row(arm, mine, ids, ordered, of_method))
     return Table(name, task, measure.evaluator, tuple(rows), tuple(ordered))
 
 

@@ -43,7 +43,7 @@ class Calls:
 
     def is_new(self) -> bool:
         """Whether the outer loop's next call is one that it has not made in an earlier life of the run."""
-        return not self._depth and self._journal.call_at(self._scope.name, self.position) is None
+        return not self._depth and self._journal.call_at(self._scope.calls_name, self.position) is None
 
     def log(self, kind: str, name: str, identity: Any, inputs: Any) -> None:
         """Hold a call of the outer loop against the one that was recorded at its place.

@@ -40,10 +40,13 @@ from harness.api import (
 )
 from harness.books.store import WeightStore
 from harness.evaluators.closed_book import ClosedBook
+from harness.runs.protocols.cpt import ContinuedPretraining
+from harness.runs.protocols.single import Single
 from harness.testing import (
     EditorContract,
     EvaluatorContract,
     ModelContract,
+    ProtocolContract,
     RewardContract,
     ScriptedLM,
     ScriptedTask,
@@ -57,6 +60,14 @@ from harness.testing.contracts import Contract
 from harness.testing.embedded import lab_model
 from harness.updaters.lora import Lora
 from harness.updaters.memory import Memory
+
+
+class TestSingle(ProtocolContract):
+    component = Single
+
+
+class TestContinuedPretraining(ProtocolContract):
+    component = ContinuedPretraining
 
 
 class TestImplications(EditorContract):

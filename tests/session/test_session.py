@@ -60,6 +60,22 @@ def test_a_method_sees_no_queries_and_no_values_of_the_test_split(tmp_path: Path
     assert [score.value for score in known] == [0.0]
 
 
+def test_an_evaluator_is_picked_by_its_slot(tmp_path: Path, lm: ScriptedLM) -> None:
+    class Lenient(parts.Exact):
+        def evaluate(self, asks: Any, key: Any, s: Any, /) -> Any:
+            for row in super().evaluate(asks, key, s):
+                yield [dataclasses.replace(score, value=0.5) for score in row]
+
+    s = parts.session(tmp_path, lm, lenient=("evaluator", Lenient()))
+    asks = [Ask(s.roles["student"], episode) for episode in s.episodes("validation")]
+    assert [score.value for row in s.sealed.evaluate(asks) for score in row] == [0.0]
+    assert [score.value for row in s.sealed.evaluate(asks, name="lenient") for score in row] == [0.5]
+    hidden = s.sealed.evaluate([Ask(s.roles["student"], e) for e in s.episodes("test")], "lenient")
+    assert [score.value for row in hidden for score in row] == [None]
+    with pytest.raises(UsageError, match=r"no evaluator slot 'lenent'\. Did you mean 'lenient'"):
+        s.sealed.evaluate(asks, name="lenent")
+
+
 def test_a_trial_refuses_test_episodes(tmp_path: Path, lm: ScriptedLM) -> None:
     s = parts.session(tmp_path, lm)
     [episode] = s.episodes("test")
