@@ -23,7 +23,7 @@ from harness_lab.lab_model import POLICY, UPDATE
 from harness_lab.world.squad import AskedPage, asked_pages
 
 from harness.api import Example, State
-from harness.stats import Clustered, difference, two_level
+from harness.stats import Clustered, difference, mean_interval
 
 TRAIN_PAGES, CANDIDATES, ROUNDS = 24, 5, 2
 CHAINS, CHAIN = 8, 8
@@ -136,7 +136,7 @@ def summary(found: dict[str, list[list[float]]], seeds: list[int], pairs: list[t
     tables = {name: table(rows, seeds) for name, rows in found.items()}
     levels = {}
     for name, one in tables.items():
-        span = two_level(one)
+        span = mean_interval(one)
         levels[name] = [round(100 * x, 1) for x in (float(one.values.mean()), span.low, span.high)]
     gaps = {}
     for a, b in pairs:

@@ -41,21 +41,21 @@ def test_a_seed_of_which_nothing_was_scored_is_left_out() -> None:
     whole, nothing = [1.0, 0.0, 0.5], [None, None, None]
     table = stats.cluster([whole, nothing], [1, 1, 1], [7, 8])
     assert table.seeds == (7,)
-    assert stats.two_level(table) == stats.two_level(stats.cluster([whole], [1, 1, 1], [7]))
+    assert stats.mean_interval(table) == stats.mean_interval(stats.cluster([whole], [1, 1, 1], [7]))
 
 
 def test_the_interval_is_that_of_the_textbook_for_one_seed() -> None:
     table = _table(0.4, seeds=1, contexts=200)
     means = table.values[0]
     half = 1.96 * means.std(ddof=1) / np.sqrt(len(means))
-    found = stats.two_level(table)
+    found = stats.mean_interval(table)
     assert found.low == pytest.approx(means.mean() - half, abs=0.004)
     assert found.high == pytest.approx(means.mean() + half, abs=0.004)
 
 
 def test_draws_are_fixed() -> None:
     a, b = _table(0.4, seeds=3), _table(0.5, seeds=3)
-    assert stats.two_level(a) == stats.two_level(a)
+    assert stats.mean_interval(a) == stats.mean_interval(a)
     assert stats.difference(a, b) == stats.difference(a, b)
 
 
@@ -66,7 +66,7 @@ def test_run_to_run_noise_widens_the_interval() -> None:
     shifts = np.array([-0.1, -0.05, 0.0, 0.05, 0.1])[:, None]
     noisy = stats.Clustered(base + shifts, np.ones((5, 200)), tuple(range(5)))
     assert noisy.mean == pytest.approx(quiet.mean)
-    narrow, wide = stats.two_level(quiet), stats.two_level(noisy)
+    narrow, wide = stats.mean_interval(quiet), stats.mean_interval(noisy)
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
@@ -84,7 +84,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(of_seed: float, of_cell: 
     held, width = 0, []
     for _ in range(300):
         level = rng.normal(0.5, 0.2, 40)
-        found = stats.difference(row(level), row(level - 0.03), draws=1000)
+        found = stats.difference(row(level), row(level - 0.03))
         held += found.interval.low <= -0.03 <= found.interval.high
         width.append(found.interval.high - found.interval.low)
     assert 0.92 <= held / 300 <= 0.99

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.evidence.leaderboard.fold import Folded, fold
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
 
@@ -27,7 +28,8 @@ class Line:
     editor_model: str
     start_model: str
     rank: int | None
-    tied: tuple[str, ...]
+    """The best rank that the row may have at 95%; ``rank_high`` is the worst."""
+    rank_high: int | None
     score: float | None
     low: float | None
     high: float | None
@@ -56,6 +58,8 @@ class Line:
     notes: tuple[str, ...]
     curve: tuple[Mapping[str, Any], ...]
     reliability: tuple[Mapping[str, Any], ...]
+    folded: tuple[Folded, ...]
+    """Older runs of the same method, model and key, the newest first; they are not ranked."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,20 @@ def build(folder: str | Path) -> list[Section]:
 
 def sections(files: Sequence[ResultFile]) -> list[Section]:
     """Result files as sections; rows of different files share one where their keys and items agree."""
-    entries = [Entry(found, row) for found in files for row in found.rows]
-    made: dict[tuple[Kind, str], list[tuple[Entry, Summary]]] = {}
-    for entry, summary in zip(entries, summarise_all(entries), strict=True):
-        made.setdefault((entry.found.kind, _title(entry.found)), []).append((entry, summary))
+    shown = fold([Entry(found, row) for found in files for row in found.rows])
+    summaries = summarise_all([entry for entry, _ in shown])
+    made: dict[tuple[Kind, str], list[_Shown]] = {}
+    for (entry, folded), summary in zip(shown, summaries, strict=True):
+        made.setdefault((entry.found.kind, _title(entry.found)), []).append(_Shown(entry, summary, folded))
     order = sorted(made, key=lambda name: (name[0] != "measured", name[1]))
     return [_section(*name, made[name]) for name in order]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    entry: Entry
+    summary: Summary
+    folded: tuple[Folded, ...]
 
 
 def _title(found: ResultFile) -> str:
@@ -100,22 +112,22 @@ def _title(found: ResultFile) -> str:
     return f"{task.name} {task.version}, {task.split}, {task.metric}, {task.average} average"
 
 
-def _section(kind: Kind, title: str, rows: Sequence[tuple[Entry, Summary]]) -> Section:
-    groups: dict[tuple[str, str, object], list[tuple[Entry, Summary]]] = {}
-    for entry, summary in rows:
-        groups.setdefault(entry.group, []).append((entry, summary))
-    keys = [group[0][0].row.key for group in groups.values()]
-    differ = sorted({name for key in keys for other in keys for name in differing(key, other)} - _UNSHOWN)
-    sizes = {len(group[0][0].found.task.items) for group in groups.values()}
+def _section(kind: Kind, title: str, rows: Sequence[_Shown]) -> Section:
+    groups: dict[tuple[str, str, object], list[_Shown]] = {}
+    for one in rows:
+        groups.setdefault(one.entry.group, []).append(one)
+    keys = [group[0].entry.row.key for group in groups.values()]
+    differ = sorted({name for key in keys for name in differing(keys[0], key)} - _UNSHOWN)
+    sizes = {len(group[0].entry.found.task.items) for group in groups.values()}
     blocks = []
     for group in groups.values():
-        key, items = group[0][0].row.key, group[0][0].found.task.items
+        key, items = group[0].entry.row.key, group[0].entry.found.task.items
         names = [f"{field} {_shown(key.get(field))}" for field in differ]
         name = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
-        blocks.append(sorted((_line(entry, summary, name) for entry, summary in group), key=_order))
+        blocks.append(sorted((_line(one, name) for one in group), key=_order))
     blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
-    task = rows[0][0].found.task
-    source = "; ".join(sorted({entry.found.source for entry, _ in rows}))
+    task = rows[0].entry.found.task
+    source = "; ".join(sorted({one.entry.found.source for one in rows}))
     return Section(kind, title, task.average, task.metric, source, tuple(line for block in blocks for line in block))
 
 
@@ -129,7 +141,8 @@ def _order(line: Line) -> tuple[bool, int, float, str, str]:
     return line.rank is None, line.rank or 0, -(line.score or 0.0), line.method, line.run
 
 
-def _line(entry: Entry, summary: Summary, group: str) -> Line:
+def _line(shown: _Shown, group: str) -> Line:
+    entry, summary = shown.entry, shown.summary
     row = entry.row
     return Line(
         run=entry.found.run,
@@ -140,7 +153,7 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         editor_model=row.editor_model,
         start_model=row.start_model,
         rank=summary.rank,
-        tied=summary.tied,
+        rank_high=summary.ranks.high if summary.ranks else None,
         score=summary.score,
         low=summary.low,
         high=summary.high,
@@ -169,6 +182,7 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row)),
         curve=row.curve,
         reliability=row.reliability,
+        folded=shown.folded,
     )
 
 
