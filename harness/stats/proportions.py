@@ -17,15 +17,15 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes in {trials} trials")
-    found = score_interval(successes / trials, trials, NormalDist().inv_cdf(0.5 + level / 2))
-    return Interval(found.low if successes else 0.0, found.high if successes < trials else 1.0)
+    return score_interval(successes / trials, trials, NormalDist().inv_cdf(0.5 + level / 2))
 
 
 def score_interval(share: float, trials: float, z: float) -> Interval:
     """The proportions p whose distance from ``share`` is at most ``z`` of their own standard errors over ``trials``."""
     middle = (share * trials + z * z / 2) / (trials + z * z)
     half = z / (trials + z * z) * sqrt(share * (1 - share) * trials + z * z / 4)
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    # At 0 and 1 one end is the share itself, which rounding must not leave outside.
+    return Interval(min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
 
 
 def mcnemar(a: Sequence[float | None], b: Sequence[float | None]) -> float | None:
