@@ -174,56 +174,48 @@ def figures(repeats: int, *, quick: bool = False) -> list[Figure]:
     """All figures; ``quick`` leaves out most sizes."""
     out: list[Figure] = []
 
-    def add(
-        what: str, world: World, methods: int, seeds: int, contexts: int, once: Callable[..., bool], n: int
-    ) -> None:
-        place = [sum(map(ord, what + world.name)), methods, seeds, contexts]
-        out.append(Figure(what, world.name, methods, seeds, contexts, share(once, n, place), n))
-        last = out[-1]
-        print(
-            f"{what:55} {world.name:9} {methods:4} {seeds:2} {contexts:4}  {last.share:.3f} ± {last.error:.3f}",
-            flush=True,
-        )
+    def add(what: str, world: World, methods: int, seeds: int, contexts: int, once: Callable[..., bool]) -> None:
+        out.append(measured(what, world, methods, seeds, contexts, once, repeats))
 
     for world in WORLDS:
         for seeds in (1, 3) if quick else (1, 2, 3, 5):
             for contexts in (2, 8, 32) if quick else (2, 8, 32, 100):
                 if contexts >= stats.MIN_CONTEXTS and seeds == 1:
                     name = "compare, --accept-one-seed: better or worse"
-                    add(name, world, 2, 1, contexts, compared(world, 1, contexts, True), repeats)
-                add(
-                    "compare: better or worse",
-                    world,
-                    2,
-                    seeds,
-                    contexts,
-                    compared(world, seeds, contexts, False),
-                    repeats,
-                )
+                    add(name, world, 2, 1, contexts, compared(world, 1, contexts, True))
+                add("compare: better or worse", world, 2, seeds, contexts, compared(world, seeds, contexts, False))
         for seeds in (1, 3) if quick else (1, 2, 3, 5):
             for contexts in (32,) if quick else (8, 32, 100):
-                add("gate: regressed", world, 2, seeds, contexts, gated(world, seeds, contexts, False), repeats)
+                add("gate: regressed", world, 2, seeds, contexts, gated(world, seeds, contexts, False))
         for seeds in (3,) if quick else (2, 3, 5):
             for contexts in (32,) if quick else (8, 32, 100):
-                add(
-                    "interval of a row misses its score",
-                    world,
-                    1,
-                    seeds,
-                    contexts,
-                    missed(world, seeds, contexts),
-                    repeats,
-                )
-    boards = max(50, repeats // 2)
-    for world in (*WORLDS, UNEVEN):
-        for methods in (10,) if quick else (10, 30):
-            for seeds in (3,) if quick else (2, 3, 5):
-                for contexts in (32,) if quick else (32, 100):
-                    n = boards if methods == 10 else max(50, boards // 3)
-                    once = separated(world, methods, seeds, contexts)
-                    add("board: equal methods separated", world, methods, seeds, contexts, once, n)
-    add("board: trained once, asked with 3 seeds: ranked", RESTLESS, 10, 3, 32, asked_thrice(RESTLESS, 10, 32), boards)
-    return out
+                add("interval of a row misses its score", world, 1, seeds, contexts, missed(world, seeds, contexts))
+    return out + boards(max(50, repeats // 4), quick=quick)
+
+
+def boards(repeats: int, *, quick: bool = False) -> list[Figure]:
+    """The figures of boards."""
+    sizes = [(10, seeds, contexts) for seeds in (2, 3, 5) for contexts in (32, 100)]
+    out = [
+        measured(
+            "board: equal methods separated", world, methods, seeds, contexts,
+            separated(world, methods, seeds, contexts), repeats if methods == 10 else max(50, repeats // 2),
+        )
+        for world in (*WORLDS, UNEVEN)
+        for methods, seeds, contexts in ([(10, 3, 32)] if quick else [*sizes, (30, 3, 32)])
+    ]  # fmt: skip
+    once = asked_thrice(RESTLESS, 10, 32)
+    return [*out, measured("board: trained once, asked with 3 seeds: ranked", RESTLESS, 10, 3, 32, once, repeats)]
+
+
+def measured(
+    what: str, world: World, methods: int, seeds: int, contexts: int, once: Callable[..., bool], repeats: int
+) -> Figure:
+    """One figure; its draws depend on nothing but what it is."""
+    place = [sum(map(ord, what + world.name)), methods, seeds, contexts]
+    one = Figure(what, world.name, methods, seeds, contexts, share(once, repeats, place), repeats)
+    print(f"{what:49} {world.name:9} {methods:3} {seeds:2} {contexts:4}  {one.share:.3f} ± {one.error:.3f}", flush=True)
+    return one
 
 
 def page(found: Sequence[Figure], command: str) -> str:

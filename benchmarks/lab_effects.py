@@ -5,7 +5,7 @@
 A seed gives other pages, other samples and other adapters. Every page has its own adapter; updates take the lab's own
 settings. ``passage-repeat`` learns the page as often as the page's edit had sequences, so optimiser steps are equal.
 ReST-EM is one round: the best of 5 edits of each of 24 training pages, against a random one of the same 5, nothing
-dropped. Intervals are of the difference, by the harness's two-level bootstrap over seeds and pages.
+dropped. Intervals are of the difference, from the harness's crossed effects of seeds and pages.
 """
 
 import argparse

@@ -8,16 +8,16 @@ still open, simulated with their dependence, and found anew once some are closed
 
 All rows are fitted in one crossed-effects model. Two or three seeds say little about a row's own variance between
 seeds, and the smallest of many such estimates is far too small: of 30 equal rows with two seeds, two in three boards
-would separate some. So a row's variance between seeds is moderated by what the board's rows have in common, as if
-the board's were seen with :data:`PRIOR` degrees of freedom (Smyth 2004, doi:10.2202/1544-6115.1027, with the prior's
-degrees given, because a board's few rows cannot show them). Seeds of different rows count as independent draws.
+would separate some. So a row's variance between seeds is moderated by what the board's rows have in common, which
+counts with degrees of freedom of its own: many where the rows' variances are alike, :data:`PRIOR` where they are not or
+are too few to show it (Smyth 2004, doi:10.2202/1544-6115.1027). Seeds of different rows count as independent draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import pi, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -31,7 +31,7 @@ from harness.stats.student import two_sided_p
 Flags = NDArray[np.bool_]
 
 PRIOR = 2
-"""Degrees of freedom of the board's common variance between seeds in that of one row."""
+"""The least degrees of freedom that the board's common variance between seeds has in that of one row."""
 SIMULATED = 100
 """Rows up to which the cut-off is simulated. Beyond, Bonferroni's bound of it is used: it is a few per cent stricter,
 and the simulation takes minutes."""
@@ -113,17 +113,43 @@ def _fit(tables: Sequence[Clustered]) -> _Model:
     freedom = sum(one.draws - 1 for one in drawn)
     common = sum((one.draws - 1) * (one.seed - one.chance) for one in drawn) / freedom if freedom else 0.0
     seeds, squares = np.zeros(len(found)), np.zeros(len(found))
+    common = max(0.0, common)
+    prior = _prior(drawn, common)
     for place, one in enumerate(found):
         if not one.fixed and one.draws > 1:
-            seeds[place], squares[place] = _moderated(one, max(0.0, common), freedom)
+            seeds[place], squares[place] = _moderated(one, common, min(prior, freedom - one.draws + 1))
     means = np.array([table.mean for table in tables])
     return _Model(means, np.stack([one.contexts for one in found]), seeds, squares)
 
 
-def _moderated(one: Effects, common: float, freedom: int) -> tuple[float, float]:
+def _prior(drawn: Sequence[Effects], common: float) -> float:
+    """Degrees of freedom of the common variance, from how unlike the rows' own variances are.
+
+    The logarithms of variances of d degrees of freedom spread by trigamma(d / 2), and by trigamma(prior / 2) more where
+    the true ones differ. That excess is taken one standard error higher than it is seen, so few rows give little.
+    """
+    known = [one for one in drawn if common + one.chance > 0]
+    if len(known) < 3:
+        return PRIOR
+    logs = np.log([max(1e-3, one.seed / (common + one.chance)) for one in known])
+    seen, chance = float(logs.var(ddof=1)), float(np.mean([_trigamma(one.draws - 1) for one in known]))
+    excess = max(0.0, seen - chance) + max(seen, chance) * sqrt(6 / len(known))
+    # trigamma(x) is about 1/x + 1/(2 x**2), solved for x.
+    return max(PRIOR, (1 + sqrt(1 + 2 * excess)) / excess)
+
+
+def _trigamma(freedom: int) -> float:
+    """trigamma(freedom / 2), from its values at 1/2 and 1 and its recurrence."""
+    at, value = (0.5, pi**2 / 2) if freedom % 2 else (1.0, pi**2 / 6)
+    while at < freedom / 2:
+        value -= 1 / at**2
+        at += 1
+    return value
+
+
+def _moderated(one: Effects, common: float, prior: float) -> tuple[float, float]:
     """The seeds' part of a row's variance and its square over its degrees of freedom, ``common`` mixed in."""
     own = one.draws - 1
-    prior = min(PRIOR, freedom - own)
     seed = (prior * (common + one.chance) + own * one.seed) / (prior + own)
     added = one.share * max(0.0, seed - one.chance)
     if not added:

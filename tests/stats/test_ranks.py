@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness import stats
+from harness.evidence.leaderboard.summary import summarise
+from harness.evidence.result_file import read
+
+SHIPPED = Path(__file__).parents[2] / "leaderboards" / "lab-facts" / "20261120-132332-seal-lab-facts.json"
 
 
 def _rows(
@@ -32,15 +38,25 @@ def test_ten_distinct_methods_have_ten_ranks() -> None:
     assert _ranks(_rows(LEVELS, contexts=100)) == [stats.RankSet(rank, rank) for rank in range(10, 0, -1)]
 
 
-def test_a_hundred_rows_do_not_make_the_best_and_the_worst_equal() -> None:
-    """With a floor under p, every row was rank 1 from 23 rows on. Ten rows a level, none of them a copy."""
-    better = stats.better_beyond_noise(_rows([level for level in LEVELS for _ in range(10)], contexts=100))
+def test_a_hundred_rows_keep_ten_levels_apart() -> None:
+    """With a floor under p, every row was rank 1 from 23 rows on. Ten rows a level, none of them a copy, five seeds."""
+    levels = [level for level in LEVELS for _ in range(10)]
+    better = stats.better_beyond_noise(_rows(levels, seeds=5, contexts=100))
     for place in range(8):
         worse, best = slice(10 * place, 10 * place + 10), slice(10 * place + 20, None)
-        assert better[best, worse].mean() > 0.95
+        assert better[best, worse].mean() > 0.99
         assert not better[worse, best].any()
     inside = [better[10 * place : 10 * place + 10, 10 * place : 10 * place + 10].any() for place in range(10)]
     assert sum(inside) <= 1
+
+
+def test_few_seeds_count_for_more_where_many_rows_vary_alike() -> None:
+    """The same two rows, beside none and beside forty others whose seeds scatter as little."""
+    pair = _rows([0.4, 0.6], seeds=2, contexts=40)
+    alone = stats.difference(*pair)
+    assert alone.value > 0.1
+    many = stats.better_beyond_noise([*pair, *_rows([0.2] * 20, seeds=2, contexts=40, draw=3)])
+    assert many[1, 2:].all()
 
 
 def test_copies_of_one_row_leave_the_others_apart() -> None:
@@ -91,3 +107,13 @@ def test_a_thousand_rows_take_seconds() -> None:
     assert time.process_time() - started < 20
     assert found[-1].low < 50
     assert found[0].high > 950
+
+
+def test_copies_of_passage_on_the_shipped_board_do_not_tie_with_seal() -> None:
+    """They did from nine rows on: 70.8 and 9.7 were both rank 1."""
+    found = read(SHIPPED)
+    passage = next(row for row in found.rows if row.method == "passage")
+    copies = tuple(replace(passage, method=f"copy-{place}") for place in range(40))
+    ranks = {one.row.method: one.ranks for one in summarise(replace(found, rows=(*found.rows, *copies)))}
+    assert ranks["seal"] == stats.RankSet(1, 1)
+    assert ranks["passage"] == stats.RankSet(4, 44)
