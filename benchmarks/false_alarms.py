@@ -24,7 +24,7 @@ from harness import stats
 from harness.evidence.compare import compare
 from harness.evidence.gate.verdict import check_all
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 from harness.evidence.sources import Source
 from harness.files import write_text
 
@@ -81,15 +81,14 @@ def result_file(scores: np.ndarray) -> ResultFile:
     rows: list[Row] = [
         make_row(
             scores=one.tolist(), status=["o" * one.shape[1]] * seeds, queries=one.shape[1], method=f"m{place}",
-            plugin="simulated", card=Card(), grouping="single", editor_model="simulated", start_model="", key={},
+            plugin="simulated", card=Card(), protocol="single", editor_model="simulated", start_model="", key={},
             seeds=tuple(range(seeds)),
         )
         for place, one in enumerate(flat)
     ]  # fmt: skip
     task = TaskItems("simulated", "1", "test", "right", items)
-    return ResultFile(
-        1, "simulated", "measured", "benchmarks/false_alarms.py", task, ModelCard("simulated"), {}, tuple(rows)
-    )
+    tables = single_table(task, rows)
+    return ResultFile(SCHEMA, "simulated", "measured", "benchmarks/false_alarms.py", ModelCard("simulated"), {}, tables)
 
 
 def compared(world: World, seeds: int, contexts: int, accept: bool) -> Callable[[np.random.Generator], bool]:
@@ -142,7 +141,7 @@ def missed(world: World, seeds: int, contexts: int) -> Callable[[np.random.Gener
         scores = world.scores(rng, 1, seeds, contexts)[0]
         table = stats.cluster(scores.reshape(seeds, -1).tolist(), [QUERIES] * contexts, range(seeds))
         found = stats.mean_interval(table)
-        return not found.low <= truth <= found.high
+        return found is None or not found.low <= truth <= found.high
 
     return once
 

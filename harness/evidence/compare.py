@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any, Literal
 
 from harness import stats
@@ -67,6 +68,8 @@ class Comparison:
     """Comparability fields in which the rows differ."""
     forced: bool = False
     notes: tuple[str, ...] = ()
+    unit: str = ""
+    """"" for shares; else what the figures are in."""
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "direction": "b - a"}
@@ -99,16 +102,18 @@ def compare(
         return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_said(a.row, b.row, fields)))
     chosen = average or a.found.task.average
     paired = pair(a, b, chosen)
-    found = stats.difference(paired.a, paired.b)
+    found = stats.difference(paired.a, paired.b, bounded=not a.found.task.unit)
     why = too_little(paired, ("A", "B"), accept_one_seed)
-    verdict: Verdict = "inconclusive" if why else _verdict(found.interval, found.p)
+    verdict: Verdict = (
+        "inconclusive" if why else _verdict(found.interval, found.p, lower_is_better=a.found.task.lower_is_better)
+    )
     single = len(a.row.seeds) == len(b.row.seeds) == 1
     return Comparison(
         a.label,
         b.label,
         verdict,
         found.value,
-        (found.interval.low, found.interval.high),
+        (found.interval.low, found.interval.high) if isfinite(found.interval.low) else None,
         why,
         found.p,
         found.p,
@@ -126,6 +131,7 @@ def compare(
         fields,
         bool(fields),
         tuple(_notes(a, b, paired, fields)),
+        a.found.task.unit,
     )
 
 
@@ -146,12 +152,10 @@ def too_little(paired: Paired, names: tuple[str, str], accept_one_seed: bool) ->
     return f"{' and '.join(alone)}: another seed may come out differently (--accept-one-seed decides for these alone)"
 
 
-def _verdict(interval: stats.Interval, p: float) -> Verdict:
-    if p >= 1 - stats.LEVEL:
+def _verdict(interval: stats.Interval, p: float, *, lower_is_better: bool) -> Verdict:
+    if p >= 1 - stats.LEVEL or interval.low <= 0 <= interval.high:
         return "inconclusive"
-    if interval.low > 0:
-        return "better"
-    return "worse" if interval.high < 0 else "inconclusive"
+    return "better" if (interval.high < 0) == lower_is_better else "worse"
 
 
 def compare_all(base: Source, others: Sequence[Source], **options: Any) -> list[Comparison]:

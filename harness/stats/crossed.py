@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, isnan, sqrt
+from math import ceil, inf, isnan, sqrt
 
 import numpy as np
 
@@ -155,27 +155,32 @@ def satterthwaite(parts: Iterable[MeanSquare]) -> tuple[float, float]:
     return total, max(1.0, total**2 / squares) if squares > 0 else 1.0
 
 
-def mean_interval(table: Clustered, *, level: float = LEVEL) -> Interval:
-    """The interval of one row's score; of one context it is all of [0, 1].
+def mean_interval(table: Clustered, *, level: float = LEVEL, bounded: bool = True) -> Interval | None:
+    """The interval of one row's score; of one context it is all of [0, 1], or None where scores are not ``bounded``.
 
     It is the score interval of a proportion (Wilson) with Student's t, at the size of sample that has the row's
     standard error (Korn & Graubard 1998), so it stays in [0, 1] and holds the score. Where all contexts agree, that
-    size is their number: a row of zeros has an upper bound.
+    size is their number: a row of zeros has an upper bound. Scores that are no shares take Student's t as it is.
     """
     found = effects(table)
     count = len(found.contexts)
     if count < 2 or isnan(found.mean):
-        return Interval(0.0, 1.0)
-    mean = min(1.0, max(0.0, found.mean))
+        return Interval(0.0, 1.0) if bounded else None
     contexts = float(found.contexts.var(ddof=1)) / count
     variance, freedom = satterthwaite([MeanSquare(contexts, count - 1), *found.of_seeds])
+    if not bounded:
+        half = critical(level, freedom) * sqrt(max(0.0, variance))
+        return Interval(table.mean - half, table.mean + half)
+    mean = min(1.0, max(0.0, found.mean))
     if variance <= 1e-18 or not 0 < mean < 1:
         return score_interval(mean, count, critical(level, count - 1))
     return score_interval(mean, mean * (1 - mean) / variance, critical(level, freedom))
 
 
-def difference(a: Clustered, b: Clustered, *, level: float = LEVEL) -> Difference:
+def difference(a: Clustered, b: Clustered, *, level: float = LEVEL, bounded: bool = True) -> Difference:
     """``b - a`` over the same contexts, with an interval of ``level``; of one context it is all of [-1, 1].
+
+    Where scores are not ``bounded`` by 0 and 1, nothing cuts the interval, and that of one context is infinite.
 
     Raises:
         ValueError: the tables are over different numbers of contexts.
@@ -183,19 +188,20 @@ def difference(a: Clustered, b: Clustered, *, level: float = LEVEL) -> Differenc
     if a.contexts != b.contexts:
         raise ValueError("tables over different numbers of contexts cannot be compared")
     value, count = b.mean - a.mean, a.contexts
+    least, most = (-1.0, 1.0) if bounded else (-inf, inf)
     if count < 2:
-        return Difference(value, Interval(-1.0, 1.0), 1.0)
+        return Difference(value, Interval(least, most), 1.0)
     parts = _between(a, b)
     deviations = np.sum([part.contexts for part in parts], axis=0)
     contexts = MeanSquare(spread_of_contexts(deviations, value) / count, count - 1)
     variance, freedom = satterthwaite([contexts, *(one for part in parts for one in part.of_seeds)])
     if variance <= 1e-18:
         # All contexts agree that there is no difference: what share of others may not is that of a row of zeros.
-        half = score_interval(0.0, count, critical(level, count - 1)).high
+        half = score_interval(0.0, count, critical(level, count - 1)).high if bounded else 0.0
         return Difference(value, Interval(-half, half), 1.0)
     half = critical(level, freedom) * sqrt(variance)
     p = float(two_sided_p(value / sqrt(variance), freedom))
-    return Difference(value, Interval(max(-1.0, value - half), min(1.0, value + half)), p)
+    return Difference(value, Interval(max(least, value - half), min(most, value + half)), p)
 
 
 # --- how much more would decide it -----------------------------------------------------------------------------------

@@ -114,6 +114,6 @@ def test_copies_of_passage_on_the_shipped_board_do_not_tie_with_seal() -> None:
     found = read(SHIPPED)
     passage = next(row for row in found.rows if row.method == "passage")
     copies = tuple(replace(passage, method=f"copy-{place}") for place in range(40))
-    ranks = {one.row.method: one.ranks for one in summarise(replace(found, rows=(*found.rows, *copies)))}
+    ranks = {one.row.method: one.ranks for one in summarise(found.with_rows([*found.rows, *copies]))}
     assert ranks["seal"] == stats.RankSet(1, 1)
     assert ranks["passage"] == stats.RankSet(4, 44)

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.evidence.leaderboard.fold import Folded, fold
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
+from harness.evidence.leaderboard.table import by_step
 from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
 
 _UNSHOWN = frozenset({"task", "version", "items", "metric"})
@@ -64,23 +65,30 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """All rows of one kind, task, split and metric; those that may be compared with each other share a group."""
+    """All rows of one kind, task, split, metric and table; those that may be compared with each other share a group."""
 
     kind: Kind
     title: str
+    table: str
+    """"" for headlines; else the table that is shown, a page beside them."""
     average: str
     metric: str
+    unit: str
+    """"" for shares in [0, 1]."""
     source: str
     lines: tuple[Line, ...]
 
 
-def build(folder: str | Path) -> list[Section]:
+def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Section]:
     """The sections of a folder: measured ones first, each with its best row first.
+
+    Args:
+        paths: its result files that count; by default all.
 
     Raises:
         ResultError: a file cannot be read, or two files claim the same run.
     """
-    files = [read(path) for path in result_paths(folder)]
+    files = [read(path) for path in (result_paths(folder) if paths is None else paths)]
     runs: dict[tuple[str, str], None] = {}
     for found in files:
         if (found.task.name, found.run) in runs:
@@ -90,45 +98,65 @@ def build(folder: str | Path) -> list[Section]:
 
 
 def sections(files: Sequence[ResultFile]) -> list[Section]:
-    """Result files as sections; rows of different files share one where their keys and items agree."""
-    shown = fold([Entry(found, row) for found in files for row in found.rows])
-    summaries = summarise_all([entry for entry, _ in shown])
-    made: dict[tuple[Kind, str], list[_Shown]] = {}
-    for (entry, folded), summary in zip(shown, summaries, strict=True):
-        made.setdefault((entry.found.kind, _title(entry.found)), []).append(_Shown(entry, summary, folded))
-    order = sorted(made, key=lambda name: (name[0] != "measured", name[1]))
-    return [_section(*name, made[name]) for name in order]
+    """Result files as sections, headlines first; rows of different files share one where their keys and items agree."""
+    views = [(found, "") for found in files]
+    views += [(found.of_table(one.name), one.name) for found in files for one in found.tables if one is not found.head]
+    shown = [
+        _Shown(entry, table, folded)
+        for table in dict.fromkeys(table for _, table in views)
+        for entry, folded in fold([Entry(found, row) for found, of in views if of == table for row in found.rows])
+    ]
+    made: dict[_Name, list[tuple[_Shown, Summary]]] = {}
+    for one, summary in zip(shown, summarise_all([one.entry for one in shown]), strict=True):
+        found, row = one.entry.found, one.entry.row
+        metric = str(row.key.get("metric") or found.task.metric)
+        name = _Name(found.kind, _title(found, metric, one.table), one.table, metric)
+        made.setdefault(name, []).append((one, summary))
+    order = sorted(made, key=lambda name: (name.kind != "measured", name.title))
+    return [_section(name, made[name]) for name in order]
 
 
 @dataclass(frozen=True)
 class _Shown:
     entry: Entry
-    summary: Summary
+    table: str
     folded: tuple[Folded, ...]
 
 
-def _title(found: ResultFile) -> str:
+@dataclass(frozen=True)
+class _Name:
+    """What rows share that stand in one section."""
+
+    kind: Kind
+    title: str
+    table: str
+    metric: str
+
+
+def _title(found: ResultFile, metric: str, table: str) -> str:
     task = found.task
-    return f"{task.name} {task.version}, {task.split}, {task.metric}, {task.average} average"
+    title = f"{task.name} {task.version}, {task.split}, {metric}, {task.average} average"
+    return f"{title}: {table}" if table else title
 
 
-def _section(kind: Kind, title: str, rows: Sequence[_Shown]) -> Section:
-    groups: dict[tuple[str, str, object], list[_Shown]] = {}
-    for one in rows:
-        groups.setdefault(one.entry.group, []).append(one)
-    keys = [group[0].entry.row.key for group in groups.values()]
-    differ = sorted({name for key in keys for name in differing(keys[0], key)} - _UNSHOWN)
-    sizes = {len(group[0].entry.found.task.items) for group in groups.values()}
+def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
+    groups: dict[tuple[str, str, object], list[tuple[_Shown, Summary]]] = {}
+    for one, summary in rows:
+        groups.setdefault(one.entry.group, []).append((one, summary))
+    keys = [group[0][0].entry.row.key for group in groups.values()]
+    differ = sorted({field for key in keys for field in differing(keys[0], key)} - _UNSHOWN)
+    sizes = {len(group[0][0].entry.found.task.items) for group in groups.values()}
     blocks = []
     for group in groups.values():
-        key, items = group[0].entry.row.key, group[0].entry.found.task.items
+        key, items = group[0][0].entry.row.key, group[0][0].entry.found.task.items
         names = [f"{field} {_shown(key.get(field))}" for field in differ]
-        name = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
-        blocks.append(sorted((_line(one, name) for one in group), key=_order))
+        said = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
+        blocks.append(sorted((_line(one, summary, said) for one, summary in group), key=_order))
     blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
-    task = rows[0].entry.found.task
-    source = "; ".join(sorted({one.entry.found.source for one in rows}))
-    return Section(kind, title, task.average, task.metric, source, tuple(line for block in blocks for line in block))
+    task = rows[0][0].entry.found.task
+    source = "; ".join(sorted({one.entry.found.source for one, _ in rows}))
+    lines = tuple(line for block in blocks for line in block)
+    return Section(name.kind, name.title, name.table, task.average, name.metric, task.unit, source, lines)
 
 
 def _shown(value: Any) -> str:
@@ -141,9 +169,8 @@ def _order(line: Line) -> tuple[bool, int, float, str, str]:
     return line.rank is None, line.rank or 0, -(line.score or 0.0), line.method, line.run
 
 
-def _line(shown: _Shown, group: str) -> Line:
-    entry, summary = shown.entry, shown.summary
-    row = entry.row
+def _line(shown: _Shown, summary: Summary, group: str) -> Line:
+    entry, row = shown.entry, shown.entry.row
     return Line(
         run=entry.found.run,
         method=row.method,
@@ -179,7 +206,12 @@ def _line(shown: _Shown, group: str) -> Line:
         open_book=row.card.open_book,
         transductive=row.card.transductive,
         paper=row.card.paper,
-        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row)),
+        notes=(
+            *([summary.why_unranked] if summary.why_unranked else []),
+            *row.notes,
+            *said_of_reward(row),
+            *filter(None, [by_step(entry.found.head, row)]),
+        ),
         curve=row.curve,
         reliability=row.reliability,
         folded=shown.folded,

@@ -66,7 +66,10 @@ def summarise(found: ResultFile) -> list[Summary]:
 def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
     """One summary an entry, in order; entries of different files are ranked together where their keys agree."""
     headlines = [tables(entry.found.task, entry.row) if entry.row.scored else None for entry in entries]
-    reasons = [why_unranked(entry.row, table) for entry, table in zip(entries, headlines, strict=True)]
+    reasons = [
+        _not_shares(entry.found.task) or why_unranked(entry.row, table)
+        for entry, table in zip(entries, headlines, strict=True)
+    ]
     groups: dict[tuple[str, str, object], list[int]] = {}
     for place, entry in enumerate(entries):
         if not reasons[place]:
@@ -88,11 +91,12 @@ def _summary(entry: Entry, headline: stats.Clustered | None, ranks: stats.RankSe
         contexts, queries = (shown.contexts, shown.queries) if shown else (len(task.items), task.queries)
         score = shown.score if shown else None
         return Summary(row, score, None, None, None, None, contexts, queries, None, why)
-    spread = stats.mean_interval(headline)
+    spread = stats.mean_interval(headline, bounded=not task.unit)
     macro, micro = (
         headline.mean if average == task.average else tables(task, row, average).mean for average in ("macro", "micro")
     )
-    return Summary(row, headline.mean, spread.low, spread.high, macro, micro, len(task.items), task.queries, ranks, why)
+    low, high = (spread.low, spread.high) if spread else (None, None)
+    return Summary(row, headline.mean, low, high, macro, micro, len(task.items), task.queries, ranks, why)
 
 
 def why_unranked(row: Row, table: stats.Clustered | None) -> str:
@@ -109,6 +113,11 @@ def why_unranked(row: Row, table: stats.Clustered | None) -> str:
         count = len(row.seeds)
         return "1 seed, unranked" if count == 1 else f"{count} seeds with identical scores count as 1, unranked"
     return ""
+
+
+def _not_shares(task: TaskItems) -> str:
+    """Why no row of a table is ranked; "" where its values are shares in [0, 1], which the ranks are made for."""
+    return f"in {task.unit}, unranked" if task.unit else ""
 
 
 def said_of_reward(row: Row) -> tuple[str, ...]:
