@@ -216,3 +216,18 @@ def test_help_and_the_table_agree_on_how_many_seeds_rank() -> None:
     for seeds in (1, 2):
         [found] = summarise(result_file([row("m", 0.5, task=task, seeds=range(seeds))], task=task))
         assert (found.rank is None) == (seeds < stats.MIN_SEEDS)
+
+
+def test_what_is_no_share_takes_students_t_uncut() -> None:
+    """Nats, say: nothing cuts the interval at 0 or 1, and one context has none."""
+    values = [[3.0, 5.0, 4.0, 6.0, 2.0, 4.0, 5.0, 3.0], [3.5, 5.5, 4.5, 6.5, 2.5, 4.5, 5.5, 3.5]]
+    table = stats.cluster(values, [1] * 8, (0, 1))
+    found = stats.mean_interval(table, bounded=False)
+    assert found is not None
+    assert 1 < found.low < table.mean == 4.25 < found.high
+    nothing = stats.cluster([[0.0] * 8, [0.25] * 8], [1] * 8, (0, 1))
+    gap = stats.difference(nothing, table, bounded=False)
+    assert gap.interval.high > gap.value > 4
+    once = stats.cluster([[3.0], [4.0]], [1], (0, 1))
+    assert stats.mean_interval(once, bounded=False) is None
+    assert stats.difference(once, once, bounded=False).interval.high == float("inf")
