@@ -311,17 +311,8 @@ class Journal:
                 for row_id, *values, sealed in self._rows(f"SELECT rowid, * FROM {table}"):
                     if not is_sealed(values, sealed):
                         self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (row_id,))
-            self._count_references()
-
-    def _count_references(self) -> None:
-        """References as the items that are left give them: each item holds its weights until a release let them go."""
-        held: Counter[str] = Counter()
-        for kind, result, weights in self._rows("SELECT kind, result, weights FROM items ORDER BY rowid"):
-            held.update(filter(None, (weights or "").split(",")))
-            if kind == "release":
-                held.update({gone: -held[gone] for gone in json.loads(result)})
-        self._db.execute("DELETE FROM refs")
-        self._db.executemany("INSERT INTO refs VALUES (?, ?)", list(held.items()))
+            # Other references stay: one too many keeps weights on disk, one too few would lose them.
+            self._db.executemany("DELETE FROM refs WHERE digest = ?", [(digest,) for digest in weights])
 
     def begin_anew(self) -> None:
         """Forget everything that this machine computed; what was paid for stays, for it does not depend on it."""
@@ -329,7 +320,6 @@ class Journal:
             self._db.execute("DELETE FROM items WHERE json_extract(cost, '$.usd') IS NULL")
             for table in ("calls", "touched", "refs", "kept", "meta"):
                 self._db.execute(f"DELETE FROM {table}")
-            self._count_references()
 
 
 def connect(path: Path, how: str = "") -> sqlite3.Connection:

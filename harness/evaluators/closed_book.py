@@ -57,6 +57,8 @@ class ClosedBook:
     def __init__(self, settings: ClosedBookSettings) -> None:
         self._settings = settings
         self._judges: dict[str, Judge] = {}
+        if settings.judge:  # one that cannot be had is refused before anything is spent
+            self._judge("")
 
     @property
     def metric(self) -> str:

@@ -61,7 +61,7 @@ def test_a_plugin_that_ends_the_process_does_not_end_it_well(tmp_path: Path, wha
 def test_what_a_plugin_prints_is_not_in_the_json(tmp_path: Path) -> None:
     done = rude(tmp_path, "print('noise'); os.write(1, b'more noise\\n')", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"][0]["method"] == "rude"
+    assert json.loads(done.stdout)["tables"][0]["rows"][0]["method"] == "rude"
     assert "noise" in done.stderr
 
 
