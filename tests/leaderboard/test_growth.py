@@ -82,7 +82,7 @@ def _quick_row(method: str, level: float, task: TaskItems, rng: np.random.Genera
     scores = (rng.random((3, task.queries)) < level).astype(float).tolist()
     return make_row(
         scores=scores, status=["o" * task.queries] * 3, queries=task.queries, method=method, plugin="p",
-        card=base.card, grouping="single", editor_model="lab", start_model="lab", key=base.key, seeds=(0, 1, 2),
+        card=base.card, protocol="single", editor_model="lab", start_model="lab", key=base.key, seeds=(0, 1, 2),
     )  # fmt: skip
 
 
