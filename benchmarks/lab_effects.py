@@ -5,7 +5,7 @@
 A seed gives other pages, other samples and other adapters. Every page has its own adapter; updates take the lab's own
 settings. ``passage-repeat`` learns the page as often as the page's edit had sequences, so optimiser steps are equal.
 ReST-EM is one round: the best of 5 edits of each of 24 training pages, against a random one of the same 5, nothing
-dropped. Intervals are of the difference, by the harness's two-level bootstrap over seeds and pages.
+dropped. Intervals are of the difference, from the harness's crossed effects of seeds and pages.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from harness_lab.lab_model import POLICY, UPDATE
 from harness_lab.world.squad import AskedPage, asked_pages
 
 from harness.api import Example, State
-from harness.stats import Clustered, difference, two_level
+from harness.stats import Clustered, difference, mean_interval
 
 TRAIN_PAGES, CANDIDATES, ROUNDS = 24, 5, 2
 CHAINS, CHAIN = 8, 8
@@ -136,7 +136,7 @@ def summary(found: dict[str, list[list[float]]], seeds: list[int], pairs: list[t
     tables = {name: table(rows, seeds) for name, rows in found.items()}
     levels = {}
     for name, one in tables.items():
-        span = two_level(one)
+        span = mean_interval(one)
         levels[name] = [round(100 * x, 1) for x in (float(one.values.mean()), span.low, span.high)]
     gaps = {}
     for a, b in pairs:

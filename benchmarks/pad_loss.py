@@ -4,7 +4,7 @@
 
 Every page of the lab gets one update on the model's own edit, several times: with every padding position up to
 `--length` computed (the published objective, as published), with `--nodes` positions that stand for all of them, and
-with the default `single_eos` (another objective). Pages are paired; intervals are the harness's two-level bootstrap.
+with the default `single_eos` (another objective). Pages are paired; intervals are of the harness's crossed effects.
 """
 
 import argparse

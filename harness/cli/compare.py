@@ -33,11 +33,16 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Compare although comparability fields differ; marks the output.")
     ] = False,
+    accept_one_seed: Annotated[
+        bool, typer.Option("--accept-one-seed", help="A verdict of one seed too, which says nothing of another one.")
+    ] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Name every query that flipped.")] = False,
     questions: Annotated[Path | None, typer.Option(help="The questions of a log that holds none.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Difference, 95% interval and verdict of B against A, paired by query and clustered by context.
+
+    Below 8 contexts, or with one seed on a side, the verdict is inconclusive and says why.
 
     Exit codes: 0 compared (whatever the verdict), 2 bad input, 3 incomparable, 4 nothing measured or run interrupted.
     """
@@ -50,7 +55,7 @@ def command(
         raise UsageError(f"--average is macro or micro, not {average!r}")
     grader = None if judge == "recorded" else load(judge)
     a, *rest = [open_source(given, grader, questions, table) for given in (first, *others)]
-    found = compare_all(a, rest, force=force, average=average or None)
+    found = compare_all(a, rest, force=force, average=average or None, accept_one_seed=accept_one_seed)
     if as_json:
         shown = [one.as_json() for one in found]
         typer.echo(json.dumps(shown[0] if len(shown) == 1 else {"comparisons": shown}, indent=1))
@@ -67,12 +72,12 @@ def describe(one: Comparison, flips: bool) -> str:
     if one.verdict == "incomparable":
         return "\n".join([*lines, f"incomparable: {', '.join(one.differing)}", *(f"  {note}" for note in one.notes),
                           "  --force compares them all the same"])  # fmt: skip
-    low, high = one.ci95 or (0.0, 0.0)
+    low, high = one.ci95 or (None, None)
     show = partial(_difference, unit=one.unit)
     lines += [
         f"B - A  {show(one.difference)} {one.unit or 'points'}, 95% interval [{show(low)}, {show(high)}], p {one.p:.2g}"
         f"  ({_score(one.score_b, one.unit)} against {_score(one.score_a, one.unit)}, {one.average})",
-        f"verdict  {one.verdict}{' (forced)' if one.forced else ''}",
+        f"verdict  {one.verdict}{' (forced)' if one.forced else ''}{f': {one.why}' if one.why else ''}",
         f"over  {one.n_contexts} contexts, {one.n_queries} queries, seeds {one.seeds[0]} and {one.seeds[1]}",
     ]
     if one.mcnemar_p is not None:

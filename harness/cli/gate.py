@@ -24,6 +24,9 @@ def command(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 5 where the gate is inconclusive.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Golden tier: every score must be equal.")] = False,
+    accept_one_seed: Annotated[
+        bool, typer.Option("--accept-one-seed", help="Decide at one seed too, which says nothing of another one.")
+    ] = False,
     table: Annotated[str, typer.Option(help="Gate on this table instead of the headline.")] = "",
     accept: Annotated[
         bool, typer.Option("--accept", help="Make the run the new baseline; those of the last gate by default.")
@@ -34,6 +37,8 @@ def command(
     summary: Annotated[Path, typer.Option(help="Markdown summary.")] = Path("gate.md"),
 ) -> None:
     """Pass, improved, regressed, inconclusive, incomparable or error, paired by query over seeds and contexts.
+
+    Below 8 contexts, or with one seed on a side, the verdict is inconclusive and says why.
 
     Exit codes: 0 pass or improved, 1 regressed, 2 wrong use, 3 no baseline or incomparable, 4 run error or nothing
     measured, 5 inconclusive under --strict.
@@ -57,7 +62,8 @@ def command(
         return
     if reason:
         raise UsageError("--reason goes with --accept")
-    gate = replace(_gate(baseline, run, margin, confirm, exact, table, trust), baseline=str(baseline), run=str(run))
+    gate = _gate(baseline, run, margin, confirm, exact, table, trust, accept_one_seed)
+    gate = replace(gate, baseline=str(baseline), run=str(run))
     write_all(gate, result=out, junit=junit, summary=summary, strict=strict)
     for check in gate.checks:
         typer.echo(f"{check.method}: {check.verdict}: {check.reason}")
@@ -78,7 +84,9 @@ def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Pat
         raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
 
 
-def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, table: str, trust: bool) -> Gate:
+def _gate(
+    baseline: Path, run: Path, margin: float, confirm: int, exact: bool, table: str, trust: bool, accept_one_seed: bool
+) -> Gate:
     """The gate's outcome; what stops it from being measured is an outcome too."""
     from harness.api import HarnessError
     from harness.evidence.gate import verdict
@@ -93,14 +101,18 @@ def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, t
     name = f"{base.task.name} {base.task.version} {base.task.split}"
     try:
         head = open_file(run, table=table)
-        checks = verdict.exact(base, head) if exact else verdict.check_all(base, head, margin=margin)
+        checks = (
+            verdict.exact(base, head)
+            if exact
+            else verdict.check_all(base, head, margin=margin, accept_one_seed=accept_one_seed)
+        )
     except HarnessError as error:
         return verdict.Gate(name, (verdict.Check("run", "error", str(error)),), margin)
     if not checks:
         checks = [verdict.Check("baseline", "incomparable", f"{baseline} has no rows with scores")]
     notes = _notes(base, head)
     if confirm and not exact and any(check.verdict == "regressed" for check in checks):
-        checks = _confirm(base, head, run, confirm, checks, margin, table, trust)
+        checks = _confirm(base, head, run, confirm, checks, margin, table, trust, accept_one_seed)
     return verdict.Gate(name, tuple(checks), margin, tuple(notes))
 
 
@@ -113,6 +125,7 @@ def _confirm(
     margin: float,
     table: str,
     trust: bool,
+    accept_one_seed: bool,
 ) -> list[Check]:
     """Run further seeds of the same configuration, and test again with them."""
     from harness.errors import UsageError
@@ -131,7 +144,7 @@ def _confirm(
         again, plugin_files=[Path(file) for file in record["plugin_files"]], layers=[*record["layers"], "gate"]
     )
     more = further.result.of_table(table) if table else further.result
-    return confirm(base, head, more, checks, margin)
+    return confirm(base, head, more, checks, margin, accept_one_seed)
 
 
 def _notes(base: ResultFile, head: ResultFile) -> list[str]:

@@ -21,7 +21,7 @@ def command(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML configuration.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the configuration.")] = None,
     limit: Annotated[int, typer.Option(help="So many test contexts, and nothing else is changed.")] = 0,
-    seeds: Annotated[int, typer.Option(help="So many seeds; 3 or more are ranked.")] = 0,
+    seeds: Annotated[int, typer.Option(help="So many seeds; 2 or more that differ are ranked.")] = 0,
     edits: Annotated[str, typer.Option(help="Take the test edits of this run instead of writing new ones.")] = "",
     reuse: Annotated[
         str, typer.Option(help="auto (default with a plugin file), off, or a run to take results from.")

@@ -1,17 +1,20 @@
 """Two rows on the same items: the difference, its interval, a verdict, and the queries that flipped.
 
 Differences are ``b - a``. Rows are paired by query and clustered by context; seeds are a level of their own. Rows whose
-comparability keys differ are refused, because their difference is not the difference of the methods.
+comparability keys differ are refused, because their difference is not the difference of the methods. Where contexts or
+seeds are too few to speak for others there is no verdict, and the comparison says which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from typing import Any, Literal
 
 from harness import stats
 from harness.errors import RunError
+from harness.evidence.learnt import learnt
 from harness.evidence.result_file import Average, Row, differing
 from harness.evidence.sources import Source
 
@@ -42,8 +45,10 @@ class Comparison:
     verdict: Verdict
     difference: float | None = None
     ci95: tuple[float, float] | None = None
+    why: str = ""
+    """Why there is no verdict although the rows can be compared: too few contexts or seeds; else ""."""
     p: float | None = None
-    """Two-sided bootstrap p; Holm-adjusted where several comparisons are made at once."""
+    """Two-sided, of Student's t; Holm-adjusted where several comparisons are made at once."""
     p_unadjusted: float | None = None
     mcnemar_p: float | None = None
     """Exact, for one seed of right-or-wrong scores; blind to clustering, so it decides nothing here."""
@@ -74,8 +79,20 @@ class NothingMeasured(RunError):
     """No query has a value on both sides."""
 
 
-def compare(a: Source, b: Source, *, force: bool = False, average: Average | None = None) -> Comparison:
+def compare(
+    a: Source,
+    b: Source,
+    *,
+    force: bool = False,
+    average: Average | None = None,
+    accept_one_seed: bool = False,
+) -> Comparison:
     """``b`` against ``a``.
+
+    Args:
+        force: compare although comparability fields differ.
+        average: the task's own where it is None.
+        accept_one_seed: give a verdict of one seed too, which holds for that seed alone.
 
     Raises:
         NothingMeasured: no query has a value in both rows.
@@ -85,15 +102,19 @@ def compare(a: Source, b: Source, *, force: bool = False, average: Average | Non
         return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_said(a.row, b.row, fields)))
     chosen = average or a.found.task.average
     paired = pair(a, b, chosen)
-    found = stats.difference(paired.a, paired.b)
-    verdict = _verdict(found.interval, found.p, lower_is_better=a.found.task.lower_is_better)
+    found = stats.difference(paired.a, paired.b, bounded=not a.found.task.unit)
+    why = too_little(paired, ("A", "B"), accept_one_seed)
+    verdict: Verdict = (
+        "inconclusive" if why else _verdict(found.interval, found.p, lower_is_better=a.found.task.lower_is_better)
+    )
     single = len(a.row.seeds) == len(b.row.seeds) == 1
     return Comparison(
         a.label,
         b.label,
         verdict,
         found.value,
-        (found.interval.low, found.interval.high),
+        (found.interval.low, found.interval.high) if isfinite(found.interval.low) else None,
+        why,
         found.p,
         found.p,
         stats.mcnemar(paired.values_a, paired.values_b) if single else None,
@@ -106,12 +127,29 @@ def compare(a: Source, b: Source, *, force: bool = False, average: Average | Non
         (len(a.row.seeds), len(b.row.seeds)),
         tuple(q for q, x, y in zip(paired.queries, paired.values_a, paired.values_b, strict=True) if y > x),
         tuple(q for q, x, y in zip(paired.queries, paired.values_a, paired.values_b, strict=True) if y < x),
-        stats.needed(paired.a, paired.b, found.value) if verdict == "inconclusive" else None,
+        stats.needed(paired.a, paired.b, found.value) if verdict == "inconclusive" and not why else None,
         fields,
         bool(fields),
         tuple(_notes(a, b, paired, fields)),
         a.found.task.unit,
     )
+
+
+def too_little(paired: Paired, names: tuple[str, str], accept_one_seed: bool) -> str:
+    """Why nothing can be said of other contexts or seeds; "" where there are enough."""
+    if paired.contexts < stats.MIN_CONTEXTS:
+        count = f"{paired.contexts} context{'' if paired.contexts == 1 else 's'}"
+        return f"{count}: fewer than {stats.MIN_CONTEXTS} do not speak for others"
+    alone = [
+        f"one seed in {name}"
+        if len(table.seeds) == 1
+        else f"{len(table.seeds)} seeds with identical scores in {name}, which count as one"
+        for name, table in zip(names, (paired.a, paired.b), strict=True)
+        if table.one_draw
+    ]
+    if not alone or accept_one_seed:
+        return ""
+    return f"{' and '.join(alone)}: another seed may come out differently (--accept-one-seed decides for these alone)"
 
 
 def _verdict(interval: stats.Interval, p: float, *, lower_is_better: bool) -> Verdict:
@@ -123,7 +161,7 @@ def _verdict(interval: stats.Interval, p: float, *, lower_is_better: bool) -> Ve
 def compare_all(base: Source, others: Sequence[Source], **options: Any) -> list[Comparison]:
     """Every other row against the first; p-values are adjusted together (Holm), and verdicts follow them."""
     found = [compare(base, other, **options) for other in others]
-    decided = [one for one in found if one.p is not None]
+    decided = [one for one in found if one.p is not None and not one.why]
     adjusted = dict(zip(map(id, decided), stats.holm([one.p or 0.0 for one in decided]), strict=True))
     return [_adjust(one, adjusted[id(one)]) if id(one) in adjusted else one for one in found]
 
@@ -165,8 +203,8 @@ def pair(a: Source, b: Source, average: Average) -> Paired:
     table_a = [[values[i] for i, _ in keep] for values in a.row.scores]
     table_b = [[values[j] for _, j in keep] for values in b.row.scores]
     return Paired(
-        stats.cluster(table_a, sizes, a.row.seeds, average),
-        stats.cluster(table_b, sizes, b.row.seeds, average),
+        stats.cluster(table_a, sizes, a.row.seeds, average, learnt=learnt(a.row)),
+        stats.cluster(table_b, sizes, b.row.seeds, average, learnt=learnt(b.row)),
         len(sizes),
         tuple(names),
         _over_seeds(table_a),
@@ -200,7 +238,7 @@ def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[
     notes = _said(a.row, b.row, fields)
     if fields:
         notes.append("forced: this is not a difference of the methods alone")
-    if 1 in (len(a.row.seeds), len(b.row.seeds)):
+    if paired.a.one_draw or paired.b.one_draw:
         notes.append("one seed on a side: the interval covers the choice of contexts only, not run-to-run noise")
     unknown = [name for name in ("base_model", "start_model") if name in a.row.key and a.row.key[name] is None]
     if unknown and not fields:

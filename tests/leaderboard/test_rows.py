@@ -17,6 +17,7 @@ from rich.console import Console
 from harness.evidence.leaderboard.summary import summarise
 from harness.evidence.leaderboard.table import render
 from harness.evidence.result_file import ResultError, dumps, make_row, parse, read, result_paths, write
+from harness.stats import RankSet
 from tests.leaderboard.examples import items, result_file, row
 
 
@@ -112,8 +113,8 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
     task = items()
     rows = [row("none", 0.1, task=task), row("a", 0.6, task=task), row("b", 0.6, task=task)]
-    ranks = {one.row.method: (one.rank, one.tied) for one in summarise(result_file(rows))}
-    assert ranks == {"none": (3, ()), "a": (1, ("b",)), "b": (1, ("a",))}
+    ranks = {one.row.method: one.ranks for one in summarise(result_file(rows))}
+    assert ranks == {"none": RankSet(3, 3), "a": RankSet(1, 2), "b": RankSet(1, 2)}
 
 
 def test_other_keys_are_ranked_apart_and_one_seed_not_at_all() -> None:

@@ -100,7 +100,7 @@ def test_a_file_with_a_piece_torn_out_is_refused(found: ResultFile, data: st.Dat
 
 
 def _stepped() -> ResultFile:
-    task = items(4, 3)
+    task = items(8, 3)
     first, last = row("seal", 0.2, task=task), row("seal", 0.8, task=task)
     base = row("none", 0.5, task=task)
     rows = [
@@ -130,7 +130,7 @@ def _stepped() -> ResultFile:
             lambda raw: raw["tables"][1].update(steps=[0, 1, 2]),
             "earlier: 1 steps before the last of 3",
         ),
-        (lambda raw: raw["tables"][1]["rows"][0]["earlier"][0]["scores"][0].pop(), "step 0: seed 0: 11 scores"),
+        (lambda raw: raw["tables"][1]["rows"][0]["earlier"][0]["scores"][0].pop(), "step 0: seed 0: 23 scores"),
         (lambda raw: raw["tables"][2]["task"].update(unit=""), ""),
     ],
 )

@@ -41,22 +41,16 @@ def test_a_seed_of_which_nothing_was_scored_is_left_out() -> None:
     whole, nothing = [1.0, 0.0, 0.5], [None, None, None]
     table = stats.cluster([whole, nothing], [1, 1, 1], [7, 8])
     assert table.seeds == (7,)
-    assert stats.two_level(table) == stats.two_level(stats.cluster([whole], [1, 1, 1], [7]))
+    assert stats.mean_interval(table) == stats.mean_interval(stats.cluster([whole], [1, 1, 1], [7]))
 
 
 def test_the_interval_is_that_of_the_textbook_for_one_seed() -> None:
     table = _table(0.4, seeds=1, contexts=200)
     means = table.values[0]
     half = 1.96 * means.std(ddof=1) / np.sqrt(len(means))
-    found = stats.two_level(table)
+    found = stats.mean_interval(table)
     assert found.low == pytest.approx(means.mean() - half, abs=0.004)
     assert found.high == pytest.approx(means.mean() + half, abs=0.004)
-
-
-def test_draws_are_fixed() -> None:
-    a, b = _table(0.4, seeds=3), _table(0.5, seeds=3)
-    assert stats.two_level(a) == stats.two_level(a)
-    assert stats.difference(a, b) == stats.difference(a, b)
 
 
 def test_run_to_run_noise_widens_the_interval() -> None:
@@ -66,7 +60,7 @@ def test_run_to_run_noise_widens_the_interval() -> None:
     shifts = np.array([-0.1, -0.05, 0.0, 0.05, 0.1])[:, None]
     noisy = stats.Clustered(base + shifts, np.ones((5, 200)), tuple(range(5)))
     assert noisy.mean == pytest.approx(quiet.mean)
-    narrow, wide = stats.two_level(quiet), stats.two_level(noisy)
+    narrow, wide = stats.mean_interval(quiet), stats.mean_interval(noisy)
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
@@ -84,7 +78,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(of_seed: float, of_cell: 
     held, width = 0, []
     for _ in range(300):
         level = rng.normal(0.5, 0.2, 40)
-        found = stats.difference(row(level), row(level - 0.03), draws=1000)
+        found = stats.difference(row(level), row(level - 0.03))
         held += found.interval.low <= -0.03 <= found.interval.high
         width.append(found.interval.high - found.interval.low)
     assert 0.92 <= held / 300 <= 0.99
@@ -105,15 +99,25 @@ def test_seeds_are_paired_only_where_they_move_both_rows_alike() -> None:
     assert not stats.shares_draws(a, apart)
     assert not stats.shares_draws(a, stats.Clustered(alike.values, ones, (3, 4, 5)))
     found = stats.difference(a, alike)
-    assert found.interval.high - found.interval.low < 1e-9
+    assert found.interval.high - found.interval.low < 0.01
     wide = stats.difference(a, apart)
     assert wide.interval.high - wide.interval.low > 0.3
 
 
-def test_the_same_row_never_differs_from_itself() -> None:
+def test_means_of_two_seeds_that_agree_by_chance_are_no_evidence_of_shared_draws() -> None:
+    """Two seeds' means fall alike in every second pair of rows; taken for shared, they would cancel their noise."""
+    rng = np.random.default_rng(5)
+    ones, drift = np.ones((2, 50)), np.array([[-0.2], [0.2]])
+    a, b = (stats.Clustered(0.5 + drift + rng.normal(0, 0.1, (2, 50)), ones, (0, 1)) for _ in range(2))
+    assert not stats.shares_draws(a, b)
+    assert stats.difference(a, b).interval.high > 0.3
+
+
+def test_a_row_does_not_differ_from_itself_and_other_contexts_might() -> None:
     a = _table(0.5, seeds=3)
     found = stats.difference(a, a)
-    assert (found.value, found.interval.low, found.interval.high, found.p) == (0, 0, 0, 1)
+    assert (found.value, found.p) == (0, 1)
+    assert -0.07 < found.interval.low < 0 < found.interval.high < 0.07
 
 
 def test_rows_over_other_contexts_do_not_mix() -> None:
@@ -124,7 +128,7 @@ def test_rows_over_other_contexts_do_not_mix() -> None:
 @settings(deadline=None)
 @given(binary)
 def test_mcnemar_is_the_exact_binomial_test(pairs: list[tuple[int, int]]) -> None:
-    scipy_stats = pytest.importorskip("scipy.stats", reason="the extra `stats` is not installed")
+    scipy_stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
     a, b = [float(x) for x, _ in pairs], [float(y) for _, y in pairs]
     lost, won = sum(x > y for x, y in pairs), sum(x < y for x, y in pairs)
     wanted = scipy_stats.binomtest(min(lost, won), lost + won, 0.5).pvalue if lost + won else 1.0
@@ -157,7 +161,8 @@ def test_needed_contexts_are_enough_and_fewer_are_not() -> None:
     assert need.contexts is not None
     assert need.seeds is None
     spread = float(np.std((b.values - a.values)[0], ddof=1))
-    assert (stats._Z * spread / 0.05) ** 2 <= need.contexts < (stats._Z * spread / 0.05) ** 2 + 1
+    enough = ((1.959964 + 0.841621) * spread / 0.05) ** 2
+    assert enough <= need.contexts < enough + 1
 
 
 def test_no_number_of_contexts_beats_run_to_run_noise() -> None:

@@ -128,8 +128,8 @@ def to_markdown(gate: Gate) -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     lines += [
         "",
-        f"Points; margin {100 * gate.margin:g}. Paired by query; two-level bootstrap over contexts and seeds, 5% on "
-        "either side.",
+        f"Points; margin {100 * gate.margin:g}. Paired by query; crossed effects of contexts and seeds, Student's t, "
+        "5% on either side.",
     ]
     for check in gate.checks:
         if check.verdict == "regressed":

@@ -4,7 +4,8 @@ A gate asks on one side at a time (has it dropped? is a drop as large as the mar
 interval is the one of 90%. ``regressed`` needs that interval of head minus base below 0 *and* a drop of at least the
 margin; where several rows are gated together their p-values are Holm-adjusted. ``pass`` means that a drop as large as
 the margin is excluded; what lies between is ``inconclusive``, with what it would take to decide. What could not be
-measured is ``error``, never a pass and never a regression.
+measured is ``error``, never a pass and never a regression. Fewer than 8 contexts or one seed say nothing of others:
+then the verdict is ``inconclusive``, unless one seed was accepted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal
 
 from harness import stats
 from harness.errors import UsageError
-from harness.evidence.compare import pair
+from harness.evidence.compare import pair, too_little
 from harness.evidence.result_file import ResultFile, Row, differing, make_row
 from harness.evidence.sources import Source
 
@@ -41,7 +42,7 @@ class Check:
     """Head minus base."""
     ci90: tuple[float, float] | None = None
     p: float | None = None
-    """Of two sides, so it is held against ``1 - LEVEL``; Holm-adjusted over the rows."""
+    """Of two sides, so it is held against ``1 - LEVEL``; Holm-adjusted over the rows that can be decided."""
     base: float | None = None
     head: float | None = None
     n_contexts: int = 0
@@ -51,6 +52,8 @@ class Check:
     """Queries that head answers worse."""
     won: tuple[str, ...] = ()
     needed: stats.Needed | None = None
+    why: str = ""
+    """Why nothing can be decided although the rows can be compared: too few contexts or seeds; else ""."""
     confirmed_with: tuple[int, ...] = ()
     """Further seeds that a regression was tested again with."""
 
@@ -80,22 +83,28 @@ class Gate:
         return _EXIT[self.verdict]
 
 
-def check_all(base: ResultFile, head: ResultFile, *, margin: float = MARGIN) -> list[Check]:
+def check_all(
+    base: ResultFile, head: ResultFile, *, margin: float = MARGIN, accept_one_seed: bool = False
+) -> list[Check]:
     """Every row of the baseline against the run's row of the same method, Holm-adjusted together."""
     if margin < 0:
         raise UsageError(f"--margin is a fraction of at least 0, not {margin}")
     if base.task.unit:
         raise UsageError(f"a gate holds shares against a margin, and table {base.headline!r} is in {base.task.unit}")
     rows = {row.method: row for row in head.rows}
-    first = [_compare(base, row, head, rows.get(row.method), margin) for row in base.rows if row.scores]
-    tested = [place for place, check in enumerate(first) if check.p is not None]
+    first = [
+        _compare(base, row, head, rows.get(row.method), margin, accept_one_seed) for row in base.rows if row.scores
+    ]
+    tested = [place for place, check in enumerate(first) if check.p is not None and not check.why]
     adjusted = stats.holm([first[place].p or 0.0 for place in tested])
     for place, p in zip(tested, adjusted, strict=True):
         first[place] = _decide(replace(first[place], p=p), margin)
     return first
 
 
-def _compare(base: ResultFile, base_row: Row, head: ResultFile, head_row: Row | None, margin: float) -> Check:
+def _compare(
+    base: ResultFile, base_row: Row, head: ResultFile, head_row: Row | None, margin: float, accept_one_seed: bool
+) -> Check:
     method = base_row.method
     if head_row is None:
         return Check(method, "error", "the run has no such row; it failed or left this method out")
@@ -115,11 +124,12 @@ def _compare(base: ResultFile, base_row: Row, head: ResultFile, head_row: Row | 
     if paired.left_out:
         return Check(method, "incomparable", f"{paired.left_out} queries are in one of the two only")
     found = stats.difference(paired.a, paired.b, level=LEVEL)
+    why = too_little(paired, ("the baseline", "the run"), accept_one_seed)
     flips = list(zip(paired.queries, paired.values_a, paired.values_b, strict=True))
     return Check(
         method,
         "inconclusive",
-        "",
+        why,
         found.value,
         (found.interval.low, found.interval.high),
         found.p,
@@ -130,7 +140,8 @@ def _compare(base: ResultFile, base_row: Row, head: ResultFile, head_row: Row | 
         (len(base_row.seeds), len(head_row.seeds)),
         tuple(query for query, x, y in flips if y < x),
         tuple(query for query, x, y in flips if y > x),
-        stats.needed(paired.a, paired.b, margin),
+        None if why else stats.needed(paired.a, paired.b, margin),
+        why,
     )
 
 
@@ -139,13 +150,14 @@ def _decide(check: Check, margin: float) -> Check:
     low, high = check.ci90 or (0.0, 0.0)
     difference, sure = check.difference or 0.0, (check.p or 0.0) < 1 - LEVEL
     points = f"{100 * difference:+.1f} points"
-    # At equal scores the interval is a point at 0: nothing dropped, whatever the margin.
     if sure and high < 0 and -difference >= margin:
         return replace(check, verdict="regressed", reason=f"{points}, beyond noise and the margin", needed=None)
     if sure and low > 0:
         return replace(check, verdict="improved", reason=f"{points}, beyond noise", needed=None)
-    if low > -margin or low == high == 0:
+    if low > -margin:
         return replace(check, verdict="pass", reason=f"{points}; a drop of {100 * margin:g} is excluded", needed=None)
+    if not check.lost and not check.won:
+        return replace(check, verdict="pass", reason="every score is equal", needed=None)
     return replace(check, verdict="inconclusive", reason=f"{points}; a drop of {100 * margin:g} is not excluded")
 
 
@@ -219,13 +231,19 @@ def _joined(row: Row, more: Row, queries: int) -> Row:
 
 
 def confirm(
-    base: ResultFile, head: ResultFile, further: ResultFile, first: Sequence[Check], margin: float
+    base: ResultFile,
+    head: ResultFile,
+    further: ResultFile,
+    first: Sequence[Check],
+    margin: float,
+    accept_one_seed: bool = False,
 ) -> list[Check]:
     """Regressions of the first look, tested again with further seeds pooled in; both looks must reject.
 
     Failing only where both do keeps the false-alarm rate at or below the first look's, so no level is split.
     """
-    again = {check.method: check for check in check_all(base, pool(head, further), margin=margin)}
+    pooled = check_all(base, pool(head, further), margin=margin, accept_one_seed=accept_one_seed)
+    again = {check.method: check for check in pooled}
     seeds = tuple(seed for row in further.rows[:1] for seed in row.seeds)
     out = []
     for check in first:

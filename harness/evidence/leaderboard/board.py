@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.evidence.leaderboard.fold import Folded, fold
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 from harness.evidence.leaderboard.table import by_step
 from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
@@ -28,7 +29,8 @@ class Line:
     editor_model: str
     start_model: str
     rank: int | None
-    tied: tuple[str, ...]
+    """The best rank that the row may have at 95%; ``rank_high`` is the worst."""
+    rank_high: int | None
     score: float | None
     low: float | None
     high: float | None
@@ -57,6 +59,8 @@ class Line:
     notes: tuple[str, ...]
     curve: tuple[Mapping[str, Any], ...]
     reliability: tuple[Mapping[str, Any], ...]
+    folded: tuple[Folded, ...]
+    """Older runs of the same method, model and key, the newest first; they are not ranked."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,26 @@ def sections(files: Sequence[ResultFile]) -> list[Section]:
     """Result files as sections, headlines first; rows of different files share one where their keys and items agree."""
     views = [(found, "") for found in files]
     views += [(found.of_table(one.name), one.name) for found in files for one in found.tables if one is not found.head]
-    entries = [(Entry(found, row), table) for found, table in views for row in found.rows]
-    made: dict[_Name, list[tuple[Entry, Summary]]] = {}
-    for (entry, table), summary in zip(entries, summarise_all([entry for entry, _ in entries]), strict=True):
-        metric = str(entry.row.key.get("metric") or entry.found.task.metric)
-        name = _Name(entry.found.kind, _title(entry.found, metric, table), table, metric)
-        made.setdefault(name, []).append((entry, summary))
+    shown = [
+        _Shown(entry, table, folded)
+        for table in dict.fromkeys(table for _, table in views)
+        for entry, folded in fold([Entry(found, row) for found, of in views if of == table for row in found.rows])
+    ]
+    made: dict[_Name, list[tuple[_Shown, Summary]]] = {}
+    for one, summary in zip(shown, summarise_all([one.entry for one in shown]), strict=True):
+        found, row = one.entry.found, one.entry.row
+        metric = str(row.key.get("metric") or found.task.metric)
+        name = _Name(found.kind, _title(found, metric, one.table), one.table, metric)
+        made.setdefault(name, []).append((one, summary))
     order = sorted(made, key=lambda name: (name.kind != "measured", name.title))
     return [_section(name, made[name]) for name in order]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    entry: Entry
+    table: str
+    folded: tuple[Folded, ...]
 
 
 @dataclass(frozen=True)
@@ -123,22 +139,22 @@ def _title(found: ResultFile, metric: str, table: str) -> str:
     return f"{title}: {table}" if table else title
 
 
-def _section(name: _Name, rows: Sequence[tuple[Entry, Summary]]) -> Section:
-    groups: dict[tuple[str, str, object], list[tuple[Entry, Summary]]] = {}
-    for entry, summary in rows:
-        groups.setdefault(entry.group, []).append((entry, summary))
-    keys = [group[0][0].row.key for group in groups.values()]
-    differ = sorted({name for key in keys for other in keys for name in differing(key, other)} - _UNSHOWN)
-    sizes = {len(group[0][0].found.task.items) for group in groups.values()}
+def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
+    groups: dict[tuple[str, str, object], list[tuple[_Shown, Summary]]] = {}
+    for one, summary in rows:
+        groups.setdefault(one.entry.group, []).append((one, summary))
+    keys = [group[0][0].entry.row.key for group in groups.values()]
+    differ = sorted({field for key in keys for field in differing(keys[0], key)} - _UNSHOWN)
+    sizes = {len(group[0][0].entry.found.task.items) for group in groups.values()}
     blocks = []
     for group in groups.values():
-        key, items = group[0][0].row.key, group[0][0].found.task.items
+        key, items = group[0][0].entry.row.key, group[0][0].entry.found.task.items
         names = [f"{field} {_shown(key.get(field))}" for field in differ]
         said = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
-        blocks.append(sorted((_line(entry, summary, said) for entry, summary in group), key=_order))
+        blocks.append(sorted((_line(one, summary, said) for one, summary in group), key=_order))
     blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
-    task = rows[0][0].found.task
-    source = "; ".join(sorted({entry.found.source for entry, _ in rows}))
+    task = rows[0][0].entry.found.task
+    source = "; ".join(sorted({one.entry.found.source for one, _ in rows}))
     lines = tuple(line for block in blocks for line in block)
     return Section(name.kind, name.title, name.table, task.average, name.metric, task.unit, source, lines)
 
@@ -153,8 +169,8 @@ def _order(line: Line) -> tuple[bool, int, float, str, str]:
     return line.rank is None, line.rank or 0, -(line.score or 0.0), line.method, line.run
 
 
-def _line(entry: Entry, summary: Summary, group: str) -> Line:
-    row = entry.row
+def _line(shown: _Shown, summary: Summary, group: str) -> Line:
+    entry, row = shown.entry, shown.entry.row
     return Line(
         run=entry.found.run,
         method=row.method,
@@ -164,7 +180,7 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         editor_model=row.editor_model,
         start_model=row.start_model,
         rank=summary.rank,
-        tied=summary.tied,
+        rank_high=summary.ranks.high if summary.ranks else None,
         score=summary.score,
         low=summary.low,
         high=summary.high,
@@ -198,6 +214,7 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         ),
         curve=row.curve,
         reliability=row.reliability,
+        folded=shown.folded,
     )
 
 

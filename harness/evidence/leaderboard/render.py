@@ -11,20 +11,26 @@ import subprocess
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from harness.evidence.leaderboard.board import Line, Section, as_json, build
-from harness.evidence.leaderboard.table import interval, seconds, shown
+from harness.evidence.leaderboard.table import interval, percent, seconds, shown, span
 from harness.evidence.result_file import result_paths
 from harness.files import write_text
 
 COMMAND = "harness leaderboard build"
 RANKS = (
-    "rank: 1 + the number of rows of its group that are better beyond noise (paired two-level bootstrap over seeds and "
-    "contexts, 95%, Holm over the group's pairs), so rows that cannot be told apart share a rank. A group is what may "
-    "be compared: equal task version, items, metric, models, decoding and openness; groups are never ranked against "
-    "each other. Rows of one seed, with missing scores, or known only from a paper have no rank. Costs are means over "
-    "seeds; meta-training is paid once, before any run."
+    "rank: the ranks that a row may have, from 1 + the rows of its group that are better beyond noise to the number of "
+    "rows less those that are worse; all ranks of a group hold at once in 95% of boards (crossed effects of contexts "
+    "and seeds, paired by context). Rows are listed by the better end. A group is what may be compared: equal task "
+    "version, items, metric, models, decoding and openness; groups are never ranked against each other. Rows of one "
+    "seed (seeds with identical scores count as one), of fewer than 8 contexts, with missing scores, or known only "
+    "from a paper have no rank. A method that was run again on the same model and key has one row, of its newest run "
+    "that may be ranked; earlier runs are named in its notes. Costs are means over seeds; meta-training is paid once, "
+    "before any run."
 )
+FOLDED = 3
+"""Earlier runs that a table names before it counts the rest; JSON and CSV name all."""
 HEADERS = (
     "rank", "method", "group", "score", "95% interval", "contexts", "queries", "seeds", "scored/expected", "failed",
     "unparsed", "errors", "edit tokens", "update", "generation", "outer loop", "meta-training", "money", "labels",
@@ -76,7 +82,7 @@ def under_version_control(folder: str | Path) -> list[Path] | None:
 def cells(line: Line, unit: str = "") -> list[str]:
     """One row as texts, parallel to :data:`HEADERS`."""
     return [
-        str(line.rank) if line.rank is not None else "–",
+        span(line.rank, line.rank_high),
         line.method,
         line.group or "–",
         shown(line.score, unit),
@@ -100,8 +106,17 @@ def cells(line: Line, unit: str = "") -> list[str]:
         line.editor_model or "–",
         line.start_model or "–",
         line.run,
-        "; ".join([*line.notes, *([f"paper {line.paper}"] if line.paper else [])]) or "–",
+        "; ".join([*line.notes, *_folded(line), *([f"paper {line.paper}"] if line.paper else [])]) or "–",
     ]
+
+
+def _folded(line: Line) -> list[str]:
+    if not line.folded:
+        return []
+    said = [f"{one.run} {percent(one.score)}" for one in line.folded[:FOLDED]]
+    more = len(line.folded) - len(said)
+    count = f"{len(line.folded)} other run{'' if len(line.folded) == 1 else 's'}, not ranked"
+    return [f"{count}: {', '.join([*said, *([f'and {more} more'] if more else [])])}"]
 
 
 def _count(value: int) -> str:
@@ -117,9 +132,15 @@ def to_csv(made: Sequence[Section]) -> str:
     for section in as_json(made):
         for line in section["lines"]:
             values = [line[name] for name in plain]
-            flat = ["; ".join(value) if isinstance(value, list) else value for value in values]
+            flat = [_flat(value) for value in values]
             writer.writerow([section["kind"], section["title"], *flat])
     return stream.getvalue()
+
+
+def _flat(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return "; ".join(" ".join(map(str, one.values())) if isinstance(one, dict) else str(one) for one in value)
 
 
 def to_markdown(made: Sequence[Section]) -> str:
@@ -177,10 +198,5 @@ def _html_row(line: Line, unit: str) -> str:
     for place, text in enumerate(cells(line, unit)):
         value = sortable[place] if place < len(sortable) else None
         order = f' data-value="{value}"' if value is not None else ""
-        title = (
-            f' title="cannot be told apart from {html.escape(", ".join(line.tied))}"'
-            if place == 0 and line.tied
-            else ""
-        )
-        out.append(f"<td{order}{title}>{html.escape(text)}</td>")
+        out.append(f"<td{order}>{html.escape(text)}</td>")
     return "<tr>" + "".join(out) + "</tr>"

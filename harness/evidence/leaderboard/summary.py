@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import stats
+from harness.evidence.learnt import learnt
 from harness.evidence.result_file import ResultFile, Row, TaskItems, differing
 
 
@@ -23,11 +24,14 @@ class Summary:
     micro: float | None
     contexts: int
     queries: int
-    rank: int | None
-    """1 + the number of rows of the same key that are better beyond noise; None where the row cannot be ranked."""
-    tied: tuple[str, ...]
-    """Ranked rows of the same key that cannot be told apart from this one."""
+    ranks: stats.RankSet | None
+    """The ranks that the row may have among rows of the same key; None where it cannot be ranked."""
     why_unranked: str
+
+    @property
+    def rank(self) -> int | None:
+        """1 + the number of rows of the same key that are better beyond noise: the best rank that it may have."""
+        return self.ranks.low if self.ranks else None
 
     @property
     def seeds(self) -> int:
@@ -38,7 +42,7 @@ def tables(task: TaskItems, row: Row, average: str | None = None) -> stats.Clust
     """The row's scores clustered by context; ``average`` defaults to the task's."""
     sizes = [len(queries) for _, queries in task.items]
     chosen = average or task.average
-    return stats.cluster(row.scores, sizes, row.seeds, "micro" if chosen == "micro" else "macro")
+    return stats.cluster(row.scores, sizes, row.seeds, "micro" if chosen == "micro" else "macro", learnt=learnt(row))
 
 
 @dataclass(frozen=True)
@@ -61,36 +65,53 @@ def summarise(found: ResultFile) -> list[Summary]:
 
 def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
     """One summary an entry, in order; entries of different files are ranked together where their keys agree."""
-    ranks = _ranks(entries)
-    return [_summary(entry, *ranks.get(index, (None, ()))) for index, entry in enumerate(entries)]
+    headlines = [tables(entry.found.task, entry.row) if entry.row.scored else None for entry in entries]
+    reasons = [
+        _not_shares(entry.found.task) or why_unranked(entry.row, table)
+        for entry, table in zip(entries, headlines, strict=True)
+    ]
+    groups: dict[tuple[str, str, object], list[int]] = {}
+    for place, entry in enumerate(entries):
+        if not reasons[place]:
+            groups.setdefault(entry.group, []).append(place)
+    ranks: dict[int, stats.RankSet] = {}
+    for group in groups.values():
+        ranked = [table for place in group if (table := headlines[place]) is not None]
+        ranks.update(zip(group, stats.rank_sets(stats.better_beyond_noise(ranked)), strict=True))
+    return [
+        _summary(entry, headline, ranks.get(place), why)
+        for place, (entry, headline, why) in enumerate(zip(entries, headlines, reasons, strict=True))
+    ]
 
 
-def _summary(entry: Entry, rank: int | None, tied: tuple[str, ...]) -> Summary:
+def _summary(entry: Entry, headline: stats.Clustered | None, ranks: stats.RankSet | None, why: str) -> Summary:
     task, row = entry.found.task, entry.row
-    why = _not_shares(task) or why_unranked(row)
-    if row.scored == 0:
+    if headline is None:
         shown = row.reported
         contexts, queries = (shown.contexts, shown.queries) if shown else (len(task.items), task.queries)
         score = shown.score if shown else None
-        return Summary(row, score, None, None, None, None, contexts, queries, rank, tied, why)
-    headline = tables(task, row)
-    spread = stats.two_level(headline)
-    macro, micro = tables(task, row, "macro").mean, tables(task, row, "micro").mean
-    return Summary(
-        row, headline.mean, spread.low, spread.high, macro, micro, len(task.items), task.queries, rank, tied, why
+        return Summary(row, score, None, None, None, None, contexts, queries, None, why)
+    spread = stats.mean_interval(headline, bounded=not task.unit)
+    macro, micro = (
+        headline.mean if average == task.average else tables(task, row, average).mean for average in ("macro", "micro")
     )
+    low, high = (spread.low, spread.high) if spread else (None, None)
+    return Summary(row, headline.mean, low, high, macro, micro, len(task.items), task.queries, ranks, why)
 
 
-def why_unranked(row: Row) -> str:
-    """Why a row has no rank; "" where it may have one."""
+def why_unranked(row: Row, table: stats.Clustered | None) -> str:
+    """Why a row has no rank; "" where it may have one. ``table`` holds its scores where any were measured."""
     if not row.scores:
         return "figure from a paper, no rows"
-    if row.scored == 0:
+    if table is None:
         return "nothing measured"
     if not row.complete:
         return f"incomplete: {row.scored} of {row.expected} scored"
-    if len(row.seeds) == 1:
-        return "1 seed, unranked"
+    if table.contexts < stats.MIN_CONTEXTS:
+        return f"{table.contexts} contexts, fewer than {stats.MIN_CONTEXTS}, unranked"
+    if table.one_draw:
+        count = len(row.seeds)
+        return "1 seed, unranked" if count == 1 else f"{count} seeds with identical scores count as 1, unranked"
     return ""
 
 
@@ -110,40 +131,6 @@ def said_of_reward(row: Row) -> tuple[str, ...]:
 def _where(one: Mapping[str, Any]) -> str:
     seed = f"seed {one['seed']}, " if "seed" in one else ""
     return f"{seed}round {one['round']}"
-
-
-def _ranks(entries: Sequence[Entry]) -> dict[int, tuple[int, tuple[str, ...]]]:
-    """Ranks by place. Pairs are told apart by the paired two-level bootstrap at 5%, Holm-adjusted in the group."""
-    groups: dict[tuple[str, str, object], list[int]] = {}
-    for place, entry in enumerate(entries):
-        if not why_unranked(entry.row) and not _not_shares(entry.found.task):
-            groups.setdefault(entry.group, []).append(place)
-    ranks: dict[int, tuple[int, tuple[str, ...]]] = {}
-    for group in groups.values():
-        better = better_beyond_noise([tables(entries[place].found.task, entries[place].row) for place in group])
-        for at, place in enumerate(group):
-            tied = tuple(
-                entries[group[other]].row.method
-                for other in range(len(group))
-                if other != at and not better[other][at] and not better[at][other]
-            )
-            ranks[place] = (1 + sum(better[other][at] for other in range(len(group))), tied)
-    return ranks
-
-
-def better_beyond_noise(clustered: Sequence[stats.Clustered]) -> list[list[bool]]:
-    """``[i][j]``: whether row i is better than row j by more than noise, over rows of the same items."""
-    count = len(clustered)
-    better = [[False] * count for _ in range(count)]
-    if count < 2:
-        return better
-    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
-    gaps = [stats.difference(clustered[i], clustered[j]) for i, j in pairs]
-    for (i, j), gap, adjusted in zip(pairs, gaps, stats.holm([gap.p for gap in gaps]), strict=True):
-        if adjusted < 1 - stats.LEVEL:
-            winner, loser = (j, i) if gap.value > 0 else (i, j)
-            better[winner][loser] = True
-    return better
 
 
 def key_differences(rows: Sequence[Row]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness import stats
 from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise, tables
 from harness.evidence.result_file import ResultFile, Row, key_groups
 from harness.evidence.result_file import Table as ResultTable
@@ -12,7 +13,10 @@ from harness.evidence.result_file import Table as ResultTable
 if TYPE_CHECKING:
     from rich.table import Table
 
-RANK_NOTE = "rank: 1 + the number of comparable rows that are better beyond noise"
+RANK_NOTE = (
+    "rank: 1 + the comparable rows that are better beyond noise, up to their number less those that are worse; "
+    f"{stats.MIN_SEEDS} or more seeds that differ, and {stats.MIN_CONTEXTS} or more contexts, are ranked"
+)
 
 
 def percent(value: float | None) -> str:
@@ -72,8 +76,15 @@ def seconds(value: float | None) -> str:
     return f"{value:.3g} s"
 
 
+def span(low: int | None, high: int | None) -> str:
+    """The ranks that a row may have, as ``2`` or ``2–4``; "–" where it has none."""
+    if low is None:
+        return "–"
+    return str(low) if high in (None, low) else f"{low}–{high}"
+
+
 def rank(summary: Summary) -> str:
-    return str(summary.rank) if summary.rank is not None else "–"
+    return span(summary.ranks.low, summary.ranks.high) if summary.ranks else "–"
 
 
 def total_seconds(summary: Summary) -> float | None:

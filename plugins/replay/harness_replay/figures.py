@@ -187,7 +187,7 @@ def summary(graded: Graded) -> dict[str, Any]:
     log, task = graded.log, graded.result.task
     row = graded.adapter
     measured = row is not None and row.scored > 0
-    interval = stats.two_level(tables(task, row)) if row is not None and measured else None
+    interval = stats.mean_interval(tables(task, row)) if row is not None and measured else None
     return {
         "file": log.path.name,
         "kind": "published",
