@@ -10,7 +10,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, help="Hold a judge against recorded verdicts.")
 
-OFFLINE = ("exact", "f1", "contains", "recall", "offline-1")
+OFFLINE = ("exact", "f1", "contains", "recall", "offline-1", "offline-2")
 
 
 @app.command("calibrate")
@@ -104,19 +104,31 @@ def _print(summary: dict[str, Any]) -> None:
 @app.command("train")
 def train(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Published logs with recorded verdicts.")],
-    out: Annotated[Path, typer.Option(help="Where the coefficients are written.")] = Path(
-        "harness/judges/offline-1.json"
-    ),
+    judge: Annotated[str, typer.Option(help="Whose measures are fitted: offline-1 or offline-2.")] = "offline-2",
+    out: Annotated[
+        Path | None, typer.Option(help="Where the coefficients are written; harness/judges/JUDGE.json by default.")
+    ] = None,
 ) -> None:
-    """Learn the offline judge's coefficients on one half of the titles, and report agreement on the other half."""
-    from harness.evidence.judge_agreement import as_json
-    from harness.evidence.judge_agreement import train as fit
-    from harness.evidence.logs import read_verdicts
+    """Learn an offline judge's coefficients on one half of the titles, and report agreement on the other half.
+
+    Its bias is measured arm by arm, each with a fit that saw neither the arm nor the titles.
+    """
+    from harness.evidence.judge_training import as_json
+    from harness.evidence.judge_training import train as fit
+    from harness.evidence.logs import recorded, verdicts_of
     from harness.files import write_text
 
-    verdicts = read_verdicts(files)
+    where = out or Path(f"harness/judges/{judge}.json")
+    records = [one for path in files for one in recorded(path)]
+    verdicts = verdicts_of(records)
     folders = " ".join(dict.fromkeys(f"{path.parent.name}/*.json" for path in files))
-    made = as_json(fit(verdicts), verdicts, files, f"harness judge train {folders} --out {out.name}")
-    write_text(out, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-    held = made["held_out"]
-    typer.echo(f"{out}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers of titles not trained on")
+    command = f"harness judge train {folders} --judge {judge} --out {where.name}"
+    made = as_json(judge, fit(judge, verdicts, records), verdicts, records, files, command)
+    write_text(where, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    held, error = made["held_out"], made["error"]
+    typer.echo(f"{where}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers of titles not trained on")
+    if error:
+        typer.echo(
+            f"bias against {error['reference']} {100 * error['bias']:+.1f} points on average over {error['arms']} arms "
+            f"left out, standard deviation between them {100 * error['spread']:.1f}"
+        )
