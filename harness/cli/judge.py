@@ -101,6 +101,47 @@ def _print(summary: dict[str, Any]) -> None:
             )
 
 
+@app.command("correct")
+def correct(
+    rows: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WEAK STRONG [WEAK_B STRONG_B]",
+            help="One row under two judges: runs, result files or logs, PATH#METHOD picks a row. Four give B - A.",
+        ),
+    ],
+    judge: Annotated[str, typer.Option(help="Grades a WEAK that is a published log.")] = "offline-2",
+    contexts: Annotated[int, typer.Option(help="Use the strong verdicts of so many contexts; 0 is all of them.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws those contexts.")] = 0,
+    average: Annotated[str, typer.Option(help="macro or micro; the task's own by default.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """A weak judge's score, corrected by a strong judge's verdicts on some of the same answers, with its interval.
+
+    Prediction-powered inference (arXiv 2301.09633). The strong verdicts must be of a random draw of the contexts.
+
+    Exit codes: 0 done, 2 bad input, 4 not one row under two judges, or too few strong verdicts.
+    """
+    from dataclasses import asdict
+
+    from harness.errors import UsageError
+    from harness.evidence.prediction_powered import describe, of_rows
+    from harness.evidence.sources import open_source
+    from harness.judges.load import load
+
+    if len(rows) not in (2, 4):
+        raise UsageError(f"judge correct takes WEAK STRONG, or WEAK STRONG WEAK_B STRONG_B, not {len(rows)} rows")
+    if average not in ("", "macro", "micro"):
+        raise UsageError(f"--average is macro or micro, not {average!r}")
+    if contexts < 0:
+        raise UsageError(f"--contexts is a number of contexts, not {contexts}")
+    grader = load(judge)
+    pairs = [(open_source(rows[at], grader), open_source(rows[at + 1])) for at in range(0, len(rows), 2)]
+    chosen: Any = average or None
+    found = of_rows(pairs, chosen, contexts, seed)
+    typer.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(describe(found, len(pairs) == 2)))
+
+
 @app.command("train")
 def train(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Published logs with recorded verdicts.")],

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.evidence import judge_error
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
 
@@ -166,10 +167,14 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         open_book=row.card.open_book,
         transductive=row.card.transductive,
         paper=row.card.paper,
-        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row)),
+        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row), *_graded(row)),
         curve=row.curve,
         reliability=row.reliability,
     )
+
+
+def _graded(row: Row) -> list[str]:
+    return [said] if row.scored and (said := judge_error.note(row)) else []
 
 
 def _per_seed(row: Row, name: str) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import stats
+from harness.evidence import judge_error
 from harness.evidence.result_file import ResultFile, Row, TaskItems, differing
 
 
@@ -74,7 +75,7 @@ def _summary(entry: Entry, rank: int | None, tied: tuple[str, ...]) -> Summary:
         score = shown.score if shown else None
         return Summary(row, score, None, None, None, None, contexts, queries, rank, tied, why)
     headline = tables(task, row)
-    spread = stats.two_level(headline)
+    spread = judge_error.of_score(headline.mean, stats.two_level(headline), row)
     macro, micro = tables(task, row, "macro").mean, tables(task, row, "micro").mean
     return Summary(
         row, headline.mean, spread.low, spread.high, macro, micro, len(task.items), task.queries, rank, tied, why
@@ -115,7 +116,7 @@ def _ranks(entries: Sequence[Entry]) -> dict[int, tuple[int, tuple[str, ...]]]:
             groups.setdefault(entry.group, []).append(place)
     ranks: dict[int, tuple[int, tuple[str, ...]]] = {}
     for group in groups.values():
-        better = better_beyond_noise([tables(entries[place].found.task, entries[place].row) for place in group])
+        better = _better([entries[place] for place in group])
         for at, place in enumerate(group):
             tied = tuple(
                 entries[group[other]].row.method
@@ -124,6 +125,15 @@ def _ranks(entries: Sequence[Entry]) -> dict[int, tuple[int, tuple[str, ...]]]:
             )
             ranks[place] = (1 + sum(better[other][at] for other in range(len(group))), tied)
     return ranks
+
+
+def _better(group: Sequence[Entry]) -> list[list[bool]]:
+    """``[i][j]``: whether row i is better than row j beyond noise and beyond the spread of their judge."""
+    found = [tables(entry.found.task, entry.row) for entry in group]
+    better = better_beyond_noise(found)
+    if judge_error.of_row(group[0].row) is None:
+        return better
+    return judge_error.beyond(better, [one.mean for one in found], list(map(stats.two_level, found)), group[0].row)
 
 
 def better_beyond_noise(clustered: Sequence[stats.Clustered]) -> list[list[bool]]:
