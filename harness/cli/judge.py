@@ -150,9 +150,9 @@ def train(
         Path | None, typer.Option(help="Where the coefficients are written; harness/judges/JUDGE.json by default.")
     ] = None,
 ) -> None:
-    """Learn an offline judge's coefficients on one half of the titles, and report agreement on the other half.
+    """Learn an offline judge's coefficients, and report its agreement on titles that its fit left out.
 
-    Its bias is measured arm by arm, each with a fit that saw neither the arm nor the titles.
+    Its bias is measured arm by arm, each with fits that saw neither the arm nor the titles.
     """
     from harness.evidence.judge_training import as_json
     from harness.evidence.judge_training import train as fit
@@ -166,8 +166,8 @@ def train(
     command = f"harness judge train {folders} --judge {judge} --out {where.name}"
     made = as_json(judge, fit(judge, verdicts, records), verdicts, records, files, command)
     write_text(where, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-    held, error = made["held_out"], made["error"]
-    typer.echo(f"{where}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers of titles not trained on")
+    held, error = made["titles_left_out"], made["error"]
+    typer.echo(f"{where}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers, their titles left out")
     if error:
         typer.echo(
             f"bias against {error['reference']} {100 * error['bias']:+.1f} points on average over {error['arms']} arms "

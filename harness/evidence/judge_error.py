@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 
 from harness import stats
 from harness.evidence.result_file import Row
@@ -46,7 +46,10 @@ def note(row: Row) -> str:
 def notes(a: Row, b: Row) -> list[str]:
     """What is to be said of the grades of two rows that are compared."""
     said = list(dict.fromkeys(text for row in (a, b) if (text := note(row))))
-    return [*said, f"differences up to {100 * limit(a, b):.1f} points may be the judge's own, which more contexts do not narrow"] if said else []
+    reach = (
+        f"differences up to {100 * limit(a, b):.1f} points may be the judge's own, which more contexts do not narrow"
+    )
+    return [*said, reach] if said else []
 
 
 def limit(a: Row, b: Row) -> float:
@@ -89,6 +92,13 @@ def of_difference(found: stats.Difference, a: Row, b: Row) -> stats.Difference:
     return replace(found, interval=interval, p=p if bias_a != bias_b else max(p, found.p))
 
 
+def covers(biases: Sequence[float], bias: float) -> bool:
+    """Whether the 95% range that some arms' biases give for a further arm holds ``bias``."""
+    arms = len(biases)
+    reach = student(arms - 1) * stdev(biases) * sqrt(1 + 1 / arms)
+    return abs(bias - fmean(biases)) <= reach
+
+
 def beyond(
     better: Sequence[Sequence[bool]], scores: Sequence[float], intervals: Sequence[stats.Interval], row: Row
 ) -> list[list[bool]]:
@@ -115,5 +125,3 @@ def student(freedom: int, level: float = stats.LEVEL) -> float:
     z = NormalDist().inv_cdf(0.5 + level / 2)
     n = max(1, freedom)
     return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-
-

@@ -64,7 +64,9 @@ def estimate(weak: Array, strong: Array, weights: Array | None = None) -> Estima
     known = ~np.isnan(strong)
     n, rest = int(known.sum()), int((~known).sum())
     if n < MIN_LABELLED:
-        raise RunError(f"{n} contexts have strong verdicts; at least {MIN_LABELLED} are needed to correct a judge by them")
+        raise RunError(
+            f"{n} contexts have strong verdicts; at least {MIN_LABELLED} are needed to correct a judge by them"
+        )
     trust = _trust(weak[known], strong[known], share[known], weak, share, n, rest)
     corrected, of_labels = _mean(strong[known] - trust * weak[known], share[known])
     predicted, of_rest = _mean(trust * weak[~known], share[~known]) if rest else (0.0, 0.0)
@@ -98,7 +100,8 @@ def _trust(f: Array, y: Array, share: Array, all_f: Array, all_share: Array, n: 
 def _influence(values: Array, share: Array) -> Array:
     """Each context's part in the weighted mean's error; its plain mean is 0."""
     mean = (values * share).sum() / share.sum()
-    return share / share.mean() * (values - mean)
+    parts: Array = share / share.mean() * (values - mean)
+    return parts
 
 
 def _mean(values: Array, share: Array) -> tuple[float, float]:
@@ -139,13 +142,13 @@ def of_rows(
         asked = [asked[place] for place in sorted(drawn)]
     kept = set(asked)
     signs = (1.0,) if len(pairs) == 1 else (-1.0, 1.0)
-    weak = np.array([sum(s * one[c][0] for s, (one, _) in zip(signs, tables, strict=True)) for c in both])
-    strong = np.array(
+    grades = np.array([sum(s * one[c][0] for s, (one, _) in zip(signs, tables, strict=True)) for c in both])
+    verdicts = np.array(
         [sum(s * one[c][0] for s, (_, one) in zip(signs, tables, strict=True)) if c in kept else np.nan for c in both]
     )
     micro = (average or task.average) == "micro"
     weights = np.array([float(tables[0][0][c][1]) if micro else 1.0 for c in both])
-    return estimate(weak, strong, weights)
+    return estimate(grades, verdicts, weights)
 
 
 def _same_answers(weak: Source, strong: Source) -> None:
@@ -186,4 +189,3 @@ def describe(found: Estimate, difference: bool) -> list[str]:
         f"weak judge alone  {shown(found.weak)}  over {found.contexts} contexts",
         f"strong judge alone  {shown(found.labels, found.labels_interval)}  over {found.labelled} contexts",
     ]
-

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from harness import metrics
 
-DEFAULT = "offline-1"
+DEFAULT = "offline-2"
 OFFLINE = ("offline-1", "offline-2")
 """Learned judges that need nothing but the texts, oldest first."""
 

@@ -1,4 +1,4 @@
-"""What the judge ``offline-2`` measures beside ``offline-1``: what a gold answer and an answer have in common, beyond what was asked.
+"""What the judge ``offline-2`` measures beyond ``offline-1``: what a gold and an answer share that was not asked.
 
 Texts are compared as stems: lower case without accents, possessives and ordinal endings; number words and small Roman
 numerals as digits; thousands without commas. Only the first line of an answer is read, for base models go on with
@@ -13,24 +13,29 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
-_STOP_WORDS = (
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_STOP_WORDS = _words(
     "a an the of in on at to for from by with as and or but is are was were be been being it its this that these those "
     "which who whom whose what when where why how do does did has have had he she they them their his her our your you "
     "we i there here also such some any not no can could may might will would should into than then so if about over "
     "under between through during before after up out per both all each"
 )
-_NEGATIONS = frozenset("not no never none cannot neither nor without nobody nothing didnt doesnt isnt wasnt".split())
-_ENDINGS = (
+_NEGATIONS = frozenset(_words("not no never none cannot neither nor without nobody nothing didnt doesnt isnt wasnt"))
+_ENDINGS = _words(
     "ational ization isation fulness iveness ousness ements ement ments ment ations ation ators ator ities ity ness "
     "ings ing ions ion ies ied ers er est ed es ly al ic ive ous s e y"
-).split()
+)
 """Longest first within a family; one is cut where at least four letters stay."""
-_UNITS = (
+_UNITS = _words(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+)
+_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
+_ORDINALS = _words("first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth")
 _ROMAN = {"ii": 2, "iii": 3, "iv": 4, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "xi": 11, "xii": 12}
 _DIGITS = {
     **{word: str(number) for number, word in enumerate(_UNITS)},
@@ -97,7 +102,7 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-_STOPS = frozenset(stem(word) for word in _STOP_WORDS.split())
+_STOPS = frozenset(stem(word) for word in _STOP_WORDS)
 
 
 def _numbers(words: Sequence[str]) -> set[str]:

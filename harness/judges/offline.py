@@ -132,7 +132,12 @@ def _share(wanted: Counter[str], found: Counter[str]) -> float:
 @cache
 def shipped(name: str) -> Coefficients:
     """The coefficients that ship with the package."""
-    return parse(json.loads(resources.files("harness.judges").joinpath(f"{name}.json").read_text(encoding="utf-8")))
+    return parse(json.loads(shipped_text(name)))
+
+
+def shipped_text(name: str) -> str:
+    """A judge's file: what was fitted, on what, by which command, and how far it is off."""
+    return resources.files("harness.judges").joinpath(f"{name}.json").read_text(encoding="utf-8")
 
 
 def parse(raw: Mapping[str, Any]) -> Coefficients:

@@ -167,7 +167,12 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         open_book=row.card.open_book,
         transductive=row.card.transductive,
         paper=row.card.paper,
-        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row), *_graded(row)),
+        notes=(
+            *([summary.why_unranked] if summary.why_unranked else []),
+            *row.notes,
+            *said_of_reward(row),
+            *_graded(row),
+        ),
         curve=row.curve,
         reliability=row.reliability,
     )

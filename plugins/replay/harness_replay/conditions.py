@@ -26,7 +26,9 @@ LONG = "more than 64 tokens"
 SHORT_ANSWER = 640
 """Characters that 64 tokens do not exceed: 512 is the longest of all answers that are known to have 64 at most."""
 
-_DATA = re.compile(r"data/synthetic_data/(?:(?P<size>3B)/)?(?:train|eval|eval_full)/(?:.*/)?(?P<who>\w+?)(?:_[^/]*)?\.json$")
+_DATA = re.compile(
+    r"data/synthetic_data/(?:(?P<size>3B)/)?(?:train|eval|eval_full)/(?:.*/)?(?P<who>\w+?)(?:_[^/]*)?\.json$"
+)
 _WHO = re.compile(r"base|naive|gpt4_1|gpt4|openai|iter\d")
 
 

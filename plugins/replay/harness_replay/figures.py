@@ -38,7 +38,9 @@ def grade(log: Log, judge: Judge | None = None) -> Graded:
         UsageError: a judge is given, but the log holds verdicts without answers.
     """
     if judge is not None and log.layout == "abstraction":
-        raise UsageError(f"{log.path}: holds whether tasks were solved, not the answers: there is nothing to judge anew")
+        raise UsageError(
+            f"{log.path}: holds whether tasks were solved, not the answers: there is nothing to judge anew"
+        )
     task = _task(log, judge.name if judge else RECORDED)
     adapter = _row(log, log.adapter, log.name, task, judge)
     baseline = _row(log, log.baseline, f"{log.name} (no update)", task, judge)

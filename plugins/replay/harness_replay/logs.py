@@ -53,7 +53,7 @@ class Log:
     settings: Mapping[str, Any]
     stated: Mapping[str, Any]
     """The file's own summary, for comparison only."""
-    conditions: Conditions = Conditions()
+    conditions: Conditions
     """Model, decoding and prompt, as far as they are known."""
     extra: Mapping[str, float] = field(default_factory=dict)
     """Recomputed figures of another kind, such as ``proxy_mean``."""
@@ -286,7 +286,8 @@ def _collapsed(path: Path, raw: Mapping[str, Any]) -> Log:
     note = f"per_article is keyed by title and keeps {kept} of {raw.get('eval_questions', 'its')} rows; not used"
     return Log(
         path, "server_reply", "cpt", _split(raw), (), None, None, raw.get("model"), raw.get("lora_params") or {},
-        raw.get("overall") or {}, of_log(raw, ()), notes=(note, "no other question rows: nothing can be recomputed"), complete=False,
+        raw.get("overall") or {}, of_log(raw, ()),
+        notes=(note, "no other question rows: nothing can be recomputed"), complete=False,
     )  # fmt: skip
 
 
