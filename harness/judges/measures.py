@@ -42,7 +42,10 @@ _DIGITS = {
     **{word: str(10 * number) for number, word in enumerate(_TENS, 2)},
     **{word: str(number) for number, word in enumerate(_ORDINALS, 1)},
     **{word: str(number) for word, number in _ROMAN.items()},
-    **{"once": "1", "twice": "2", "half": "0.5", "dozen": "12"},
+    "once": "1",
+    "twice": "2",
+    "half": "0.5",
+    "dozen": "12",
 }
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 _NEXT_QUESTION = re.compile(r"\n|\bQ:|\bQuestion:")

@@ -281,7 +281,8 @@ def _error(data: Path) -> list[str]:
         f"With GPT-4.1's verdicts on {few.labelled} of {few.contexts} passages of {CORRECTED}, `{DEFAULT}`'s "
         f"{_points(few.weak)} becomes {_points(few.value)} [{_points(few.interval.low)}, "
         f"{_points(few.interval.high)}]; those {few.labelled} alone give {_points(few.labels)} "
-        f"[{_points(few.labels_interval.low)}, {_points(few.labels_interval.high)}], and all {full.contexts} together {_points(full.labels)}.",
+        f"[{_points(few.labels_interval.low)}, {_points(few.labels_interval.high)}], and all "
+        f"{full.contexts} together {_points(full.labels)}.",
         f"harness judge correct {CORRECTED} {CORRECTED} --contexts {LABELLED}",
     )
 
