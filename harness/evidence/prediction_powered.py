@@ -134,7 +134,7 @@ def of_rows(
         _same_answers(weak, strong)
     task = pairs[0][0].found.task
     contexts = [context for context, _ in task.items]
-    tables = [(_by_context(weak), _by_context(strong)) for weak, strong in pairs]
+    tables = [(by_context(weak), by_context(strong)) for weak, strong in pairs]
     both = [c for c in contexts if all(c in weak for weak, _ in tables)]
     asked = [c for c in both if all(c in strong for _, strong in tables)]
     if labelled:
@@ -163,7 +163,7 @@ def _same_answers(weak: Source, strong: Source) -> None:
         raise RunError(f"{weak.label} and {strong.label} are not one row under two judges: their seeds differ")
 
 
-def _by_context(source: Source) -> dict[str, tuple[float, int]]:
+def by_context(source: Source) -> dict[str, tuple[float, int]]:
     """Mean score over a context's queries and seeds, and its queries; only contexts with every value."""
     out: dict[str, tuple[float, int]] = {}
     at = 0
