@@ -2,7 +2,7 @@
 """The hooks, in the order in which a run calls them.
 
 A plugin is a module named by an entry point of the group ``harness.plugins``. It implements the hooks it needs, marked
-with ``harness.hookimpl``. The eight providers answer ``name -> "package.module:Class"``, so that listing what is there
+with ``harness.hookimpl``. The nine providers answer ``name -> "package.module:Class"``, so that listing what is there
 imports no component; the three observers receive a frozen event.
 """
 
@@ -85,6 +85,15 @@ def harness_trainers() -> Mapping[str, str]:
     """Trainers by name, for the slot ``trainer``: classes with :class:`harness.api.Trainer`'s generator ``run``.
 
     Called when a run first needs a trainer by its name, and when trainers are listed.
+    """
+
+
+@hookspec
+def harness_protocols() -> Mapping[str, str]:
+    """Protocols by name: ``--protocol NAME``. Classes with :class:`harness.api.EvaluationProtocol`'s ``measure``.
+
+    Called when a run first needs a protocol by its name, and when protocols are listed. A protocol is handed test
+    scores, so use one only of an author whose evaluator you would trust.
     """
 
 

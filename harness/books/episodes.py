@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness import reads
 from harness.api import Episode, References, Split, Task
 from harness.books.records import canonical, digest
 from harness.errors import PluginError
+from harness.registry.build import BuiltComponent, named_paths
 
 _PASSAGE = 40
 """Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
@@ -16,10 +18,16 @@ _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class EpisodeBook:
-    """All episodes of one task, loaded split by split on first use."""
+    """All episodes of one task, loaded split by split on first use.
 
-    def __init__(self, task: Task, test_limit: int = 0) -> None:
+    What a task reads to load its items is noted (:mod:`harness.reads`) but for the data that its settings name: items
+    count by their content.
+    """
+
+    def __init__(self, task: Task, test_limit: int = 0, built: BuiltComponent | None = None) -> None:
         self._task = task
+        self._reader = built.reads if built else reads.Reader()
+        self._data = named_paths(built.settings) if built else []
         self._test_limit = test_limit
         self._splits: dict[str, list[Episode]] = {}
         self._full: dict[str, Episode] = {}
@@ -28,7 +36,9 @@ class EpisodeBook:
     def split(self, name: Split, limit: int | None = None) -> Sequence[Episode]:
         """The full episodes of a split, in the task's order; the run's ``limit`` holds for the test split alone."""
         if name not in self._splits:
-            loaded = [] if name == "made" else list(self._task.load(name))
+            loaded = (
+                [] if name == "made" else reads.call(self._reader, lambda: list(self._task.load(name)), but=self._data)
+            )
             if name == "test" and self._test_limit:
                 loaded = loaded[: self._test_limit]
             self._splits[name] = []
@@ -36,6 +46,9 @@ class EpisodeBook:
                 self._add(episode, references)
                 self._splits[name].append(episode)
         return self._splits[name][:limit] if limit else list(self._splits[name])
+
+    def _load(self, split: Split) -> list[tuple[Episode, References]]:
+        return reads.call(self._reader, lambda: list(self._task.load(split)), but=self._data)
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References]) -> None:
         """Take episodes that a method made.

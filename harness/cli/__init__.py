@@ -18,6 +18,7 @@ _VERBS = {
     "run": "run a method, and those beside it, into a table",
     "resume": "go on with a run where it stopped",
     "show": "draw a grid task in the terminal",
+    "verify": "check everything that a run has stored",
     "export": "write a run's policy to a folder that transformers or peft loads",
     "compare": "say whether two runs differ, and how surely",
     "gate": "hold a run against a baseline, for CI",
@@ -96,8 +97,16 @@ def _command(verb: str) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command ``harness``. Errors that a user can mend are one line, and the exit code says of which kind."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """The command ``harness``, in this process where ``arguments`` are given, else in one that this one watches."""
+    if arguments is not None:
+        sys.exit(_run(list(arguments)))
+    from harness.cli.supervise import supervised
+
+    sys.exit(supervised(lambda: _run(sys.argv[1:])))
+
+
+def _run(words: list[str]) -> int:
+    """Carry a command out. Errors that a user can mend are one line, and the exit code says of which kind."""
     verb = next((word for word in words if not word.startswith("-")), "")
     verbose = any(word in {"-v", "--verbose"} for word in words[: words.index(verb) if verb else None])
     try:
@@ -116,5 +125,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()  # type: ignore[attr-defined]
         code = 2
     if code == 130:  # typer turns Ctrl-C into this code without a word
-        print("harness: interrupted; what is booked is safe, and `harness resume RUN` goes on", file=sys.stderr)
-    sys.exit(code)
+        print("harness: interrupted", file=sys.stderr)
+    return int(code or 0)

@@ -58,6 +58,11 @@ class ClosedBook:
         self._settings = settings
         self._judges: dict[str, Judge] = {}
 
+    @property
+    def metric(self) -> str:
+        """The judge that is set; "" leaves it to the task."""
+        return self._settings.judge
+
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
         """The scores of each ask's queries; ``parts`` holds the means of the measures of :mod:`harness.metrics`."""
         answered = self._answers(asks, key, s)

@@ -18,6 +18,7 @@ from harness.books.records import digest
 from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
+from harness.reads import untracked
 
 INSTRUCTION = (
     "You check answers to factual questions. You are given a question, the reference answer and a candidate answer. "
@@ -99,7 +100,8 @@ class RemoteJudge:
         if path is None or not path.exists():
             return None
         try:
-            kept: Any = json.loads(path.read_text(encoding="utf-8"))
+            with untracked():  # cached under all that shapes it
+                kept: Any = json.loads(path.read_text(encoding="utf-8"))
             return verdict(kept["reply"], "stop")
         except (ValueError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.

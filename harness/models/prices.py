@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.reads import untracked
 
 _TABLE = Path(__file__).with_name("prices.toml")
 # What providers append to a model's name to pin it to a day: gpt-4.1-2025-04-14, some-model-20250929.
@@ -38,7 +39,8 @@ def price_of(model: str, table: str = "") -> Price | None:
     """
     path = Path(table) if table else _TABLE
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with untracked():  # what an answer costs does not change it
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
         models = {
             str(name): Price(float(price["input"]), float(price["output"])) for name, price in content["models"].items()
         }

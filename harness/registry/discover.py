@@ -15,6 +15,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -23,8 +24,8 @@ from typing import Any, Literal
 
 import pluggy
 
-from harness import hookspecs
-from harness.api import API_VERSION, Command, Method
+from harness import hookspecs, reads
+from harness.api import API_VERSION, Command, EditFailed, HarnessError, Method
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry import fingerprint
 
@@ -38,6 +39,7 @@ KINDS: Mapping[str, str] = {
     "updater": "harness_updaters",
     "evaluator": "harness_evaluators",
     "trainer": "harness_trainers",
+    "protocol": "harness_protocols",
 }
 """Kind of component -> the hook that provides it."""
 
@@ -78,10 +80,8 @@ class Plugin:
         Raises:
             PluginError: it raised, or gave something else.
         """
-        try:
+        with blaming(f"{self.found}: hook {hook} raised"):
             found = getattr(self.manager.hook, hook)()
-        except Exception as error:
-            raise PluginError(f"{self.found}: hook {hook} raised {describe(error)}") from error
         merged: dict[str, Any] = {}
         for answer in found:
             if not isinstance(answer, Mapping):
@@ -105,6 +105,21 @@ class Component:
     plugin: Plugin
 
 
+@contextmanager
+def blaming(what: str) -> Iterator[None]:
+    """Run a plugin's code: whatever it raises, ``sys.exit`` too, becomes one line that begins with ``what``.
+
+    Raises:
+        PluginError: for everything that is not already one of ours, nor Ctrl-C.
+    """
+    try:
+        yield
+    except (HarnessError, EditFailed, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{what} {describe(error)}") from error
+
+
 def describe(error: BaseException) -> str:
     """``ValueError: what (file.py:12)``: the innermost frame outside this package's plumbing."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -122,6 +137,7 @@ class Plugins:
     """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
 
     def __init__(self, files: tuple[Path, ...] = ()) -> None:
+        reads.watch(_packages())
         fingerprint.forget()
         self._found, self.clashes = _discover()
         self._loaded: dict[str, Plugin] = {}
@@ -162,10 +178,8 @@ class Plugins:
         if name in self.clashes:
             raise PluginError(self.clashes[name])
         found = self._found[name]
-        try:
+        with blaming(f"{found} cannot be imported:"):
             module = _import_file(found.path) if found.path else importlib.import_module(found.module)
-        except (Exception, SystemExit) as error:
-            raise PluginError(f"{found} cannot be imported: {describe(error)}") from error
         wants = getattr(module, "HARNESS_API", API_VERSION)
         if not isinstance(wants, int) or wants > API_VERSION:
             raise PluginError(
@@ -239,8 +253,9 @@ class Plugins:
             paper="",
             summary=f"{base.name} with " + " and ".join(f"{kind} {next(iter(names))!r}" for kind, names in own.items()),
             components={**base.components, **slots},
+            protocol=next(iter(own.get("protocol", (base.protocol,)))),
             presets={
-                name: {key: value for key, value in preset.items() if key not in slots}
+                name: {key: value for key, value in preset.items() if key not in {*slots, *({"protocol"} & own.keys())}}
                 for name, preset in base.presets.items()
             },
         )
@@ -344,6 +359,15 @@ def _discover() -> tuple[dict[str, PluginInfo], dict[str, str]]:
     return found, clashes
 
 
+def _packages() -> set[str]:
+    """Top-level packages of the distributions that register plugins, as far as their metadata know."""
+    entries = metadata.entry_points(group=GROUP)
+    out = {entry.value.partition(":")[0].partition(".")[0] for entry in entries}
+    for distribution in {entry.dist.name: entry.dist for entry in entries if entry.dist}.values():
+        out |= {path.parts[0].removesuffix(".py") for path in distribution.files or () if path.suffix == ".py"}
+    return out
+
+
 _from_files: set[str] = set()
 """Names of modules that were plugin files of this process: another file may take their place, and no other module's."""
 
@@ -367,6 +391,7 @@ def _import_file(path: Path) -> ModuleType:
     # Components name their class as "module:Class", so the file must be importable under its own name.
     sys.modules[name] = module
     _from_files.add(name)
+    reads.forget_module(name)
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -380,10 +405,8 @@ def import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
     if not isinstance(target, str):
         return target
     module_name, _, attribute = target.partition(":")
-    try:
+    with blaming(f"{plugin.found}: {kind} {name!r} = {target!r} fails:"):
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"{plugin.found}: {kind} {name!r} = {target!r} fails: {describe(error)}") from error
     value: Any = module
     for part in attribute.split("."):
         if not hasattr(value, part):

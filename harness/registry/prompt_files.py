@@ -79,18 +79,22 @@ def load(source: str, key: str, needs: Collection[str] = ()) -> PromptForm:
     return PromptForm(f"{source}: prompt {key!r}", **texts, extras=extras)
 
 
-@cache
 def _read(source: str) -> Mapping[str, Any]:
     package, sign, inside = source.partition(":")
     try:
         # A drive letter ("C:\...") is no package.
         packaged = bool(sign) and package.isidentifier() and len(package) > 1
         path = files(package).joinpath(inside) if packaged else Path(source).expanduser()
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, ModuleNotFoundError) as why:
         raise UsageError(f"prompt file {source} cannot be read: {getattr(why, 'strerror', '') or why}") from why
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
         raise UsageError(f"prompt file {source} is not TOML: {why}") from why
+
+
+@cache
+def _parsed(text: str) -> Mapping[str, Any]:
+    return tomllib.loads(text)
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,23 @@ from harness.books.store import WeightStore
 from harness.errors import UsageError, nearest
 from harness.registry.build import build
 from harness.registry.discover import Plugins
+from harness.runs import record as records
+from harness.runs.trust import check_trust
 
 
-def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None) -> str:
+def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None, *, trust: bool = False) -> str:
     """Write the policy that a row of the run tested, adapters merged, with its tokenizer; answers ``method, seed N``.
+
+    Args:
+        trust: run the plugin files that a run made elsewhere names.
 
     Raises:
         UsageError: no such run or row, the row trained no policy, or ``to`` exists.
     """
     if to.exists():
         raise UsageError(f"{to} exists; name a folder that does not")
-    try:
-        record = json.loads((run / "config.json").read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no run at {run}: there is no {run / 'config.json'}") from None
+    record = records.read(run)
+    check_trust(run, record, trust)
     resolved = record["resolved"]
     method = method or resolved["method"]
     if method not in resolved["arms"]:

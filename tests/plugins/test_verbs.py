@@ -80,3 +80,24 @@ def test_a_judge_reaches_the_evaluator_inside_another_one() -> None:
 def test_a_judge_for_an_evaluator_without_one_is_refused() -> None:
     with pytest.raises(UsageError, match="evaluator 'grids' of method 'seal-arc' grades without a judge"):
         resolve({"method": "seal-arc", "task": "lab-grids", "judge": "f1"}, Plugins())
+
+
+def test_a_plugin_with_a_method_and_a_task_runs_its_task(tmp_path: Path) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "examples"
+    source = (docs / "two_towns.py").read_text("utf-8").replace("two_towns:", "towns:") + METHOD
+    (tmp_path / "towns.py").write_text(source, "utf-8")
+    assert resolve({"method": "towns"}, Plugins((tmp_path / "towns.py",))).task == {"use": "two-towns"}
+    assert (
+        resolve({"method": "towns", "task": "lab-facts"}, Plugins((tmp_path / "towns.py",))).task["use"] == "lab-facts"
+    )
+
+
+METHOD = """
+
+@hookimpl
+def harness_methods():
+    from harness.api import Method
+
+    parts = {"evaluator": {"use": "closed-book"}, "trainer": {"use": "none"}}
+    return {"towns": Method("towns", "", "asks about towns", parts)}
+"""

@@ -11,7 +11,17 @@ from typing import Any
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.leaderboard.summary import tables
-from harness.evidence.result_file import Average, Card, ModelCard, ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import (
+    SCHEMA,
+    Average,
+    Card,
+    ModelCard,
+    ResultFile,
+    Row,
+    TaskItems,
+    make_row,
+    single_table,
+)
 from harness.judges.base import Answer, Grade, Judge
 from harness_replay.logs import Log, Mark, Marks
 
@@ -44,16 +54,16 @@ def grade(log: Log, judge: Judge | None = None) -> Graded:
     task = _task(log, judge.name if judge else RECORDED)
     adapter = _row(log, log.adapter, log.name, task, judge)
     baseline = _row(log, log.baseline, f"{log.name} (no update)", task, judge)
+    evaluator = judge.name if judge else RECORDED
     rows = tuple(row for row in (adapter, baseline) if row is not None)
     result = ResultFile(
-        schema=1,
+        schema=SCHEMA,
         run=f"published-{log.name}" if judge is None else f"published-{log.name}-{judge.name.replace(':', '-')}",
         kind="published",
         source=f"{PAPER}, published log {log.path.name}, graded by {task.metric}",
-        task=task,
         model=ModelCard(log.model or "not recorded"),
         environment={"settings": dict(log.settings), "stated": dict(log.stated)},
-        rows=rows,
+        tables=single_table(task, rows, evaluator),
     )
     return Graded(log, judge.name if judge else RECORDED, result, adapter, baseline)
 
@@ -62,7 +72,7 @@ def _task(log: Log, judge: str) -> TaskItems:
     grouped: dict[str, list[str]] = {}
     for one in log.asked:
         grouped.setdefault(one.context, []).append(one.id)
-    average: Average = "macro" if log.grouping == "single" else "micro"
+    average: Average = "macro" if log.protocol == "single" else "micro"
     metric = "tasks solved" if log.layout == "abstraction" else RECORDED_METRIC
     return TaskItems(
         name="arc" if log.layout == "abstraction" else "squad",
@@ -85,7 +95,7 @@ def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Jud
         method=method,
         plugin="replay",
         card=Card(paper=PAPER),
-        grouping=log.grouping,
+        protocol=log.protocol,
         editor_model="",
         start_model=log.model or "",
         key={
@@ -93,7 +103,7 @@ def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Jud
             "version": task.version,
             "items": _digest(task.items),
             "metric": task.metric,
-            "grouping": log.grouping,
+            "protocol": log.protocol,
             **log.conditions.as_key(),
             "transductive": False,
             "open_book": False,
@@ -172,7 +182,7 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def _reliability(log: Log, marks: Marks, judge: Judge | None) -> tuple[dict[str, float], ...]:
-    if len(marks) < 2 or log.grouping != "single":
+    if len(marks) < 2 or log.protocol != "single":
         return ()
     found = stats.reliability(candidate_rewards(log, marks, judge))
     if found is None:
@@ -190,7 +200,7 @@ def summary(graded: Graded) -> dict[str, Any]:
         "file": log.path.name,
         "kind": "published",
         "layout": log.layout,
-        "grouping": log.grouping,
+        "protocol": log.protocol,
         "judge": graded.judge,
         "average": task.average,
         "macro": _figure(graded, row, "macro"),
