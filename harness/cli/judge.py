@@ -49,6 +49,7 @@ def calibrate(
                 "judge": one.judge,
                 **_agreement(one.all),
                 "held_out": _agreement(one.held_out) if one.held_out else None,
+                "seen": one.seen,
                 "unanswered": one.unanswered,
                 "arms": [[vars(arm) for arm in group] for group in groups],
                 "swaps": [list(pair) for group in groups for pair in swaps(group)],
@@ -95,6 +96,12 @@ def _print(summary: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     for one in summary["judges"]:
+        if one["seen"]:
+            console.print(
+                f"{one['judge']}: its fit saw the titles of {one['seen']} of {one['n']} answers; `harness judge train` "
+                "prints its agreement on titles left out",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
         for ahead, instead in one["swaps"]:
             console.print(
                 f"{one['judge']}: puts {instead} before {ahead}", highlight=False, markup=False, soft_wrap=True

@@ -24,6 +24,8 @@ class Calibration:
     all: stats.Agreement
     held_out: stats.Agreement | None
     """On the titles that the judge was not trained on; None for a judge that was not trained on recorded verdicts."""
+    seen: int
+    """Answers on titles that the judge was trained on: agreement on these flatters it."""
     unanswered: int
     """Answers that the judge gave no clear verdict on; they are left out."""
 
@@ -43,7 +45,11 @@ def calibrate(judge: Judge, verdicts: Verdicts) -> Calibration:
     seen = set(judge.coefficients.train_titles) if isinstance(judge, OfflineJudge) else set()
     fresh = [(one, yes) for one, yes in pairs if one.title not in seen]
     return Calibration(
-        judge.name, _agreement(pairs), _agreement(fresh) if seen and fresh else None, len(graded) - len(pairs)
+        judge.name,
+        _agreement(pairs),
+        _agreement(fresh) if seen and fresh else None,
+        len(pairs) - len(fresh),
+        len(graded) - len(pairs),
     )
 
 

@@ -232,3 +232,6 @@ def test_calibrate_prints_agreement_and_order() -> None:
     assert done.exit_code == 0
     assert {"judge", "accuracy", "kappa", "kappa_ci95", "arms", "swaps"} <= found.keys()
     assert found["swaps"] == [["val_base", "val_base (no update)"]]
+    assert found["seen"] == 0
+    learned = CliRunner().invoke(app, ["calibrate", str(path), "--judge", "offline-2"])
+    assert "offline-2: its fit saw the titles of" in learned.stdout

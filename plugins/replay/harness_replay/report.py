@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.evidence import judge_error
 from harness.evidence.compare import Comparison, compare
-from harness.evidence.judge_agreement import RecordedAndJudged, calibrate, swaps
+from harness.evidence.judge_agreement import Calibration, RecordedAndJudged, calibrate, swaps
 from harness.evidence.leaderboard.summary import tables
 from harness.evidence.logs import read_verdicts
 from harness.evidence.prediction_powered import of_rows
@@ -244,10 +244,16 @@ def _graders(data: Path) -> list[str]:
         out += _statement(
             f"`{name}` agrees with GPT-4.1 at kappa {one.all.kappa:.2f} [{one.all.interval.low:.2f}, "
             f"{one.all.interval.high:.2f}] over {one.all.n} distinct answers, and turns {len(turned)} of {pairs} pairs "
-            f"of arms around{_turned(turned)}.",
+            f"of arms around{_turned(turned)}.{_flattered(one)}",
             f"harness judge calibrate scored/*.json --judge {name}",
         )
     return out
+
+
+def _flattered(found: Calibration) -> str:
+    if not found.seen:
+        return ""
+    return f" Its fit saw the titles of {found.seen} of them; the next section leaves them out."
 
 
 def _error(data: Path) -> list[str]:
