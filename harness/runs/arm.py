@@ -134,7 +134,8 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         held.add(len(rounds))
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
-        open_to_choice = choosable([record.validation for record in rounds], options.checkpoint, options.validation > 0)
+        validates = options.validation > 0 and has_editor
+        open_to_choice = choosable([record.validation for record in rounds], options.checkpoint, validates)
         for index in sorted(held - open_to_choice):
             session.unhold(f"round {index}", _states(rounds[index].roles))
         held &= open_to_choice
