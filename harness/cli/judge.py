@@ -10,7 +10,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, help="Hold a judge against recorded verdicts.")
 
-OFFLINE = ("exact", "f1", "contains", "recall", "offline-1")
+OFFLINE = ("exact", "f1", "contains", "recall", "offline-1", "offline-2")
 
 
 @app.command("calibrate")
@@ -49,6 +49,7 @@ def calibrate(
                 "judge": one.judge,
                 **_agreement(one.all),
                 "held_out": _agreement(one.held_out) if one.held_out else None,
+                "seen": one.seen,
                 "unanswered": one.unanswered,
                 "arms": [[vars(arm) for arm in group] for group in groups],
                 "swaps": [list(pair) for group in groups for pair in swaps(group)],
@@ -95,28 +96,87 @@ def _print(summary: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     for one in summary["judges"]:
+        if one["seen"]:
+            console.print(
+                f"{one['judge']}: its fit saw the titles of {one['seen']} of {one['n']} answers; `harness judge train` "
+                "prints its agreement on titles left out",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
         for ahead, instead in one["swaps"]:
             console.print(
                 f"{one['judge']}: puts {instead} before {ahead}", highlight=False, markup=False, soft_wrap=True
             )
 
 
+@app.command("correct")
+def correct(
+    rows: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WEAK STRONG [WEAK_B STRONG_B]",
+            help="One row under two judges: runs, result files or logs, PATH#METHOD picks a row. Four give B - A.",
+        ),
+    ],
+    judge: Annotated[str, typer.Option(help="Grades a WEAK that is a published log.")] = "offline-2",
+    contexts: Annotated[int, typer.Option(help="Use the strong verdicts of so many contexts; 0 is all of them.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws those contexts.")] = 0,
+    average: Annotated[str, typer.Option(help="macro or micro; the task's own by default.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """A weak judge's score, corrected by a strong judge's verdicts on some of the same answers, with its interval.
+
+    Prediction-powered inference (arXiv 2301.09633). The strong verdicts must be of a random draw of the contexts.
+
+    Exit codes: 0 done, 2 bad input, 4 not one row under two judges, or too few strong verdicts.
+    """
+    from dataclasses import asdict
+
+    from harness.errors import UsageError
+    from harness.evidence.prediction_powered import describe, of_rows
+    from harness.evidence.sources import open_source
+    from harness.judges.load import load
+
+    if len(rows) not in (2, 4):
+        raise UsageError(f"judge correct takes WEAK STRONG, or WEAK STRONG WEAK_B STRONG_B, not {len(rows)} rows")
+    if average not in ("", "macro", "micro"):
+        raise UsageError(f"--average is macro or micro, not {average!r}")
+    if contexts < 0:
+        raise UsageError(f"--contexts is a number of contexts, not {contexts}")
+    grader = load(judge)
+    pairs = [(open_source(rows[at], grader), open_source(rows[at + 1])) for at in range(0, len(rows), 2)]
+    chosen: Any = average or None
+    found = of_rows(pairs, chosen, contexts, seed)
+    typer.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(describe(found, len(pairs) == 2)))
+
+
 @app.command("train")
 def train(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Published logs with recorded verdicts.")],
-    out: Annotated[Path, typer.Option(help="Where the coefficients are written.")] = Path(
-        "harness/judges/offline-1.json"
-    ),
+    judge: Annotated[str, typer.Option(help="Whose measures are fitted: offline-1 or offline-2.")] = "offline-2",
+    out: Annotated[
+        Path | None, typer.Option(help="Where the coefficients are written; harness/judges/JUDGE.json by default.")
+    ] = None,
 ) -> None:
-    """Learn the offline judge's coefficients on one half of the titles, and report agreement on the other half."""
-    from harness.evidence.judge_agreement import as_json
-    from harness.evidence.judge_agreement import train as fit
-    from harness.evidence.logs import read_verdicts
+    """Learn an offline judge's coefficients, and report its agreement on titles that its fit left out.
+
+    Its bias is measured arm by arm, each with fits that saw neither the arm nor the titles.
+    """
+    from harness.evidence.judge_training import as_json
+    from harness.evidence.judge_training import train as fit
+    from harness.evidence.logs import recorded, verdicts_of
     from harness.files import write_text
 
-    verdicts = read_verdicts(files)
+    where = out or Path(f"harness/judges/{judge}.json")
+    records = [one for path in files for one in recorded(path)]
+    verdicts = verdicts_of(records)
     folders = " ".join(dict.fromkeys(f"{path.parent.name}/*.json" for path in files))
-    made = as_json(fit(verdicts), verdicts, files, f"harness judge train {folders} --out {out.name}")
-    write_text(out, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
-    held = made["held_out"]
-    typer.echo(f"{out}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers of titles not trained on")
+    command = f"harness judge train {folders} --judge {judge} --out {where.name}"
+    made = as_json(judge, fit(judge, verdicts, records), verdicts, records, files, command)
+    write_text(where, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    held, error = made["titles_left_out"], made["error"]
+    typer.echo(f"{where}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers, their titles left out")
+    if error:
+        typer.echo(
+            f"bias against {error['reference']} {100 * error['bias']:+.1f} points on average over {error['arms']} arms "
+            f"left out, standard deviation between them {100 * error['spread']:.1f}"
+        )

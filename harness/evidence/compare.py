@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harness import stats
 from harness.errors import RunError
+from harness.evidence import judge_error, keys
 from harness.evidence.learnt import learnt
 from harness.evidence.result_file import Average, Row, differing
 from harness.evidence.sources import Source
@@ -99,14 +100,16 @@ def compare(
     """
     fields = tuple(differing(a.row.key, b.row.key))
     if fields and not force:
-        return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_said(a.row, b.row, fields)))
+        return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_said(a, b, fields)))
     chosen = average or a.found.task.average
     paired = pair(a, b, chosen)
-    found = stats.difference(paired.a, paired.b, bounded=not a.found.task.unit)
+    noise = stats.difference(paired.a, paired.b, bounded=not a.found.task.unit)
+    found = judge_error.of_difference(noise, a.row, b.row)
     why = too_little(paired, ("A", "B"), accept_one_seed)
     verdict: Verdict = (
         "inconclusive" if why else _verdict(found.interval, found.p, lower_is_better=a.found.task.lower_is_better)
     )
+    open_to_more = verdict == "inconclusive" and not why and not judge_error.limit(a.row, b.row)
     single = len(a.row.seeds) == len(b.row.seeds) == 1
     return Comparison(
         a.label,
@@ -127,7 +130,7 @@ def compare(
         (len(a.row.seeds), len(b.row.seeds)),
         tuple(q for q, x, y in zip(paired.queries, paired.values_a, paired.values_b, strict=True) if y > x),
         tuple(q for q, x, y in zip(paired.queries, paired.values_a, paired.values_b, strict=True) if y < x),
-        stats.needed(paired.a, paired.b, found.value) if verdict == "inconclusive" and not why else None,
+        stats.needed(paired.a, paired.b, found.value) if open_to_more else None,
         fields,
         bool(fields),
         tuple(_notes(a, b, paired, fields)),
@@ -226,23 +229,18 @@ def _over_seeds(table: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
     return tuple(sum(value or 0.0 for value in values) / len(values) for values in zip(*table, strict=True))
 
 
-def _said(a: Row, b: Row, fields: Sequence[str]) -> list[str]:
-    return [f"{name} differs: {_shown(a.key.get(name))} and {_shown(b.key.get(name))}" for name in fields]
-
-
-def _shown(value: object) -> str:
-    return "not recorded" if value is None else repr(value)
+def _said(a: Source, b: Source, fields: Sequence[str]) -> list[str]:
+    return keys.differences((a.found, a.row), (b.found, b.row), fields)
 
 
 def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[str]:
-    notes = _said(a.row, b.row, fields)
+    notes = _said(a, b, fields)
     if fields:
         notes.append("forced: this is not a difference of the methods alone")
     if paired.a.one_draw or paired.b.one_draw:
         notes.append("one seed on a side: the interval covers the choice of contexts only, not run-to-run noise")
-    unknown = [name for name in ("base_model", "start_model") if name in a.row.key and a.row.key[name] is None]
-    if unknown and not fields:
-        notes.append(f"{' and '.join(unknown)} not recorded on either side: they may differ")
+    notes += [said for said in (keys.unrecorded(a.row, b.row),) if said]
+    notes += judge_error.notes(a.row, b.row)
     if paired.left_out:
         notes.append(f"{paired.left_out} queries left out: no score on one side")
     return notes

@@ -6,7 +6,7 @@ raise ``UsageError`` for a file that is not of their format, and then the next o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,12 @@ def recorded(path: Path) -> list[Recorded]:
 
 def read_verdicts(paths: Iterable[Path]) -> Verdicts:
     """The verdicts recorded in published logs. Raises ``UsageError`` where there are none."""
-    found = distinct([one for path in paths for one in recorded(path)])
+    return verdicts_of([one for path in paths for one in recorded(path)])
+
+
+def verdicts_of(records: Sequence[Recorded]) -> Verdicts:
+    """One verdict a triple. Raises ``UsageError`` where there are none."""
+    found = distinct(records)
     if not found.kept:
         raise UsageError("no recorded verdicts in these files: nothing to hold a judge against")
     return found

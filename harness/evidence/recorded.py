@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class Recorded:
     gold: str
     answer: str
     correct: bool
+    arm: str = ""
+    """Which row of which log was given this answer."""
 
     @property
     def triple(self) -> tuple[str, str, str]:
@@ -43,7 +45,7 @@ def distinct(records: Sequence[Recorded]) -> Verdicts:
         yes = sum(one.correct for one in same)
         if 2 * yes != len(same):
             first = same[0]
-            kept.append(Recorded(first.title, first.question, first.gold, first.answer, 2 * yes > len(same)))
+            kept.append(replace(first, correct=2 * yes > len(same), arm=""))
     return Verdicts(tuple(kept), len(records), len(votes) - len(kept))
 
 

@@ -14,7 +14,9 @@ from typing import Literal, Protocol
 
 from harness import metrics
 
-DEFAULT = "offline-1"
+DEFAULT = "offline-2"
+OFFLINE = ("offline-1", "offline-2")
+"""Learned judges that need nothing but the texts, oldest first."""
 
 RECALL_THRESHOLD = 0.6
 """The token recall from which an answer counts; agrees best with recorded GPT-4.1 verdicts (``judge calibrate``)."""

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from harness.errors import UsageError, nearest
-from harness.judges.base import DEFAULT, MEASURES, Budget, Judge, Measure
+from harness.judges.base import DEFAULT, MEASURES, OFFLINE, Budget, Judge, Measure
 
 
 def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
-    """A judge by name: ``exact f1 contains recall offline-1`` or ``openai:MODEL``.
+    """A judge by name: ``exact f1 contains recall offline-1 offline-2`` or ``openai:MODEL``.
 
     Raises:
         UsageError: for an unknown name.
     """
     if name in MEASURES:
         return Measure(name, MEASURES[name])
-    if name == "offline-1":
+    if name in OFFLINE:
         from harness.judges.offline import OfflineJudge
 
-        return OfflineJudge()
+        return OfflineJudge(name)
     if name.startswith("openai:") and len(name) > len("openai:"):
         from harness.judges.remote import RemoteJudge
 
         return RemoteJudge(name.removeprefix("openai:"), budget or Budget())
-    known = [*MEASURES, "offline-1", "openai:MODEL"]
+    known = [*MEASURES, *OFFLINE, "openai:MODEL"]
     if name == "recorded":
         raise UsageError("--judge recorded reads a log's own verdicts; it can only be used on a published log")
     raise UsageError(f"unknown judge {name!r}.{nearest(name, known)}")

@@ -1,7 +1,8 @@
-"""The judge ``offline-1``: four string measures and a logistic regression, learned on recorded GPT-4.1 verdicts.
+"""The offline judges: string measures and a logistic regression, learned on recorded GPT-4.1 verdicts.
 
-Its coefficients are data, with the command that made them beside them (``offline-1.json``). A new set of measures or
-coefficients is a new judge with a new name; this one never changes.
+A judge's coefficients are data, with the command that made them and the judge's own measured error beside them
+(``offline-1.json``, ``offline-2.json``). A new set of measures or coefficients is a new judge with a new name; a judge
+that has been published never changes, so that its old rows keep their meaning.
 """
 
 from __future__ import annotations
@@ -17,11 +18,22 @@ from importlib import resources
 from typing import Any
 
 from harness import metrics
+from harness.judges import measures as further
 from harness.judges.base import Answer, Grade
 
-NAME = "offline-1"
-FILE = "offline-1.json"
 _NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far a judge's rows are from those of the judge that it was learned from, over arms that its fit left out."""
+
+    reference: str
+    bias: float
+    """The mean over arms of the judge's share of right answers minus the reference's."""
+    spread: float
+    """Standard deviation (n - 1) of the arms' biases; their own sampling noise is in it."""
+    arms: int
 
 
 @dataclass(frozen=True)
@@ -33,15 +45,18 @@ class Coefficients:
     train_titles: tuple[str, ...]
     test_titles: tuple[str, ...]
     """Titles that training never saw: agreement is reported on these."""
+    error: Error | None = None
+    """None where too few arms were at hand to measure it."""
 
 
 class OfflineJudge:
     """Right or wrong, from the text alone. With several golds the best one counts."""
 
-    name = NAME
-
-    def __init__(self, coefficients: Coefficients | None = None) -> None:
-        self.coefficients = coefficients or shipped()
+    def __init__(self, name: str, coefficients: Coefficients | None = None) -> None:
+        """``coefficients`` replace the shipped ones of that name."""
+        self.name = name
+        self.coefficients = coefficients or shipped(name)
+        self._measures = MEASURES[name]
 
     def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
         return [Grade(float(self._right(one))) for one in answers]
@@ -50,15 +65,20 @@ class OfflineJudge:
         return bool(one.text.strip()) and any(self.logit(one.question, gold, one.text) > 0 for gold in one.golds)
 
     def logit(self, question: str, gold: str, answer: str) -> float:
-        found = measures(question, gold, answer)
+        found = self._measures(question, gold, answer)
         return self.coefficients.intercept + sum(
             weight * found[name] for name, weight in self.coefficients.weights.items()
         )
 
 
-def measures(question: str, gold: str, answer: str) -> dict[str, float]:
-    """The measures of one answer by name."""
-    return {name: one(question, gold, answer) for name, one in MEASURES.items()}
+def _first(question: str, gold: str, answer: str) -> dict[str, float]:
+    return {name: one(question, gold, answer) for name, one in _FIRST.items()}
+
+
+def _second(question: str, gold: str, answer: str) -> dict[str, float]:
+    old = _first(question, gold, answer)
+    del old["length"]
+    return old | further.measures(question, gold, answer)
 
 
 def _new_recall(question: str, gold: str, answer: str) -> float:
@@ -86,12 +106,14 @@ def _length(question: str, gold: str, answer: str) -> float:
     return math.log1p(len(_tokens(answer)))
 
 
-MEASURES: Mapping[str, Callable[[str, str, str], float]] = {
+_FIRST: Mapping[str, Callable[[str, str, str], float]] = {
     "new_recall": _new_recall,
     "trigram_recall": _trigram_recall,
     "numbers": _numbers,
     "length": _length,
 }
+MEASURES: Mapping[str, Callable[[str, str, str], dict[str, float]]] = {"offline-1": _first, "offline-2": _second}
+"""What each offline judge measures of (question, gold, answer)."""
 
 
 def _tokens(text: str) -> list[str]:
@@ -108,15 +130,22 @@ def _share(wanted: Counter[str], found: Counter[str]) -> float:
 
 
 @cache
-def shipped() -> Coefficients:
+def shipped(name: str) -> Coefficients:
     """The coefficients that ship with the package."""
-    return parse(json.loads(resources.files("harness.judges").joinpath(FILE).read_text(encoding="utf-8")))
+    return parse(json.loads(shipped_text(name)))
+
+
+def shipped_text(name: str) -> str:
+    """A judge's file: what was fitted, on what, by which command, and how far it is off."""
+    return resources.files("harness.judges").joinpath(f"{name}.json").read_text(encoding="utf-8")
 
 
 def parse(raw: Mapping[str, Any]) -> Coefficients:
+    error = raw.get("error")
     return Coefficients(
         float(raw["intercept"]),
         {name: float(weight) for name, weight in raw["weights"].items()},
         tuple(raw["train_titles"]),
         tuple(raw["test_titles"]),
+        Error(error["reference"], error["bias"], error["spread"], error["arms"]) if error else None,
     )

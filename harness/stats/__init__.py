@@ -15,7 +15,7 @@ from harness.stats.crossed import (
 )
 from harness.stats.multiple import holm
 from harness.stats.proportions import mcnemar, wilson
-from harness.stats.ranks import RankSet, better_beyond_noise, rank_sets
+from harness.stats.ranks import Flags, RankSet, better_beyond_noise, rank_sets
 from harness.stats.reliability import Reliability, reliability
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Agreement",
     "Clustered",
     "Difference",
+    "Flags",
     "Interval",
     "Needed",
     "RankSet",

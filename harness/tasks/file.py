@@ -59,7 +59,7 @@ class FileSettings:
     pattern: str = ""
     """A regular expression whose first group is the answer, such as ``Answer: (.*)``; no match is no answer."""
     metric: str = "exact"
-    """What marks an answer: ``exact f1 contains recall``, or a judge such as ``offline-1``."""
+    """What marks an answer: ``exact f1 contains recall``, or a judge such as ``offline-2``."""
     splitter: Splitter = "fixed"
     cap: int = 30
     """Sequences an edit; 0 keeps all."""

@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from harness.api import HarnessError
 from harness.cli.judge import app
 from harness.evidence.judge_agreement import RecordedAndJudged, calibrate, swaps
+from harness.evidence.judge_training import agreement, left_out, train
 from harness.evidence.logs import read_verdicts
 from harness.evidence.recorded import Recorded, distinct, is_train_title
-from harness.judges.base import DEFAULT, Answer
+from harness.judges.base import DEFAULT, OFFLINE, Answer
 from harness.judges.load import load
-from harness.judges.offline import MEASURES, OfflineJudge, measures, shipped
+from harness.judges.offline import MEASURES, OfflineJudge, shipped, shipped_text
+from harness.tasks.squad.task import Squad
 from tests.shared_data import shared
 
 answers = st.text(max_size=40)
@@ -38,19 +40,37 @@ def _grade(judge: str, answer: str, *golds: str, question: str = "Which colour w
         ("f1", "red", pytest.approx(2 / 3)),
         ("offline-1", "It was dark red.", 1.0),
         ("offline-1", "I do not know.", 0.0),
+        ("offline-2", "It was dark red.", 1.0),
+        ("offline-2", "I do not know.", 0.0),
     ],
 )
 def test_grades(judge: str, answer: str, value: float) -> None:
     assert _grade(judge, answer, "dark red") == value
 
 
-def test_numbers_must_be_there() -> None:
+@pytest.mark.parametrize("judge", OFFLINE)
+def test_numbers_must_be_there(judge: str) -> None:
     asked = "How many square kilometres does the park cover?"
-    assert _grade("offline-1", "It covers 1,200 square kilometres.", "1,200 square kilometres", question=asked) == 1.0
-    assert _grade("offline-1", "It covers 900 square kilometres.", "1,200 square kilometres", question=asked) == 0.0
+    assert _grade(judge, "It covers 1,200 square kilometres.", "1,200 square kilometres", question=asked) == 1.0
+    assert _grade(judge, "It covers 900 square kilometres.", "1,200 square kilometres", question=asked) == 0.0
 
 
-@pytest.mark.parametrize("judge", ["exact", "f1", "contains", "recall", "offline-1"])
+@pytest.mark.parametrize(
+    ("question", "gold", "answer", "value"),
+    [
+        ("How many schools are there?", "eleven", "There are 11 schools.", 1.0),
+        ("When was the treaty signed?", "the 12th century", "It was signed in the twelfth century.", 1.0),
+        ("Who led the troops?", "Général José Pérez", "The troops were led by General Jose Perez.", 1.0),
+        ("Who led the troops?", "Perez", "Perez\nQuestion: Who led the fleet?\nA: Gomez", 1.0),
+        ("How many died?", "11", "12 died.", 0.0),
+        ("What is the capital?", "Lima", "The capital is Cusco, Arequipa, Trujillo or Quito.", 0.0),
+    ],
+)
+def test_offline_2_reads_numbers_accents_and_one_answer(question: str, gold: str, answer: str, value: float) -> None:
+    assert _grade("offline-2", answer, gold, question=question) == value
+
+
+@pytest.mark.parametrize("judge", ["exact", "f1", "contains", "recall", *OFFLINE])
 @given(answers, answers)
 def test_every_judge_grades_every_text(judge: str, answer: str, gold: str) -> None:
     value = _grade(judge, answer, gold or "x")
@@ -59,7 +79,7 @@ def test_every_judge_grades_every_text(judge: str, answer: str, gold: str) -> No
     assert _grade(judge, answer, gold or "x") == value
 
 
-@pytest.mark.parametrize("judge", ["exact", "f1", "contains", "recall", "offline-1"])
+@pytest.mark.parametrize("judge", ["exact", "f1", "contains", "recall", *OFFLINE])
 def test_an_empty_answer_is_wrong(judge: str) -> None:
     assert _grade(judge, " \n", "the") == 0.0
 
@@ -68,23 +88,38 @@ def test_the_best_of_several_golds_counts() -> None:
     assert _grade("offline-1", "It was scarlet.", "crimson", "scarlet") == 1.0
 
 
-def test_the_default_is_fixed_and_small() -> None:
-    assert DEFAULT == "offline-1"
-    assert len(MEASURES) <= 5
-    assert set(shipped().weights) == set(MEASURES)
-    assert not set(shipped().train_titles) & set(shipped().test_titles)
+@pytest.mark.parametrize(("judge", "count"), [("offline-1", 4), ("offline-2", 16)])
+def test_the_judges_are_fixed_and_small(judge: str, count: int) -> None:
+    found = shipped(judge)
+    assert list(found.weights) == list(MEASURES[judge]("Who?", "gold", "answer"))
+    assert len(found.weights) == count
+    assert not set(found.train_titles) & set(found.test_titles)
+    assert found.error is not None
+    assert found.error.arms > 20
+
+
+def test_the_default_is_the_newest() -> None:
+    assert DEFAULT == OFFLINE[-1] == Squad.metric
+
+
+def test_an_old_judge_never_changes() -> None:
+    """Rows that ``offline-1`` graded keep their meaning."""
+    found = shipped("offline-1")
+    assert found.intercept == -2.2412
+    assert found.weights == {"new_recall": 1.1004, "trigram_recall": 4.0077, "numbers": 1.2765, "length": -0.265}
 
 
 @given(answers, answers, answers)
 def test_measures_are_bounded(question: str, gold: str, answer: str) -> None:
-    found = measures(question, gold, answer)
-    assert 0 <= found["new_recall"] <= 1
-    assert 0 <= found["trigram_recall"] <= 1
-    assert found["numbers"] in (-1, 0, 1)
+    for judge in OFFLINE:
+        found = MEASURES[judge](question, gold, answer)
+        assert found["numbers"] in (-1, 0, 1)
+        shares = {"new_recall", "trigram_recall", "likeness", "precision", "precise_likeness", "names", "asked"}
+        assert all(0 <= found[name] <= 1 for name in shares & found.keys())
 
 
 def test_an_unknown_judge_is_answered_with_the_nearest() -> None:
-    with pytest.raises(HarnessError, match="Did you mean 'offline-1'"):
+    with pytest.raises(HarnessError, match="Did you mean 'offline-"):
         load("offline")
     with pytest.raises(HarnessError, match="only be used on a published log"):
         load("recorded")
@@ -111,11 +146,14 @@ def test_known_agreement_on_the_shared_logs() -> None:
         assert calibrate(load(name), verdicts).all.kappa == pytest.approx(kappa, abs=0.008), name
 
 
+def _files() -> list[Path]:
+    folders = [shared(f"seal/{folder}") for folder in ("scored", "continued_pretraining", "v2")]
+    return [path for folder in folders for path in sorted(folder.glob("*.json"))]
+
+
 def test_the_shipped_coefficients_agree_as_they_say() -> None:
-    said = json.loads((Path(__file__).parents[2] / "harness" / "judges" / "offline-1.json").read_text("utf-8"))
-    paths = [shared(f"seal/{folder}") for folder in ("scored", "continued_pretraining", "v2")]
-    files = [path for folder in paths for path in sorted(folder.glob("*.json"))]
-    found = calibrate(OfflineJudge(), read_verdicts(files))
+    said = json.loads(shipped_text("offline-1"))
+    found = calibrate(OfflineJudge("offline-1"), read_verdicts(_files()))
     assert found.held_out is not None
     assert found.held_out.kappa == pytest.approx(said["held_out"]["kappa"], abs=1e-3)
     assert said["held_out"]["kappa_ci95"][0] > 0.68
@@ -123,14 +161,68 @@ def test_the_shipped_coefficients_agree_as_they_say() -> None:
 
 
 @pytest.mark.slow
-def test_training_gives_the_shipped_coefficients(tmp_path: Path) -> None:
-    folders = [shared(f"seal/{folder}") for folder in ("scored", "continued_pretraining", "v2")]
-    files = [str(path) for folder in folders for path in sorted(folder.glob("*.json"))]
-    done = CliRunner().invoke(app, ["train", *files, "--out", str(tmp_path / "made.json")])
+@pytest.mark.parametrize("judge", OFFLINE)
+def test_training_gives_the_shipped_coefficients(judge: str, tmp_path: Path) -> None:
+    out = tmp_path / "made.json"
+    done = CliRunner().invoke(app, ["train", *map(str, _files()), "--judge", judge, "--out", str(out)])
     assert done.exit_code == 0, done.output
-    made = json.loads((tmp_path / "made.json").read_text("utf-8"))
-    assert made["weights"] == pytest.approx(dict(shipped().weights), abs=1e-3)
-    assert made["intercept"] == pytest.approx(shipped().intercept, abs=1e-3)
+    made, said = json.loads(out.read_text("utf-8")), json.loads(shipped_text(judge))
+    assert made["weights"] == pytest.approx(said["weights"], abs=1e-3)
+    assert made["intercept"] == pytest.approx(said["intercept"], abs=0.02)
+    assert made["error"]["by_arm"] == pytest.approx(said["error"]["by_arm"], abs=0.005)
+    assert made["titles_left_out"]["kappa"] == pytest.approx(said["titles_left_out"]["kappa"], abs=0.003)
+
+
+def test_offline_2_is_nearer_to_the_reference_than_offline_1() -> None:
+    """On titles that the fits left out, over the same answers; and less of its error is bias."""
+    one, two = (json.loads(shipped_text(judge)) for judge in OFFLINE)
+    assert two["titles_left_out"]["n"] == one["titles_left_out"]["n"]
+    assert two["titles_left_out"]["kappa"] > one["titles_left_out"]["kappa"] + 0.01
+    assert abs(two["error"]["bias"]) < abs(one["error"]["bias"]) / 2
+    assert two["error"]["spread"] < one["error"]["spread"]
+
+
+COLOURS = ("red", "green", "blue", "white", "black", "grey", "pink", "brown")
+
+
+def _records(arms: int, titles: int = 24) -> list[Recorded]:
+    """Arms whose answers are right or wrong in plain sight; the last arm is told the opposite of every eighth."""
+    out = []
+    for arm in range(arms):
+        for at in range(titles * 4):
+            gold, right = COLOURS[at % 8], (at + at // 8 + arm) % 2 == 0
+            said = gold if right else COLOURS[(at + 3) % 8]
+            told = True if arm == arms - 1 and at % 4 == 0 else right
+            out.append(Recorded(f"T{at % titles}", f"Which colour, {at}?", gold, f"{said}, {arm}", told, f"arm {arm}"))
+    return out
+
+
+@pytest.mark.parametrize("judge", OFFLINE)
+def test_an_arms_bias_is_measured_by_fits_that_left_it_out(judge: str) -> None:
+    records = _records(4)
+    found = left_out(judge, records)
+    assert list(found) == ["arm 0", "arm 1", "arm 2", "arm 3"]
+    assert [found[f"arm {arm}"] for arm in range(3)] == pytest.approx([0, 0, 0], abs=0.02)
+    turned = [one for one in records if one.arm == "arm 3"]
+    by_text = sum(one.answer.startswith(one.gold) for one in turned)
+    expected = (by_text - sum(one.correct for one in turned)) / len(turned)
+    assert found["arm 3"] == pytest.approx(expected, abs=0.02)
+    assert abs(expected) > 0.1
+    trained = train(judge, distinct(records), records)
+    assert trained.error is not None
+    assert trained.error.arms == 4
+    assert agreement(judge, distinct(records)).n == len(records)
+
+
+def test_fewer_than_three_arms_measure_no_error() -> None:
+    records = _records(2)
+    assert left_out("offline-2", records) == {}
+    assert train("offline-2", distinct(records), records).error is None
+
+
+def test_only_learned_judges_are_trained() -> None:
+    with pytest.raises(HarnessError, match="only offline-1 and offline-2 are learned, not 'exact'"):
+        train("exact", distinct(_records(1)))
 
 
 def test_calibrate_prints_agreement_and_order() -> None:
@@ -140,3 +232,6 @@ def test_calibrate_prints_agreement_and_order() -> None:
     assert done.exit_code == 0
     assert {"judge", "accuracy", "kappa", "kappa_ci95", "arms", "swaps"} <= found.keys()
     assert found["swaps"] == [["val_base", "val_base (no update)"]]
+    assert found["seen"] == 0
+    learned = CliRunner().invoke(app, ["calibrate", str(path), "--judge", "offline-2"])
+    assert "offline-2: its fit saw the titles of" in learned.stdout

@@ -79,7 +79,8 @@ def test_differences_of_published_arms() -> None:
     assert gained.verdict == "better"
     assert gained.difference == pytest.approx(0.0617, abs=1e-4)
     assert gained.ci95 == (pytest.approx(0.012, abs=0.005), pytest.approx(0.109, abs=0.005))
-    undecided = compare(base, first, accept_one_seed=True)
+    assert compare(base, first).differing == ("start_model",)
+    undecided = compare(base, first, force=True, accept_one_seed=True)
     assert undecided.verdict == "inconclusive"
     assert undecided.needed is not None
     assert undecided.needed.contexts is not None
@@ -132,7 +133,8 @@ def test_retention() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judge", "macro"), [("contains", 0.2871), ("exact", None), ("recall", None), ("f1", None), ("offline-1", None)]
+    ("judge", "macro"),
+    [("contains", 0.2871), ("exact", None), ("recall", None), ("f1", None), ("offline-1", None), ("offline-2", None)],
 )
 def test_a_log_can_be_graded_anew(judge: str, macro: float | None) -> None:
     from harness.judges.load import load

@@ -17,6 +17,7 @@ from typing import Literal
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.compare import pair, too_little
+from harness.evidence.keys import differences
 from harness.evidence.result_file import ResultFile, Row, differing, make_row
 from harness.evidence.sources import Source
 
@@ -110,7 +111,7 @@ def _compare(
         return Check(method, "error", "the run has no such row; it failed or left this method out")
     fields = differing(base_row.key, head_row.key)
     if fields:
-        said = "; ".join(f"{name}: {base_row.key.get(name)!r} to {head_row.key.get(name)!r}" for name in fields)
+        said = "; ".join(differences((base, base_row), (head, head_row), fields))
         return Check(method, "incomparable", f"comparability fields differ ({said})")
     if not head_row.scores or head_row.scored == 0:
         return Check(method, "error", "nothing was measured")

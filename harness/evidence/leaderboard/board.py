@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.evidence import judge_error
 from harness.evidence.leaderboard.fold import Folded, fold
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 from harness.evidence.leaderboard.table import by_step
@@ -210,12 +211,17 @@ def _line(shown: _Shown, summary: Summary, group: str) -> Line:
             *([summary.why_unranked] if summary.why_unranked else []),
             *row.notes,
             *said_of_reward(row),
+            *_graded(row),
             *filter(None, [by_step(entry.found.head, row)]),
         ),
         curve=row.curve,
         reliability=row.reliability,
         folded=shown.folded,
     )
+
+
+def _graded(row: Row) -> list[str]:
+    return [said] if row.scored and (said := judge_error.note(row)) else []
 
 
 def _per_seed(row: Row, name: str) -> float | None:

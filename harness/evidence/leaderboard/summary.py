@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from harness import stats
+from harness.evidence import judge_error
 from harness.evidence.learnt import learnt
 from harness.evidence.result_file import ResultFile, Row, TaskItems, differing
 
@@ -77,11 +80,20 @@ def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
     ranks: dict[int, stats.RankSet] = {}
     for group in groups.values():
         ranked = [table for place in group if (table := headlines[place]) is not None]
-        ranks.update(zip(group, stats.rank_sets(stats.better_beyond_noise(ranked)), strict=True))
+        ranks.update(zip(group, stats.rank_sets(_better(ranked, entries[group[0]].row)), strict=True))
     return [
         _summary(entry, headline, ranks.get(place), why)
         for place, (entry, headline, why) in enumerate(zip(entries, headlines, reasons, strict=True))
     ]
+
+
+def _better(ranked: Sequence[stats.Clustered], row: Row) -> stats.Flags:
+    """``[i, j]``: whether row i is better than row j beyond noise and, as ``row`` has it, their judge's own error."""
+    better = stats.better_beyond_noise(ranked)
+    if judge_error.of_row(row) is None:
+        return better
+    intervals = [stats.mean_interval(one) or stats.Interval(0.0, 1.0) for one in ranked]
+    return np.array(judge_error.beyond(better.tolist(), [one.mean for one in ranked], intervals, row))
 
 
 def _summary(entry: Entry, headline: stats.Clustered | None, ranks: stats.RankSet | None, why: str) -> Summary:
@@ -92,6 +104,8 @@ def _summary(entry: Entry, headline: stats.Clustered | None, ranks: stats.RankSe
         score = shown.score if shown else None
         return Summary(row, score, None, None, None, None, contexts, queries, None, why)
     spread = stats.mean_interval(headline, bounded=not task.unit)
+    if spread is not None:
+        spread = judge_error.of_score(headline.mean, spread, row)
     macro, micro = (
         headline.mean if average == task.average else tables(task, row, average).mean for average in ("macro", "micro")
     )

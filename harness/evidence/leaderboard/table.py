@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness import stats
+from harness.evidence import judge_error
 from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise, tables
 from harness.evidence.result_file import ResultFile, Row, key_groups
 from harness.evidence.result_file import Table as ResultTable
@@ -102,7 +103,8 @@ def notes(summary: Summary) -> str:
             said.append(name.replace("_", "-").replace("outside-teacher", "outside teacher"))
     if once := summary.row.costs.get("meta_s"):
         said.append(f"trained once before, {seconds(once / len(summary.row.seeds))}, not in its cost")
-    return "; ".join([*said, *summary.row.notes, *said_of_reward(summary.row)])
+    graded = judge_error.note(summary.row) if summary.row.scored else ""
+    return "; ".join([*said, *summary.row.notes, *said_of_reward(summary.row), *([graded] if graded else [])])
 
 
 def render(found: ResultFile) -> Table:

@@ -38,7 +38,7 @@ class Squad(Task):
     Settings = SquadSettings
     name = "squad"
     version = "squad-1"
-    metric = "offline-1"
+    metric = "offline-2"
     """Graded by the offline judge: base models answer in sentences, which exact match would call wrong."""
 
     def __init__(self, settings: SquadSettings) -> None:

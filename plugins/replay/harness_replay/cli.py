@@ -19,7 +19,9 @@ def seal(
     ],
     judge: Annotated[
         str,
-        typer.Option(help="recorded (the log's own verdicts), exact, f1, contains, recall, offline-1, openai:MODEL."),
+        typer.Option(
+            help="recorded (the log's own verdicts), exact, f1, contains, recall, offline-1, offline-2, openai:MODEL."
+        ),
     ] = "recorded",
     questions: Annotated[
         Path | None, typer.Option(help="Questions of a log that holds none: questions*.jsonl, or passages in order.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import stats
+from harness.errors import UsageError
 from harness.evidence.leaderboard.summary import tables
 from harness.evidence.result_file import (
     SCHEMA,
@@ -41,7 +42,15 @@ class Graded:
 
 
 def grade(log: Log, judge: Judge | None = None) -> Graded:
-    """Grade both sides of a log; without a judge, by the verdicts recorded in it."""
+    """Grade both sides of a log; without a judge, by the verdicts recorded in it.
+
+    Raises:
+        UsageError: a judge is given, but the log holds verdicts without answers.
+    """
+    if judge is not None and log.layout == "abstraction":
+        raise UsageError(
+            f"{log.path}: holds whether tasks were solved, not the answers: there is nothing to judge anew"
+        )
     task = _task(log, judge.name if judge else RECORDED)
     adapter = _row(log, log.adapter, log.name, task, judge)
     baseline = _row(log, log.baseline, f"{log.name} (no update)", task, judge)
@@ -64,11 +73,12 @@ def _task(log: Log, judge: str) -> TaskItems:
     for one in log.asked:
         grouped.setdefault(one.context, []).append(one.id)
     average: Average = "macro" if log.protocol == "single" else "micro"
+    metric = "tasks solved" if log.layout == "abstraction" else RECORDED_METRIC
     return TaskItems(
-        name="squad",
+        name="arc" if log.layout == "abstraction" else "squad",
         version="seal-published",
         split=log.split,
-        metric=RECORDED_METRIC if judge == RECORDED else judge,
+        metric=metric if judge == RECORDED else judge,
         items=tuple((context, tuple(ids)) for context, ids in grouped.items()),
         average=average,
     )
@@ -94,9 +104,7 @@ def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Jud
             "items": _digest(task.items),
             "metric": task.metric,
             "protocol": log.protocol,
-            "base_model": None,
-            "start_model": log.model,
-            "decoding": "greedy, 64 tokens",
+            **log.conditions.as_key(),
             "transductive": False,
             "open_book": False,
         },

@@ -1,10 +1,11 @@
 """Published SEAL result files, read into one shape (arXiv 2506.10943; both versions of its repository).
 
-Three layouts are told apart by their keys:
+Four layouts are told apart by their keys:
 
 * scored runs: ``articles[].completions[].questions[]``, one row per repetition and question, self-describing;
 * continued pretraining with LoRA: ``server_reply`` with parallel lists in passage order;
-* continued pretraining with full fine-tuning, and the generative adapter: ``per_question`` with parallel lists.
+* continued pretraining with full fine-tuning, and the generative adapter: ``per_question`` with parallel lists;
+* few-shot abstraction: ``{edit: {"task_id": {place: id}, "correct": {place: bool}}}``, verdicts without answers.
 
 What a file does not hold stays missing. ``per_article`` of the second layout is keyed by title, so passages of one
 title overwrite each other; it is never read. Zeros of a file that never measured (``reward_mode: proxy``, a baseline
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness_replay.conditions import Conditions, of_abstraction, of_log
 from harness_replay.questions import Asked, LogError, context_id, find, load_json, passages_near
 
 
@@ -38,7 +40,7 @@ class Log:
     """One published run: what was asked, and what was answered with and without the update."""
 
     path: Path
-    layout: Literal["scored", "server_reply", "per_question"]
+    layout: Literal["scored", "server_reply", "per_question", "abstraction"]
     protocol: Literal["single", "cpt"]
     split: Literal["train", "validation"]
     asked: tuple[Asked, ...]
@@ -51,6 +53,8 @@ class Log:
     settings: Mapping[str, Any]
     stated: Mapping[str, Any]
     """The file's own summary, for comparison only."""
+    conditions: Conditions
+    """Model, decoding and prompt, as far as they are known."""
     extra: Mapping[str, float] = field(default_factory=dict)
     """Recomputed figures of another kind, such as ``proxy_mean``."""
     notes: tuple[str, ...] = ()
@@ -74,10 +78,13 @@ def read_log(path: Path, questions: Path | None = None) -> Log:
             return _parallel(path, raw, questions)
         if "per_article" in raw:
             return _collapsed(path, raw)
+        if raw and all(place.isdecimal() and "task_id" in one for place, one in raw.items()):
+            return _abstraction(path, raw)
     except (KeyError, TypeError, AttributeError) as error:
         raise LogError(f"{path}: malformed: {type(error).__name__}: {error}") from None
     raise LogError(
-        f"{path}: not a published result file: none of articles, server_reply, per_question, mean_over_sequences in it"
+        f"{path}: not a published result file: none of articles, server_reply, per_question, task_id, "
+        "mean_over_sequences in it"
     )
 
 
@@ -140,10 +147,15 @@ def _scored(path: Path, raw: Mapping[str, Any], questions: Path | None) -> Log:
         None,
         {**raw.get("lora_params", {}), "split_newlines": raw.get("split_newlines")},
         raw.get("overall", {}),
+        of_log(raw, _texts(adapter, baseline)),
         _proxy(articles),
         tuple(notes),
         not rowless and not gaps,
     )
+
+
+def _texts(*sides: Sequence[Sequence[Sequence[Mark]]]) -> list[str]:
+    return [mark.text for side in sides for row in side for cell in row for mark in cell]
 
 
 def _split(raw: Mapping[str, Any]) -> Literal["train", "validation"]:
@@ -237,6 +249,7 @@ def _parallel(path: Path, raw: Mapping[str, Any], questions: Path | None) -> Log
         raw.get("model"),
         raw.get("lora_params") or raw.get("args") or {},
         raw.get("overall") or raw.get("metrics") or {},
+        of_log(raw, [mark.text for mark in (*adapter, *(baseline or ()))]),
         notes=tuple(notes),
     )
 
@@ -273,5 +286,43 @@ def _collapsed(path: Path, raw: Mapping[str, Any]) -> Log:
     note = f"per_article is keyed by title and keeps {kept} of {raw.get('eval_questions', 'its')} rows; not used"
     return Log(
         path, "server_reply", "cpt", _split(raw), (), None, None, raw.get("model"), raw.get("lora_params") or {},
-        raw.get("overall") or {}, notes=(note, "no other question rows: nothing can be recomputed"), complete=False,
+        raw.get("overall") or {}, of_log(raw, ()),
+        notes=(note, "no other question rows: nothing can be recomputed"), complete=False,
     )  # fmt: skip
+
+
+# --- few-shot abstraction --------------------------------------------------------------------------------------------
+
+
+def _abstraction(path: Path, raw: Mapping[str, Any]) -> Log:
+    """Whether each self-edit solved each task; a task that an edit is not listed for has no row of it."""
+    solved: dict[str, list[Mark]] = {}
+    for edit in sorted(raw, key=int):
+        tasks, verdicts = raw[edit]["task_id"], raw[edit]["correct"]
+        if tasks.keys() != verdicts.keys():
+            raise LogError(f"{path}: edit {edit}: {len(tasks)} task ids beside {len(verdicts)} verdicts")
+        if len(set(tasks.values())) != len(tasks):
+            raise LogError(f"{path}: edit {edit}: a task is listed twice")
+        for place, task in tasks.items():
+            solved.setdefault(str(task), []).append(
+                Mark("", _verdict(verdicts[place], f"{path}: {edit}.correct.{place}"))
+            )
+    missing = len(raw) * len(solved) - sum(map(len, solved.values()))
+    return Log(
+        path,
+        "abstraction",
+        "single",
+        "validation",
+        tuple(Asked(task, 0, task, "", "") for task in solved),
+        (tuple(tuple(marks) for marks in solved.values()),),
+        None,
+        None,
+        {},
+        {},
+        of_abstraction(),
+        notes=(
+            f"{len(raw)} edits a task",
+            *([f"{missing} of {len(raw) * len(solved)} verdicts are missing"] if missing else []),
+        ),
+        complete=not missing,
+    )

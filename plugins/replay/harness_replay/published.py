@@ -24,8 +24,8 @@ from harness_replay.figures import PAPER, Graded, grade
 from harness_replay.logs import read_log
 from harness_replay.questions import LogError
 
-PRINTED = 0.0005 + 0.00005
-"""How far a recomputed figure may be from the printed one: the logs round to 4 decimals, the tables once more to 3."""
+PRINTED = 0.0005 + 1e-9
+"""How far a recomputed figure may be from the printed one: tables print three decimals of a fraction."""
 
 
 def result_files(data: Path) -> list[ResultFile]:
@@ -62,6 +62,7 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
     letters: list[str] = []
     if "log" in row:
         scores, letters = _scores(row, table, task, graded[row["log"]])
+        _recorded_so(row, table, graded[row["log"]])
     made = make_row(
         scores=scores,
         status=letters,
@@ -79,6 +80,7 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
             "version": task.version,
             "base_model": row["base"],
             "start_model": row["start"],
+            **_conditions(row, table),
             "open_book": row.get("open_book", False),
         },
         seeds=(0,) if scores else (),
@@ -88,6 +90,23 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
     if scores:
         _agree(made, task, row, table)
     return made
+
+
+def _conditions(row: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str | None]:
+    """How the table's rows were decoded and asked; None where neither paper nor log says."""
+    return {name: row.get(name, table.get(name)) for name in ("decoding", "prompt")}
+
+
+def _recorded_so(row: Mapping[str, Any], table: Mapping[str, Any], one: Graded) -> None:
+    """Hold what the table says of a row against what its log records."""
+    found = one.log.conditions
+    said = {"base_model": row["base"], **_conditions(row, table)}
+    for name, value in said.items():
+        recorded = getattr(found, name)
+        if recorded != value:
+            raise LogError(
+                f"{row['log']}: {name} is {recorded or 'not recorded'}, not {value!r} as {table['id']} has it"
+            )
 
 
 def _scores(

@@ -6,23 +6,31 @@ whose logs are not there is listed as open, with the command that would answer i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.evidence import judge_error
 from harness.evidence.compare import Comparison, compare
-from harness.evidence.judge_agreement import RecordedAndJudged, calibrate, swaps
+from harness.evidence.judge_agreement import Calibration, RecordedAndJudged, calibrate, swaps
 from harness.evidence.leaderboard.summary import tables
 from harness.evidence.logs import read_verdicts
+from harness.evidence.prediction_powered import of_rows
 from harness.evidence.result_file import ResultFile
 from harness.evidence.sources import open_source
+from harness.judges.base import DEFAULT, OFFLINE
 from harness.judges.load import load
+from harness.judges.offline import shipped_text
 from harness_replay import retention
 from harness_replay.seal import pooled, read, replay
 
 COMMAND = "harness replay report --data DATA"
-JUDGES = ("exact", "contains", "recall", "offline-1")
+JUDGES = ("exact", "contains", "recall", "offline-1", "offline-2")
+CORRECTED = "scored/val_base.json"
+LABELLED = 50
+"""Passages whose recorded verdicts correct the offline judge's score of that log."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,12 @@ class Claim:
 NOISE = (
     Claim("scored/val_base.json", "scored/val_naive.json", "the base model's own implications", "the passage alone"),
     Claim("scored/val_naive.json", "scored/val_naive.json#baseline", "training on the passage alone", "no update"),
-    Claim("scored/val_iter1.json", "scored/val_base.json", "one round of SEAL", "the base model's implications"),
-    Claim("scored/val_iter2.json", "scored/val_base.json", "two rounds of SEAL", "the base model's implications"),
-    Claim("scored/val_iter2.json", "scored/val_gpt4_1.json", "two rounds of SEAL", "GPT-4.1's implications"),
+    Claim("scored/val_iter1.json", "scored/val_base.json", "one round of SEAL", "the base model's implications",
+          force=True),
+    Claim("scored/val_iter2.json", "scored/val_base.json", "two rounds of SEAL", "the base model's implications",
+          force=True),
+    Claim("scored/val_iter2.json", "scored/val_gpt4_1.json", "two rounds of SEAL", "GPT-4.1's implications",
+          force=True),
     Claim("continued_pretraining/cpt_base.json", "continued_pretraining/cpt_naive.json",
           "continued pretraining on implications (LoRA)", "on the passages alone"),
     Claim("v2/cpt200_fullft_base-implications.json", "v2/cpt200_fullft_passage.json",
@@ -63,7 +74,7 @@ NOISE = (
 
 START = (
     Claim("scored/val_iter1.json#baseline", "scored/val_base.json#baseline",
-          "the answers before any update in SEAL's round-1 log", "in the base model's log"),
+          "the answers before any update in SEAL's round-1 log", "in the base model's log", force=True),
 )  # fmt: skip
 
 CONTROL = (
@@ -173,6 +184,8 @@ def _said(claim: Claim, found: Comparison) -> str:
         f"({_points(found.score_b)} against {_points(found.score_a)}, {found.average}, "
         f"{found.n_queries} questions of {found.n_contexts} passages)."
     )
+    if found.forced:
+        text += f" Compared by force: {'; '.join(found.notes[: len(found.differing)])}."
     if found.needed is not None and found.needed.contexts:
         text += f" About {found.needed.contexts} passages would show a true difference of that size at 80% power."
     return text
@@ -236,10 +249,53 @@ def _graders(data: Path) -> list[str]:
         out += _statement(
             f"`{name}` agrees with GPT-4.1 at kappa {one.all.kappa:.2f} [{one.all.interval.low:.2f}, "
             f"{one.all.interval.high:.2f}] over {one.all.n} distinct answers, and turns {len(turned)} of {pairs} pairs "
-            f"of arms around{_turned(turned)}.",
+            f"of arms around{_turned(turned)}.{_flattered(one)}",
             f"harness judge calibrate scored/*.json --judge {name}",
         )
     return out
+
+
+def _flattered(found: Calibration) -> str:
+    if not found.seen:
+        return ""
+    return f" Its fit saw the titles of {found.seen} of them; the next section leaves them out."
+
+
+def _error(data: Path) -> list[str]:
+    """The offline judges' bias by arm, and what some strong verdicts make of a weak judge's score."""
+    one, other = (json.loads(shipped_text(name)) for name in OFFLINE)
+    arms, rest = one["error"]["by_arm"], other["error"]["by_arm"]
+    lines = [f"| arm | {one['judge']} | {other['judge']} |", "|---|---|---|"]
+    lines += [f"| {arm} | {100 * bias:+.1f} | {100 * rest[arm]:+.1f} |" for arm, bias in arms.items()]
+    out = [
+        "What each judge counts more (+) or fewer than GPT-4.1 did, micro, in points. Each arm is judged by fits that "
+        "saw neither its answers nor the titles of the questions.",
+        "",
+        *lines,
+        "",
+    ]
+    for made in (one, other):
+        error, kept = made["error"], made["titles_left_out"]
+        low, high = kept["kappa_ci95"]
+        biases = list(error["by_arm"].values())
+        held = sum(judge_error.covers(biases[:at] + biases[at + 1 :], bias) for at, bias in enumerate(biases))
+        out += _statement(
+            f"`{made['judge']}` agrees with GPT-4.1 at kappa {kept['kappa']:.3f} [{low:.3f}, {high:.3f}] over "
+            f"{kept['n']} distinct answers whose titles its fits left out. Its bias is {100 * error['bias']:+.1f} "
+            f"on average over {error['arms']} arms, with a standard deviation of {100 * error['spread']:.1f} between "
+            f"them; the 95% range that the other arms give holds the bias of {held} of {len(biases)}.",
+            f"harness judge train scored/*.json continued_pretraining/*.json v2/*.json --judge {made['judge']}",
+        )
+    weak, strong = (open_source(str(data / CORRECTED), judge) for judge in (load(DEFAULT), None))
+    full, few = (of_rows([(weak, strong)], labelled=count) for count in (0, LABELLED))
+    return out + _statement(
+        f"With GPT-4.1's verdicts on {few.labelled} of {few.contexts} passages of {CORRECTED}, `{DEFAULT}`'s "
+        f"{_points(few.weak)} becomes {_points(few.value)} [{_points(few.interval.low)}, "
+        f"{_points(few.interval.high)}]; those {few.labelled} alone give {_points(few.labels)} "
+        f"[{_points(few.labels_interval.low)}, {_points(few.labels_interval.high)}], and all "
+        f"{full.contexts} together {_points(full.labels)}.",
+        f"harness judge correct {CORRECTED} {CORRECTED} --contexts {LABELLED}",
+    )
 
 
 def _turned(pairs: list[tuple[str, str]]) -> str:
@@ -302,6 +358,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Path], list[str]]], ...] = (
     ("Which differences are beyond the choice of passages", _claims(NOISE)),
     ("Which arms start from different models", _start_models),
     ("How the ranking hangs on the grader", _graders),
+    ("How far the offline judges are off", _error),
     ("Which rows are contaminated or below no update", _contaminated),
     ("How much of the reward is signal", _reward),
     ("What is kept after several edits", _retention),

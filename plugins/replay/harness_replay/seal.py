@@ -39,13 +39,15 @@ def pooled(paths: list[Path]) -> dict[str, Any]:
 
 
 def recorded(path: Path) -> list[Recorded]:
-    """Every verdict that a log recorded, of both sides; none for a retention matrix."""
+    """Every verdict on an answer that a log recorded, of both sides; none where it holds no answers."""
     if retention.is_retention(load_json(path)):
         return []
     log = read_log(path)
+    if log.layout == "abstraction":
+        return []
     return [
-        Recorded(asked.title, asked.question, asked.gold, mark.text, mark.correct)
-        for side in (log.adapter, log.baseline)
+        Recorded(asked.title, asked.question, asked.gold, mark.text, mark.correct, arm)
+        for side, arm in ((log.adapter, log.name), (log.baseline, f"{log.name} (no update)"))
         for repetition in side or ()
         for asked, cell in zip(log.asked, repetition, strict=True)
         for mark in cell

@@ -1,0 +1,61 @@
+"""Comparability keys in words: in what two rows differ, and what neither of them records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from harness.evidence.result_file import ResultFile, Row
+
+_DIGEST = re.compile(r"(?:\w+:)?[0-9a-f]{16,64}")
+_NAMES = {
+    "metric": "judge",
+    "base_model": "base model",
+    "start_model": "start model",
+    "model_settings": "settings of the model",
+    "evaluator": "settings of the evaluator",
+    "open_book": "open book",
+}
+_JUDGES = {"recorded GPT-4.1 verdicts": "gpt-4.1", "GPT-4.1's verdict": "gpt-4.1"}
+
+
+def differences(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row], fields: Sequence[str]) -> list[str]:
+    """One phrase a field, such as ``judge gpt-4.1 against offline-1``; no digest is ever shown."""
+    return [_difference(name, a, b) for name in fields]
+
+
+def _difference(name: str, a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> str:
+    called = _NAMES.get(name, name.replace("_", " "))
+    one, other = (_value(name, *side) for side in (a, b))
+    if name == "items" and one == other:
+        return f"other items, though as many on either side ({one})"
+    if one != other:
+        return f"{called} {one} against {other}"
+    if name == "base_model":
+        return f"base model {one} on either side, with other weights"
+    return f"{called} {'differ' if called.startswith('settings') else 'differs'}"
+
+
+def _value(name: str, found: ResultFile, row: Row) -> str:
+    value: Any = row.key.get(name)
+    if value is None:
+        return "not recorded"
+    if name == "items":
+        return f"{found.task.queries} queries of {len(found.task.items)} contexts"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = _JUDGES.get(str(value), str(value))
+    if not _DIGEST.fullmatch(text):
+        return text
+    return found.model.name if name == "base_model" else "as recorded"
+
+
+def unrecorded(a: Row, b: Row) -> str:
+    """What neither row records and may therefore differ, in words; "" where there is no such field."""
+    names = [name for name, value in a.key.items() if value is None and b.key.get(name) is None]
+    if not names:
+        return ""
+    called = [_NAMES.get(name, name.replace("_", " ")) for name in names]
+    listed = " and ".join([", ".join(called[:-1]), called[-1]] if len(called) > 1 else called)
+    return f"{listed} not recorded on either side: they may differ"
