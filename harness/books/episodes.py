@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from harness.api import Episode, References, Split, Task
 from harness.books.records import digest
 from harness.errors import PluginError
+from harness.text import repaired
 
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -18,6 +19,8 @@ class EpisodeBook:
     def __init__(self, task: Task, test_limit: int = 0) -> None:
         self._task = task
         self._test_limit = test_limit
+        self.replaced = 0
+        """Characters of the task's texts that could not be written, and were replaced."""
         self._splits: dict[str, list[Episode]] = {}
         self._full: dict[str, Episode] = {}
         self._references: dict[str, References] = {}
@@ -29,6 +32,8 @@ class EpisodeBook:
             if name == "test" and self._test_limit:
                 loaded = loaded[: self._test_limit]
             self._splits[name] = []
+            loaded, count = repaired(loaded)
+            self.replaced += count
             for episode, references in loaded:
                 self._add(episode, references)
                 self._splits[name].append(episode)

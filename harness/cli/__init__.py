@@ -12,6 +12,7 @@ import typer
 from harness import __version__
 from harness.api import HarnessError
 from harness.errors import UsageError, nearest
+from harness.escape import line
 
 _VERBS = {
     "run": "run a method, and those beside it, into a table",
@@ -60,15 +61,15 @@ def build_app(verb: str) -> typer.Typer:
         "4 the run is incomplete, 5 inconclusive (gate --strict), 130 interrupted.",
     )
     app.callback()(_root)
-    for name, line in _VERBS.items():
+    for name, said in _VERBS.items():
         if name != verb:
-            app.command(name, short_help=line)(lambda: None)
+            app.command(name, short_help=said)(lambda: None)
             continue
         module = importlib.import_module(_ELSEWHERE.get(name, f"harness.cli.{name}"))
         if hasattr(module, "app"):
-            app.add_typer(module.app, name=name, short_help=line)
+            app.add_typer(module.app, name=name, short_help=said)
         else:
-            app.command(name, short_help=line)(module.command)
+            app.command(name, short_help=said)(module.command)
     return app
 
 
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HarnessError as error:
         if verbose:
             raise
-        print(f"harness: {error}", file=sys.stderr)
+        print(f"harness: {line(str(error))}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +34,7 @@ def command(
     measured, 5 inconclusive under --strict.
     """
     from harness.errors import UsageError
+    from harness.escape import line
     from harness.evidence.gate.baseline import accept as replace_baseline
     from harness.evidence.gate.outputs import write_all
     from harness.evidence.sources import open_file
@@ -49,16 +49,16 @@ def command(
         raise UsageError("a gate needs --baseline FILE and --run RUN")
     if accept:
         made = replace_baseline(baseline, open_file(run), reason)
-        typer.echo(f"{baseline}: now run {made.run}")
+        typer.echo(line(f"{baseline}: now run {made.run}"))
         return
     if reason:
         raise UsageError("--reason goes with --accept")
     gate = replace(_gate(baseline, run, margin, confirm, exact), baseline=str(baseline), run=str(run))
     write_all(gate, result=out, junit=junit, summary=summary, strict=strict)
     for check in gate.checks:
-        typer.echo(f"{check.method}: {check.verdict}: {check.reason}")
+        typer.echo(line(f"{check.method}: {check.verdict}: {check.reason}"))
     for note in gate.notes:
-        typer.echo(note, err=True)
+        typer.echo(line(note), err=True)
     typer.echo(f"verdict: {gate.verdict}")
     raise typer.Exit(gate.exit_code(strict=strict))
 
@@ -66,11 +66,12 @@ def command(
 def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Path]:
     """What the last gate held against what. Raises ``UsageError`` where there is no last gate."""
     from harness.errors import UsageError
+    from harness.reading import read_json
 
     try:
-        last = json.loads(out.read_text(encoding="utf-8"))
+        last = read_json(out)
         return baseline or Path(last["baseline"]), run or Path(last["run"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UsageError, KeyError, TypeError):
         raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
 
 
@@ -105,16 +106,15 @@ def _confirm(
     """Run further seeds of the same configuration, and test again with them."""
     from harness.errors import UsageError
     from harness.evidence.gate.verdict import confirm
+    from harness.runs.record import NAME, read_record
     from harness.runs.runner import run
 
-    if not (folder / "config.json").exists():
+    if not (folder / NAME).exists():
         raise UsageError(f"--confirm runs further seeds and needs the run's folder, not {folder}")
-    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    record = read_record(folder)
     first = 1 + max(seed for row in head.rows for seed in row.seeds)
-    again = {**record["given"], "seed": first, "seeds": count, "leaderboard": ""}
-    further = run(
-        again, plugin_files=[Path(file) for file in record["plugin_files"]], layers=[*record["layers"], "gate"]
-    )
+    again = {**record.given, "seed": first, "seeds": count, "leaderboard": ""}
+    further = run(again, plugin_files=record.plugin_files, layers=[*record.layers, "gate"])
     return confirm(base, head, further.result, checks, margin)
 
 

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal
 
 from harness.api import HarnessError
 from harness.files import write_text
+from harness.reading import parse_json, read_text, user_path
 
 SCHEMA = 1
 
@@ -177,21 +178,18 @@ def make_row(*, scores: Sequence[Sequence[float | None]], status: Sequence[str],
 def read(path: str | Path) -> ResultFile:
     """Read and check a result file. Raises :class:`ResultError` naming the file and the field at fault."""
     where = Path(path)
-    try:
-        text = where.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ResultError(f"{where}: no such result file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultError(f"{where}: cannot be read: {error}") from None
-    return parse(text, str(where))
+    if not user_path(where, ResultError).exists():
+        raise ResultError(f"{where}: no such result file")
+    return parse(read_text(where, ResultError), str(where))
 
 
 def parse(text: str, where: str) -> ResultFile:
     """A result file from its JSON text; ``where`` names it in messages."""
     from pydantic import ValidationError
 
+    value = parse_json(text, where, ResultError)
     try:
-        found: ResultFile = _adapter().validate_json(text)
+        found: ResultFile = _adapter().validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field_path = ".".join(str(part) for part in first["loc"]) or "file"
@@ -214,6 +212,7 @@ def check(found: ResultFile, where: str) -> ResultFile:
     _unique(queries, f"{where}: task.items: query")
     for index, row in enumerate(found.rows):
         _check_row(row, len(queries), f"{where}: rows.{index} ({row.method})")
+        check_comparable(found, row, f"{where}: rows.{index} ({row.method})")
     return found
 
 
@@ -249,6 +248,30 @@ def _check_row(row: Row, queries: int, where: str) -> None:
     for name in ("expected", "scored", "failed", "unparsed", "errors"):
         if getattr(row, name) != getattr(counted, name):
             raise ResultError(f"{where}: {name} is {getattr(row, name)}, its rows give {getattr(counted, name)}")
+
+
+KEY_FIELDS: Mapping[Kind, tuple[str, ...]] = {
+    "measured": ("task", "version", "items", "metric", "base_model"),
+    "published": ("task", "version"),
+}
+"""What a row's key holds at the least; without it the row would be ranked and paired with what it is no match for."""
+
+
+def check_comparable(found: ResultFile, row: Row, where: str) -> None:
+    """Raise :class:`ResultError` where a row's key lacks a field, or says otherwise than the row, its card or task."""
+    lacks = [name for name in KEY_FIELDS[found.kind] if name not in row.key]
+    if lacks:
+        raise ResultError(f"{where}: key: {lacks[0]!r} is missing: it is not known what may be compared with the row")
+    stated = {
+        "task": (found.task.name, "task.name"),
+        "version": (found.task.version, "task.version"),
+        "grouping": (row.grouping, "grouping"),
+        "transductive": (row.card.transductive, "card.transductive"),
+        "open_book": (row.card.open_book, "card.open_book"),
+    }
+    for name, (value, place) in stated.items():
+        if name in row.key and row.key[name] != value:
+            raise ResultError(f"{where}: key.{name} is {row.key[name]!r}, {place} is {value!r}; one of them is wrong")
 
 
 def _rest(row: Row) -> dict[str, Any]:

@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.api import JSON, LM, HarnessError, Request, State, Turns
 from harness.books.records import digest
+from harness.errors import UsageError
 from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
+from harness.reading import read_json
 
 INSTRUCTION = (
     "You check answers to factual questions. You are given a question, the reference answer and a candidate answer. "
@@ -99,9 +100,8 @@ class RemoteJudge:
         if path is None or not path.exists():
             return None
         try:
-            kept: Any = json.loads(path.read_text(encoding="utf-8"))
-            return verdict(kept["reply"], "stop")
-        except (ValueError, KeyError, TypeError):
+            return verdict(read_json(path)["reply"], "stop")
+        except (UsageError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.
 
     def _write(self, key: str, found: Grade, reply: str) -> None:

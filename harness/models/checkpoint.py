@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, nearest
+from harness.reading import parse_json, read_text
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -109,10 +110,7 @@ def _read(folder: Path, name: str) -> Checkpoint:
 
 
 def _json(path: Path, name: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"model {name!r}: {path.name} cannot be read: {error}") from error
+    value = parse_json(read_text(path), f"model {name!r}: {path}")
     if not isinstance(value, dict):
         raise UsageError(f"model {name!r}: {path.name} is not a JSON object")
     return value

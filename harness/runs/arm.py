@@ -17,6 +17,7 @@ from harness.registry.discover import Plugins, describe
 from harness.runs import deploy
 from harness.runs.collect import Outcome, RoundRecord, outcome
 from harness.runs.config import Arm, Config
+from harness.runs.edits_file import read_edits
 from harness.session.context import RunContext
 from harness.session.roles import Roles
 from harness.session.service import SessionService
@@ -116,7 +117,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     session.deploying()
     recorded = None
     if options.edits and has_editor and arm.slots["editor"] == opened.config.arms[0].slots["editor"]:
-        recorded = deploy.read_edits(Path(options.edits), arm.method.name, seed)
+        recorded = read_edits(Path(options.edits), arm.method.name, seed)
     measured = deploy.measure(
         session,
         session.episodes("test"),

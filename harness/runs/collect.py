@@ -10,12 +10,16 @@ from typing import Any
 from harness.api import JSON, Episode, Score, State
 from harness.books.records import digest
 from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row
+from harness.files import write_text
 from harness.registry.build import BuiltComponent
 from harness.runs import deploy
 from harness.runs.config import Arm, Config
+from harness.runs.edits_file import write_edits
 from harness.runs.environment import describe_environment
 from harness.session.context import RunContext
+from harness.session.scope import Scope
 from harness.session.service import SessionService
+from harness.text import REPLACED, repaired, said
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def outcome(
     """
     name = f"{arm.method.name}-{seed}"
     if measured.groups:
-        deploy.write_edits(context.folder / "edits" / f"{name}.jsonl", measured.groups)
+        write_edits(context.folder / "edits" / f"{name}.jsonl", measured.groups)
     full = [context.episodes.full(episode.id) for episode in measured.episodes]
     _write_scores(context, name, arm.method.name, seed, measured)
     values: list[float | None] = []
@@ -108,7 +112,11 @@ def outcome(
         key,
         _name(context, teacher) if wrote else "",
         _name(context, student),
-        [*_remarks(session.task, measured), *_reduced(context, session.scope.name)],
+        [
+            *_remarks(session.task, measured),
+            *_reduced(context, session.scope.name),
+            *_replaced(context, session.scope),
+        ],
     )
 
 
@@ -123,7 +131,7 @@ def result_file(
         mine = [outcome for outcome in outcomes if outcome.arm is arm]
         rows.append(_row(arm, mine, queries))
     base = next(iter(context.models.values()))
-    return ResultFile(
+    made = ResultFile(
         1,
         run,
         "measured",
@@ -135,6 +143,7 @@ def result_file(
         context.journal.fact("environment") or describe_environment(),
         tuple(rows),
     )
+    return repaired(made)[0]
 
 
 def _command(config: Config) -> str:
@@ -234,6 +243,13 @@ def _reduced(context: RunContext, scope: str) -> list[str]:
     return [f"batches shrunk for want of memory ({times:.0f} results)"] if times else []
 
 
+def _replaced(context: RunContext, scope: Scope) -> list[str]:
+    """Remarks on characters that could not be written."""
+    inside = sum(cost.get(REPLACED, 0.0) for cost in context.journal.costs(scope.name).values())
+    counts = {"the task's texts": context.episodes.replaced, "answers and edits": int(inside) + scope.replaced}
+    return [said(count, where) for where, count in counts.items() if count]
+
+
 def _costs(context: RunContext, scope: str, measured: deploy.Measured) -> dict[str, float]:
     sums = context.journal.costs(scope)
     out = {f"{phase}_s": sums.get(("deploy", phase), {}).get("seconds", 0.0)
@@ -249,17 +265,18 @@ def _costs(context: RunContext, scope: str, measured: deploy.Measured) -> dict[s
 def _write_scores(context: RunContext, name: str, method: str, seed: int, measured: deploy.Measured) -> None:
     path = context.folder / "scores" / f"{name}.jsonl"
     path.parent.mkdir(exist_ok=True)
-    with path.open("w", encoding="utf-8") as stream:
-        for samples in measured.scores:
-            for sample, scores in enumerate(samples):
-                for score in scores:
-                    line = {
-                        "method": method, "seed": seed, "episode": score.episode, "query": score.query,
-                        "sample": sample, "value": score.value, "status": score.status,
-                        "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
-                        **dict(score.parts),
-                    }  # fmt: skip
-                    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = [
+        {
+            "method": method, "seed": seed, "episode": score.episode, "query": score.query,
+            "sample": sample, "value": score.value, "status": score.status,
+            "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
+            **dict(score.parts),
+        }
+        for samples in measured.scores
+        for sample, scores in enumerate(samples)
+        for score in scores
+    ]  # fmt: skip
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _state(state: State) -> dict[str, Any]:

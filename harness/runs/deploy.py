@@ -6,14 +6,10 @@ This is the protocol around a trained policy, the same for every method (SEAL se
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.api import Ask, EditAsk, Episode, Group, Score, SelfEdit, TrialJob, UpdateJob
-from harness.books.records import decode, encode
 from harness.errors import UsageError
 from harness.session.service import SessionService
 
@@ -114,37 +110,3 @@ def _from_record(asks: Sequence[EditAsk], recorded: Mapping[str, Sequence[SelfEd
             f"--edits: the run has no edits for {len(missing)} of {len(asks)} contexts, such as {missing[0]}"
         )
     return [Group(ask, tuple(recorded[ask.episode.id][: ask.n])) for ask in asks]
-
-
-def write_edits(path: Path, groups: Sequence[Group]) -> None:
-    """One line a context: what the model wrote, readable, and enough for ``--edits`` to use it again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as stream:
-        for group in groups:
-            line = {
-                "episode": group.ask.episode.id,
-                "context": encode(group.ask.episode.context),
-                "texts": [[action.text for action in edit.actions] for edit in group.edits],
-                "edits": [encode(_without_request(edit)) for edit in group.edits],
-            }
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def read_edits(run: Path, method: str, seed: int) -> dict[str, Sequence[SelfEdit]]:
-    """The test edits that a method of another run deployed: those of the same seed, else of its first one.
-
-    Raises:
-        UsageError: no such run, or the method deployed no edits there.
-    """
-    folder = run / "edits"
-    files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    for name in (f"{method}-{seed}", *(stem for stem in files if stem.rpartition("-")[0] == method), *files):
-        if name in files:
-            lines = (json.loads(line) for line in files[name].read_text("utf-8").splitlines())
-            return {line["episode"]: [decode(edit) for edit in line["edits"]] for line in lines}
-    raise UsageError(f"--edits {run}: there are no recorded edits in {folder}")
-
-
-def _without_request(edit: SelfEdit) -> SelfEdit:
-    """The prompts would triple the file; the texts are in it."""
-    return dataclasses.replace(edit, actions=())

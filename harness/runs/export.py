@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from harness.books.store import WeightStore
 from harness.errors import UsageError, nearest
 from harness.registry.build import build
 from harness.registry.discover import Plugins
+from harness.runs.record import NAME, read_record
 
 
 def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None) -> str:
@@ -22,11 +22,8 @@ def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None
     """
     if to.exists():
         raise UsageError(f"{to} exists; name a folder that does not")
-    try:
-        record = json.loads((run / "config.json").read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no run at {run}: there is no {run / 'config.json'}") from None
-    resolved = record["resolved"]
+    record = read_record(run)
+    resolved = record.resolved
     method = method or resolved["method"]
     if method not in resolved["arms"]:
         raise UsageError(f"the run has no method {method!r}.{nearest(method, resolved['arms'])}")
@@ -42,7 +39,7 @@ def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None
     if not state.adapters:
         raise UsageError(f"{method}, seed {seed}, tested the model as it came: there is nothing to export")
     table = _teacher_table(resolved, method)
-    plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
+    plugins = Plugins(record.plugin_files)
     model = build(plugins, "model", table, "model", weights=WeightStore(run / "weights")).instance
     with model.borrow(state) as (module, tokenizer):
         module.save_pretrained(to)
@@ -52,7 +49,10 @@ def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None
 
 def _teacher_table(resolved: dict[str, Any], method: str) -> dict[str, Any]:
     roles = resolved["arms"][method]["roles"]
-    who = roles["teacher"]
-    while isinstance(who, str):
-        who = roles[who.removeprefix("@")]
+    who, seen = roles.get("teacher"), set()
+    while isinstance(who, str) and who not in seen:
+        seen.add(who)
+        who = roles.get(who.removeprefix("@"))
+    if not isinstance(who, dict):
+        raise UsageError(f"{method}: the run's record names no model for the role teacher; its {NAME} is damaged")
     return dict(who)

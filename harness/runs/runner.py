@@ -18,6 +18,8 @@ from harness.books.store import WeightStore
 from harness.errors import RunError, UsageError
 from harness.events import RunFinished, RunStarted
 from harness.evidence.result_file import ResultFile, read, write
+from harness.files import write_text
+from harness.reading import read_json, read_json_lines, within_limits
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
@@ -26,8 +28,10 @@ from harness.runs.collect import result_file
 from harness.runs.config import Config
 from harness.runs.environment import describe_environment
 from harness.runs.plan import Work, work
+from harness.runs.record import NAME, read_record
 from harness.session.context import RunContext
 from harness.session.progress import Progress, Quiet
+from harness.text import writable
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Run:
         """The per-query table: method, seed, episode, query, sample, value, status, answer and further measures."""
         out = []
         for path in sorted((self.folder / "scores").glob("*.jsonl")):
-            out += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            out += [line for _, line in read_json_lines(path, RunError)]
         return out
 
 
@@ -84,12 +88,15 @@ def run(
         RunError: the run could not go on; :func:`resume` continues it.
     """
     plugins = Plugins(tuple(plugin_files))
-    given = dict(config or {})
+    given = dict(within_limits(dict(config or {}), "configuration"))
+    for file in plugin_files:
+        if writable(str(file)) != str(file):
+            raise UsageError(f"plugin file {str(file)!r}: its name is not UTF-8 and cannot be kept; rename it")
     resolved = configuration.resolve(given, plugins, layers)
     folder = _new_folder(resolved)
     record = {"given": given, "plugin_files": [str(Path(f).resolve()) for f in plugin_files], "layers": list(layers),
               "resolved": resolved.as_json()}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_text(folder / NAME, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return _execute(folder, plugins, resolved, progress or Quiet(), recompute=False)
 
 
@@ -103,15 +110,10 @@ def resume(folder: str | Path, *, recompute: bool = False, progress: Progress | 
         UsageError: there is no run in that folder, or its configuration now resolves to something else.
     """
     folder = Path(folder)
-    try:
-        record = json.loads((folder / "config.json").read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no run at {folder}: there is no {folder / 'config.json'}") from None
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{folder / 'config.json'} is damaged: {error}") from None
-    plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
-    resolved = configuration.resolve(record["given"], plugins, record["layers"])
-    changed = _differences(record["resolved"], resolved.as_json())
+    record = read_record(folder)
+    plugins = Plugins(record.plugin_files)
+    resolved = configuration.resolve(record.given, plugins, record.layers)
+    changed = _differences(record.resolved, resolved.as_json())
     if changed and not recompute:
         raise UsageError(
             f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or a default changed. "
@@ -156,7 +158,7 @@ def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress,
             ran_of=_ran_of(journal, opened),
             changed=_changed(journal, config),
         )
-        rows = json.loads((folder / "result.json").read_text("utf-8"))["rows"]
+        rows = read_json(folder / "result.json")["rows"]
         observe(plugins, "harness_run_finished", RunFinished(folder, rows))
         return done
     finally:

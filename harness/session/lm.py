@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api import JSON, LM, Completion, Prompt, Request, State
-from harness.books.item import Item
+from harness.books.item import Item, writable_item
 from harness.books.records import digest
 from harness.errors import PluginError
 from harness.session.progress import Piece
@@ -50,6 +50,7 @@ class BookedLM:
         def status(result: Any) -> str:
             return "error" if any(c["finish"].startswith("error") for c in result) else "ok"
 
+        asks = self._scope.writable(list(asks))
         results = self._booked("completion", list(asks), run, cost, status)
         return [
             [
@@ -70,7 +71,7 @@ class BookedLM:
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.logprobs(part)]
 
-        return self._booked("logprobs", list(asks), run, _free, _ok)
+        return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok)
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
@@ -78,7 +79,7 @@ class BookedLM:
         def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool)]
 
-        return self._booked(f"hidden/{layer}/{pool}", list(asks), run, _free, _ok)
+        return self._booked(f"hidden/{layer}/{pool}", self._scope.writable(list(asks)), run, _free, _ok)
 
     def _booked(
         self,
@@ -105,10 +106,11 @@ class BookedLM:
                 if len(results) != len(part):
                     raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
                 seconds = scope.clock.lap() / len(part)
-                items = [
+                made = (
                     Item(key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)})
                     for (key, _), result in zip(part, results, strict=True)
-                ]
+                )
+                items = [writable_item(item) for item in made]
                 with journal.writing():
                     journal.book(items)
                 known |= {item.digest: item.result for item in items}

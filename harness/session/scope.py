@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from harness.api import JSON, Method, State, Task
 from harness.books.records import derive_seed
@@ -13,9 +13,13 @@ from harness.registry.build import BuiltComponent
 from harness.session.clock import Clock
 from harness.session.context import RunContext
 from harness.session.roles import Roles
+from harness.text import repaired
 
 if TYPE_CHECKING:
     from harness.api import Session
+
+
+_Value = TypeVar("_Value")
 
 
 class TimeIsUp(RunError):
@@ -48,6 +52,8 @@ class Scope:
         self.name = f"{method.name}/{root_seed}"
         self.stage: Literal["outer", "deploy"] = "outer"
         """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
+        self.replaced = 0
+        """Characters replaced in what the components handed in; those of what came out are among the items' costs."""
         self.method = method
         self.built_task = task
         self.task: Task = task.instance
@@ -61,6 +67,12 @@ class Scope:
         """Role -> the start model and its backend's source: part of what a trial depends on."""
         self.reachable = {name: slot.identity for name, slot in slots.items() if slot.kind != "trainer"}
         """What an editor or a reward may call through the session, and so depends on: a trial needs the updater."""
+
+    def writable(self, value: _Value) -> _Value:
+        """What a component hands in, with its texts as they can be written; what was replaced is counted."""
+        value, count = repaired(value)
+        self.replaced += count
+        return value
 
     def seed(self, *name: object) -> int:
         return derive_seed(self.root_seed, *name)

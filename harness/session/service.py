@@ -97,6 +97,7 @@ class SessionService:
         return [shown(e, self.scope.method.sees) for e in self.context.episodes.split(split, limit)]
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References], /) -> Sequence[Episode]:
+        episodes, references = self.scope.writable(list(episodes)), self.scope.writable(dict(references))
         self.context.episodes.make(episodes, references)
         return [shown(episode, self.scope.method.sees) for episode in episodes]
 
@@ -105,6 +106,7 @@ class SessionService:
         if value is None:
             kept: JSON | None = self.journal.kept(where, name)
             return kept
+        value = self.scope.writable(value)
         self.journal.keep(where, name, value)
         return value
 
@@ -125,7 +127,7 @@ class SessionService:
 
     def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
         slot = self.scope.slot(role if role in self.scope.slots else "editor", "editor")
-        asks = list(asks)
+        asks = [self.scope.writable(ask) for ask in asks]
 
         def run() -> Any:
             for ask in asks:
@@ -140,7 +142,7 @@ class SessionService:
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
         slot = self.scope.slot(name, "reward")
-        groups = list(groups)
+        groups = [self.scope.writable(group) for group in groups]
 
         def run() -> Any:
             answered = self._calls.guard(slot, lambda: slot.instance.score(groups, self.sealed))
@@ -153,9 +155,10 @@ class SessionService:
         return [dataclasses.replace(group, rewards=tuple(row)) for group, row in zip(groups, rows, strict=True)]
 
     def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
-        return self._updates.update(name, jobs)
+        return self._updates.update(name, self.scope.writable(list(jobs)))
 
     def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
+        jobs = self.scope.writable(list(jobs))
         for job in jobs:
             for episode in job.episodes:
                 if self.context.episodes.full(episode.id).split == "test":
@@ -167,7 +170,7 @@ class SessionService:
         return self.measure(jobs)
 
     def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
-        return self._evaluation.evaluate(asks)
+        return self._evaluation.evaluate(self.scope.writable(list(asks)))
 
     def expand(self, job: UpdateJob, /) -> Sequence[Data]:
         return self._updates.expand(job)
@@ -176,7 +179,7 @@ class SessionService:
         self._updates.release(states)
 
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
-        return self._updates.fit(jobs, loss=loss)
+        return self._updates.fit(self.scope.writable(list(jobs)), loss=loss)
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:
         borrowed: AbstractContextManager[Any] = self.scope.backend(state.base).borrow(state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import re
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from harness import escape
 from harness.evidence.leaderboard.board import Line, Section, as_json, build
 from harness.evidence.leaderboard.table import percent, seconds
 from harness.files import write_text
@@ -101,7 +101,8 @@ def to_csv(made: Sequence[Section]) -> str:
         for line in section["lines"]:
             values = [line[name] for name in plain]
             flat = ["; ".join(value) if isinstance(value, list) else value for value in values]
-            writer.writerow([section["kind"], section["title"], *flat])
+            row = [section["kind"], section["title"], *flat]
+            writer.writerow([escape.csv_cell(value) if isinstance(value, str) else value for value in row])
     return stream.getvalue()
 
 
@@ -116,16 +117,12 @@ def to_markdown(made: Sequence[Section]) -> str:
         if inside:
             out += [f"## {words}", ""]
         for section in inside:
-            out += [f"### {section.title}", ""]
-            out += [f"Source: {section.source}.", ""]
+            out += [f"### {escape.markdown(section.title)}", ""]
+            out += [f"Source: {escape.markdown(section.source)}.", ""]
             out += ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
-            out += ["| " + " | ".join(_cell(text) for text in cells(line)) + " |" for line in section.lines]
+            out += ["| " + " | ".join(escape.markdown(text) for text in cells(line)) + " |" for line in section.lines]
             out += [""]
     return "\n".join(out)
-
-
-def _cell(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
 
 
 def to_html(made: Sequence[Section]) -> str:
@@ -133,16 +130,16 @@ def to_html(made: Sequence[Section]) -> str:
     page = resources.files("harness.evidence.leaderboard").joinpath("page.html").read_text(encoding="utf-8")
     data = json.dumps(as_json(made), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     tables = "\n".join(_html_section(index, one) for index, one in enumerate(made))
-    parts = {"ranks": html.escape(RANKS), "sections": tables, "data": data}
+    parts = {"ranks": escape.html(RANKS), "sections": tables, "data": data}
     return re.sub(r"{{(\w+)}}", lambda place: parts[place.group(1)], page)
 
 
 def _html_section(index: int, section: Section) -> str:
-    head = "".join(f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in HEADERS)
+    head = "".join(f'<th scope="col"><button type="button">{escape.html(name)}</button></th>' for name in HEADERS)
     rows = "\n".join(_html_row(line) for line in section.lines)
     return (
-        f'<section data-index="{index}" data-kind="{section.kind}"><h2>{html.escape(section.title)} '
-        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {html.escape(section.source)}.</p>'
+        f'<section data-index="{index}" data-kind="{section.kind}"><h2>{escape.html(section.title)} '
+        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {escape.html(section.source)}.</p>'
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
         f'<div class="plots"></div></section>'
     )
@@ -159,9 +156,9 @@ def _html_row(line: Line) -> str:
         value = sortable[place] if place < len(sortable) else None
         order = f' data-value="{value}"' if value is not None else ""
         title = (
-            f' title="cannot be told apart from {html.escape(", ".join(line.tied))}"'
+            f' title="cannot be told apart from {escape.html(", ".join(line.tied))}"'
             if place == 0 and line.tied
             else ""
         )
-        out.append(f"<td{order}{title}>{html.escape(text)}</td>")
+        out.append(f"<td{order}{title}>{escape.html(text)}</td>")
     return "<tr>" + "".join(out) + "</tr>"

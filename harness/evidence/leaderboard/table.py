@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.escape import rich
 from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise
 from harness.evidence.result_file import ResultFile, key_groups
 
@@ -65,8 +66,8 @@ def render(found: ResultFile) -> Table:
     task = found.task
     summaries = summarise(found)
     table = Table(
-        title=f"{task.name} {task.version}, {task.split}: {task.metric}, {task.average} average",
-        caption="\n".join([_caption(found), *_footnotes(summaries)]),
+        title=rich(f"{task.name} {task.version}, {task.split}: {task.metric}, {task.average} average"),
+        caption="\n".join(rich(said) for said in [_caption(found), *_footnotes(summaries)]),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -81,7 +82,7 @@ def render(found: ResultFile) -> Table:
         for one in group:
             table.add_row(
                 rank(one),
-                one.row.method,
+                rich(one.row.method),
                 percent(one.score),
                 interval(one),
                 f"{one.contexts}/{one.queries}",

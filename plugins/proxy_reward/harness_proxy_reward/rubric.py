@@ -65,7 +65,7 @@ def _from_json(text: str, criteria: Sequence[str]) -> dict[str, int] | None:
         return None
     try:
         value = json.loads(text[start : end + 1])
-    except json.JSONDecodeError as why:
+    except (ValueError, RecursionError) as why:
         raise Unreadable(f"the judge's JSON is broken: {why.msg}") from None
     if not isinstance(value, Mapping):
         raise Unreadable("the judge's JSON is no object")
