@@ -28,6 +28,8 @@ MAX_WHOLE = 2**63
 """Whole numbers lie within 64 bits, as TOML has it."""
 MAX_NUMBER = 1e100
 """Larger ones overflow in the first sum of squares."""
+MAX_KEY = 400
+"""Characters of a key: keys stand in messages, which are one line."""
 
 _log = logging.getLogger("harness")
 _Model = TypeVar("_Model")
@@ -61,25 +63,29 @@ def user_path(given: str | Path, error: type[HarnessError] = UsageError) -> Path
     return path
 
 
-def read_text(path: Path | Traversable, error: type[HarnessError] = UsageError) -> str:
+def read_text(path: Path | Traversable, error: type[HarnessError] = UsageError, *, where: str = "") -> str:
     """A text file in UTF-8, without its byte order mark.
+
+    Args:
+        where: names the file in messages, instead of its path.
 
     Raises:
         error: the file is not there (with the nearest name beside it), cannot be read, or is not UTF-8.
     """
+    where = where or str(path)
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise error(f"{path}: no such file.{_beside(path)}") from None
+        raise error(f"{where}: cannot be read: no such file.{_beside(path)}") from None
     except IsADirectoryError:
-        raise error(f"{path}: is a folder, and a file was expected") from None
+        raise error(f"{where}: cannot be read: it is a folder, and a file was expected") from None
     except (OSError, ValueError) as why:
-        raise error(f"{path}: cannot be read: {getattr(why, 'strerror', None) or why}") from None
+        raise error(f"{where}: cannot be read: {getattr(why, 'strerror', None) or why}") from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as why:
         line = why.object.count(b"\n", 0, why.start) + 1
-        raise error(f"{path}: line {line}: not UTF-8 (byte 0x{why.object[why.start]:02x}); save it as UTF-8") from None
+        raise error(f"{where}: line {line}: not UTF-8 (byte 0x{why.object[why.start]:02x}); save it as UTF-8") from None
 
 
 def read_json(path: Path | Traversable, error: type[HarnessError] = UsageError, *, repair: bool = True) -> Any:
@@ -88,12 +94,13 @@ def read_json(path: Path | Traversable, error: type[HarnessError] = UsageError, 
 
 
 def read_json_lines(
-    path: Path | Traversable, error: type[HarnessError] = UsageError, *, repair: bool = True
+    path: Path | Traversable, error: type[HarnessError] = UsageError, *, where: str = "", repair: bool = True
 ) -> Iterator[tuple[int, Any]]:
     """``(line number from 1, value)`` of every line that is not blank."""
-    for number, line in enumerate(read_text(path, error).split("\n"), 1):
+    where = where or str(path)
+    for number, line in enumerate(read_text(path, error, where=where).split("\n"), 1):
         if line.strip():
-            yield number, parse_json(line, str(path), error, first_line=number, repair=repair)
+            yield number, parse_json(line, where, error, first_line=number, repair=repair)
 
 
 def read_toml(path: Path | Traversable, error: type[HarnessError] = UsageError) -> dict[str, Any]:
@@ -145,12 +152,12 @@ def parse_toml(text: str, where: str, error: type[HarnessError] = UsageError) ->
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as why:
-        raise error(f"{where}: not TOML: {why}") from None
+        raise error(f"{where}: is not TOML: {why}") from None
     except RecursionError:
         raise error(f"{where}: {_TOO_DEEP}") from None
     except ValueError as why:
         # int() refuses what is too long before tomllib can say where.
-        raise error(f"{where}: not TOML: a number in it cannot be read ({why})") from None
+        raise error(f"{where}: is not TOML: a number in it cannot be read ({why})") from None
     return dict(within_limits(tables, where, error))
 
 
@@ -168,6 +175,8 @@ def within_limits(value: Any, where: str, error: type[HarnessError] = UsageError
             if isinstance(part, Mapping):
                 if not all(isinstance(key, str) for key in part):
                     raise error(f"{said_at}: every key is a text")
+                if any(len(key) > MAX_KEY for key in part):
+                    raise error(f"{said_at}: {_LONG_KEY}")
                 below += [(f"{place}.{key}" if place else str(key), item) for key, item in part.items()]
             elif isinstance(part, list | tuple):
                 below += [(f"{place}[{at}]", item) for at, item in enumerate(part)]
@@ -205,6 +214,7 @@ def conform(
         raise error(f"{where}{place}: {plain(first['type'], first['msg'])}") from None
 
 
+_LONG_KEY = f"a key of more than {MAX_KEY} characters, which is no name"
 _TOO_DEEP = f"nested more than {MAX_DEPTH} deep, which no such file is"
 
 
@@ -232,6 +242,8 @@ def _constant(name: str) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
+    if any(len(name) > MAX_KEY for name in made):
+        raise _Refused(_LONG_KEY)
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)

@@ -110,7 +110,8 @@ def _read(folder: Path, name: str) -> Checkpoint:
 
 
 def _json(path: Path, name: str) -> Mapping[str, Any]:
-    value = parse_json(read_text(path), f"model {name!r}: {path}")
+    where = f"model {name!r}: {path.name}"
+    value = parse_json(read_text(path, where=where), f"{where} cannot be read")
     if not isinstance(value, dict):
         raise UsageError(f"model {name!r}: {path.name} is not a JSON object")
     return value

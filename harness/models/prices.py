@@ -37,7 +37,7 @@ def price_of(model: str, table: str = "") -> Price | None:
         UsageError: the file cannot be read, or is not of that shape.
     """
     path = user_path(table) if table else _TABLE
-    content = parse_toml(read_text(path), f"price table {path}")
+    content = parse_toml(read_text(path, where=f"price table {path}"), f"price table {path}")
     try:
         models = {
             str(name): Price(float(price["input"]), float(price["output"])) for name, price in content["models"].items()

@@ -87,7 +87,7 @@ def _read(source: str) -> Mapping[str, Any]:
         path = files(package).joinpath(inside) if packaged else user_path(source)
     except ModuleNotFoundError as why:
         raise UsageError(f"prompt file {source} cannot be read: {why}") from why
-    return parse_toml(read_text(path), f"prompt file {source}")
+    return parse_toml(read_text(path, where=f"prompt file {source}"), f"prompt file {source}")
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -101,11 +101,12 @@ def _documents(source: str) -> list[str]:
         path = files(package).joinpath(inside) if packaged else user_path(source)
     except ModuleNotFoundError as why:
         raise UsageError(f"updater.corpus: {source} cannot be read: {why}") from why
+    where = f"updater.corpus: {source}"
     if not source.endswith(".jsonl"):
-        return [part for part in read_text(path).split("\n\n") if part.strip()]
+        return [part for part in read_text(path, where=where).split("\n\n") if part.strip()]
     found = []
-    for number, row in read_json_lines(path):
+    for number, row in read_json_lines(path, where=where):
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-            raise UsageError(f"updater.corpus: {path}: line {number}: every line is a JSON object with a text 'text'")
+            raise UsageError(f"{where}: line {number}: every line is a JSON object with a field text, which is a text")
         found.append(row["text"])
     return found

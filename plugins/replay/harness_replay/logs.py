@@ -179,7 +179,7 @@ def _marks(rows: Sequence[Mapping[str, Any]], side: str, path: Path, place: int)
 def _verdict(value: Any, where: str) -> bool:
     if value is True or value is False:
         return value
-    raise LogError(f"{where}: {value!r} is not a verdict; true or false was expected")
+    raise LogError(f"{where}: {value!r:.60} is not a verdict; true or false was expected")
 
 
 def _transpose(by_question: Sequence[Sequence[tuple[Mark, ...]]]) -> Marks:

@@ -130,7 +130,7 @@ def read_template(name: str) -> dict[str, Any]:
     path = user_path(name) if name.endswith(".toml") else resources.files("harness_seal") / "templates" / f"{name}.toml"
     if not path.is_file():
         raise UsageError(f"editor arc-config: no prompt {name!r}; the one that ships is 'arc-config-1'")
-    found = parse_toml(read_text(path), f"editor arc-config: {name}")
+    found = parse_toml(read_text(path, where=f"editor arc-config: {name}"), f"editor arc-config: {name}")
     turns = found.get("instruct")
     texts = [found.get("base"), *(turns.get(role) if isinstance(turns, dict) else None for role in ("system", "user"))]
     if not all(isinstance(text, str) for text in texts):
