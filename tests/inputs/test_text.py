@@ -43,6 +43,8 @@ def test_halves_that_belong_together_are_joined_and_others_counted() -> None:
 PLUGIN = '''
 """A model that is cut off inside an emoji, an editor that cuts its answers, and a task of broken text."""
 
+from dataclasses import replace
+
 from harness import hookimpl
 from harness.api import Example, Method, Request, SelfEdit
 from harness.testing import ScriptedLM, ScriptedTask
@@ -52,7 +54,10 @@ HALF = chr(0xD83D)
 
 class Broken(ScriptedLM):
     def __init__(self, weights=None):
-        super().__init__(lambda request, index: "cats" + HALF, name="broken")
+        super().__init__(lambda request, index: "cats", name="broken")
+
+    def generate(self, asks):
+        return [[replace(one, text=one.text + HALF) for one in row] for row in super().generate(asks)]
 
 
 class Cut:
