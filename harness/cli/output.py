@@ -26,9 +26,10 @@ def finish(run: Run, as_json: bool) -> None:
     from harness import escape
     from harness.evidence.leaderboard.table import render
     from harness.evidence.result_file import dumps
+    from harness.text import writable
 
     if as_json:
-        print(dumps(run.result), end="")
+        print(writable(dumps(run.result)), end="")
     else:
         console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(render(run.result))

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import escape
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs import runner
@@ -90,17 +91,18 @@ def show_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     console = Console()
     import tomli_w
 
-    console.print(tomli_w.dumps(_without_none(config.as_json())), highlight=False, markup=False)
+    console.print(escape.terminal(tomli_w.dumps(_without_none(config.as_json()))), highlight=False, markup=False)
     table = Table("method", box=None)
     for name in ("edits", "updates", "answers"):
         table.add_column(name, justify="right")
     for method, pieces in counts.items():
-        table.add_row(method, str(pieces.edits), str(pieces.updates), str(pieces.answers))
+        table.add_row(escape.rich(method), str(pieces.edits), str(pieces.updates), str(pieces.answers))
     table.add_row("all, over the seeds", str(total.edits), str(total.updates), str(total.answers))
     console.print(table)
-    console.print(f"layers: {' < '.join(('the method', 'the model', 'its preset', *layers))}", highlight=False)
+    shown = " < ".join(("the method", "the model", "its preset", *layers))
+    console.print(f"layers: {escape.rich(shown)}", highlight=False)
     for bill in remote:
-        console.print(bill.line(), highlight=False)
+        console.print(escape.rich(bill.line()), highlight=False)
     said = "not measured: a model is not in this process" if estimate is None else f"about {as_time(estimate)}"
     console.print(f"time: {said}", highlight=False)
 

@@ -38,9 +38,8 @@ def made(run: Path, *names: str, lines: Any = EDITS) -> Path:
 
 def test_everything_that_an_edit_may_hold_survives(tmp_path: Path) -> None:
     state = State("base", ("a",), {"passage": "x"})
-    answer = Completion(
-        Request(state, (("user", "q"),), stop=("\n",), schema={"type": "object"}), "t", (1, 2), (-0.5, -1)
-    )
+    request = Request(state, (("user", "q"),), stop=("\n",), schema={"type": "object"})
+    answer = Completion(request, "t", (1, 2), (-0.5, -1))
     data = (
         Example("p", "t", 0.5), Example((("user", "q"),), "t"), Preference("p", "good", "bad"),
         Rollout(answer, "g", 0.25), Recipe("lines", {"text": "a\u2028b"}), MemoryOps(({"set": {"k": [1]}},)),
@@ -78,7 +77,7 @@ def test_a_method_without_edits_there_never_gets_those_of_another(tmp_path: Path
 def test_no_run_or_no_edits(tmp_path: Path) -> None:
     made(tmp_path / "run-1", "seal-0")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(UsageError, match="no such run. Did you mean 'run-1'"):
+    with pytest.raises(UsageError, match=r"no such run\. Did you mean 'run-1'"):
         read_edits(tmp_path / "run-2", "seal", 0)
     with pytest.raises(UsageError, match="no recorded edits"):
         read_edits(tmp_path / "bare", "seal", 0)

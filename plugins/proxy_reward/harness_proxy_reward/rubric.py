@@ -66,7 +66,7 @@ def _from_json(text: str, criteria: Sequence[str]) -> dict[str, int] | None:
     try:
         value = json.loads(text[start : end + 1])
     except (ValueError, RecursionError) as why:
-        raise Unreadable(f"the judge's JSON is broken: {why.msg}") from None
+        raise Unreadable(f"the judge's JSON is broken: {why}") from None
     if not isinstance(value, Mapping):
         raise Unreadable("the judge's JSON is no object")
     missing = [name for name in criteria if name not in value]
