@@ -63,7 +63,8 @@ class Options:
     max_hours: Annotated[float, Field(ge=0)] = 0.0
     """Stop, resumable, after this long; 0 is never."""
     edits: str = ""
-    """Folder of a run whose test edits are taken instead of writing new ones."""
+    """Folder of a run whose test edits are taken instead of writing new ones: those of the same method, and of the same
+    seed, or else of the first seed that it has there."""
     reuse: str = ""
     """``auto``: take over what earlier runs under ``out`` did already; or the folder of one run. "" is nothing."""
     observers: tuple[str, ...] = ()
