@@ -28,7 +28,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-c", "from harness.cli import main; main()", *words], check=True)
         total = time.monotonic() - started
         [path] = Path(folder, "leaderboards").glob("*/*.json")
-        rows = json.loads(path.read_text("utf-8"))["rows"]
+        rows = json.loads(path.read_text("utf-8"))["tables"][0]["rows"]
     spent = {stage: sum(row["costs"][stage] for row in rows) for stage in STAGES}
     spent["rest"] = total - sum(spent.values())
     names = {**STAGES, "rest": "starting up, and writing the books"}

@@ -25,7 +25,17 @@ from typing import Any
 import numpy as np
 
 from harness.evidence.gate.verdict import LEVEL, MARGIN, check_all
-from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row, read
+from harness.evidence.result_file import (
+    SCHEMA,
+    Card,
+    ModelCard,
+    ResultFile,
+    Row,
+    TaskItems,
+    make_row,
+    read,
+    single_table,
+)
 from harness.files import write_text
 
 CONTEXTS, QUESTIONS = 100, 5
@@ -142,14 +152,23 @@ class World:
         )
         chance = _chance(level + run)
         scores = (rng.random(chance.shape) < chance).astype(float).reshape(self._seeds, -1)
+        task = self._task
+        key = {
+            "task": task.name,
+            "version": task.version,
+            "items": "simulated",
+            "metric": task.metric,
+            "base_model": "",
+        }
         row: Row = make_row(
             scores=scores.tolist(), status=["o" * scores.shape[1]] * self._seeds, queries=scores.shape[1], method="m",
-            plugin="simulated", card=Card(), grouping="single", editor_model="", start_model="", key={},
+            plugin="simulated", card=Card(), protocol="single", editor_model="", start_model="", key=key,
             seeds=tuple(range(self._seeds)),
         )  # fmt: skip
         return ResultFile(
-            1, "simulated", "measured", "benchmarks/gate.py", self._task, ModelCard("simulated"), {}, (row,)
-        )
+            SCHEMA, "simulated", "measured", "benchmarks/gate.py", ModelCard("simulated"), {},
+            single_table(task, [row]),
+        )  # fmt: skip
 
 
 def _chance(level: np.ndarray) -> np.ndarray:

@@ -30,6 +30,9 @@ EXAMPLES = {
     "harness_updaters": "quick_lora",
     "harness_evaluators": "first_word",
     "harness_trainers": "one_round",
+    "harness_protocols": "before_and_after",
+    "harness_defaults": "house_rules",
+    "harness_commands": "house_rules",
     "harness_run_started": "diary",
     "harness_round_finished": "diary",
     "harness_run_finished": "diary",
@@ -44,8 +47,11 @@ PROTOCOLS: dict[str, Any] = {
     "updater": api.Updater,
     "evaluator": api.Evaluator,
     "trainer": api.Trainer,
+    "protocol": api.EvaluationProtocol,
 }
 EVENTS: dict[str, Any] = {
+    "harness_defaults": None,
+    "harness_commands": api.Command,
     "harness_run_started": events.RunStarted,
     "harness_round_finished": events.RoundFinished,
     "harness_run_finished": events.RunFinished,
@@ -67,8 +73,8 @@ my-editor = "my_package"
 While you try something out, a single file does: `harness run --plugin ./my_editor.py`. Edited and run again, it takes
 over from the earlier runs whatever the change does not touch, and says what that was. (`--reuse auto` does the same for
 an installed plugin, `--reuse off` computes everything anew. A result is found by the digest of all that it depends on,
-the sources of its components included, among runs with the same versions on the same hardware; it keeps the cost that
-was once paid for it.)
+[its source and the files read for it included](#what-a-result-depends-on), among runs with the same versions on the
+same hardware; it keeps the cost that was once paid for it.)
 
 | | |
 | --- | --- |
@@ -79,12 +85,21 @@ was once paid for it.)
 | `harness run --plugin my-editor` | runs it, beside the controls, into a table |
 
 A plugin without a method of its own runs as SEAL with its component in place: with SEAL's outer loop where it brings a
-reward or a trainer, and without it otherwise. A task or a model alone becomes the run's.
+reward or a trainer, and without it otherwise (`harness_defaults` names these hosts). A task or a model alone becomes
+the run's.
 
 Four rules hold everywhere. **Bulk**: a component sees all items of a call at once and answers in their order.
 **Every effect is a Session call**, so that it is journalled, cached, costed and replayed. **Two kinds of failure**:
 `failed` is the method's doing and counts as wrong, `error` is ours, has no value and is retried; neither is ever a
-silent zero. **References stay with the core**; only an evaluator is handed a key.
+silent zero. **References stay with the core**; only an evaluator is handed them.
+
+What a component is handed as its session offers the calls below and nothing else: no attribute leads to the journal,
+the references, a test score, the task's loader or the run's folder. Scores of test episodes come back without values,
+a trial on one is refused, and so is an episode of your own (`make`) that copies a test context. What `diagnose` counts
+is read by no call. Python itself cannot be sealed: code that walks `gc`, closures or stack frames, patches the
+harness, or opens the data's files gets past any wall, and so does an evaluator that passes its references on. A plugin
+is a program that its user runs; the harness keeps honest plugins honest, and shows what others do
+([architecture.md](architecture.md)).
 
 A component is a class. What can be set about it is a frozen dataclass of defaults, its attribute `Settings`, and the
 constructor takes one; unknown keys and wrong types in a configuration are refused with the nearest name. A component
@@ -97,6 +112,45 @@ configuration lists it: `--set 'observers=["diary"]'`. What one raises is a warn
 The module of the hooks is imported whenever plugins are listed: import torch and its like inside functions.
 The way down to torch is in [torch.md](torch.md); what may change, and how that is announced, in
 [changelog.md](changelog.md).
+
+## What a result depends on
+
+A finished call is booked under the digest of what it was: the component with its settings, its inputs, the seed, the
+digests of the weights. It is found again, by `resume` or in a later run, only if all that it depends on is the same:
+
+* **The source.** The module of the component's class, those of the classes it is derived from, and every module that
+  these can import: at the top, inside functions, through `importlib.import_module` with a name that stands in the
+  source, or because a setting says `module:attribute`. Followed are the harness, the plugin's distribution with all its
+  packages, and whatever is not an installed package (a `helper.py` beside a single file); of installed packages the
+  version counts. A package's `__init__.py` counts if importing it does more than define names. Comments, layout,
+  docstrings and imports under `if TYPE_CHECKING` do not count. A docstring does where code may read it: beside code
+  that names `__doc__`, and where its class or function is derived from, or decorated by, something of another module
+  that is not the harness's or the standard library's (pydantic writes docstrings into schemas). In doubt, more counts.
+* **The data files of its package**, of any size and kind, but for TOML, which is followed when it is read.
+* **The files that were read.** Whatever Python code opens while a component is imported, made or called (a prompt
+  beside the file, a path from a setting, a folder that is listed, a file that is looked for and not there) is recorded
+  with the items made then and afterwards, by content. What a component depends on, those that call it depend on too. A
+  file that changed leaves its items unfound in a later run; `harness resume` refuses, and with `--recompute` runs
+  again what the change touches. Files that settings name count whoever opens them, and weights (`.safetensors`,
+  `.gguf`) count with the JSON file beside them.
+
+Not recorded are the standard library and installed packages, the run's own folder, what components write themselves,
+checkpoints (their digest is part of every key), and the data that a task's settings name and its `load` reads: episodes
+count one by one, so read a prompt in the constructor. What is read under `with harness.reads.untracked():` is not
+recorded either; it is meant for caches keyed by all that made them, and for logs.
+
+Not seen, and yours to name in a setting: environment variables, the clock, the network, files opened by native code or
+by another process, a module whose name is put together at run time, and what a component keeps from an earlier run in
+a file of its own. Code that was edited after the process had imported it is refused: start a new process.
+"""
+
+
+BENCH = """\
+A protocol says how a policy is deployed and what is measured of it. Its generator yields named measurements, and all of
+one name become one table of the result file; `score` is the headline. It is handed a bench, which answers with the
+values of test scores, as an evaluator is handed references. Neither can be sealed off from what it is there to see: use
+a protocol or an evaluator only of an author whose figures you would believe, and name it where you publish a row. (It
+is in the row's comparability key, and its source is among those that a run is held against when it is resumed.)
 """
 
 
@@ -105,6 +159,8 @@ def build() -> str:
     parts = [INTRO, "## Hooks\n"]
     parts += [_hook(name, spec) for name, spec in hooks().items()]
     parts += ["## The rules, as tests\n", *_contracts(), "## The session\n", _source(api.Session)]
+    parts += ["## What a protocol is handed\n", BENCH]
+    parts += [_source(thing) + "\n" for thing in (api.Measure, api.Measurement, api.Bench)]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -119,8 +175,9 @@ def _hook(name: str, spec: Callable[..., Any]) -> str:
     example = EXAMPLES[name]
     takes = ", ".join(f"`{p.name}`, a `{p.annotation}`" for p in inspect.signature(spec).parameters.values()) or "none"
     gives = inspect.signature(spec).return_annotation
-    result = "nothing" if gives == "None" else f"`{gives}`, a name to where its class or value is"
-    lines = [f"### `{name}`\n", _prose(spec), "", f"Arguments: {takes}. Result: {result}.\n", _source(about), ""]
+    result = "nothing" if gives == "None" else f"`{gives}`"
+    lines = [f"### `{name}`\n", _prose(spec), "", f"Arguments: {takes}. Result: {result}.\n"]
+    lines += [_source(about), ""] if about is not None else []
     first = next(hook for hook, file in EXAMPLES.items() if file == example)
     if name == first:
         lines += [

@@ -20,7 +20,7 @@ Four rules hold everywhere:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
@@ -41,6 +41,8 @@ Split: TypeAlias = Literal["train", "validation", "test", "made"]
 """``made`` holds the episodes that a method wrote itself (R-Zero, Evol-Instruct), with its own references."""
 
 Status: TypeAlias = Literal["ok", "failed", "error"]
+StartAs: TypeAlias = Literal["stack", "continue", "fold", "merge"]
+"""What becomes of a start's adapters in an update; see :attr:`UpdateJob.start_as`."""
 References: TypeAlias = Mapping[str, Sequence[str]]
 """Query id -> accepted answers."""
 
@@ -214,6 +216,17 @@ class UpdateJob:
     """Overrides of the updater's settings; the edits' own settings come on top."""
     replay: str | None = None
     """Digest of a corpus to mix in; how much of it is a setting of the updater."""
+    start_as: StartAs = "stack"
+    """What becomes of the adapters of ``start``, which computes the same function whichever is taken:
+
+    * ``stack``: they stay, frozen, and a new adapter is trained on top. Every update makes all later ones slower.
+    * ``continue``: the last one is trained on, and the result takes its place; its optimiser's state goes on too where
+      the training setting ``keep_optimizer`` says so. Rank, alpha and targets of the update must be that adapter's.
+    * ``fold``: they become one adapter of the rank that their sum has, frozen, below a new one.
+    * ``merge``: they are added into the weights (summed in fp32, rounded once), below a new one.
+
+    ``fold`` and ``merge`` leave a start without adapters as it is; ``continue`` has nothing to continue there.
+    """
 
 
 @dataclass(frozen=True)
@@ -318,12 +331,23 @@ class Method:
     outside_teacher: bool = False
     needs: frozenset[str] = frozenset()
     """What the teacher's model must be able to do (see :attr:`LM.can`); checked before anything is spent."""
-    grouping: Literal["single", "cpt"] = "single"
-    """One edit an update, or all edits in one (continued pretraining)."""
+    protocol: str | JSON = "single"
+    """How its policy is measured: a name such as ``single`` (one update per edit) or ``cpt`` (all edits in one update,
+    continued pretraining), or a table ``{"use": name, **settings}``."""
     beside: tuple[str, ...] = ()
     """Methods that ``harness run`` runs beside this one, so that its figure means something."""
     presets: Mapping[str, JSON] = field(default_factory=dict)
     """Named configurations; one named like the model (``lab``) is taken by default with that model."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb that a plugin adds to the command line (``harness_commands``)."""
+
+    target: str
+    """``"module:attribute"`` of a ``typer.Typer`` (a verb with verbs of its own) or of a function that typer takes."""
+    help: str
+    """One line of ``harness --help``."""
 
 
 # --- what the core talks to ----------------------------------------------------------------------------------------
@@ -395,7 +419,11 @@ class RewardFunction(Protocol):
 
 
 class Updater(Protocol):
-    """May carry ``meta_s``: seconds of its own one-off training, before any run; shown apart from a run's cost."""
+    """May carry ``meta_s``: seconds of its own one-off training, before any run; shown apart from a run's cost.
+
+    May carry ``continues = True``: it can train a start's last adapter on (``start_as = "continue"``). The other ways
+    to start need nothing of an updater: it is handed the folded or merged state.
+    """
 
     accepts: ClassVar[frozenset[type]]
     """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
@@ -406,6 +434,8 @@ class Updater(Protocol):
 
 
 class Evaluator(Protocol):
+    """May carry ``metric``, the name of the measure that its values are; without one it is the task's own."""
+
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
         """The scores of each ask's queries, ask by ask in order. ``key`` is episode id -> references."""
         ...
@@ -454,8 +484,8 @@ class Session(Protocol):
         """Update (slot ``updater``), ask, release; the scores of all episodes of each job, in job order."""
         ...
 
-    def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
-        """Scores, ask by ask. On the test split they are booked and come back without values."""
+    def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        """Scores from the slot ``name``, ask by ask. On the test split they are booked and come back without values."""
         ...
 
     def expand(self, job: UpdateJob, /) -> Sequence[Data]:
@@ -488,6 +518,111 @@ class Session(Protocol):
 
     def keep(self, name: str, value: JSON | None = None, /) -> JSON | None:
         """Journalled scratch of a method: curricula, pools, Elo. Without a value, what was kept."""
+        ...
+
+
+# --- measuring a policy --------------------------------------------------------------------------------------------
+
+HEADLINE = "score"
+"""Name of the measurement that rows are ranked, compared and gated by."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is asked, who grades it, and what the values are."""
+
+    task: str
+    version: str
+    evaluator: str
+    metric: str
+    split: Split = "test"
+    unit: str = ""
+    """"" for shares in [0, 1], which are shown as points out of 100; else the unit of the values, such as ``nats``."""
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Scores of one measure at one step; all of one ``name`` become one table of the result file."""
+
+    name: str
+    """Table of the result file: letters, digits, ``-``, ``_`` and ``.``."""
+    scores: Sequence[Score]
+    """In any order; several of one query are its samples, whose mean counts. Values are in the measure's unit."""
+    step: int | None = None
+    """Place in a sequence of measurements of this name, 0 or more; the last step's scores are the table's figure."""
+    measure: str | Measure = ""
+    """A name of :attr:`Bench.measures` ("" is the one named like the table), or a measure of the protocol's own, such
+    as the divergence from the base model in nats."""
+
+
+class Bench(Protocol):
+    """What a protocol measures with: one method's policy on one split, with the values of its scores.
+
+    Only protocols are handed one. They see test scores, as evaluators see references, and are trusted like them.
+    """
+
+    session: Session
+    """The method's session: roles, seeds, models, updates and releases."""
+    label: str
+    """``test`` or ``validation``; part of the seeds' names, so that the two draw apart."""
+    samples: int
+    """Self-edits per episode."""
+    updaters: Collection[str]
+    """The method's slots of kind ``updater``, for :meth:`Session.update`."""
+    has_editor: bool
+    """False for a method that deploys its start model, such as a control."""
+    measures: Mapping[str, Measure]
+    """``score`` (the run's task and the slot ``evaluator``), then those that the run measures beside it (``also``)."""
+
+    def episodes(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
+        """What the measure asks, as the method may see it."""
+        ...
+
+    def edits(self, episodes: Sequence[Episode], /, by: State | None = None) -> Sequence[Group]:
+        """The teacher's self-edits, :attr:`samples` per episode (``by`` another state, where given); they are kept with
+        the run. Those of an earlier run where the configuration says so (``edits``); nothing without an editor."""
+        ...
+
+    def join(self, edits: Sequence[SelfEdit], /) -> tuple[SelfEdit, ...]:
+        """Edits that one update learns together, as the task joins them; by default as they are."""
+        ...
+
+    def trial(
+        self, jobs: Sequence[TrialJob], measures: Collection[str] = (HEADLINE,), /
+    ) -> Sequence[Mapping[str, Sequence[Score]]]:
+        """Update (slot ``updater``), ask, release: measure -> scores, for each job in order. ``score`` is always asked.
+
+        A measure of the run's own items asks each job's episodes, any other one all episodes of its own. An update that
+        came to nothing scores as :meth:`unanswered` says.
+        """
+        ...
+
+    def ask(self, asks: Sequence[Ask], measure: str = HEADLINE, /) -> Sequence[Sequence[Score]]:
+        """Scores of one measure with their values, ask by ask."""
+        ...
+
+    def unanswered(
+        self, episodes: Sequence[Episode], updated: Updated, measure: str = HEADLINE, /
+    ) -> Sequence[Sequence[Score]]:
+        """Scores of episodes whose update came to nothing: 0.0 where it ``failed``, no value where it is ``error``."""
+        ...
+
+    def remark(self, text: str, /) -> None:
+        """A note on the method's row."""
+        ...
+
+
+class EvaluationProtocol(Protocol):
+    """How a policy is deployed and what is measured of it. Every protocol yields the headline, ``score``, on all
+    episodes of the split.
+
+    May carry ``work(contexts, queries, samples) -> (updates, answers)``, the counts that ``--dry-run`` shows; without
+    it they are those of the protocol ``single``.
+    """
+
+    def measure(self, bench: Bench, /) -> Iterator[Measurement]:
+        """The measurements, one name and step at a time."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from harness.api import HarnessError
@@ -29,6 +30,23 @@ class RunError(HarnessError):
 
 class ReplayMismatch(RunError):
     """A resumed run made another call than the recorded one."""
+
+
+class Damaged(RunError):
+    """What is stored in a run's folder is not what was written there.
+
+    Args:
+        path: the file or folder at fault.
+        part: what of it, such as an item of the journal; "" for the whole.
+        run: the run's folder; by default the one that holds ``path``.
+    """
+
+    def __init__(self, path: Path, part: str = "", run: Path | None = None) -> None:
+        run = run or path.parent
+        super().__init__(
+            f"{path}: {part + ' ' if part else ''}is not what was written there; `harness verify {run}` lists all "
+            f"that is damaged, `harness resume {run} --recompute` makes it again"
+        )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="empty-body"
-"""The hooks, in the order in which a run calls them. Imports nothing at run time.
+"""The hooks, in the order in which a run calls them.
 
 A plugin is a module named by an entry point of the group ``harness.plugins``. It implements the hooks it needs, marked
-with ``harness.hookimpl``. The eight providers answer ``name -> "package.module:Class"``, so that listing what is there
+with ``harness.hookimpl``. The nine providers answer ``name -> "package.module:Class"``, so that listing what is there
 imports no component; the three observers receive a frozen event.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.api import Method
+    from harness.api import Command, Method
     from harness.events import RoundFinished, RunFinished, RunStarted
 
 hookspec = pluggy.HookspecMarker("harness")
@@ -85,6 +85,38 @@ def harness_trainers() -> Mapping[str, str]:
     """Trainers by name, for the slot ``trainer``: classes with :class:`harness.api.Trainer`'s generator ``run``.
 
     Called when a run first needs a trainer by its name, and when trainers are listed.
+    """
+
+
+@hookspec
+def harness_protocols() -> Mapping[str, str]:
+    """Protocols by name: ``--protocol NAME``. Classes with :class:`harness.api.EvaluationProtocol`'s ``measure``.
+
+    Called when a run first needs a protocol by its name, and when protocols are listed. A protocol is handed test
+    scores, so use one only of an author whose evaluator you would trust.
+    """
+
+
+# --- what is meant where the user says nothing, and the verbs of the command line -----------------------------------
+
+
+@hookspec
+def harness_defaults() -> Mapping[str, str]:
+    """What is meant where nothing is named. The first installed plugin, by name, that answers a key decides it.
+
+    Keys: ``method`` (run without ``--plugin``), ``model`` (run without ``--model``), and ``host`` and
+    ``host_with_loop``: ``"module:attribute"`` of the method in which a plugin without a method of its own puts its
+    component, the latter where that is a reward or a trainer.
+
+    Called when a run is configured that leaves one of them open.
+    """
+
+
+@hookspec
+def harness_commands() -> Mapping[str, Command]:
+    """Verbs by name: ``harness NAME``. A verb of the core comes first.
+
+    Called when a verb is used that is not the core's, and for ``harness --help``.
     """
 
 

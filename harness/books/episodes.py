@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from harness import reads
 from harness.api import Episode, References, Split, Task
-from harness.books.records import digest
+from harness.books.records import canonical, digest
 from harness.errors import PluginError
+from harness.registry.build import BuiltComponent, named_paths
 from harness.text import repaired
 
+_PASSAGE = 40
+"""Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class EpisodeBook:
-    """All episodes of one task, loaded split by split on first use."""
+    """All episodes of one task, loaded split by split on first use.
 
-    def __init__(self, task: Task, test_limit: int = 0) -> None:
+    What a task reads to load its items is noted (:mod:`harness.reads`) but for the data that its settings name: items
+    count by their content.
+    """
+
+    def __init__(self, task: Task, test_limit: int = 0, built: BuiltComponent | None = None) -> None:
         self._task = task
+        self._reader = built.reads if built else reads.Reader()
+        self._data = named_paths(built.settings) if built else []
         self._test_limit = test_limit
         self.replaced = 0
         """Characters of the task's texts that could not be written, and were replaced."""
@@ -28,7 +39,9 @@ class EpisodeBook:
     def split(self, name: Split, limit: int | None = None) -> Sequence[Episode]:
         """The full episodes of a split, in the task's order; the run's ``limit`` holds for the test split alone."""
         if name not in self._splits:
-            loaded = [] if name == "made" else list(self._task.load(name))
+            loaded = (
+                [] if name == "made" else reads.call(self._reader, lambda: list(self._task.load(name)), but=self._data)
+            )
             if name == "test" and self._test_limit:
                 loaded = loaded[: self._test_limit]
             self._splits[name] = []
@@ -39,14 +52,38 @@ class EpisodeBook:
                 self._splits[name].append(episode)
         return self._splits[name][:limit] if limit else list(self._splits[name])
 
+    def _load(self, split: Split) -> list[tuple[Episode, References]]:
+        return reads.call(self._reader, lambda: list(self._task.load(split)), but=self._data)
+
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References]) -> None:
-        """Take episodes that a method made."""
+        """Take episodes that a method made.
+
+        Raises:
+            PluginError: one is not of the split ``made``, or its context is that of a test episode.
+        """
         for episode in episodes:
             if episode.split != "made":
                 raise PluginError(f"episode {episode.id!r} is of split {episode.split!r}; a method's own are 'made'")
+            if copied := self._copied(episode):
+                raise PluginError(
+                    f"episode {episode.id!r} copies the context of test episode {copied!r}: a method may not try out "
+                    "its updates on what it is tested on"
+                )
             if episode.id not in self._full:
                 self._add(episode, references.get(episode.id, {}))
                 self._splits.setdefault("made", []).append(episode)
+
+    def _copied(self, made: Episode) -> str:
+        """Id of the test episode whose context is (within) that of a made one, however it is spaced or cased."""
+        mine = _texts(made.context)
+        whole = canonical(made.context)
+        for episode in self.split("test"):
+            if not episode.context:
+                continue
+            theirs = [text for text in _texts(episode.context) if len(text) >= _PASSAGE]
+            if whole == canonical(episode.context) or any(text in one for text in theirs for one in mine):
+                return episode.id
+        return ""
 
     def full(self, episode_id: str) -> Episode:
         """The episode with its queries, whatever the method was shown of it."""
@@ -77,3 +114,11 @@ class EpisodeBook:
 def shown(episode: Episode, sees: str) -> Episode:
     """The episode as a method with that card may see it."""
     return episode if sees == "context+queries" else dataclasses.replace(episode, queries=())
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts within a JSON value, in small letters and single spaces."""
+    if isinstance(value, str):
+        return [" ".join(value.casefold().split())]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [text for part in parts for text in _texts(part)]

@@ -3,6 +3,9 @@
 ``items`` is keyed by content, so a finished item is never done twice, whichever row of the run asks for it. ``calls``
 is the order in which each row's outer loop made its calls, so that a resumed loop which behaves differently is caught.
 ``touched`` says which rows used which items, in which phase: the basis of the costs.
+
+What results depend on is sealed with a checksum and checked when it is read. The format's number is SQLite's
+``user_version``; a file of another one is refused.
 """
 
 from __future__ import annotations
@@ -12,22 +15,28 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from harness.books.item import Item
-from harness.errors import RunError
+from harness import reads
+from harness.books.dependencies import SCHEMA, Dependencies, unsettled
+from harness.books.folder import refuse_links
+from harness.books.item import COLUMNS, Item, from_row, is_sealed, seal, text, to_row
+from harness.errors import Damaged, RunError, UsageError
 
 if TYPE_CHECKING:
     from harness.books.reuse import ReuseSource
 
+FORMAT = 2
+"""Raised with every change of :data:`_SCHEMA`. Format 1 had no checksums."""
+
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, seal TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS items (
     digest TEXT PRIMARY KEY, kind TEXT NOT NULL, component TEXT NOT NULL, status TEXT NOT NULL,
-    result TEXT NOT NULL, cost TEXT NOT NULL, weights TEXT);
+    result TEXT NOT NULL, cost TEXT NOT NULL, weights TEXT, seal TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS calls (
     scope TEXT NOT NULL, position INTEGER NOT NULL, kind TEXT NOT NULL, component TEXT NOT NULL, digest TEXT NOT NULL,
     PRIMARY KEY (scope, position));
@@ -35,20 +44,26 @@ CREATE TABLE IF NOT EXISTS touched (
     scope TEXT NOT NULL, digest TEXT NOT NULL, phase TEXT NOT NULL, stage TEXT NOT NULL,
     PRIMARY KEY (scope, digest, phase, stage)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS refs (digest TEXT PRIMARY KEY, count INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS kept (scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS kept (scope TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, seal TEXT NOT NULL,
     PRIMARY KEY (scope, name));
 """
+ITEMS = f"SELECT {', '.join(COLUMNS)}, seal FROM items"
 
 
 class Journal:
     """The journal of one run's folder. One process writes it at a time.
 
+    Args:
+        recompute: whether an item is made again when a file that it was made from changed, instead of refused.
+
     Raises:
         RunError: the folder is being written by another process, or cannot be written at all.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recompute: bool = False) -> None:
         self.path = folder / "journal.sqlite"
+        self._recompute = recompute
+        self._files = Dependencies()
         self.reused = 0
         self.ran_of: Counter[tuple[str, str]] = Counter()
         """(kind, component) -> items booked in this life of the run."""
@@ -56,18 +71,24 @@ class Journal:
         """Where what is not booked here is looked for."""
         self.taken: Counter[str] = Counter()
         """Name of an earlier run -> items taken over from it."""
+        refuse_links(folder)
         try:
-            self._lock: IO[str] = open(folder / "lock", "w")  # noqa: SIM115 - held as long as the journal is
+            # Not emptied, and not followed where it has become a link: the file is only there to be locked.
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                os.close(self._lock)
                 raise RunError(f"{folder} is being written by another process; wait for it, or end it") from None
-            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            self._db = connect(self.path)
+            check_format(self._db, self.path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+            self._db.executescript(f"{_SCHEMA} {SCHEMA} PRAGMA user_version={FORMAT};")
+        except (OSError, sqlite3.OperationalError) as error:
             raise RunError(f"the journal {self.path} cannot be written: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise _broken(self.path, error) from error
 
     @property
     def ran(self) -> int:
@@ -77,7 +98,12 @@ class Journal:
     def close(self) -> None:
         """Fold the write-ahead log in and let others open the folder."""
         self._db.close()
-        self._lock.close()
+        os.close(self._lock)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was booked yet, in any life of the run."""
+        return not self._rows("SELECT 1 FROM items LIMIT 1")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -97,50 +123,101 @@ class Journal:
                 f"the journal {self.path} could not be written ({error}; {free} MiB free on that disk); "
                 "what was booked before is intact: make room and resume"
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise _broken(self.path, error) from error
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _broken(self.path, error) from error
 
     # --- items ---
 
     def find(self, digests: Sequence[str]) -> dict[str, Item]:
         """The finished items among ``digests``, of this run or taken over from an earlier one.
 
-        Items booked as ``error`` are not finished: they are tried again.
+        Items booked as ``error`` are not finished: they are tried again. The files that an item was made from are
+        counted for whatever is being made now.
+
+        Raises:
+            UsageError: a file that an item of this run was made from changed since, and nothing may be recomputed.
+            Damaged: an item is not what was booked.
         """
         out: dict[str, Item] = {}
         for start in range(0, len(digests), 500):
             part = list(digests[start : start + 500])
             marks = ",".join("?" * len(part))
-            rows = self._db.execute(
-                f"SELECT digest, kind, component, status, result, cost, weights FROM items WHERE digest IN ({marks})"
-                " AND status != 'error'",
-                part,
-            )
-            for row in rows:
-                key, kind, component, status, result, cost, weights = row
-                out[key] = Item(key, kind, component, status, json.loads(result), json.loads(cost), weights)
+            files = self._files.of(self._db, part)
+            for row in self._rows(f"{ITEMS} WHERE digest IN ({marks}) AND status != 'error'", part):
+                item = from_row(row, self.path, files.get(row[0]))
+                if self._still_holds(item):
+                    out[item.digest] = item
         missing = [digest for digest in digests if digest not in out]
         if self.earlier and missing:
-            taken = list(self.earlier.find(missing))
+            with reads.untracked():
+                taken = list(self.earlier.find(missing))
             with self.writing():
                 self._write([item for item, _ in taken])
             out |= {item.digest: item for item, _ in taken}
             self.taken.update(run.name for _, run in taken)
+        for item in out.values():
+            reads.note(item.files)
         return out
+
+    def _still_holds(self, item: Item) -> bool:
+        changed = self._files.changed(item.files)
+        if changed and not self._recompute and not unsettled(item.files, changed):
+            raise UsageError(
+                f"{self.path.parent}: {changed[0]} changed since it was read in this run for {item.kind} by "
+                f"{item.component!r}; `harness resume --recompute` runs again what the change "
+                "touches and reuses the rest"
+            )
+        return not changed
 
     def book(self, items: Sequence[Item]) -> None:
         """Book finished items, and take a reference on the weights they made. Call inside :meth:`writing`."""
         self._write(items)
         self.ran_of.update((item.kind, item.component) for item in items)
 
+    def note(self, item: Item) -> None:
+        """Book what the core does for itself: as :meth:`book`, but no work of the run. Call inside :meth:`writing`."""
+        self._write([item])
+
     def _write(self, items: Sequence[Item]) -> None:
         for item in items:
             self._db.execute(
-                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (item.digest, item.kind, item.component, item.status, _text(item.result), _text(item.cost),
-                 item.weights),
-            )  # fmt: skip
+                f"INSERT OR REPLACE INTO items VALUES ({', '.join('?' * (len(COLUMNS) + 1))})", to_row(item)
+            )
+            self._files.write(self._db, item)
             for weights in (item.weights or "").split(","):
                 if weights:
                     self.refer(weights, +1)
+
+    def adopt(self, digests: Sequence[str], there: Callable[[str], bool]) -> None:
+        """Take references for a call that is about to use finished items of another row, or of an earlier call.
+
+        An item whose weights are gone (released by whoever made them) is forgotten, so that it is made again.
+        """
+        rows = [
+            row
+            for start in range(0, len(digests), 500)
+            for row in self._db.execute(
+                "SELECT digest, weights FROM items WHERE weights IS NOT NULL AND digest IN"
+                f" ({','.join('?' * len(digests[start : start + 500]))})",
+                list(digests[start : start + 500]),
+            )
+        ]
+        if not rows:
+            return
+        with self.writing():
+            for digest, weights in rows:
+                names = weights.split(",")
+                if all(map(there, names)):
+                    for name in names:
+                        self.refer(name, +1)
+                else:
+                    self._db.execute("DELETE FROM items WHERE digest = ?", (digest,))
 
     def touch(self, scope: str, phase: str, stage: str, digests: Sequence[str]) -> None:
         """Say that a row of the run used these items. Call inside :meth:`writing`."""
@@ -151,7 +228,7 @@ class Journal:
     def costs(self, scope: str) -> dict[tuple[str, str], dict[str, float]]:
         """(stage, phase) -> summed costs of everything the row used, whoever of the run paid first."""
         sums: dict[tuple[str, str], dict[str, float]] = {}
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT t.stage, t.phase, i.cost FROM touched t JOIN items i ON i.digest = t.digest WHERE t.scope = ?",
             (scope,),
         )
@@ -165,10 +242,10 @@ class Journal:
 
     def call_at(self, scope: str, position: int) -> tuple[str, str, str] | None:
         """(kind, component, digest) of the call that was made at this position, if one was."""
-        row = self._db.execute(
+        rows = self._rows(
             "SELECT kind, component, digest FROM calls WHERE scope = ? AND position = ?", (scope, position)
-        ).fetchone()
-        return tuple(row) if row else None
+        )
+        return tuple(rows[0]) if rows else None
 
     def add_call(self, scope: str, position: int, kind: str, component: str, digest: str) -> None:
         with self.writing():
@@ -190,22 +267,98 @@ class Journal:
         return int(self._db.execute("SELECT count FROM refs WHERE digest = ?", (weights,)).fetchone()[0])
 
     def keep(self, scope: str, name: str, value: Any) -> None:
+        values = (scope, name, text(value))
         with self.writing():
-            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (scope, name, _text(value)))
+            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (*values, seal(values)))
 
     def kept(self, scope: str, name: str) -> Any:
-        row = self._db.execute("SELECT value FROM kept WHERE scope = ? AND name = ?", (scope, name)).fetchone()
-        return json.loads(row[0]) if row else None
+        """What was kept under a name; None where nothing was. Raises :class:`Damaged`."""
+        return self._sealed("SELECT scope, name, value, seal FROM kept WHERE scope = ? AND name = ?", scope, name)
 
     def set_fact(self, key: str, value: Any) -> None:
+        values = (key, text(value))
         with self.writing():
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, _text(value)))
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (*values, seal(values)))
 
     def fact(self, key: str) -> Any:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        """What is known of the run under a key; None where nothing is. Raises :class:`Damaged`."""
+        return self._sealed("SELECT key, value, seal FROM meta WHERE key = ?", key)
+
+    def _sealed(self, query: str, *names: str) -> Any:
+        rows = self._rows(query, names)
+        if not rows:
+            return None
+        *values, sealed = rows[0]
+        if not is_sealed(values, sealed):
+            raise Damaged(self.path, f"what was noted as {names[-1]!r}")
+        return json.loads(values[-1])
+
+    # --- making good, and beginning anew ---
+
+    def referred(self) -> set[str]:
+        """Digests of the weights that have to be on disk."""
+        return {str(digest) for (digest,) in self._rows("SELECT digest FROM refs WHERE count > 0")}
+
+    def drop_damaged(self, weights: Collection[str] = ()) -> None:
+        """Forget what is not what was written, and the items whose weights are among ``weights``."""
+        with self.writing():
+            for row in self._rows("SELECT rowid, * FROM items"):
+                row_id, *rest = row
+                needs = set(str(rest[COLUMNS.index("weights")] or "").split(","))
+                if not is_sealed(rest[:-1], rest[-1]) or needs & set(weights):
+                    self._db.execute("DELETE FROM items WHERE rowid = ?", (row_id,))
+            for table in ("kept", "meta"):
+                for row_id, *values, sealed in self._rows(f"SELECT rowid, * FROM {table}"):
+                    if not is_sealed(values, sealed):
+                        self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (row_id,))
+            # Other references stay: one too many keeps weights on disk, one too few would lose them.
+            self._db.executemany("DELETE FROM refs WHERE digest = ?", [(digest,) for digest in weights])
+
+    def begin_anew(self) -> None:
+        """Forget everything that this machine computed; what was paid for stays, for it does not depend on it."""
+        with self.writing():
+            self._db.execute("DELETE FROM items WHERE json_extract(cost, '$.usd') IS NULL")
+            for table in ("calls", "touched", "refs", "kept", "meta"):
+                self._db.execute(f"DELETE FROM {table}")
 
 
-def _text(value: Any) -> str:
-    """JSON text of what is already plain JSON; NaN is refused."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def connect(path: Path, how: str = "") -> sqlite3.Connection:
+    """The database; a text that is not UTF-8 comes back altered, so that its checksum names it."""
+    where = f"{path.resolve().as_uri()}?{how}" if how else str(path)
+    database = sqlite3.connect(where, uri=bool(how), isolation_level=None, timeout=30)
+    database.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    return database
+
+
+def open_read_only(run: Path) -> sqlite3.Connection:
+    """A run's journal, which another process may be writing."""
+    path = run / "journal.sqlite"
+    # Without a write-ahead log nobody is writing, and no file need be made beside the journal to read it.
+    return connect(path, "mode=ro" if path.with_name("journal.sqlite-wal").exists() else "immutable=1")
+
+
+def check_format(database: sqlite3.Connection, path: Path) -> None:
+    """Refuse what another version of the harness wrote.
+
+    Raises:
+        UsageError: the journal is of a newer format, or of an older one.
+    """
+    [(version,)] = database.execute("PRAGMA user_version").fetchall()
+    if version == 0 and not database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+        return
+    if version > FORMAT:
+        raise UsageError(
+            f"{path} is of format {version}, and this harness knows formats up to {FORMAT}; upgrade selfadapt-harness"
+        )
+    if version < FORMAT:
+        raise UsageError(
+            f"{path} is of format {version or 1}, which an older harness wrote without checksums; resume it with that "
+            "version, or run it again"
+        )
+
+
+def _broken(path: Path, error: sqlite3.Error) -> RunError:
+    return RunError(
+        f"{path} is damaged, or no journal ({error}); put a copy in its place, or run again: --reuse auto takes over "
+        "what other runs have"
+    )

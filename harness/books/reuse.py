@@ -1,27 +1,36 @@
 """Other runs' journals, read only: what one of them booked under the same digest is not done again.
 
-A digest covers everything that an effect depends on, its components' sources included; so what an edited plugin no
-longer agrees with is not found, and everything else is. What is taken over keeps the cost that was once paid for it.
+A digest covers everything that an effect depends on, its components' sources included, save the files that were read on
+the way, which are recorded with it; so what an edited plugin or file no longer agrees with is not found, and everything
+else is. What is taken over keeps the cost that was once paid for it. Checksums are checked: what is not as it was
+written there is done again here.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from harness.books.item import Item
-from harness.errors import UsageError, nearest
+from harness.books import world
+from harness.books.dependencies import Dependencies
+from harness.books.folder import links
+from harness.books.item import Item, from_row, is_sealed
+from harness.books.journal import ITEMS, check_format, open_read_only
+from harness.books.store import check_weights
+from harness.errors import Damaged, UsageError, nearest
 
 _RUNS = 20
 """So many of the newest runs are looked through."""
-_NEVER = frozenset({"release"})
+_NEVER = frozenset({"release", "hold"})
 """Kinds of items that are about a run's own weights."""
+_DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
 class ReuseSource:
@@ -38,20 +47,23 @@ class ReuseSource:
 
     def __init__(self, where: str, folder: Path, environment: Mapping[str, Any]) -> None:
         self._folder = folder
-        self._environment = _comparable(environment)
+        self._environment = environment
+        self._sound: dict[Path, bool] = {}
+        self._files = Dependencies()
+        self.changed: dict[str, str] = {}
+        """Path of a changed file -> component whose items were not taken over for it."""
         if where == "auto":
             beside = (path.parent for path in folder.parent.glob("*/journal.sqlite"))
-            found = sorted((run for run in beside if run.resolve() != folder.resolve()), reverse=True)
-            self.runs = [run for run in found if self._agrees(run)][:_RUNS]
+            found = sorted((run for run in beside if run.resolve() != folder.resolve()), key=_begun, reverse=True)
+            self.runs = [run for run in found if not self._refusal(run)][:_RUNS]
             return
         run = Path(where)
         if not (run / "journal.sqlite").is_file():
             siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
             raise UsageError(f"--reuse {where}: there is no run.{nearest(run.name, siblings)}")
-        if not self._agrees(run):
-            raise UsageError(
-                f"--reuse {where}: that run was made with other versions or hardware; its bits would differ"
-            )
+        refusal = self._refusal(run)
+        if refusal:
+            raise UsageError(f"--reuse {where}: {refusal}")
         self.runs = [run]
 
     def find(self, digests: Sequence[str]) -> Iterator[tuple[Item, Path]]:
@@ -63,7 +75,9 @@ class ReuseSource:
             except sqlite3.Error:
                 continue  # a run that cannot be read is one that cannot be reused
             for item in items:
-                if self._bring(item, run):
+                if changed := self._files.changed(item.files):
+                    self.changed.update(dict.fromkeys(changed, item.component))
+                elif self._bring(item, run):
                     missing.pop(item.digest)
                     yield item, run
 
@@ -71,37 +85,59 @@ class ReuseSource:
         """A fact that the newest of the runs which know it was made under; None where none does."""
         return next((fact for run in self.runs if (fact := fact_of(run, key)) is not None), None)
 
-    def _agrees(self, run: Path) -> bool:
+    def _refusal(self, run: Path) -> str:
+        """Why nothing can be taken from a run; "" where something can."""
+        link = next(links(run), None)
+        if link is not None:
+            return f"{link} is a symbolic link, and a run's folder holds its own files"
+        try:
+            with closing(open_read_only(run)) as database:
+                check_format(database, run / "journal.sqlite")
+        except (sqlite3.Error, UsageError) as error:
+            return str(error)
         recorded = fact_of(run, "environment")
-        return isinstance(recorded, dict) and _comparable(recorded) == self._environment
+        if not isinstance(recorded, dict):
+            return "it is not known what that run was made with"
+        differ = world.differences(recorded, self._environment)
+        return f"that run was made with other versions or hardware ({'; '.join(differ)})" if differ else ""
 
     def _items(self, run: Path, digests: list[str]) -> list[Item]:
+        """What is whole of it: an item that is not what was booked is done again here."""
         out = []
-        with closing(_open(run)) as database:
+        with closing(open_read_only(run)) as database:
             for start in range(0, len(digests), 500):
                 part = digests[start : start + 500]
-                rows = database.execute(
-                    "SELECT digest, kind, component, status, result, cost, weights FROM items"
-                    f" WHERE digest IN ({','.join('?' * len(part))}) AND status != 'error'",
-                    part,
-                )
-                for digest, kind, component, status, result, cost, weights in rows:
-                    out.append(Item(digest, kind, component, status, json.loads(result), json.loads(cost), weights))
+                marks = ",".join("?" * len(part))
+                files = self._files.of(database, part)
+                for row in database.execute(f"{ITEMS} WHERE digest IN ({marks}) AND status != 'error'", part):
+                    with suppress(Damaged):
+                        out.append(from_row(row, run / "journal.sqlite", files.get(row[0])))
         return [item for item in out if item.kind not in _NEVER]
 
     def _bring(self, item: Item, run: Path) -> bool:
-        """Link the item's weights into this run's folder; whether they were all there."""
+        """Link the item's weights into this run's folder; whether they were all there, and what their names say."""
         for digest in filter(None, (item.weights or "").split(",")):
             source, final = run / "weights" / digest, self._folder / "weights" / digest
+            if not _DIGEST.fullmatch(digest):
+                return False
             if final.is_dir():
                 continue
-            if not source.is_dir():
+            if not self._is_sound(source):
                 return False
             partial = final.with_name(f".{digest}.{os.getpid()}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(source, partial, copy_function=_link)
             os.replace(partial, final)
         return True
+
+    def _is_sound(self, weights: Path) -> bool:
+        """Whether weights are there and are what they are called; looked at once."""
+        if weights not in self._sound:
+            try:
+                self._sound[weights] = check_weights(weights) is not None
+            except Damaged:
+                self._sound[weights] = False
+        return self._sound[weights]
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -125,26 +161,21 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return out
 
 
-def _open(run: Path) -> sqlite3.Connection:
-    path = run / "journal.sqlite"
-    # Without a write-ahead log nobody is writing, and no file need be made beside the journal to read it.
-    how = "mode=ro" if path.with_name("journal.sqlite-wal").exists() else "immutable=1"
-    return sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=5)
-
-
 def fact_of(run: Path, key: str) -> Any:
     """A fact of another run; None where it is not known, or the journal cannot be read."""
     try:
-        with closing(_open(run)) as database:
-            row = database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    except sqlite3.Error:
+        with closing(open_read_only(run)) as database:
+            check_format(database, run)
+            row = database.execute("SELECT key, value, seal FROM meta WHERE key = ?", (key,)).fetchone()
+    except (sqlite3.Error, UsageError):
         return None
-    return json.loads(row[0]) if row else None
+    return json.loads(row[1]) if row and is_sealed(row[:2], row[2]) else None
 
 
-def _comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The commit says nothing that the sources' digests do not say better."""
-    return {key: value for key, value in environment.items() if key != "commit"}
+def _begun(run: Path) -> tuple[int, str]:
+    """When a run began; its configuration is written once, whatever its folder is called since."""
+    config = run / "config.json"
+    return (config.stat().st_mtime_ns if config.is_file() else 0, run.name)
 
 
 def _link(source: str, target: str) -> None:

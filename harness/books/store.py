@@ -1,7 +1,7 @@
 """Weights by digest: in memory while they are used, on disk while something refers to them.
 
 A folder is written under a temporary name, synced and renamed before anything refers to it, so a kill never leaves a
-half-written adapter under its digest.
+half-written adapter under its digest. Weights read from disk are held against the digest that they are called by.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.errors import RunError
+from harness.errors import Damaged, RunError
 
 
 class Artefact(Protocol):
@@ -48,6 +48,7 @@ class WeightStore:
 
         Raises:
             RunError: they are neither in memory nor on disk (released, or made by another run).
+            Damaged: what is on disk under that digest has another one.
         """
         if digest in self._passing:
             return self._passing[digest]
@@ -57,9 +58,7 @@ class WeightStore:
         path = self.path(digest)
         if not path.is_dir():
             raise RunError(f"weights {digest[:12]} are not in {self.folder}; they were released, or are another run's")
-        from harness.books.artefacts import load_artefact
-
-        artefact = load_artefact(path)
+        artefact = check_weights(path)
         self._remember(digest, artefact)
         return artefact
 
@@ -102,10 +101,44 @@ class WeightStore:
         self._cached.pop(digest, None)
         shutil.rmtree(self.path(digest), ignore_errors=True)
 
+    def held(self) -> list[str]:
+        """Digests under which something lies on disk."""
+        return sorted(path.name for path in self.folder.glob("[!.]*"))
+
+    def damaged(self) -> list[str]:
+        """Digests under which something else lies on disk."""
+        bad = []
+        for digest in self.held():
+            try:
+                check_weights(self.path(digest))
+            except Damaged:
+                bad.append(digest)
+        return bad
+
     def _remember(self, digest: str, artefact: Artefact) -> None:
         self._cached[digest] = artefact
         while len(self._cached) > 1 and sum(_size(self.path(d)) for d in self._cached) > self._cache_bytes:
             self._cached.popitem(last=False)
+
+
+def check_weights(folder: Path) -> Artefact:
+    """The weights in a folder named by their digest.
+
+    Raises:
+        Damaged: they cannot be read, or have another digest.
+    """
+    from harness.books.artefacts import load_artefact
+
+    try:
+        artefact: Artefact = load_artefact(folder)
+        whole = artefact.digest() == folder.name
+    except MemoryError:
+        raise
+    except Exception:  # safetensors' own exceptions, JSON's, missing files and keys: all say the same
+        whole = False
+    if not whole:
+        raise Damaged(folder, run=folder.parents[1])
+    return artefact
 
 
 def _size(folder: Path) -> int:

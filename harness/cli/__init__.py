@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -18,19 +19,15 @@ _VERBS = {
     "run": "run a method, and those beside it, into a table",
     "resume": "go on with a run where it stopped",
     "show": "draw a grid task in the terminal",
+    "verify": "check everything that a run has stored",
     "export": "write a run's policy to a folder that transformers or peft loads",
     "compare": "say whether two runs differ, and how surely",
     "gate": "hold a run against a baseline, for CI",
     "leaderboard": "show, build and check the leaderboards",
-    "replay": "recompute published logs",
     "judge": "hold a judge against recorded verdicts",
     "plugins": "list, explain, write and check plugins",
-    "adapter": "train the generator of the method generative-adapter",
-    "lab": "the embedded model: train it, measure it",
 }
-"""Verb -> its line in ``harness --help``; the module of that name under ``harness.cli`` is imported when it is used."""
-
-_ELSEWHERE = {"adapter": "harness_generative_adapter.cli", "lab": "harness_lab.cli", "replay": "harness_replay.cli"}
+"""Verb of the core -> its line in ``harness --help``; its module under ``harness.cli`` is imported when it is used."""
 
 
 def _version(value: bool) -> None:
@@ -52,7 +49,12 @@ def _root(
 
 
 def build_app(verb: str) -> typer.Typer:
-    """The command tree, with the module of one verb imported and the others as lines of the help."""
+    """The command tree: one verb, its module imported; without one, the lines of all verbs for the help.
+
+    Raises:
+        UsageError: neither the core nor a plugin has such a verb.
+        PluginError: the verb's plugin cannot be imported.
+    """
     app = typer.Typer(
         add_completion=False,
         no_args_is_help=True,
@@ -61,26 +63,54 @@ def build_app(verb: str) -> typer.Typer:
         "4 the run is incomplete, 5 inconclusive (gate --strict), 130 interrupted.",
     )
     app.callback()(_root)
-    for name, said in _VERBS.items():
+    for name, said in _lines(verb).items():
         if name != verb:
             app.command(name, short_help=said)(lambda: None)
             continue
-        module = importlib.import_module(_ELSEWHERE.get(name, f"harness.cli.{name}"))
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=name, short_help=said)
+        command = _command(name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, short_help=said)
         else:
-            app.command(name, short_help=said)(module.command)
+            app.command(name, short_help=said)(command)
     return app
 
 
+def _lines(verb: str) -> dict[str, str]:
+    """Verb -> its line of help. Plugins are asked where one of their verbs may be meant, or all are listed."""
+    if verb in _VERBS:
+        return _VERBS
+    from harness.registry.discover import Plugins
+
+    lines = _VERBS | {n: c.help for n, (_, c) in Plugins().commands().items() if n not in _VERBS}
+    if verb and verb not in lines:
+        raise UsageError(f"no verb is called {verb!r}.{nearest(verb, lines)}")
+    return lines
+
+
+def _command(verb: str) -> Any:
+    if verb in _VERBS:
+        module = importlib.import_module(f"harness.cli.{verb}")
+        return module.app if hasattr(module, "app") else module.command
+    from harness.registry.discover import Plugins, import_target
+
+    plugin, command = Plugins().commands()[verb]
+    return import_target(plugin, "verb", verb, command.target)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command ``harness``. Errors that a user can mend are one line, and the exit code says of which kind."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """The command ``harness``, in this process where ``arguments`` are given, else in one that this one watches."""
+    if arguments is not None:
+        sys.exit(_run(list(arguments)))
+    from harness.cli.supervise import supervised
+
+    sys.exit(supervised(lambda: _run(sys.argv[1:])))
+
+
+def _run(words: list[str]) -> int:
+    """Carry a command out. Errors that a user can mend are one line, and the exit code says of which kind."""
     verb = next((word for word in words if not word.startswith("-")), "")
     verbose = any(word in {"-v", "--verbose"} for word in words[: words.index(verb) if verb else None])
     try:
-        if verb and verb not in _VERBS:
-            raise UsageError(f"no verb is called {verb!r}.{nearest(verb, _VERBS)}")
         code = build_app(verb)(args=words, standalone_mode=False)
     except HarnessError as error:
         if verbose:
@@ -96,5 +126,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()  # type: ignore[attr-defined]
         code = 2
     if code == 130:  # typer turns Ctrl-C into this code without a word
-        print("harness: interrupted; what is booked is safe, and `harness resume RUN` goes on", file=sys.stderr)
-    sys.exit(code)
+        print("harness: interrupted", file=sys.stderr)
+    return int(code or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,9 @@ def command(
         str, typer.Option(help="Grade published logs with this judge instead of their own verdicts.")
     ] = "recorded",
     average: Annotated[str, typer.Option(help="macro or micro; the task's own by default.")] = "",
+    table: Annotated[
+        str, typer.Option(help="Compare by this table instead of the headline; NAME@STEP is one step.")
+    ] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Compare although comparability fields differ; marks the output.")
     ] = False,
@@ -47,7 +51,7 @@ def command(
     if average not in ("", "macro", "micro"):
         raise UsageError(f"--average is macro or micro, not {average!r}")
     grader = None if judge == "recorded" else load(judge)
-    a, *rest = [open_source(given, grader, questions) for given in (first, *others)]
+    a, *rest = [open_source(given, grader, questions, table) for given in (first, *others)]
     found = compare_all(a, rest, force=force, average=average or None)
     if as_json:
         shown = [one.as_json() for one in found]
@@ -66,9 +70,10 @@ def describe(one: Comparison, flips: bool) -> str:
         why = [f"incomparable: {', '.join(one.differing)}", *(f"  {note}" for note in one.notes)]
         return "\n".join(map(escape.line, [*lines, *why, "  --force compares them all the same"]))
     low, high = one.ci95 or (0.0, 0.0)
+    show = partial(_difference, unit=one.unit)
     lines += [
-        f"B - A  {_points(one.difference)} points, 95% interval [{_points(low)}, {_points(high)}], p {one.p:.2g}"
-        f"  ({_score(one.score_b)} against {_score(one.score_a)}, {one.average})",
+        f"B - A  {show(one.difference)} {one.unit or 'points'}, 95% interval [{show(low)}, {show(high)}], p {one.p:.2g}"
+        f"  ({_score(one.score_b, one.unit)} against {_score(one.score_a, one.unit)}, {one.average})",
         f"verdict  {one.verdict}{' (forced)' if one.forced else ''}",
         f"over  {one.n_contexts} contexts, {one.n_queries} queries, seeds {one.seeds[0]} and {one.seeds[1]}",
     ]
@@ -89,12 +94,17 @@ def _needed(one: Comparison) -> str:
         return "the difference seen is 0: no number of contexts would show it"
     parts = [f"{count} {unit}" for count, unit in ((need.contexts, "contexts"), (need.seeds, "seeds")) if count]
     wanted = " or ".join(parts) if parts else "more contexts and more seeds together"
-    return f"{wanted} for a true difference of {_points(need.effect)} points at 80% power"
+    effect = f"{_difference(need.effect, unit=one.unit)} {one.unit or 'points'}"
+    return f"{wanted} for a true difference of {effect} at 80% power"
 
 
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.1f}"
+def _difference(value: float | None, *, unit: str) -> str:
+    if value is None:
+        return "–"
+    return f"{value:+.3g}" if unit else f"{100 * value:+.1f}"
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+def _score(value: float | None, unit: str) -> str:
+    from harness.evidence.leaderboard.table import shown
+
+    return shown(value, unit)

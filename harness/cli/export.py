@@ -13,6 +13,9 @@ def command(
     to: Annotated[Path, typer.Argument(help="Folder to write; must not exist yet.")],
     method: Annotated[str, typer.Option(help="Which row's policy; by default the run's own method.")] = "",
     seed: Annotated[int | None, typer.Option(help="Which seed's; by default the first.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the plugin files that a run from elsewhere names.")
+    ] = False,
 ) -> None:
     """Write the policy that a run tested as a whole model, its adapters merged, that transformers loads.
 
@@ -20,5 +23,5 @@ def command(
     """
     from harness.runs.export import export_policy
 
-    where = export_policy(run, to, method, seed)
+    where = export_policy(run, to, method, seed, trust=trust)
     print(f"policy of {where} written to {to}")

@@ -18,8 +18,12 @@ def command(
     run: Annotated[Path | None, typer.Option(help="The run: its folder or result file.")] = None,
     margin: Annotated[float, typer.Option(help="Smallest drop that fails, as a fraction.")] = 0.02,
     confirm: Annotated[int, typer.Option(help="Seeds to run further before a regression is believed.")] = 0,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="With --confirm: run the plugin files that a run from elsewhere names.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 5 where the gate is inconclusive.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Golden tier: every score must be equal.")] = False,
+    table: Annotated[str, typer.Option(help="Gate on this table instead of the headline.")] = "",
     accept: Annotated[
         bool, typer.Option("--accept", help="Make the run the new baseline; those of the last gate by default.")
     ] = False,
@@ -53,7 +57,7 @@ def command(
         return
     if reason:
         raise UsageError("--reason goes with --accept")
-    gate = replace(_gate(baseline, run, margin, confirm, exact), baseline=str(baseline), run=str(run))
+    gate = replace(_gate(baseline, run, margin, confirm, exact, table, trust), baseline=str(baseline), run=str(run))
     write_all(gate, result=out, junit=junit, summary=summary, strict=strict)
     for check in gate.checks:
         typer.echo(line(f"{check.method}: {check.verdict}: {check.reason}"))
@@ -75,7 +79,7 @@ def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Pat
         raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
 
 
-def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool) -> Gate:
+def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool, table: str, trust: bool) -> Gate:
     """The gate's outcome; what stops it from being measured is an outcome too."""
     from harness.api import HarnessError
     from harness.evidence.gate import verdict
@@ -84,11 +88,12 @@ def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool) -
 
     try:
         base = load(baseline)
+        base = base.of_table(table) if table else base
     except NoBaseline as error:
         return verdict.Gate(baseline.stem, (verdict.Check("baseline", "incomparable", str(error)),), margin)
     name = f"{base.task.name} {base.task.version} {base.task.split}"
     try:
-        head = open_file(run)
+        head = open_file(run, table=table)
         checks = verdict.exact(base, head) if exact else verdict.check_all(base, head, margin=margin)
     except HarnessError as error:
         return verdict.Gate(name, (verdict.Check("run", "error", str(error)),), margin)
@@ -96,26 +101,38 @@ def _gate(baseline: Path, run: Path, margin: float, confirm: int, exact: bool) -
         checks = [verdict.Check("baseline", "incomparable", f"{baseline} has no rows with scores")]
     notes = _notes(base, head)
     if confirm and not exact and any(check.verdict == "regressed" for check in checks):
-        checks = _confirm(base, head, run, confirm, checks, margin)
+        checks = _confirm(base, head, run, confirm, checks, margin, table, trust)
     return verdict.Gate(name, tuple(checks), margin, tuple(notes))
 
 
 def _confirm(
-    base: ResultFile, head: ResultFile, folder: Path, count: int, checks: list[Check], margin: float
+    base: ResultFile,
+    head: ResultFile,
+    folder: Path,
+    count: int,
+    checks: list[Check],
+    margin: float,
+    table: str,
+    trust: bool,
 ) -> list[Check]:
     """Run further seeds of the same configuration, and test again with them."""
     from harness.errors import UsageError
     from harness.evidence.gate.verdict import confirm
-    from harness.runs.record import NAME, read_record
+    from harness.runs import record as records
     from harness.runs.runner import run
+    from harness.runs.trust import check_trust
 
-    if not (folder / NAME).exists():
+    if not (folder / records.NAME).exists():
         raise UsageError(f"--confirm runs further seeds and needs the run's folder, not {folder}")
-    record = read_record(folder)
+    record = records.read(folder)
+    check_trust(folder, record, trust)
     first = 1 + max(seed for row in head.rows for seed in row.seeds)
-    again = {**record.given, "seed": first, "seeds": count, "leaderboard": ""}
-    further = run(again, plugin_files=record.plugin_files, layers=[*record.layers, "gate"])
-    return confirm(base, head, further.result, checks, margin)
+    again = {**record["given"], "seed": first, "seeds": count, "leaderboard": ""}
+    further = run(
+        again, plugin_files=[Path(file) for file in record["plugin_files"]], layers=[*record["layers"], "gate"]
+    )
+    more = further.result.of_table(table) if table else further.result
+    return confirm(base, head, more, checks, margin)
 
 
 def _notes(base: ResultFile, head: ResultFile) -> list[str]:

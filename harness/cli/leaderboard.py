@@ -19,14 +19,20 @@ def build(
 ) -> None:
     """Make leaderboard.md, .csv, .json and .html from every result file under the folder.
 
+    --check looks at the result files that git tracks, where it tracks any: a run in a checkout files its own there.
+
     Exit codes: 0 done or up to date, 1 stale (--check), 2 a result file cannot be read.
     """
-    from harness.evidence.leaderboard.render import COMMAND, stale, write_all
+    from harness.evidence.leaderboard.render import COMMAND, stale, under_version_control, write_all
+    from harness.evidence.result_file import result_paths
 
     if check:
-        old = stale(folder)
+        tracked = under_version_control(folder)
+        old = stale(folder, tracked)
         if old:
-            typer.echo(f"stale: {', '.join(old)}; `{COMMAND}` makes them anew", err=True)
+            own = [] if tracked is None else [path for path in result_paths(folder) if path not in tracked]
+            aside = f", with {own[0]} added to git or moved away" if own else ""
+            typer.echo(f"stale: {', '.join(old)}; `{COMMAND}` makes them anew{aside}", err=True)
             raise typer.Exit(1)
         return
     for path in write_all(folder):
@@ -39,6 +45,7 @@ def show(
         str, typer.Argument(metavar="[RUN]", help="A run's folder or a result file; all of the folder without.")
     ] = "",
     folder: Folder = Path("leaderboards"),
+    table: Annotated[str, typer.Option(help="Another table than the headline; NAME@STEP is one step of it.")] = "",
 ) -> None:
     """Print the tables in the terminal."""
     from rich.console import Console
@@ -48,6 +55,9 @@ def show(
     from harness.evidence.sources import open_file
 
     found = [open_file(Path(what))] if what else [read(path) for path in result_paths(folder)]
+    if table:
+        name = table.partition("@")[0]
+        found = [one.of_table(table) for one in found if what or name in {had.name for had in one.tables}]
     console = Console()
     for one in found:
         console.print(render(one))

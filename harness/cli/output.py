@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from harness.runs.runner import Run
+
+
+@contextmanager
+def answer_alone(as_json: bool) -> Iterator[None]:
+    """Under ``--json``, what is printed meanwhile (by a plugin, or a library in C) goes to standard error instead."""
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def work_done(run: Run) -> list[str]:
@@ -39,7 +60,9 @@ def finish(run: Run, as_json: bool) -> None:
         if run.leaderboard:
             console.print(escape.line(f"leaderboard  {run.leaderboard}"), highlight=False, markup=False, soft_wrap=True)
     if not run.complete:
-        missing = sum(row.expected - row.scored for row in run.result.rows)
+        head, *others = run.result.tables
+        missing = sum(row.expected - row.scored for row in head.rows)
+        missing += sum(row.errors for table in others for row in table.rows)
         print(
             f"harness: {missing} scores are missing for errors of ours; `harness resume {run.folder}` tries again",
             file=sys.stderr,

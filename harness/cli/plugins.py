@@ -56,7 +56,7 @@ def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a componen
 def new_plugin(
     name: Annotated[str, typer.Argument(help="As it will be called: small letters and '-', such as my-editor.")],
     kind: Annotated[
-        str, typer.Option(help="editor, reward, updater, evaluator, trainer, task, model or method.")
+        str, typer.Option(help="editor, reward, updater, evaluator, trainer, protocol, task, model or method.")
     ] = "editor",
     into: Annotated[Path, typer.Option(help="Folder that the package's folder is made in.")] = Path("."),
 ) -> None:

@@ -11,7 +11,14 @@ import typer
 def command(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Take changed plugins and presets; run again what they touch.")
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Take changed plugins, presets, versions and machines, and mend damage: run again what they touch.",
+        ),
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the plugin files that a run from elsewhere names.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
 ) -> None:
@@ -19,8 +26,10 @@ def command(
 
     Example:  harness resume runs/20261120-101500-seal-lab-facts
     """
-    from harness.cli.output import finish
+    from harness.cli.output import answer_alone, finish
     from harness.runs import runner
     from harness.session.progress import on_terminal
 
-    finish(runner.resume(run, recompute=recompute, progress=on_terminal()), as_json)
+    with answer_alone(as_json):
+        done = runner.resume(run, recompute=recompute, trust=trust, progress=on_terminal())
+    finish(done, as_json)

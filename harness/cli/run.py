@@ -13,6 +13,10 @@ def command(
     task: Annotated[str, typer.Option(help="Task: lab-facts (default with the lab model), squad, arc, ...")] = "",
     model: Annotated[str, typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.")] = "",
     data: Annotated[str, typer.Option(help="The task's data: a file or folder. Without --task, of task squad.")] = "",
+    protocol: Annotated[str, typer.Option(help="How it is measured: single, cpt, or a plugin's protocol.")] = "",
+    also: Annotated[
+        list[str] | None, typer.Option(help="A further task, or task file, that is asked of the same states.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="One of the method's presets.")] = "",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML configuration.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the configuration.")] = None,
@@ -47,7 +51,7 @@ def command(
 
       harness run --config mine.toml --set updater.learning_rate=5e-4 --seeds 3
     """
-    from harness.cli.output import finish
+    from harness.cli.output import answer_alone, finish
     from harness.registry.discover import Plugins
     from harness.runs import runner
     from harness.runs.config import parse_set, read_file
@@ -69,16 +73,18 @@ def command(
     given |= {key: value for key, value in flags.items() if value}
     graded = {"judge": judge, "max_judge_calls": max_judge_calls, "max_judge_cost": max_cost if judge else 0.0}
     if judge or max_judge_calls:
-        _merge(given, {"evaluator": {key: value for key, value in graded.items() if value}})
+        given |= {key: value for key, value in graded.items() if value}
+    if protocol:
+        _merge(given, {"protocol": {"use": protocol}})
+    for name in also or ():
+        given["also"] = {**given.get("also", {}), Path(name).stem: {"task": _task_table(name)}}
     if reuse:
         given["reuse"] = "" if reuse == "off" else reuse
     if task or data:
         table = given.get("task", {})
         table = {"use": table} if isinstance(table, str) else dict(table)
         if task.endswith(".toml"):
-            from harness.tasks.file import read_task
-
-            table = read_task(Path(task))
+            table = _task_table(task)
         elif task or "use" not in table:
             table["use"] = task or "squad"
         if data:
@@ -86,12 +92,25 @@ def command(
         given["task"] = table
     layers.append("flags")
     if dry_run:
-        from harness.runs.dry_run import show_plan
+        from harness.runs.dry_run import make_plan, show_plan
 
-        show_plan(given, files, layers, as_json=as_json)
+        with answer_alone(as_json):
+            plan = make_plan(given, files, layers)
+        show_plan(plan, as_json=as_json)
         return
     progress = on_terminal()
-    finish(runner.run(given, plugin_files=files, layers=layers, progress=progress), as_json)
+    with answer_alone(as_json):
+        done = runner.run(given, plugin_files=files, layers=layers, progress=progress)
+    finish(done, as_json)
+
+
+def _task_table(name: str) -> dict[str, Any]:
+    """A task by its name, or by its file."""
+    if not name.endswith(".toml"):
+        return {"use": name}
+    from harness.tasks.file import read_task
+
+    return dict(read_task(Path(name)))
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> None:

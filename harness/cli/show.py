@@ -33,7 +33,7 @@ def command(
 
     if not puzzle and run is None:
         raise UsageError("harness show: name a puzzle, or a run with --run")
-    table: dict[str, Any] = {"use": task or ("arc" if data else "lab-grids"), **({"data": data} if data else {})}
+    table: dict[str, Any] = {"use": task or ("arc" if data else embedded()), **({"data": data} if data else {})}
     if run is not None and not (data or task):
         table = task_of(run)
     lines = [] if run is None else score_lines(run)
@@ -52,6 +52,24 @@ def command(
         return
     for one, mine in zip(puzzles, answered, strict=True):
         print_puzzle(Console(), one, mine)
+
+
+def embedded() -> str:
+    """The first installed task, by name, of grid puzzles that brings its own.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from harness.errors import UsageError
+    from harness.registry.discover import Plugins
+    from harness.tasks.arc import Arc, GridTask
+
+    plugins = Plugins()
+    for name in plugins.names("task"):
+        made = plugins.component("task", name).cls
+        if isinstance(made, type) and issubclass(made, GridTask) and not issubclass(made, Arc):
+            return name
+    raise UsageError("harness show: no installed task brings grid puzzles; name a folder with --data")
 
 
 def find(names: Sequence[str], table: Mapping[str, Any]) -> list[Puzzle]:
@@ -86,9 +104,9 @@ def task_of(run: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is no run in the folder.
     """
-    from harness.runs.record import read_record
+    from harness.runs import record
 
-    return dict(read_record(run).resolved["task"])
+    return dict(record.read(run)["resolved"]["task"])
 
 
 def score_lines(run: Path) -> list[dict[str, Any]]:

@@ -4,8 +4,9 @@ Stands alone: imports torch, transformers, peft, numpy, safetensors and the stan
 harness. Token ids in, token ids and adapters out.
 """
 
-from .adapter import Adapter, init_lora, resolve_targets, stack_digest
+from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_digest
 from .engine import Engine
+from .fold import fold
 from .full import FullResult, full_finetune
 from .jobs import Generated, GenerationRow, HyperParameters, Padding, TrainJob, TrainResult, TrainSequence
 from .losses import Dpo, Grpo, Loss, Sft
@@ -14,6 +15,7 @@ from .schedule import epoch_order, learning_rate, step_batches
 from .score import HiddenRow, ScoreRow
 
 __all__ = [
+    "AdamState",
     "Adapter",
     "Dpo",
     "Engine",
@@ -32,6 +34,7 @@ __all__ = [
     "TrainResult",
     "TrainSequence",
     "epoch_order",
+    "fold",
     "full_finetune",
     "init_lora",
     "learning_rate",

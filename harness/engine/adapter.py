@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ Weights = Mapping[str, tuple[Tensor, Tensor]]
 Targets = tuple[str, ...] | str | None
 
 _PREFIX = "base_model.model."
+_OPTIMIZER = "optimizer.safetensors"
 _UNSUPPORTED = {
     "use_rslora": False, "use_dora": False, "bias": "none", "rank_pattern": {}, "alpha_pattern": {},
     "modules_to_save": None, "fan_in_fan_out": False, "trainable_token_indices": None, "target_parameters": None,
@@ -24,17 +26,30 @@ _UNSUPPORTED = {
 
 
 @dataclass(frozen=True, eq=False)
+class AdamState:
+    """AdamW's state after `step` optimiser steps: the moments of every module's A and B, in their shapes, fp32, CPU."""
+
+    step: int
+    mean: Weights
+    """Running mean of the gradient (torch's `exp_avg`)."""
+    square: Weights
+    """Running mean of its square (`exp_avg_sq`)."""
+
+
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """One LoRA adapter. For every adapted linear module: A `[rank, in]` and B `[out, rank]`, fp32, on the CPU.
 
     The module's output becomes `W x + (alpha / rank) B A x`. `targets` are the module-name suffixes (as in peft's
-    `target_modules`) that chose the modules; `weights` is keyed by full module name.
+    `target_modules`) that chose the modules; `weights` is keyed by full module name. `optimizer` is there where
+    training was told to keep it, so that it can go on from there; it does not change what the adapter computes.
     """
 
     weights: Weights
     rank: int
     alpha: float
     targets: tuple[str, ...]
+    optimizer: AdamState | None = None
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -61,7 +76,7 @@ class Adapter:
     def digest(self) -> str:
         """sha256 over the configuration and every weight, in module-name order: equal digests, equal behaviour.
 
-        Computed once: the tensors of an adapter must not be written to.
+        The optimiser's state is part of it where there is one. Computed once: the tensors must not be written to.
         """
         known = self.__dict__.get("_digest")
         if known is not None:
@@ -73,6 +88,11 @@ class Adapter:
             sha.update(json.dumps([name, list(a.shape), list(b.shape)]).encode())
             sha.update(a.contiguous().numpy().tobytes())
             sha.update(b.contiguous().numpy().tobytes())
+        if self.optimizer is not None:
+            sha.update(f"adam {self.optimizer.step}".encode())
+            for name, tensor in sorted(_moments(self.optimizer).items()):
+                sha.update(json.dumps([name, list(tensor.shape)]).encode())
+                sha.update(tensor.contiguous().numpy().tobytes())
         object.__setattr__(self, "_digest", sha.hexdigest())
         return sha.hexdigest()
 
@@ -83,7 +103,10 @@ class Adapter:
         return int(self.digest()[:15], 16)
 
     def save(self, folder: str | Path) -> None:
-        """Write `adapter_config.json` and `adapter_model.safetensors`, which `peft.PeftModel.from_pretrained` loads."""
+        """Write `adapter_config.json` and `adapter_model.safetensors`, which `peft.PeftModel.from_pretrained` loads.
+
+        The optimiser's state, if any, is `optimizer.safetensors` beside them, which peft does not look at.
+        """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         tensors = {}
@@ -92,6 +115,9 @@ class Adapter:
             tensors[f"{_PREFIX}{name}.lora_A.weight"] = a.contiguous()
             tensors[f"{_PREFIX}{name}.lora_B.weight"] = b.contiguous()
         save_file(tensors, path / "adapter_model.safetensors", metadata={"format": "pt"})
+        if self.optimizer is not None:
+            moments = {name: tensor.contiguous() for name, tensor in _moments(self.optimizer).items()}
+            save_file(moments, path / _OPTIMIZER, metadata={"step": str(self.optimizer.step)})
         alpha = int(self.alpha) if float(self.alpha).is_integer() else self.alpha
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True, "base_model_name_or_path": None,
@@ -130,7 +156,31 @@ class Adapter:
             rank=int(config["r"]),
             alpha=float(config["lora_alpha"]),
             targets=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+            optimizer=_load_optimizer(path / _OPTIMIZER),
         )
+
+
+def _moments(state: AdamState) -> dict[str, Tensor]:
+    """The optimiser's tensors as they are stored: `<moment>.<part>.<module>`."""
+    return {
+        f"{moment}.{part}.{name}": tensor
+        for moment, values in (("mean", state.mean), ("square", state.square))
+        for name, pair in values.items()
+        for part, tensor in zip("AB", pair, strict=True)
+    }
+
+
+def _load_optimizer(path: Path) -> AdamState | None:
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+    found: dict[str, dict[str, dict[str, Tensor]]] = {"mean": {}, "square": {}}
+    for key, tensor in load_file(path).items():
+        moment, part, name = key.split(".", 2)
+        found[moment].setdefault(name, {})[part] = tensor
+    mean, square = ({n: (pair["A"], pair["B"]) for n, pair in sorted(found[m].items())} for m in ("mean", "square"))
+    return AdamState(step, mean, square)
 
 
 def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...], tuple[str, ...]]:

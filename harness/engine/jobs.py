@@ -101,7 +101,8 @@ class HyperParameters:
 
     An optimiser step takes `batch_size * grad_accumulation` sequences (or groups). The token-mean loss of "sft" is
     taken over the whole step, as Trainer does, so there only their product matters; other losses are averaged over the
-    `grad_accumulation` batches. `clip` is the maximal gradient norm of the adapter (0: no clipping).
+    `grad_accumulation` batches. `clip` is the maximal gradient norm of the adapter (0: no clipping). With
+    `keep_optimizer` the finished adapter carries AdamW's state, and a job that continues one goes on from its state.
     """
 
     rank: int = 32
@@ -117,6 +118,7 @@ class HyperParameters:
     warmup_steps: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+    keep_optimizer: bool = False
 
     def problem(self) -> str | None:
         """Why these settings cannot be trained with, or None."""
@@ -142,7 +144,8 @@ class TrainJob:
     """One adapter to train on `sequences`, on the frozen base plus the frozen `stack` (policy, earlier edits).
 
     `init` continues an adapter (its rank, alpha and targets must be those of `hp`); otherwise a fresh one is drawn from
-    `seed`, which also fixes the data order. `loss` is a name ("sft", "dpo", "grpo") or a `Loss`.
+    `seed`, which also fixes the data order. The schedule is the job's own: it begins anew, whatever was trained before.
+    `loss` is a name ("sft", "dpo", "grpo") or a `Loss`.
     """
 
     id: str

@@ -52,6 +52,11 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
                     f"{', '.join(job.init.targets)}) does not have the job's rank {hp.rank}, alpha {hp.alpha:g} "
                     f"and targets {', '.join(start.targets)}"
                 )
+            if hp.keep_optimizer and job.init.optimizer is None:
+                raise ValueError(
+                    f"the initial adapter {job.init.digest()[:12]} was stored without its optimiser's state; train it "
+                    "with keep_optimizer, or continue it without"
+                )
             start = job.init
         for adapter in job.stack:
             frozen.check(adapter)

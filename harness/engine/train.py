@@ -118,6 +118,9 @@ class _Trainer:
                 )
                 moments = self._moments[:, index].zero_()
                 step = torch.zeros((), device=row.device)
+                if hp.keep_optimizer and work.start.optimizer is not None:
+                    self._bank.put_moments(self._moments, index, work.start.optimizer)
+                    step.fill_(work.start.optimizer.step)
                 optimizer.state[row] = {"step": step, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
                 slot = self._slots[index] = _Slot(index, work, optimizer, reduced=self._reduced)
                 self._begin(slot)
@@ -286,7 +289,7 @@ class _Trainer:
     def _finish(self, slot: _Slot, status: str, reason: str = "") -> TrainResult:
         """Free the slot and report its job."""
         self._slots[slot.index] = None
-        adapter = self._bank.take(slot.index, slot.work.start) if status == "ok" else None
+        adapter = self._taken(slot) if status == "ok" else None
         return TrainResult(
             slot.work.job.id,
             "ok" if status == "ok" else "failed" if status == "failed" else "error",
@@ -298,6 +301,16 @@ class _Trainer:
             seconds=slot.seconds,
             reduced=slot.reduced,
         )
+
+    def _taken(self, slot: _Slot) -> Adapter:
+        """A finished job's adapter, with its optimiser's state where that is to be kept."""
+        start, keeps = slot.work.start, slot.work.job.hp.keep_optimizer
+        adapter = self._bank.take(slot.index, start)
+        if not keeps:
+            return adapter
+        before = start.optimizer.step if start.optimizer else 0
+        state = self._bank.take_moments(self._moments, slot.index, before + slot.step, start)
+        return replace(adapter, optimizer=state)
 
     def _shrink(self, chosen: list[_Slot], message: str) -> Iterator[TrainResult]:
         """After running out of memory: halve the forward and redo the interrupted steps, which changed nothing yet."""

@@ -57,6 +57,13 @@ class ClosedBook:
     def __init__(self, settings: ClosedBookSettings) -> None:
         self._settings = settings
         self._judges: dict[str, Judge] = {}
+        if settings.judge:  # one that cannot be had is refused before anything is spent
+            self._judge("")
+
+    @property
+    def metric(self) -> str:
+        """The judge that is set; "" leaves it to the task."""
+        return self._settings.judge
 
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
         """The scores of each ask's queries; ``parts`` holds the means of the measures of :mod:`harness.metrics`."""

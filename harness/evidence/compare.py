@@ -63,6 +63,8 @@ class Comparison:
     """Comparability fields in which the rows differ."""
     forced: bool = False
     notes: tuple[str, ...] = ()
+    unit: str = ""
+    """"" for shares; else what the figures are in."""
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "direction": "b - a"}
@@ -84,7 +86,7 @@ def compare(a: Source, b: Source, *, force: bool = False, average: Average | Non
     chosen = average or a.found.task.average
     paired = pair(a, b, chosen)
     found = stats.difference(paired.a, paired.b)
-    verdict = _verdict(found.interval, found.p)
+    verdict = _verdict(found.interval, found.p, lower_is_better=a.found.task.lower_is_better)
     single = len(a.row.seeds) == len(b.row.seeds) == 1
     return Comparison(
         a.label,
@@ -108,15 +110,14 @@ def compare(a: Source, b: Source, *, force: bool = False, average: Average | Non
         fields,
         bool(fields),
         tuple(_notes(a, b, paired, fields)),
+        a.found.task.unit,
     )
 
 
-def _verdict(interval: stats.Interval, p: float) -> Verdict:
-    if p >= 1 - stats.LEVEL:
+def _verdict(interval: stats.Interval, p: float, *, lower_is_better: bool) -> Verdict:
+    if p >= 1 - stats.LEVEL or interval.low <= 0 <= interval.high:
         return "inconclusive"
-    if interval.low > 0:
-        return "better"
-    return "worse" if interval.high < 0 else "inconclusive"
+    return "better" if (interval.high < 0) == lower_is_better else "worse"
 
 
 def compare_all(base: Source, others: Sequence[Source], **options: Any) -> list[Comparison]:

@@ -86,7 +86,7 @@ def arms(recorded: Sequence[ResultFile], judged: Sequence[ResultFile]) -> list[l
     for ours, theirs in zip(recorded, judged, strict=True):
         for one, other in zip(ours.rows, theirs.rows, strict=True):
             if one.scored:
-                groups.setdefault((ours.task.items, one.grouping), []).append(
+                groups.setdefault((ours.task.items, one.protocol), []).append(
                     RecordedAndJudged(one.method, tables(ours.task, one).mean, tables(theirs.task, other).mean)
                 )
     return [group for group in groups.values() if len(group) > 1]

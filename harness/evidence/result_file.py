@@ -1,7 +1,8 @@
 """The result file: one JSON file a run, with the score of every query, so that runs can be paired offline.
 
-A file holds one task's items once and one row a method. Scores are kept per seed and query in the order of the items;
-beside every score stands one letter that says what became of it:
+A file holds named tables, one of which is the headline. A table holds its task's items once and one row per method.
+Scores are kept per seed and query in the order of the items; beside every score stands one letter that says what became
+of it:
 
 ====== ================================================================= ==============
 letter meaning                                                           value
@@ -17,22 +18,26 @@ letter meaning                                                           value
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from harness.api import HarnessError
+from harness.api import HEADLINE, HarnessError
+from harness.errors import UsageError, nearest
 from harness.files import write_text
 from harness.reading import parse_json, read_text, user_path
 
-SCHEMA = 1
+SCHEMA: Final = 2
 
 Kind = Literal["measured", "published"]
 Average = Literal["macro", "micro"]
 """``macro``: the mean over contexts of each context's mean over its queries. ``micro``: the mean over queries."""
 
+_DEEP = 6
+"""Nesting from which a value stands on one line: below it are single seeds and contexts."""
 _STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
 
@@ -54,6 +59,9 @@ class TaskItems:
     """``(context id, query ids)`` in order; empty where only a paper's figure is known."""
     average: Average = "macro"
     """The headline figure of this task (SEAL's single-passage table is macro, its continued pretraining micro)."""
+    unit: str = ""
+    """"" for scores in [0, 1]; else what the values are in, such as ``nats``: shown and compared, not ranked."""
+    lower_is_better: bool = False
 
     @property
     def queries(self) -> int:
@@ -94,6 +102,16 @@ class Reported:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A row's scores at an earlier step, as :attr:`Row.scores` and :attr:`Row.status` are at the last."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
+    scores: tuple[tuple[float | None, ...], ...]
+    status: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """One method under one configuration, over all its seeds."""
 
@@ -102,8 +120,8 @@ class Row:
     method: str
     plugin: str
     card: Card
-    grouping: str
-    """``single`` (one edit an update) or ``cpt`` (all edits in one update)."""
+    protocol: str
+    """How it was deployed and measured: ``single`` (one update per edit), ``cpt`` (all edits in one update), ..."""
     editor_model: str
     """Who wrote the edits; "" where nobody did."""
     start_model: str
@@ -112,7 +130,7 @@ class Row:
     """Comparability: rows are ranked, paired and gated only where every field agrees."""
     seeds: tuple[int, ...]
     scores: tuple[tuple[float | None, ...], ...]
-    """``[seed][query]`` in the items' order, in [0, 1]."""
+    """``[seed][query]`` in the items' order, in [0, 1] unless the table has a unit; at its last step."""
     status: tuple[str, ...]
     """One string a seed, one letter a query; see the module's table."""
     expected: int
@@ -130,6 +148,8 @@ class Row:
     """``{"round", "value", "low", "high"}`` for each round of an outer loop."""
     notes: tuple[str, ...] = ()
     reported: Reported | None = None
+    earlier: tuple[Snapshot, ...] = ()
+    """Parallel to the table's steps but the last."""
 
     @property
     def missing(self) -> int:
@@ -143,20 +163,92 @@ class Row:
 
 
 @dataclass(frozen=True)
-class ResultFile:
-    """The rows of one run on one task's items."""
+class Table:
+    """One measure of all rows."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
-    schema: Literal[1]
+    name: str
+    task: TaskItems
+    evaluator: str
+    """Name of the evaluator; "" where it is not known."""
+    rows: tuple[Row, ...]
+    steps: tuple[int, ...] = ()
+    """Where measurements followed each other, their places in rising order; empty for a single one."""
+
+    def at(self, step: int) -> Table:
+        """The table as it was at one of its steps, without the others."""
+        place = self.steps.index(step)
+        if place == len(self.steps) - 1:
+            return replace(self, steps=(), rows=tuple(replace(row, earlier=()) for row in self.rows))
+        return replace(self, steps=(), rows=tuple(_at(row, place, self.task.queries) for row in self.rows))
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """The tables of one run."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
+    schema: Literal[2]
     run: str
     kind: Kind
     source: str
     """Where the figures come from: the command for a measured file, the publication for a published one."""
-    task: TaskItems
     model: ModelCard
     environment: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    tables: tuple[Table, ...]
+    headline: str = HEADLINE
+    """Name of the table that rows are ranked, compared and gated by."""
+
+    @property
+    def head(self) -> Table:
+        """The headline's table."""
+        return next(table for table in self.tables if table.name == self.headline)
+
+    @property
+    def task(self) -> TaskItems:
+        """What the headline asks."""
+        return self.head.task
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The headline's rows."""
+        return self.head.rows
+
+    def of_table(self, name: str) -> ResultFile:
+        """The same run with that table alone, as its headline; ``NAME@STEP`` is a table as it was at one of its steps.
+
+        Raises:
+            UsageError: there is no such table or step.
+        """
+        wanted, _, step = name.partition("@")
+        names = [table.name for table in self.tables]
+        if wanted not in names:
+            raise UsageError(f"{self.run}: no table {wanted!r}; it has {', '.join(names)}.{nearest(wanted, names)}")
+        table = self.tables[names.index(wanted)]
+        if step:
+            if step not in map(str, table.steps):
+                known = f"its steps are {', '.join(map(str, table.steps))}" if table.steps else "it has no steps"
+                raise UsageError(f"{self.run}: table {wanted!r} has no step {step!r}; {known}")
+            table = table.at(int(step))
+        return replace(self, tables=(table,), headline=wanted)
+
+    def with_rows(self, rows: Iterable[Row]) -> ResultFile:
+        """The same run with other rows in its headline."""
+        new = replace(self.head, rows=tuple(rows))
+        return replace(self, tables=tuple(new if table is self.head else table for table in self.tables))
+
+
+def single_table(task: TaskItems, rows: Iterable[Row], evaluator: str = "") -> tuple[Table, ...]:
+    """The tables of a file that holds the headline alone."""
+    return (Table(HEADLINE, task, evaluator, tuple(rows)),)
+
+
+def _at(row: Row, place: int, queries: int) -> Row:
+    then = row.earlier[place]
+    rest = {**_rest(row), "earlier": ()}
+    return make_row(scores=then.scores, status=then.status, queries=queries, **rest)
 
 
 def make_row(*, scores: Sequence[Sequence[float | None]], status: Sequence[str], queries: int, **rest: Any) -> Row:
@@ -188,6 +280,7 @@ def parse(text: str, where: str) -> ResultFile:
     from pydantic import ValidationError
 
     value = parse_json(text, where, ResultError)
+    _check_schema(value, where)
     try:
         found: ResultFile = _adapter().validate_json(json.dumps(value))
     except ValidationError as error:
@@ -195,6 +288,17 @@ def parse(text: str, where: str) -> ResultFile:
         field_path = ".".join(str(part) for part in first["loc"]) or "file"
         raise ResultError(f"{where}: {field_path}: {first['msg']}") from None
     return check(found, where)
+
+
+def _check_schema(value: Any, where: str) -> None:
+    """Refuse a file of another schema, whose fields would only confuse."""
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if type(schema) is not int or schema == SCHEMA:
+        return
+    remedy = (
+        "upgrade selfadapt-harness" if schema > SCHEMA else "run it again, or read it with the version that made it"
+    )
+    raise ResultError(f"{where}: schema {schema}, and this harness reads schema {SCHEMA}; {remedy}")
 
 
 @cache
@@ -206,14 +310,30 @@ def _adapter() -> Any:
 
 def check(found: ResultFile, where: str) -> ResultFile:
     """Return the file where scores, letters, counts and items agree; raise :class:`ResultError` else."""
-    contexts = [context for context, _ in found.task.items]
-    queries = [query for _, asked in found.task.items for query in asked]
+    _unique([table.name for table in found.tables], f"{where}: tables: name")
+    if all(table.name != found.headline for table in found.tables):
+        raise ResultError(f"{where}: headline: there is no table {found.headline!r}")
+    for table in found.tables:
+        _check_table(table, found.kind, f"{where}: table {table.name!r}")
+    return found
+
+
+def _check_table(table: Table, kind: Kind, where: str) -> None:
+    contexts = [context for context, _ in table.task.items]
+    queries = [query for _, asked in table.task.items for query in asked]
     _unique(contexts, f"{where}: task.items: context")
     _unique(queries, f"{where}: task.items: query")
-    for index, row in enumerate(found.rows):
-        _check_row(row, len(queries), f"{where}: rows.{index} ({row.method})")
-        check_comparable(found, row, f"{where}: rows.{index} ({row.method})")
-    return found
+    if list(table.steps) != sorted(set(table.steps)) or any(step < 0 for step in table.steps):
+        raise ResultError(f"{where}: steps: {list(table.steps)} are not rising from 0 or more")
+    for index, row in enumerate(table.rows):
+        inside = f"{where}: rows.{index} ({row.method})"
+        _check_row(row, len(queries), inside, bounded=not table.task.unit)
+        check_comparable(table, kind, row, inside)
+        if len(row.earlier) != (max(0, len(table.steps) - 1) if row.scores else 0):
+            raise ResultError(f"{inside}: earlier: {len(row.earlier)} steps before the last of {len(table.steps)}")
+        for place, _ in enumerate(row.earlier):
+            then = _at(row, place, len(queries))
+            _check_row(then, len(queries), f"{inside}: step {table.steps[place]}", bounded=not table.task.unit)
 
 
 def _unique(names: Sequence[str], where: str) -> None:
@@ -224,7 +344,7 @@ def _unique(names: Sequence[str], where: str) -> None:
         seen[name] = None
 
 
-def _check_row(row: Row, queries: int, where: str) -> None:
+def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
     if not row.scores:
         if row.reported is None:
             raise ResultError(f"{where}: neither scores nor a reported figure")
@@ -242,7 +362,7 @@ def _check_row(row: Row, queries: int, where: str) -> None:
                 f"{where}: seed {seed}: {len(values)} scores and {len(letters)} letters for {queries} queries"
             )
         for at, (value, letter) in enumerate(zip(values, letters, strict=True)):
-            if not _agrees(value, letter):
+            if not _agrees(value, letter, bounded):
                 raise ResultError(f"{where}: seed {seed}, query {at}: value {value} does not go with status {letter!r}")
     counted = make_row(scores=row.scores, status=row.status, queries=queries, **_rest(row))
     for name in ("expected", "scored", "failed", "unparsed", "errors"):
@@ -257,15 +377,15 @@ KEY_FIELDS: Mapping[Kind, tuple[str, ...]] = {
 """What a row's key holds at the least; without it the row would be ranked and paired with what it is no match for."""
 
 
-def check_comparable(found: ResultFile, row: Row, where: str) -> None:
+def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
     """Raise :class:`ResultError` where a row's key lacks a field, or says otherwise than the row, its card or task."""
-    lacks = [name for name in KEY_FIELDS[found.kind] if name not in row.key]
+    lacks = [name for name in KEY_FIELDS[kind] if name not in row.key]
     if lacks:
         raise ResultError(f"{where}: key: {lacks[0]!r} is missing: it is not known what may be compared with the row")
     stated = {
-        "task": (found.task.name, "task.name"),
-        "version": (found.task.version, "task.version"),
-        "grouping": (row.grouping, "grouping"),
+        "task": (table.task.name, "task.name"),
+        "version": (table.task.version, "task.version"),
+        "protocol": (row.protocol, "protocol"),
         "transductive": (row.card.transductive, "card.transductive"),
         "open_book": (row.card.open_book, "card.open_book"),
     }
@@ -279,10 +399,10 @@ def _rest(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for one in fields(Row) if (name := one.name) not in counted}
 
 
-def _agrees(value: float | None, letter: str) -> bool:
+def _agrees(value: float | None, letter: str, bounded: bool) -> bool:
     match letter:
         case "o":
-            return value is not None and 0 <= value <= 1
+            return value is not None and (0 <= value <= 1 if bounded else math.isfinite(value))
         case "f":
             return value == 0
         case "u":
@@ -318,7 +438,7 @@ def _plain(value: Any) -> Any:
 
 def _layout(value: Any, depth: int) -> str:
     nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, list | dict) for one in value))
-    if not nested or not value or depth >= 4:
+    if not nested or not value or depth >= _DEEP:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     pad = " " * (depth + 1)
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
 """What a command may be given as "a run": a run's folder, a result file, or a published log, and a row of it.
 
-``PATH`` names the first row, ``PATH#METHOD`` another one.
+``PATH`` names the first row, ``PATH#METHOD`` another one. Rows are those of the headline, unless a table is named.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ class Interrupted(RunError):
     """A run that has no result file yet."""
 
 
-def open_source(given: str, judge: Judge | None = None, questions: Path | None = None) -> Source:
+def open_source(given: str, judge: Judge | None = None, questions: Path | None = None, table: str = "") -> Source:
     """One row of a run's folder, a result file or a published log.
 
     Args:
         judge: grades a published log anew; None takes the verdicts recorded in it. Result files keep their scores.
         questions: the questions of a log that holds none.
+        table: the table that the row stands in; "" is the headline.
 
     Raises:
         Interrupted: the folder holds a run that did not finish.
         UsageError: there is no such file, row or format.
     """
     name, _, method = given.partition("#")
-    found = open_file(Path(name), judge, questions)
+    found = open_file(Path(name), judge, questions, table)
     if not found.rows:
         raise RunError(f"{name}: no rows: nothing was measured")
     return Source(given, found, _pick(found, method, name))
@@ -58,9 +59,18 @@ def _pick(found: ResultFile, method: str, name: str) -> Row:
     raise UsageError(f"{name}: no row {method!r}.{nearest(method, [row.method for row in found.rows])}")
 
 
-def open_file(path: Path, judge: Judge | None = None, questions: Path | None = None) -> ResultFile:
-    """The result file behind a path: a run's folder, a result file, or a published log."""
-    path = user_path(path)
+def open_file(path: Path, judge: Judge | None = None, questions: Path | None = None, table: str = "") -> ResultFile:
+    """The result file behind a path: a run's folder, a result file, or a published log; with ``table`` alone, if given.
+
+    Raises:
+        Interrupted: the folder holds a run that did not finish.
+        UsageError: there is no such file, table or format.
+    """
+    found = _open(user_path(path), judge, questions)
+    return found.of_table(table) if table else found
+
+
+def _open(path: Path, judge: Judge | None, questions: Path | None) -> ResultFile:
     if path.is_dir():
         inside = path / "result.json"
         if inside.exists():

@@ -19,6 +19,7 @@ from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
 from harness.reading import read_json
+from harness.reads import untracked
 
 INSTRUCTION = (
     "You check answers to factual questions. You are given a question, the reference answer and a candidate answer. "
@@ -100,7 +101,8 @@ class RemoteJudge:
         if path is None or not path.exists():
             return None
         try:
-            return verdict(read_json(path)["reply"], "stop")
+            with untracked():  # cached under all that shapes it
+                return verdict(read_json(path)["reply"], "stop")
         except (UsageError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.
 

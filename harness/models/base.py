@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from harness.api import JSON, Data, State, Status
 
@@ -18,11 +18,13 @@ class TrainItem:
 
     id: str
     start: State
-    """Its adapters are frozen beneath the new one."""
+    """Its adapters are frozen beneath the new one, save a last one that is continued."""
     data: Sequence[Data]
     seed: int
     settings: JSON = field(default_factory=dict)
     """Complete hyper-parameters, named as in :class:`harness.models.train_settings.TrainSettings`."""
+    start_as: Literal["stack", "continue"] = "stack"
+    """A new adapter, or the last one of ``start`` trained on; see :attr:`harness.api.UpdateJob.start_as`."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import reads
 from harness.errors import UsageError, nearest
 from harness.reading import parse_json, read_text
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+_BESIDE = ("merges.txt", "tokenizer_config.json", "chat_template.jinja")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # What writing the same model with another version of transformers changes.
 _INCIDENTAL = frozenset({"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"})
@@ -45,7 +47,7 @@ class Checkpoint:
         sha = hashlib.sha256()
         config = {key: value for key, value in self.config.items() if key not in _INCIDENTAL}
         sha.update(json.dumps([config, self.generation.get("eos_token_id")], sort_keys=True).encode())
-        for name in (*_TOKENIZERS, "merges.txt", "tokenizer_config.json", "chat_template.jinja"):
+        for name in (*_TOKENIZERS, *_BESIDE):
             path = self.folder / name
             if path.is_file():
                 sha.update(name.encode() + hashlib.sha256(path.read_bytes()).digest())
@@ -100,6 +102,7 @@ def _read(folder: Path, name: str) -> Checkpoint:
     if not any((folder / file).is_file() for file in _TOKENIZERS):
         raise UsageError(f"model {name!r}: no tokenizer (tokenizer.json); save it there with tokenizer.save_pretrained")
     generation = folder / "generation_config.json"
+    reads.digested(folder, (*shards, _INDEX, *_TOKENIZERS, *_BESIDE, "config.json", generation.name))
     return Checkpoint(
         folder,
         name,

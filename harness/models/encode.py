@@ -36,6 +36,7 @@ def hyper_parameters(settings: TrainSettings) -> HyperParameters:
         clip=settings.clip,
         schedule=settings.schedule,
         warmup_steps=settings.warmup_steps,
+        keep_optimizer=settings.keep_optimizer,
     )
 
 

@@ -7,7 +7,7 @@ stay apart from the frozen weights, except in :meth:`HfModel.borrow`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,13 +23,17 @@ from harness.models.hf_settings import HfSettings
 from harness.models.stopping import StopTexts, cut
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from harness.books.artefacts import FullWeights
-    from harness.engine import Adapter, Engine, MemoryPlan, TrainResult
+    from harness.engine import Adapter, Engine, MemoryPlan, TrainJob, TrainResult
     from harness.models.encode import Encoder
     from harness.models.prompts import PromptEncoder
 
 
 _T = TypeVar("_T")
+_QUICK = 200_000_000
+"""Bytes of weights below which a wave of trainings takes seconds on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Borrowed:
 class _Group:
     """Places in a bulk call that share frozen weights, each with the adapters on top."""
 
-    full: FullWeights | None
+    full: str
+    """Digest of the full weights in place of the frozen ones; "" for none."""
     stacks: list[tuple[int, tuple[Adapter, ...]]] = field(default_factory=list)
 
 
@@ -66,6 +71,7 @@ class HfModel:
         self.settings = settings
         self._weights = weights
         self._lent = False
+        self._loaded: tuple[str, Mapping[str, Tensor]] | None = None
         self._checkpoint = find_checkpoint(
             settings.path, settings.revision, trust_remote_code=settings.trust_remote_code
         )
@@ -102,6 +108,25 @@ class HfModel:
     def memory(self) -> JSON:
         """The engine's batch limits, to be recorded with the run and given back on resume as ``settings.memory``."""
         return self.engine.plan.to_json()
+
+    @property
+    def chunk(self) -> int:
+        """Requests booked together, which is what a kill may cost: two decoding batches, where one takes minutes."""
+        return 1024 if self._quick else 2 * int(self._limits["rows"])
+
+    @property
+    def wave(self) -> int:
+        """Trainings booked together, at most: as many as run side by side, where one takes minutes."""
+        return 64 if self._quick else int(self._limits["slots"])
+
+    @property
+    def _quick(self) -> bool:
+        """Whether a bulk call takes seconds. It follows from the files alone, so a resumed run batches alike."""
+        return sum(shard.stat().st_size for shard in self._checkpoint.shards) < _QUICK
+
+    @property
+    def _limits(self) -> JSON:
+        return self.settings.memory or self.memory
 
     @property
     def positions(self) -> int:
@@ -225,6 +250,8 @@ class HfModel:
     def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
         """Train one adapter an item, in order of completion; see :class:`harness.models.train_settings.TrainSettings`.
 
+        An item that continues trains the last adapter of its start on, as a new one; the start's stays what it was.
+
         An item whose data or settings cannot be trained with is ``failed``, with ``log["cause"]`` ``data``,
         ``settings`` or ``diverged``; the others are not touched by it.
 
@@ -235,7 +262,7 @@ class HfModel:
         from harness.models.encode import hyper_parameters
         from harness.models.train_settings import train_settings
 
-        jobs: list[tuple[State, TrainJob]] = []
+        jobs: list[tuple[TrainItem, TrainJob]] = []
         for item in items:
             try:
                 settings = train_settings(item.settings, f"job {item.id!r}")
@@ -252,10 +279,10 @@ class HfModel:
                 self.engine.resolve_targets(hp.targets)
             except ValueError as error:
                 raise UsageError(f"model {self.settings.path!r}: {error}") from error
-            jobs.append((item.start, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
-        for group in self._groups([state for state, _ in jobs]):
-            part = [dataclasses.replace(jobs[place][1], stack=stack) for place, stack in group.stacks]
-            if group.full is None:
+            jobs.append((item, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
+        for group in self._groups([item.start for item, _ in jobs]):
+            part = [_started(*jobs[place], stack) for place, stack in group.stacks]
+            if not group.full:
                 yield from map(_trained, self.engine.train(part))
             else:
                 # Between two results the caller may ask for anything, so other weights are in place for none of them.
@@ -287,15 +314,27 @@ class HfModel:
 
         [group] = self._groups([state])
         [(_, stack)] = group.stacks
+        full = self._weights.adapter(group.full) if group.full else None
         self._lent = True
         try:
-            with merged(self.engine.model, stack, group.full), lent(self.engine.model) as module:
+            with merged(self.engine.model, stack, full), lent(self.engine.model) as module:
                 yield Borrowed(module, self.prompts.tokenizer, self.encoder, self.engine.plan)
         except PluginError:
             self.__dict__.pop("engine", None)
             raise
         finally:
             self._lent = False
+
+    def merge(self, state: State) -> FullWeights:
+        """All weights with the state's adapters added to them: summed in fp32, rounded to the weights' type once."""
+        from harness.books.artefacts import FullWeights
+        from harness.models.merged import merged
+
+        [group] = self._groups([state])
+        [(_, stack)] = group.stacks
+        full = self._weights.adapter(group.full) if group.full else None
+        with merged(self.engine.model, stack, full) as module:
+            return FullWeights({n: p.detach().to("cpu", copy=True) for n, p in module.named_parameters()})
 
     # --- states ---
 
@@ -305,31 +344,39 @@ class HfModel:
 
         if self._lent:
             raise PluginError(f"model {self.settings.path!r} is lent out; ask it after the borrow has ended")
-        known: dict[tuple[str, ...], tuple[FullWeights | None, tuple[Adapter, ...]]] = {}
+        known: dict[tuple[str, ...], tuple[str, tuple[Adapter, ...]]] = {}
+        loaded = self._loaded[0] if self._loaded else None
         groups: dict[str, _Group] = {}
         for place, state in enumerate(states):
             if state.base != self.base:
                 raise PluginError(f"a state of {state.base} was given to {self.base}")
             if state.adapters not in known:
-                full: FullWeights | None = None
-                stack: list[Adapter] = []
+                full, stack = "", list[Any]()
                 for digest in state.adapters:
-                    artefact = self._weights.adapter(digest)
-                    if isinstance(artefact, FullWeights):
-                        full, stack = artefact, []
+                    # Loaded weights are not asked for: they may be too large for the store to hold in memory too.
+                    artefact = None if digest == loaded else self._weights.adapter(digest)
+                    if artefact is None or isinstance(artefact, FullWeights):
+                        full, stack = digest, []
                     else:
                         stack.append(artefact)
                 known[state.adapters] = full, tuple(stack)
             below, adapters = known[state.adapters]
-            group = groups.setdefault(below.digest() if below else "", _Group(below))
+            group = groups.setdefault(below, _Group(below))
             group.stacks.append((place, adapters))
         return list(groups.values())
 
     @contextmanager
     def _weights_of(self, group: _Group) -> Iterator[None]:
-        from harness.models.merged import merged
+        """The group's full weights in place, for the engine, which writes none. The last ones used stay loaded."""
+        if not group.full:
+            yield
+            return
+        from harness.models.merged import load_weights, replaced
 
-        with merged(self.engine.model, (), group.full):
+        if self._loaded is None or self._loaded[0] != group.full:
+            self._loaded = None  # before the next ones are there: two sets may not fit
+            self._loaded = group.full, load_weights(self.engine.model, self._weights.adapter(group.full))
+        with replaced(self.engine.model, self._loaded[1]):
             yield
 
     def _check(self, ask: Request) -> None:
@@ -382,6 +429,21 @@ class HfModel:
         if self.settings.dtype != "auto":
             return self.settings.dtype
         return "bfloat16" if self._device.startswith("cuda") else "float32"
+
+
+def _started(item: TrainItem, job: TrainJob, stack: tuple[Adapter, ...]) -> TrainJob:
+    """The job on the adapters of its start.
+
+    Raises:
+        UsageError: it continues an adapter, and there is none.
+    """
+    if item.start_as == "stack":
+        return dataclasses.replace(job, stack=stack)
+    if not stack:
+        raise UsageError(
+            f"job {item.id!r}: start_as 'continue' trains the start's last adapter on, and there is none on its weights"
+        )
+    return dataclasses.replace(job, stack=stack[:-1], init=stack[-1])
 
 
 def _trained(result: TrainResult) -> Trained:

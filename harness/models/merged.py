@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -33,6 +33,7 @@ def merged(module: nn.Module, stack: Sequence[Adapter], full: FullWeights | None
 
     try:
         if full is not None:
+            _check_fits(parameters, full)
             for name, tensor in full.tensors.items():
                 write(name, tensor)
         for name, delta in _deltas(module, stack):
@@ -41,6 +42,45 @@ def merged(module: nn.Module, stack: Sequence[Adapter], full: FullWeights | None
     finally:
         for name, value in originals.items():
             parameters[name].data.copy_(value)
+
+
+def load_weights(module: nn.Module, full: FullWeights) -> dict[str, Tensor]:
+    """A copy of full weights as the module's parameters are: their device, type and layout.
+
+    Raises:
+        PluginError: weights that the module does not have, or of another shape.
+    """
+    parameters = dict(module.named_parameters())
+    _check_fits(parameters, full)
+    return {name: torch.empty_like(parameters[name]).copy_(tensor) for name, tensor in full.tensors.items()}
+
+
+def _check_fits(parameters: Mapping[str, Tensor], full: FullWeights) -> None:
+    for name, tensor in full.tensors.items():
+        mine = parameters.get(name)
+        if mine is None or mine.shape != tensor.shape:
+            has = "no such weight" if mine is None else f"one of shape {list(mine.shape)}"
+            raise PluginError(
+                f"full weights {full.digest()[:12]}: {name!r} of shape {list(tensor.shape)}; the model has {has}"
+            )
+
+
+@contextmanager
+def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """The module with other weights in place of its own, by exchange and without a copy. Nothing inside may write them.
+
+    Args:
+        tensors: what :func:`load_weights` made.
+    """
+    parameters = dict(module.named_parameters())
+    own = {name: parameters[name].data for name in tensors}
+    try:
+        for name, tensor in tensors.items():
+            parameters[name].data = tensor
+        yield
+    finally:
+        for name, tensor in own.items():
+            parameters[name].data = tensor
 
 
 def _deltas(module: nn.Module, stack: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:

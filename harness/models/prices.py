@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.reading import parse_toml, read_text, user_path
+from harness.reads import untracked
 
 _TABLE = Path(__file__).with_name("prices.toml")
 # What providers append to a model's name to pin it to a day: gpt-4.1-2025-04-14, some-model-20250929.
@@ -37,7 +38,8 @@ def price_of(model: str, table: str = "") -> Price | None:
         UsageError: the file cannot be read, or is not of that shape.
     """
     path = user_path(table) if table else _TABLE
-    content = parse_toml(read_text(path, where=f"price table {path}"), f"price table {path}")
+    with untracked():  # what an answer costs does not change it
+        content = parse_toml(read_text(path, where=f"price table {path}"), f"price table {path}")
     try:
         models = {
             str(name): Price(float(price["input"]), float(price["output"])) for name, price in content["models"].items()

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.api import JSON, EditFailed
 from harness.errors import UsageError, nearest
-from harness.registry.build import check_settings
+from harness.registry.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class TrainSettings:
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """``linear`` and ``cosine`` decay to 0."""
     warmup_steps: int = 0
+    keep_optimizer: bool = False
+    """Whether Adam's moments and step count are stored with the adapter (three times its size in all), so that an
+    update which continues it goes on with them. The schedule begins anew with every update."""
     pad_loss: Literal["reference", "single_eos", "none"] = "single_eos"
     """What follows a sequence: one end-of-text token in the loss, none, or, as the published code has it, end-of-text
     tokens up to ``max_length``, all in the loss."""

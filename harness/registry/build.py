@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
-from harness.api import JSON, HarnessError
-from harness.errors import PluginError, UsageError, nearest
+from harness import reads
+from harness.api import JSON
+from harness.errors import UsageError
 from harness.registry import fingerprint
-from harness.registry.discover import Component, Plugins, describe
+from harness.registry.discover import Component, Plugins, blaming
+from harness.registry.settings import check_settings
+
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""``module:attribute``: what a setting names so is imported when the component runs."""
+_KNOWN_BY_CONTENT = frozenset({"model", "task"})
+"""Kinds whose files are digested otherwise: a model's weights in its base, a task's items one by one."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,8 @@ class BuiltComponent:
     """Part of journal keys: what the component is, its parts included."""
     plugin: str
     """``plugin 'seal' (selfadapt-harness 0.1.0, harness_seal)``, for messages."""
+    reads: reads.Reader = field(default_factory=reads.Reader, compare=False)
+    """The files that it has read so far."""
 
 
 def build(plugins: Plugins, kind: str, table: JSON, where: str, **extra: Any) -> BuiltComponent:
@@ -46,19 +58,48 @@ def build(plugins: Plugins, kind: str, table: JSON, where: str, **extra: Any) ->
     """
     found, settings, parts, resolved = _resolve(plugins, kind, table, where)
     arguments = [] if settings is None else [settings]
-    try:
-        instance = found.cls(*arguments, **{name: part.instance for name, part in parts.items()}, **extra)
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{found.plugin.found}: {kind} {found.name!r} cannot be made: {describe(error)}") from error
+    texts = list(_texts({key: value for key, value in resolved.items() if key not in parts}))
+    source = fingerprint.of_class(found.cls, also=[text.partition(":")[0] for text in texts if _TARGET.fullmatch(text)])
+    reader = reads.Reader(source.modules, [part.reads for part in parts.values()])
+    if kind not in _KNOWN_BY_CONTENT:
+        _expect(reader, texts)
+    with blaming(f"{found.plugin.found}: {kind} {found.name!r} cannot be made:"):
+        instance = reads.call(
+            reader, lambda: found.cls(*arguments, **{name: part.instance for name, part in parts.items()}, **extra)
+        )
     identity = {
         "component": found.name,
-        "source": fingerprint.of_class(found.cls),
+        "source": source.digest,
         "settings": {k: v for k, v in resolved.items() if k not in parts},
         "parts": {name: part.identity for name, part in parts.items()},
     }
-    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found))
+    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found), reader)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def _expect(reader: reads.Reader, texts: list[str]) -> None:
+    """Count the files that settings name, whoever opens them, and of folders those that only native code reads."""
+    for path in map(Path, named_paths(texts)):
+        for file in reads.native_files(path) if path.is_dir() else [path]:
+            reads.expect(reader, file)
+
+
+def named_paths(settings: Any) -> list[str]:
+    """Absolute paths of the files and folders that settings name."""
+    out = []
+    for text in _texts(settings):
+        if text and len(text) < 1000 and "\n" not in text and "\0" not in text:
+            path = Path(text).expanduser()
+            if path.exists():
+                out.append(os.path.abspath(path))
+    return out
 
 
 def resolve(plugins: Plugins, kind: str, table: JSON, where: str) -> dict[str, Any]:
@@ -93,31 +134,6 @@ def _resolve(
         else:
             resolved[name] = resolve(plugins, part_kind, part_table, f"{where}.{name}")
     return found, settings, parts, resolved
-
-
-def check_settings(
-    settings_class: Any, given: JSON, where: str, what: str, also: Mapping[str, str] | None = None
-) -> Any:
-    """A frozen settings dataclass made from a table, strictly; None where there is no such class.
-
-    Raises:
-        UsageError: a key that does not exist (with the nearest one), or a value of the wrong type.
-    """
-    known = [f.name for f in dataclasses.fields(settings_class)] if settings_class else []
-    for key in given:
-        if key not in known:
-            raise UsageError(f"{where}.{key}: no such setting of {what}.{nearest(key, [*known, *(also or {})])}")
-    if settings_class is None:
-        return None
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        # JSON mode: TOML arrays become tuples, integers become floats, and nothing else is coerced.
-        return TypeAdapter(settings_class).validate_json(json.dumps(dict(given)), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in (where, *first["loc"]))
-        raise UsageError(f"{path}: {first['msg']}, got {first['input']!r:.60}") from error
 
 
 def _as_json(settings: Any) -> dict[str, Any]:

@@ -36,3 +36,8 @@ def harness_evaluators() -> Mapping[str, str]:
 @hookimpl
 def harness_trainers() -> Mapping[str, str]:
     return {"none": "harness.trainers.none:NoTrainer"}
+
+
+@hookimpl
+def harness_protocols() -> Mapping[str, str]:
+    return {"single": "harness.runs.protocols.single:Single", "cpt": "harness.runs.protocols.cpt:ContinuedPretraining"}

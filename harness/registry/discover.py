@@ -15,16 +15,17 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
-from harness import hookspecs
-from harness.api import API_VERSION, Method
+from harness import hookspecs, reads
+from harness.api import API_VERSION, Command, EditFailed, HarnessError, Method
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry import fingerprint
 
@@ -38,6 +39,7 @@ KINDS: Mapping[str, str] = {
     "updater": "harness_updaters",
     "evaluator": "harness_evaluators",
     "trainer": "harness_trainers",
+    "protocol": "harness_protocols",
 }
 """Kind of component -> the hook that provides it."""
 
@@ -69,18 +71,23 @@ class Plugin:
     def provides(self, kind: str) -> Mapping[str, Any]:
         """Name -> ``"module:Class"`` of one kind of component (for methods: a Method, or where to find it)."""
         if kind not in self._provided:
-            hook = KINDS[kind]
-            try:
-                answers = getattr(self.manager.hook, hook)()
-            except Exception as error:
-                raise PluginError(f"{self.found}: hook {hook} raised {describe(error)}") from error
-            merged: dict[str, Any] = {}
-            for answer in answers:
-                if not isinstance(answer, Mapping):
-                    raise PluginError(f"{self.found}: hook {hook} must return a mapping, not {type(answer).__name__}")
-                merged.update(answer)
-            self._provided[kind] = merged
+            self._provided[kind] = self.answers(KINDS[kind])
         return self._provided[kind]
+
+    def answers(self, hook: str) -> dict[str, Any]:
+        """What a hook that gives a mapping answers; the later implementation wins within a plugin.
+
+        Raises:
+            PluginError: it raised, or gave something else.
+        """
+        with blaming(f"{self.found}: hook {hook} raised"):
+            found = getattr(self.manager.hook, hook)()
+        merged: dict[str, Any] = {}
+        for answer in found:
+            if not isinstance(answer, Mapping):
+                raise PluginError(f"{self.found}: hook {hook} must return a mapping, not {type(answer).__name__}")
+            merged.update(answer)
+        return merged
 
     def hooks(self) -> list[str]:
         """Names of the hooks that it implements, in the order of :mod:`harness.hookspecs`."""
@@ -96,6 +103,21 @@ class Component:
     name: str
     cls: Any
     plugin: Plugin
+
+
+@contextmanager
+def blaming(what: str) -> Iterator[None]:
+    """Run a plugin's code: whatever it raises, ``sys.exit`` too, becomes one line that begins with ``what``.
+
+    Raises:
+        PluginError: for everything that is not already one of ours, nor Ctrl-C.
+    """
+    try:
+        yield
+    except (HarnessError, EditFailed, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{what} {describe(error)}") from error
 
 
 def describe(error: BaseException) -> str:
@@ -115,6 +137,7 @@ class Plugins:
     """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
 
     def __init__(self, files: tuple[Path, ...] = ()) -> None:
+        reads.watch(_packages())
         fingerprint.forget()
         self._found, self.clashes = _discover()
         self._loaded: dict[str, Plugin] = {}
@@ -155,10 +178,8 @@ class Plugins:
         if name in self.clashes:
             raise PluginError(self.clashes[name])
         found = self._found[name]
-        try:
+        with blaming(f"{found} cannot be imported:"):
             module = _import_file(found.path) if found.path else importlib.import_module(found.module)
-        except (Exception, SystemExit) as error:
-            raise PluginError(f"{found} cannot be imported: {describe(error)}") from error
         wants = getattr(module, "HARNESS_API", API_VERSION)
         if not isinstance(wants, int) or wants > API_VERSION:
             raise PluginError(
@@ -188,7 +209,7 @@ class Plugins:
         """
         plugin, target = self._provider(kind, name)
         self._named[plugin.found.name] = plugin
-        return Component(kind, name, _import_target(plugin, kind, name, target), plugin)
+        return Component(kind, name, import_target(plugin, kind, name, target), plugin)
 
     def component_of(self, plugin: Plugin, kind: str, name: str) -> Component:
         """The same of one plugin, whoever else provides that name.
@@ -196,13 +217,13 @@ class Plugins:
         Raises:
             PluginError: its class cannot be imported.
         """
-        return Component(kind, name, _import_target(plugin, kind, name, plugin.provides(kind)[name]), plugin)
+        return Component(kind, name, import_target(plugin, kind, name, plugin.provides(kind)[name]), plugin)
 
     def method(self, name: str) -> tuple[Method, Plugin]:
         """The method that ``--plugin NAME`` runs.
 
-        A plugin without methods runs as SEAL with its own components in place: with the outer loop where it brings a
-        reward or a trainer, and without it otherwise.
+        A plugin without methods runs as the default host (``harness_defaults``) with its own components in place: with
+        an outer loop where it brings a reward or a trainer, and without one otherwise.
         """
         if name in self._found:
             plugin = self.observe(name)
@@ -212,7 +233,7 @@ class Plugins:
             elif not methods:
                 return self._in_place(plugin), plugin
         plugin, target = self._provider("method", name)
-        method = target if isinstance(target, Method) else _import_target(plugin, "method", name, target)
+        method = target if isinstance(target, Method) else import_target(plugin, "method", name, target)
         if not isinstance(method, Method):
             raise PluginError(f"{plugin.found}: method {name!r} is a {type(method).__name__}, not a harness.api.Method")
         return method, plugin
@@ -224,7 +245,7 @@ class Plugins:
             what = f"{len(own[many])} {many}s" if many else "no component"
             raise UsageError(f"{plugin.found} has no method to run, and {what}; name one with {many or 'editor'}.use, "
                              "beside a method of another plugin, or give it a method")  # fmt: skip
-        base, _ = self.method("seal" if {"reward", "trainer"} & own.keys() else "seal-no-rl")
+        base = self._host("host_with_loop" if {"reward", "trainer"} & own.keys() else "host")
         slots = {kind: {"use": next(iter(names))} for kind, names in own.items() if kind in base.components}
         return dataclasses.replace(
             base,
@@ -232,12 +253,43 @@ class Plugins:
             paper="",
             summary=f"{base.name} with " + " and ".join(f"{kind} {next(iter(names))!r}" for kind, names in own.items()),
             components={**base.components, **slots},
-            beside=("none", "passage", "seal-no-rl"),
+            protocol=next(iter(own.get("protocol", (base.protocol,)))),
             presets={
-                name: {key: value for key, value in preset.items() if key not in slots}
+                name: {key: value for key, value in preset.items() if key not in {*slots, *({"protocol"} & own.keys())}}
                 for name, preset in base.presets.items()
             },
         )
+
+    def _host(self, key: str) -> Method:
+        plugin, target = self._default(key)
+        host = import_target(plugin, "default", key, target)
+        if not isinstance(host, Method):
+            raise PluginError(f"{plugin.found}: the default {key!r} is a {type(host).__name__}, not a Method")
+        return host
+
+    def default(self, key: Literal["method", "model"]) -> str:
+        """The name that is meant where none is given.
+
+        Raises:
+            UsageError: no installed plugin says one.
+        """
+        return str(self._default(key)[1])
+
+    def _default(self, key: str) -> tuple[Plugin, str]:
+        for plugin in self._loadable():
+            if key in (given := plugin.answers("harness_defaults")):
+                return plugin, given[key]
+        raise UsageError(f"no installed plugin says which {key} is meant by default; name one")
+
+    def commands(self) -> dict[str, tuple[Plugin, Command]]:
+        """Verb -> its plugin and command, of every plugin that loads; the first plugin by name wins."""
+        out: dict[str, tuple[Plugin, Command]] = {}
+        for plugin in self._loadable():
+            for name, command in plugin.answers("harness_commands").items():
+                if not isinstance(command, Command):
+                    raise PluginError(f"{plugin.found}: verb {name!r} is a {type(command).__name__}, not a Command")
+                out.setdefault(name, (plugin, command))
+        return dict(sorted(out.items()))
 
     def names(self, kind: str) -> dict[str, PluginInfo]:
         """All names of one kind, from every plugin that loads; broken ones are left out."""
@@ -284,6 +336,8 @@ class Plugins:
                 plugin = self.load(found.name)
                 for kind in KINDS:
                     plugin.provides(kind)
+                for hook in ("harness_defaults", "harness_commands"):
+                    plugin.answers(hook)
             except PluginError:
                 self._broken.add(found.name)
                 continue
@@ -303,6 +357,15 @@ def _discover() -> tuple[dict[str, PluginInfo], dict[str, str]]:
             continue
         found[entry.name] = item
     return found, clashes
+
+
+def _packages() -> set[str]:
+    """Top-level packages of the distributions that register plugins, as far as their metadata know."""
+    entries = metadata.entry_points(group=GROUP)
+    out = {entry.value.partition(":")[0].partition(".")[0] for entry in entries}
+    for distribution in {entry.dist.name: entry.dist for entry in entries if entry.dist}.values():
+        out |= {path.parts[0].removesuffix(".py") for path in distribution.files or () if path.suffix == ".py"}
+    return out
 
 
 _from_files: set[str] = set()
@@ -328,6 +391,7 @@ def _import_file(path: Path) -> ModuleType:
     # Components name their class as "module:Class", so the file must be importable under its own name.
     sys.modules[name] = module
     _from_files.add(name)
+    reads.forget_module(name)
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -336,14 +400,13 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
+def import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
+    """What ``"module:attribute"`` names. Raises :class:`PluginError` where that cannot be imported or is not there."""
     if not isinstance(target, str):
         return target
     module_name, _, attribute = target.partition(":")
-    try:
+    with blaming(f"{plugin.found}: {kind} {name!r} = {target!r} fails:"):
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"{plugin.found}: {kind} {name!r} = {target!r} fails: {describe(error)}") from error
     value: Any = module
     for part in attribute.split("."):
         if not hasattr(value, part):

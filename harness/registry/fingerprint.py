@@ -1,94 +1,211 @@
 """What a component's code is, as a digest: a result is never reused under changed source.
 
-A fingerprint covers the module that defines the class, every module of the same top-level package that it imports
-(followed through the source, without executing anything), the small data files beside them, and the same of the
-classes it is derived from. So a change in one plugin file touches exactly the components that can reach it.
+A fingerprint covers the module that defines the class and every module that it can import, wherever in its code,
+followed through the sources without executing anything: those of the harness, of the plugin's distribution, and of any
+other place that is not an installed package; of installed packages, their versions. Beside the modules lie data files,
+which count too. The same holds for the classes that it is derived from. Comments, formatting, docstrings that no code
+reads and imports for type checkers do not count. Files read at run time are :mod:`harness.reads`'s business.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 
-_DATA_SUFFIXES = frozenset({".toml", ".json", ".txt", ".md", ".yaml", ".yml", ".csv"})
-_DATA_LIMIT = 1_000_000
+from harness import reads
+from harness.errors import PluginError
+from harness.registry import source
+
 # The contract and the codec change with every release without changing what a component computes.
-_NOT_FOLLOWED = frozenset({"harness", "harness.api", "harness.markers", "harness.errors", "harness.hookspecs"})
+_NOT_FOLLOWED = frozenset(
+    {"harness", "harness.api", "harness.markers", "harness.errors", "harness.hookspecs", "harness.reads"}
+)
+_CORE = Path(__file__).parents[1]
+_RECORDED = frozenset({"torch", "transformers", "peft", "numpy"})
+"""Packages whose versions the run's environment names."""
+_NO_DATA = frozenset({".py", ".pyc", ".pyi", ".so", ".toml"})
+"""TOML is read by Python code, and then seen to be read."""
 
 
-def of_class(cls: type) -> str:
-    """Digest of the source that ``cls`` and the classes it is derived from can reach, each in its own package."""
-    top = cls.__module__.partition(".")[0]
-    elsewhere = {base.__module__ for base in cls.__mro__ if base.__module__.partition(".")[0] != top}
-    parts = [of_module(cls.__module__)]
-    for module in sorted(elsewhere - _NOT_FOLLOWED):
-        name = module.partition(".")[0]
-        if name == "harness" or name.startswith("harness_"):
-            parts.append(of_module(module))
-        elif name not in sys.stdlib_module_names and (path := _source(module)):
-            # Of a foreign package the one file: to follow torch through its imports would take seconds.
-            parts.append(hashlib.sha256(path.read_bytes()).hexdigest()[:20])
-    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()[:20]
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a class depends on by its source."""
+
+    digest: str
+    modules: frozenset[str]
+    """The modules that it can reach, the harness's excepted."""
+
+
+def of_class(cls: type, also: Iterable[str] = ()) -> Fingerprint:
+    """The source that a class and those it is derived from can reach.
+
+    Args:
+        also: names of further modules, as a setting names one that is imported when the component runs.
+
+    Raises:
+        PluginError: a module was edited after this process had imported it, so that its code is not what runs.
+    """
+    starts = {base.__module__ for base in cls.__mro__} | set(also)
+    return _of_modules(frozenset(starts))
 
 
 def forget() -> None:
-    """Read the sources anew: they may have been edited since this process read them."""
-    of_module.cache_clear()
+    """Look at the sources anew: they may have been edited since this process read them."""
+    _of_modules.cache_clear()
+    _spec.cache_clear()
+    _is_installed.cache_clear()
 
 
 @cache
-def of_module(name: str) -> str:
-    """Digest of a module and what it imports from its own top-level package."""
-    seen: dict[str, Path] = {}
-    _follow(name, name.partition(".")[0], seen)
+def _of_modules(starts: frozenset[str]) -> Fingerprint:
+    walk = _Walk()
+    for start in sorted(starts):
+        walk.follow(start, None)
     digest = hashlib.sha256()
-    folders = set()
-    for module in sorted(seen):
-        digest.update(module.encode() + b"\0" + seen[module].read_bytes() + b"\0")
-        if module != "harness" and "." in module:
-            folders.add(seen[module].parent)
-    for folder in sorted(folders):
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in _DATA_SUFFIXES and path.name != "README.md" and path.stat().st_size <= _DATA_LIMIT:
-                digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:20]
+    reads_of = {found.reads for found, _ in walk.seen.values()}
+    for module, (found, path) in sorted(walk.seen.items()):
+        _check_loaded(module, path, found)
+        said = found.text if "text" in reads_of else found.documented if "docstrings" in reads_of else found.code
+        digest.update(f"{module}\0{said}\0".encode())
+    for name, path in sorted(_data_files({module: path for module, (_, path) in walk.seen.items()})):
+        digest.update(f"{name}\0{reads.digest_of(str(path))}\0".encode())
+    for name in sorted(walk.installed):
+        digest.update(f"{name}=={_version(name)}\0".encode())
+    mine = frozenset(module for module in walk.seen if module.partition(".")[0] != "harness")
+    return Fingerprint(digest.hexdigest()[:20], mine)
 
 
-def _follow(name: str, top: str, seen: dict[str, Path]) -> None:
-    if name in seen or name in _NOT_FOLLOWED:
-        return
-    path = _source(name)
-    if path is None:
-        return
-    seen[name] = path
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            targets = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parent, base] if base else parent)
-            targets = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for target in targets:
-            if target == top or target.startswith(top + "."):
-                _follow(target, top, seen)
+class _Walk:
+    """Modules followed from where they are imported."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[source.Source, Path]] = {}
+        self.installed: set[str] = set()
+        """Top-level names of installed packages that modules outside the harness import."""
+        self._acting: dict[str, bool] = {}
+
+    def follow(self, name: str, importer: Path | None) -> None:
+        """Take a module, and all that it can import."""
+        if name in self.seen or name in _NOT_FOLLOWED:
+            return
+        found = _source(name, importer)
+        if found is None:
+            top = name.partition(".")[0]
+            if importer and not importer.is_relative_to(_CORE) and top not in _RECORDED and _is_installed(top):
+                self.installed.add(top)
+            return
+        self.seen[name] = found
+        around = name
+        while around := around.rpartition(".")[0]:
+            # The packages around a module are executed before it: they count if that does anything.
+            if self._acts(around, importer):
+                self.follow(around, importer)
+        for target in found[0].imports:
+            self.follow(target, found[1])
+
+    def _acts(self, name: str, importer: Path | None) -> bool:
+        if name in _NOT_FOLLOWED or name in self._acting:
+            return self._acting.get(name, False)
+        self._acting[name] = False
+        if found := _source(name, importer):
+            self._acting[name] = found[0].acts or any(self._acts(target, found[1]) for target in found[0].at_once)
+        return self._acting[name]
 
 
-def _source(name: str) -> Path | None:
+def _source(name: str, importer: Path | None) -> tuple[source.Source, Path] | None:
+    """What a module says and where it lies; None for what is not followed."""
+    top = name.partition(".")[0]
+    if not top.isidentifier() or top in sys.stdlib_module_names or top in _RECORDED or _is_installed(top):
+        return None
+    path = _locate(name, importer)
+    if path is None or path.suffix != ".py":
+        return None
+    return source.read(path, name, package=path.name == "__init__.py"), path
+
+
+@cache
+def _is_installed(top: str) -> bool:
+    """Whether a package came from a distribution that is no plugin."""
+    if top == "harness" or top in reads.plugin_packages:
+        return False
+    spec = _spec(top)
+    where = (spec.origin or next(iter(spec.submodule_search_locations or ()), "")) if spec else ""
+    return bool(where) and any(Path(where).is_relative_to(site) for site in reads.sites())
+
+
+def _locate(name: str, importer: Path | None) -> Path | None:
+    """The file of a module, without importing anything; also one that lies beside the file that imports it."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
-    if file is None:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, AttributeError, ValueError):
-            return None
-        file = spec.origin if spec else None
-    return Path(file) if file and file.endswith(".py") else None
+    if file is None and (spec := _spec(name)) is not None:
+        file = spec.origin if spec.has_location else None
+    if file is None and importer is not None and "." not in name:
+        beside = (importer.parent / f"{name}.py", importer.parent / name / "__init__.py")
+        file = next((str(path) for path in beside if path.is_file()), None)
+    return Path(file) if file else None
+
+
+@cache
+def _spec(name: str) -> ModuleSpec | None:
+    package, _, _ = name.rpartition(".")
+    try:
+        if not package:
+            return importlib.util.find_spec(name)
+        places = getattr(sys.modules.get(package), "__path__", None)
+        if places is None:
+            parent = _spec(package)
+            places = parent.submodule_search_locations if parent else None
+        return PathFinder.find_spec(name, list(places)) if places else None
+    except (ImportError, AttributeError, ValueError):
+        return None
+
+
+def _data_files(modules: dict[str, Path]) -> Iterator[tuple[str, Path]]:
+    """The data files in the folders of packages' modules, each with its path from the top-level package's folder."""
+    folders: dict[Path, Path] = {}
+    for module, path in modules.items():
+        depth = module.count(".") + (path.name == "__init__.py")
+        if depth and path.parent != _CORE:
+            folders[path.parent] = path.parents[depth]
+    seen = set()
+    for folder, root in folders.items():
+        for path in folder.rglob("*"):
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(folder).parts)
+            if hidden or path in seen or path.suffix in _NO_DATA or path.name == "README.md" or not path.is_file():
+                continue
+            seen.add(path)
+            yield path.relative_to(root).as_posix(), path
+
+
+def _version(top: str) -> str:
+    names = _distributions().get(top, ())
+    return ",".join(sorted(metadata.version(name) for name in set(names)))
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return dict(metadata.packages_distributions())
+
+
+_loaded: dict[str, tuple[ModuleType, str]] = {}
+"""Module -> the module object that its code was first compared with, and that code."""
+
+
+def _check_loaded(name: str, path: Path, found: source.Source) -> None:
+    module = sys.modules.get(name)
+    if module is None:
+        return
+    before = _loaded.get(name)
+    if before is None or before[0] is not module:
+        _loaded[name] = module, found.code
+    elif before[1] != found.code:
+        raise PluginError(f"{path} was edited after this process had imported it, so its code is not what would run; "
+                          "start a new process (in a notebook, restart the kernel)")  # fmt: skip

@@ -78,7 +78,6 @@ def load(source: str, key: str, needs: Collection[str] = ()) -> PromptForm:
     return PromptForm(f"{source}: prompt {key!r}", **texts, extras=extras)
 
 
-@cache
 def _read(source: str) -> Mapping[str, Any]:
     package, sign, inside = source.partition(":")
     try:
@@ -87,7 +86,13 @@ def _read(source: str) -> Mapping[str, Any]:
         path = files(package).joinpath(inside) if packaged else user_path(source)
     except ModuleNotFoundError as why:
         raise UsageError(f"prompt file {source} cannot be read: {why}") from why
-    return parse_toml(read_text(path, where=f"prompt file {source}"), f"prompt file {source}")
+    where = f"prompt file {source}"
+    return _parsed(read_text(path, where=where), where)  # read each time, so that it is noted as read
+
+
+@cache
+def _parsed(text: str, where: str) -> Mapping[str, Any]:
+    return parse_toml(text, where)
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from importlib import metadata
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry.discover import GROUP, KINDS, Plugins
 
-_HOW = {"method": "--plugin ", "task": "--task ", "model": "--model "}
+_HOW = {"method": "--plugin ", "task": "--task ", "model": "--model ", "protocol": "--protocol "}
 
 
 def why(name: str, plugins: Plugins) -> list[str]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.api import HarnessError, Round, State
+from harness import reads
+from harness.api import HEADLINE, HarnessError, Round, State
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
 from harness.registry.build import BuiltComponent, build
-from harness.registry.discover import Plugins, describe
-from harness.runs import deploy
+from harness.registry.discover import Plugins, blaming
+from harness.runs.bench import OpenAlso, RunBench
 from harness.runs.collect import Outcome, RoundRecord, outcome
 from harness.runs.config import Arm, Config
-from harness.runs.edits_file import read_edits
+from harness.runs.edits import read_edits
+from harness.runs.measured import take
+from harness.session import checks
 from harness.session.context import RunContext
 from harness.session.roles import Roles
 from harness.session.service import SessionService
@@ -33,6 +36,8 @@ class OpenRun:
     config: Config
     context: RunContext
     task: BuiltComponent
+    also: Sequence[OpenAlso] = ()
+    """What is measured beside the headline."""
     _opened: dict[str, Any] = field(default_factory=dict)
 
     def open_model(self, table: Mapping[str, Any]) -> Any:
@@ -43,15 +48,28 @@ class OpenRun:
             fact = f"memory/{key}"
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
-            asked = {**table, "memory": limits} if limits and not table.get("memory") else table
+            asked = {**table, "memory": limits} if limits and not table.get("memory") else dict(table)
+            # And as many threads: sums that are split among more or fewer of them are rounded otherwise.
+            threads = journal.fact(f"threads/{key}")
+            if threads and limits and not table.get("threads"):
+                asked["threads"] = threads
             built = build(self.plugins, "model", asked, "model", weights=self.context.weights)
             model = built.instance
             self._opened[key] = model
+            self.context.readers.setdefault(model.base, built.reads)
             self.context.models.setdefault(model.base, model)
             self.context.sources.setdefault(model.base, str(built.identity["source"]))
-            if journal.fact(fact) is None and hasattr(model, "memory"):
-                journal.set_fact(fact, limits or model.memory)
+            found = reads.call(built.reads, lambda: getattr(model, "memory", None))
+            if journal.fact(fact) is None and found is not None:
+                journal.set_fact(fact, limits or found)
+                journal.set_fact(f"threads/{key}", _threads())
         return self._opened[key]
+
+    def can(self, table: Mapping[str, Any]) -> frozenset[str]:
+        """What the model of a table can do."""
+        model = self.open_model(table)
+        can: frozenset[str] = reads.call(self.context.readers[model.base], lambda: model.can)
+        return can
 
     def model_names(self) -> dict[str, str]:
         """Base digest -> the model as its table names it, for messages."""
@@ -59,12 +77,18 @@ class OpenRun:
         return {self._opened[key].base: str(table.get("path") or table["use"]) for key, table in tables.items()}
 
 
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
 def check_roles(opened: OpenRun, arm: Arm) -> None:
     """Refuse, before anything is spent, a method whose editing model cannot do what the method needs."""
     for role, who in arm.roles.items():
         if isinstance(who, str):
             continue
-        lacks = sorted(arm.method.needs - opened.open_model(who).can) if role == "teacher" else []
+        lacks = sorted(arm.method.needs - opened.can(who)) if role == "teacher" else []
         if lacks:
             raise UsageError(
                 f"method {arm.method.name!r} needs a {role} that can {' and '.join(lacks)}, and "
@@ -84,7 +108,9 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         name: build(opened.plugins, str(table["kind"]), {k: v for k, v in table.items() if k != "kind"}, name)
         for name, table in arm.slots.items()
     }
-    _check_sources(context, arm, slots, opened.task)
+    protocol = build(opened.plugins, "protocol", arm.protocol, "protocol")
+    beside = {f"also.{one.name}.{kind}": getattr(one, kind) for one in opened.also for kind in ("task", "evaluator")}
+    _check_sources(context, arm, {**slots, "protocol": protocol, **beside, "task": opened.task})
     states = {r: State(opened.open_model(who).base) for r, who in arm.roles.items() if not isinstance(who, str)}
     follows = {role: who.removeprefix("@") for role, who in arm.roles.items() if isinstance(who, str)}
     settings = opened.config.as_json()
@@ -92,19 +118,27 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     has_editor = any(slot.kind == "editor" for slot in slots.values())
 
     def validate() -> float | None:
-        """Macro score of one edit a validation context, as deployed on single passages; None where none is wanted."""
+        """Macro score of one edit per validation context, whatever the protocol of the test; None where not wanted."""
         if not (options.validation and has_editor):
             return None
-        episodes = session.episodes("validation", options.validation)
-        measured = deploy.measure(session, episodes, label="validation", samples=1, grouping="single", has_editor=True)
-        return measured.macro()
+        bench = RunBench(session, "validation", samples=1, limit=options.validation)
+        return take(build(opened.plugins, "protocol", {"use": "single"}, "protocol"), bench)[HEADLINE].macro()
 
     rounds: list[RoundRecord] = []
+    held: set[int] = set()
     if slots["trainer"].name != "none":
         rounds.append(RoundRecord(-1, dict(Roles(states, follows)), validate()))
     for done in _rounds(slots["trainer"], session):
+        # The method may release the round's states as soon as it goes on; a checkpoint must be there to be chosen.
+        session.hold(f"round {len(rounds)}", _states(done.roles))
+        held.add(len(rounds))
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
+        validates = options.validation > 0 and has_editor
+        open_to_choice = choosable([record.validation for record in rounds], options.checkpoint, validates)
+        for index in sorted(held - open_to_choice):
+            session.unhold(f"round {index}", _states(rounds[index].roles))
+        held &= open_to_choice
         context.progress.say(_round_line(arm, seed, rounds[-1]))
         observe(
             opened.plugins, "harness_round_finished", RoundFinished(context.folder, arm.method.name, seed, done, score)
@@ -118,19 +152,10 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     recorded = None
     if options.edits and has_editor and arm.slots["editor"] == opened.config.arms[0].slots["editor"]:
         recorded = read_edits(Path(options.edits), arm.method.name, seed)
-    measured = deploy.measure(
-        session,
-        session.episodes("test"),
-        label="test",
-        samples=options.samples,
-        grouping=arm.grouping,
-        has_editor=has_editor,
-        recorded=recorded,
-        # A preset may update on all edits together otherwise than in the outer loop's trials.
-        updater="cpt" if "cpt" in slots else "updater",
-    )
+    bench = RunBench(session, "test", samples=options.samples, recorded=recorded, also=opened.also)
+    tables = take(protocol, bench)
     meta_s = sum(float(getattr(slot.instance, "meta_s", 0.0)) for slot in slots.values())
-    return outcome(context, arm, seed, session, measured, rounds, chosen, meta_s)
+    return outcome(context, arm, seed, session, protocol, bench, tables, rounds, chosen, meta_s)
 
 
 def choose(validation: Sequence[float | None], rule: str) -> int | None:
@@ -143,23 +168,45 @@ def choose(validation: Sequence[float | None], rule: str) -> int | None:
     return list(validation).index(best)
 
 
+def choosable(validation: Sequence[float | None], rule: str, validates: bool) -> set[int]:
+    """The rounds so far that :func:`choose` may name when the run is over: what need not be kept is not among them.
+
+    A score that could not be had is tried again on resume, so from there on every round counts.
+    """
+    last = len(validation) - 1
+    if rule == "last" or not validates:
+        return {last}
+    missing = [index for index, score in enumerate(validation) if score is None]
+    known = validation[: missing[0]] if missing else validation
+    best = {choose(known, rule)} if known else set()
+    return {index for index in best if index is not None} | set(range(len(known), last + 1))
+
+
+def _states(roles: Mapping[str, State]) -> list[State]:
+    """The different states that a round's roles hold, in a fixed order."""
+    return [
+        roles[role] for role in sorted(roles) if all(roles[role] != roles[other] for other in roles if other < role)
+    ]
+
+
 def observe(plugins: Plugins, hook: str, event: Any) -> None:
     """Call an observer hook of every imported plugin; what one raises is one warning."""
     for plugin in plugins.observers():
         try:
-            getattr(plugin.manager.hook, hook)(event=event)
-        except Exception as error:
-            _log.warning("%s: observer %s raised %s; the run goes on", plugin.found, hook, describe(error))
+            with blaming(f"{plugin.found}: observer {hook} raised"):
+                getattr(plugin.manager.hook, hook)(event=event)
+        except HarnessError as error:
+            _log.warning("%s; the run goes on", error)
 
 
 def _rounds(trainer: BuiltComponent, session: SessionService) -> Iterator[Round]:
     """A trainer's rounds; what its own code raises becomes one line that names it."""
-    try:
-        yield from trainer.instance.run(session.sealed)
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{trainer.plugin}: trainer {trainer.name!r} raised {describe(error)}") from error
+    with blaming(f"{trainer.plugin}: trainer {trainer.name!r} raised"):
+        rounds = trainer.instance.run(session.sealed)
+        if not isinstance(rounds, Iterable):
+            raise PluginError(f"{trainer.plugin}: trainer {trainer.name!r}: run must yield rounds, or return none: []")
+        for done in rounds:
+            yield checks.round_of(trainer, done)
 
 
 def _round_line(arm: Arm, seed: int, record: RoundRecord) -> str:
@@ -173,17 +220,17 @@ def _round_line(arm: Arm, seed: int, record: RoundRecord) -> str:
     return f"{arm.method.name}, seed {seed}, round {record.index + 1}: {', '.join(said)}"
 
 
-def _check_sources(context: RunContext, arm: Arm, slots: Mapping[str, BuiltComponent], task: BuiltComponent) -> None:
+def _check_sources(context: RunContext, arm: Arm, components: Mapping[str, BuiltComponent]) -> None:
     """Hold the components against those that the journal's results were made with."""
     name = f"components/{arm.method.name}"
-    now = json.loads(json.dumps({slot: dict(built.identity) for slot, built in {**slots, "task": task}.items()}))
+    now = json.loads(json.dumps({where: dict(built.identity) for where, built in components.items()}))
     before = context.journal.fact(name)
     if before is None or context.recompute:
         context.journal.set_fact(name, now)
         return
     for slot, identity in now.items():
         if before.get(slot) != identity:
-            built = task if slot == "task" else slots[slot]
+            built = components[slot]
             raise UsageError(
                 f"{context.folder}: {slot} {built.name!r} of {built.plugin} changed since this run began; "
                 "`harness resume --recompute` runs again what the change touches and reuses the rest"

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import JSON, Episode, Score, State
+from harness.api import HEADLINE, JSON, State
+from harness.books.folder import write_recorded
 from harness.books.records import digest
-from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row
-from harness.files import write_text
+from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
 from harness.registry.build import BuiltComponent
-from harness.runs import deploy
+from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
-from harness.runs.edits_file import write_edits
+from harness.runs.edits import edit_lines
 from harness.runs.environment import describe_environment
+from harness.runs.measured import SeedTable
 from harness.session.context import RunContext
-from harness.session.scope import Scope
 from harness.session.service import SessionService
 from harness.text import REPLACED, repaired, said
 
@@ -39,14 +40,13 @@ class Outcome:
 
     arm: Arm
     seed: int
-    items: Sequence[Episode]
-    values: Sequence[float | None]
-    """One a query, in the items' order; the mean over samples."""
-    letters: str
+    tables: Mapping[str, SeedTable]
+    """The headline first."""
     rounds: Sequence[RoundRecord]
     chosen: int | None
     costs: Mapping[str, float]
-    key: Mapping[str, Any]
+    keys: Mapping[str, Mapping[str, Any]]
+    """Table -> comparability key."""
     editor_model: str
     start_model: str
     remarks: Sequence[str] = ()
@@ -58,7 +58,9 @@ def outcome(
     arm: Arm,
     seed: int,
     session: SessionService,
-    measured: deploy.Measured,
+    protocol: BuiltComponent,
+    bench: RunBench,
+    tables: Mapping[str, SeedTable],
     rounds: Sequence[RoundRecord],
     chosen: int | None,
     meta_s: float,
@@ -69,81 +71,183 @@ def outcome(
         meta_s: seconds that the one-off training of its components took, before any run.
     """
     name = f"{arm.method.name}-{seed}"
-    if measured.groups:
-        write_edits(context.folder / "edits" / f"{name}.jsonl", measured.groups)
-    full = [context.episodes.full(episode.id) for episode in measured.episodes]
-    _write_scores(context, name, arm.method.name, seed, measured)
-    values: list[float | None] = []
-    letters = []
-    for episode, samples in zip(full, measured.scores, strict=True):
-        for index in range(len(episode.queries)):
-            value, letter = _over_samples([scores[index] for scores in samples])
-            values.append(value)
-            letters.append(letter)
+    if bench.groups:
+        write_recorded(context.journal, context.folder, f"edits/{name}.jsonl", edit_lines(bench.groups))
+    for table in tables.values():
+        _write_scores(context, name, arm.method.name, seed, table)
     teacher, student = session.roles["teacher"], session.roles["student"]
     context.journal.keep(session.scope.name, "deployed", {role: _state(session.roles[role]) for role in session.roles})
     model = context.models[student.base]
-    evaluator = next(slot for slot in arm.slots.values() if slot["kind"] == "evaluator")
-    start = "policy" if student.adapters else "model"
-    key = {
-        "task": session.task.name,
-        "version": session.task.version,
-        "items": digest([context.episodes.identity(e.id) for e in full])[:16],
-        "metric": _metric(arm, session.task.metric),
-        "evaluator": digest(dict(evaluator))[:16],
-        "samples": measured_samples(measured),
+    shared = {
+        "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
         "model_settings": digest(dict(getattr(model, "identity", {})))[:16],
-        "start_model": start,
-        "grouping": arm.grouping,
+        "start_model": "policy" if student.adapters else "model",
+        "protocol": protocol.name,
+        **({"protocol_settings": digest(dict(protocol.settings))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
         "open_book": arm.method.open_book,
     }
-    wrote = any(edit.actions for group in measured.groups for edit in group.edits)
+    wrote = any(edit.actions for group in bench.groups for edit in group.edits)
     return Outcome(
         arm,
         seed,
-        full,
-        values,
-        "".join(letters),
+        tables,
         rounds,
         chosen,
-        {**_costs(context, session.scope.name, measured), "labels": float(len(session.labels)), "meta_s": meta_s},
-        key,
+        {**_costs(context, session.scope.name, bench), "labels": float(len(session.labels)), "meta_s": meta_s},
+        {name: {**_asked(bench, arm, table), **shared} for name, table in tables.items()},
         _name(context, teacher) if wrote else "",
         _name(context, student),
         [
-            *_remarks(session.task, measured),
+            *_remarks(session.task, bench, tables[HEADLINE]),
             *_reduced(context, session.scope.name),
-            *_replaced(context, session.scope),
+            *_replaced(context, session.scope.name, bench),
         ],
     )
 
 
-def result_file(
-    run: str, config: Config, task: BuiltComponent, context: RunContext, outcomes: Sequence[Outcome]
-) -> ResultFile:
-    """All rows of a run: one a method, over its seeds."""
-    items = tuple((e.id, tuple(q.id for q in e.queries)) for e in outcomes[0].items)
-    queries = sum(len(asked) for _, asked in items)
-    rows = []
-    for arm in config.arms:
-        mine = [outcome for outcome in outcomes if outcome.arm is arm]
-        rows.append(_row(arm, mine, queries))
+def _asked(bench: RunBench, arm: Arm, table: SeedTable) -> dict[str, Any]:
+    """The part of a comparability key that says what was asked and who graded it."""
+    measure = table.measure
+    items: Any = list(table.contexts.items())
+    evaluator: str = measure.evaluator
+    if table.asked:
+        items = bench.identities(table.asked, table.contexts)
+        evaluator = digest(bench.evaluator_table(table.asked) or dict(arm.slots["evaluator"]))[:16]
+    return {
+        "task": measure.task,
+        "version": measure.version,
+        "items": digest(items)[:16],
+        "metric": measure.metric,
+        "evaluator": evaluator,
+        **({} if measure.split == "test" else {"split": measure.split}),
+    }
+
+
+def result_file(run: str, config: Config, context: RunContext, outcomes: Sequence[Outcome]) -> ResultFile:
+    """All rows of a run, table by table: one per method, over its seeds."""
+    grouped: dict[str, list[tuple[str, Outcome]]] = {}
+    first: dict[str, Any] = {}
+    for one in outcomes:
+        for name, table in one.tables.items():
+            measure = table.measure
+            kind = (measure.task, measure.version, measure.split, measure.unit, measure.lower_is_better)
+            # Methods whose protocols measure different things under one name have a table each.
+            place = name if first.setdefault(name, kind) == kind else f"{name}-{one.arm.method.name}"
+            grouped.setdefault(place, []).append((name, one))
     base = next(iter(context.models.values()))
+    recomputed = context.journal.fact("recomputed") or []
     made = ResultFile(
-        1,
+        SCHEMA,
         run,
         "measured",
         _command(config),
-        TaskItems(
-            task.instance.name, task.instance.version, "test", _metric(config.arms[0], task.instance.metric), items
-        ),
         ModelCard(getattr(base, "name", base.base), base.base),
         context.journal.fact("environment") or describe_environment(),
-        tuple(rows),
+        tuple(_table(place, config, members, recomputed) for place, members in grouped.items()),
     )
     return repaired(made)[0]
+
+
+def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> Table:
+    """One table over methods and seeds; a query that one of them was not asked is missing there.
+
+    Args:
+        of_run: what is to be known of every row of the run.
+    """
+    contexts: dict[str, dict[str, None]] = {}
+    steps: set[int] = set()
+    for own, one in members:
+        table = one.tables[own]
+        for context, asked in table.contexts.items():
+            contexts.setdefault(context, {}).update(dict.fromkeys(asked))
+        steps |= {step for step in table.scores if step is not None}
+    items = tuple((context, tuple(queries)) for context, queries in contexts.items())
+    ordered = sorted(steps)
+    own, first = members[0]
+    measure = first.tables[own].measure
+    task = TaskItems(
+        measure.task,
+        measure.version,
+        measure.split,
+        measure.metric,
+        items,
+        unit=measure.unit,
+        lower_is_better=measure.lower_is_better,
+    )
+    queries = [query for _, asked in items for query in asked]
+    rows = []
+    for arm in config.arms:
+        mine = [(own, one) for own, one in members if one.arm is arm]
+        if mine:
+            of_method = _of_the_method(mine, of_run) if name == HEADLINE else {}
+            rows.append(_row(arm, mine, queries, ordered, of_method))
+    return Table(name, task, measure.evaluator, tuple(rows), tuple(ordered))
+
+
+def _row(
+    arm: Arm,
+    members: Sequence[tuple[str, Outcome]],
+    queries: Sequence[str],
+    steps: Sequence[int],
+    of_method: Mapping[str, Any],
+) -> Row:
+    tables = [one.tables[own] for own, one in members]
+    outcomes = [one for _, one in members]
+    first = outcomes[0]
+    at: Sequence[int | None] = steps or [None]
+    snapshots = [_snapshot(tables, step, queries) for step in at]
+    return make_row(
+        method=arm.method.name,
+        plugin=arm.plugin,
+        card=Card(
+            arm.method.sees, arm.method.transductive, arm.method.open_book, arm.method.outside_teacher, arm.method.paper
+        ),
+        protocol=str(arm.protocol["use"]),
+        editor_model=first.editor_model,
+        start_model=first.start_model,
+        key=first.keys[members[0][0]],
+        seeds=tuple(outcome.seed for outcome in outcomes),
+        scores=snapshots[-1].scores,
+        status=snapshots[-1].status,
+        queries=len(queries),
+        earlier=tuple(snapshots[:-1]),
+        **of_method,
+    )
+
+
+def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[str]) -> Snapshot:
+    """The scores of all seeds at a step; what a protocol measured without steps stands at the last one."""
+    missing = (None, "-")
+    columns = []
+    for table in tables:
+        cells = table.cells(None if None in table.scores else step)
+        columns.append([cells.get(query, missing) for query in queries])
+    return Snapshot(
+        tuple(tuple(value for value, _ in column) for column in columns),
+        tuple("".join(letter for _, letter in column) for column in columns),
+    )
+
+
+def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> dict[str, Any]:
+    """What is said of a method once, in the headline: costs, curve, reliability and notes."""
+    outcomes = [one for _, one in members]
+    keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
+    notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    notes += of_run
+    said = [(outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks]
+    notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
+    costs: dict[str, float | None] = {}
+    for name in dict.fromkeys(name for outcome in outcomes for name in outcome.costs):
+        digits = 6 if name == "usd" else 3
+        costs[name] = round(sum(outcome.costs.get(name, 0.0) for outcome in outcomes), digits)
+    return {
+        "costs": costs,
+        "curve": tuple(_curve(outcomes)),
+        "reliability": tuple(_reliability(outcomes)),
+        "notes": tuple(notes),
+    }
 
 
 def _command(config: Config) -> str:
@@ -155,49 +259,12 @@ def _command(config: Config) -> str:
     return " ".join(words)
 
 
-def _metric(arm: Arm, own: str) -> str:
-    """What a score is called: the evaluator's judge where it names one, else the task's own measure."""
-    evaluator = next(slot for slot in arm.slots.values() if slot["kind"] == "evaluator")
-    return str(evaluator.get("judge") or own)
-
-
-def _row(arm: Arm, outcomes: Sequence[Outcome], queries: int) -> Row:
-    first = outcomes[0]
-    keys = {json.dumps(dict(outcome.key), sort_keys=True) for outcome in outcomes}
-    notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
-    said = [(outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks]
-    notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
-    costs: dict[str, float | None] = {}
-    for name in dict.fromkeys(name for outcome in outcomes for name in outcome.costs):
-        digits = 6 if name == "usd" else 3
-        costs[name] = round(sum(outcome.costs.get(name, 0.0) for outcome in outcomes), digits)
-    return make_row(
-        method=arm.method.name,
-        plugin=arm.plugin,
-        card=Card(
-            arm.method.sees, arm.method.transductive, arm.method.open_book, arm.method.outside_teacher, arm.method.paper
-        ),
-        grouping=arm.grouping,
-        editor_model=first.editor_model,
-        start_model=first.start_model,
-        key=first.key,
-        seeds=tuple(outcome.seed for outcome in outcomes),
-        scores=[outcome.values for outcome in outcomes],
-        status=[outcome.letters for outcome in outcomes],
-        queries=queries,
-        costs=costs,
-        curve=tuple(_curve(outcomes)),
-        reliability=tuple(_reliability(outcomes)),
-        notes=tuple(notes),
-    )
-
-
-def _remarks(task: Any, measured: deploy.Measured) -> list[str]:
+def _remarks(task: Any, bench: RunBench, headline: SeedTable) -> list[str]:
     """What the editor said of edits that it deployed all the same, and what the task has to say of the scores."""
-    edits = [edit for group in measured.groups for edit in group.edits]
+    edits = [edit for group in bench.groups for edit in group.edits]
     marked = [edit.reason for edit in edits if edit.status == "ok" and edit.reason]
     said = [f"{len(marked)} of {len(edits)} edits marked, the first: {marked[0]}"] if marked else []
-    return [*said, *measured.remarks, *(task.remarks(measured.scores) if hasattr(task, "remarks") else [])]
+    return [*said, *bench.remarks, *(task.remarks(headline.by_sample()) if hasattr(task, "remarks") else [])]
 
 
 def _curve(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -221,62 +288,47 @@ def _reliability(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def _over_samples(scores: Sequence[Score]) -> tuple[float | None, str]:
-    """The mean over a query's samples, and the letter that says what became of it."""
-    if any(score.status == "error" for score in scores):
-        return None, "e"
-    if all(score.status == "failed" for score in scores):
-        unparsed = all(str(score.parts.get("reason", "")).startswith("unparsed") for score in scores)
-        return 0.0, "u" if unparsed else "f"
-    value = sum(score.value or 0.0 for score in scores) / len(scores)
-    return round(value, 6), "o"
-
-
-def measured_samples(measured: deploy.Measured) -> int:
-    """Edits a context that the scores average over."""
-    return max((len(samples) for samples in measured.scores), default=0)
-
-
 def _reduced(context: RunContext, scope: str) -> list[str]:
     """A remark where memory ran out on the way: smaller batches round differently."""
     times = sum(cost.get("reduced", 0.0) for cost in context.journal.costs(scope).values())
     return [f"batches shrunk for want of memory ({times:.0f} results)"] if times else []
 
 
-def _replaced(context: RunContext, scope: Scope) -> list[str]:
+def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
     """Remarks on characters that could not be written."""
-    inside = sum(cost.get(REPLACED, 0.0) for cost in context.journal.costs(scope.name).values())
-    counts = {"the task's texts": context.episodes.replaced, "answers and edits": int(inside) + scope.replaced}
+    counts = bench.replaced()
+    counts["answers and edits"] += int(sum(cost.get(REPLACED, 0.0) for cost in context.journal.costs(scope).values()))
     return [said(count, where) for where, count in counts.items() if count]
 
 
-def _costs(context: RunContext, scope: str, measured: deploy.Measured) -> dict[str, float]:
+def _costs(context: RunContext, scope: str, bench: RunBench) -> dict[str, float]:
     sums = context.journal.costs(scope)
     out = {f"{phase}_s": sums.get(("deploy", phase), {}).get("seconds", 0.0)
            for phase in ("generation", "update", "grading")}  # fmt: skip
     out["outer_s"] = sum(cost.get("seconds", 0.0) for (stage, _), cost in sums.items() if stage == "outer")
-    out["edit_tokens"] = float(measured.edit_tokens())
+    out["edit_tokens"] = float(bench.edit_tokens())
     usd = [cost["usd"] for cost in sums.values() if "usd" in cost]
     if usd:
         out["usd"] = sum(usd)
     return out
 
 
-def _write_scores(context: RunContext, name: str, method: str, seed: int, measured: deploy.Measured) -> None:
-    path = context.folder / "scores" / f"{name}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    lines = [
-        {
-            "method": method, "seed": seed, "episode": score.episode, "query": score.query,
-            "sample": sample, "value": score.value, "status": score.status,
-            "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
-            **dict(score.parts),
-        }
-        for samples in measured.scores
-        for sample, scores in enumerate(samples)
-        for score in scores
-    ]  # fmt: skip
-    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+def _write_scores(context: RunContext, name: str, method: str, seed: int, table: SeedTable) -> None:
+    """One line per score, as it was yielded: the headline's in ``scores``, another table's in a folder of its own."""
+    lines = []
+    for step, scores in table.scores.items():
+        seen: Counter[tuple[str, str]] = Counter()
+        for score in scores:
+            line = {
+                "method": method, "seed": seed, "episode": score.episode, "query": score.query,
+                "sample": seen[score.episode, score.query], "value": score.value, "status": score.status,
+                "answer": score.answers[0] if score.answers else None, "answers": list(score.answers),
+                **({} if step is None else {"step": step}), **dict(score.parts),
+            }  # fmt: skip
+            seen[score.episode, score.query] += 1
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    place = "scores" if table.name == HEADLINE else f"scores/{table.name}"
+    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", "".join(lines))
 
 
 def _state(state: State) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,23 +20,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.api import JSON, Method
+from harness.api import HEADLINE, JSON, Method, Split
 from harness.errors import UsageError, nearest
 from harness.reading import read_toml, user_path, within_limits
-from harness.registry.build import check_settings
 from harness.registry.discover import KINDS, Plugins
+from harness.registry.settings import check_settings
 
-DEFAULT_METHOD = "seal"
-
+TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 Count = Annotated[int, Field(ge=0)]
+
+JUDGING = ("judge", "max_judge_calls", "max_judge_cost")
+"""Settings of who grades free text, given once for every row of the run whose evaluator has a judge."""
 
 
 @dataclass(frozen=True)
 class Options:
     """The keys of a run's configuration that are not slots."""
 
-    method: str = DEFAULT_METHOD
+    method: str = ""
+    """"" is the default of the installed plugins."""
     preset: str = ""
     """"" takes the method's preset that is named like the model, if there is one."""
     seeds: Annotated[int, Field(ge=1)] = 1
@@ -45,9 +49,9 @@ class Options:
     limit: Count = 0
     """Test contexts; 0 is all."""
     samples: Annotated[int, Field(ge=1)] = 1
-    """Self-edits a test context; their scores are averaged (single), or all are trained on (cpt)."""
-    grouping: Literal["", "single", "cpt"] = ""
-    """How test edits become updates; "" is the method's own."""
+    """Self-edits per test context; their scores are averaged (single), or all are trained on (cpt)."""
+    also: Mapping[str, Any] = field(default_factory=dict)
+    """Table of the result -> what is measured beside the headline, as :class:`AlsoSettings` says."""
     checkpoint: Literal["validation", "last"] = "validation"
     """Which round's policy is tested: the best on the validation split, the start included, or the last one."""
     validation: Count = 0
@@ -74,6 +78,31 @@ class Options:
 
 
 @dataclass(frozen=True)
+class AlsoSettings:
+    """One table of the section ``also``: another evaluator for the run's own items, or other items."""
+
+    task: str | Mapping[str, Any] | None = None
+    """None is the run's task."""
+    evaluator: str | Mapping[str, Any] | None = None
+    """A component, or ``"@slot"``: the main method's evaluator of that slot. None is its slot ``evaluator``."""
+    split: Literal["train", "validation", "test"] = "test"
+    limit: Count = 0
+    """Contexts; 0 is all."""
+
+
+@dataclass(frozen=True)
+class Also:
+    """What is measured beside the headline, as one table of the result."""
+
+    name: str
+    task: JSON | None
+    """None: the very items that the headline asks."""
+    evaluator: JSON
+    split: Split
+    limit: int
+
+
+@dataclass(frozen=True)
 class Arm:
     """One method of the run with its resolved tables: a row of the result for every seed."""
 
@@ -83,7 +112,7 @@ class Arm:
     """Slot -> table; ``kind`` is always there."""
     roles: Mapping[str, Any]
     """Role -> model table, or ``"@other"``."""
-    grouping: str
+    protocol: JSON
 
 
 @dataclass(frozen=True)
@@ -94,6 +123,7 @@ class Config:
     task: JSON
     model: JSON
     arms: tuple[Arm, ...]
+    also: tuple[Also, ...]
     layers: Sequence[str]
     """Where the configuration came from, in order of rising precedence; shown by ``--dry-run``."""
 
@@ -103,8 +133,14 @@ class Config:
             **json.loads(json.dumps(dataclasses.asdict(self.options))),
             "task": dict(self.task),
             "model": dict(self.model),
+            "also": {one.name: dataclasses.asdict(one) for one in self.also},
             "arms": {
-                arm.method.name: {"plugin": arm.plugin, "grouping": arm.grouping, "roles": dict(arm.roles), **arm.slots}
+                arm.method.name: {
+                    "plugin": arm.plugin,
+                    "protocol": dict(arm.protocol),
+                    "roles": dict(arm.roles),
+                    **arm.slots,
+                }
                 for arm in self.arms
             },
         }
@@ -177,25 +213,28 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         UsageError: an unknown key, method, preset, component or setting, with the nearest name.
     """
     given = dict(within_limits(dict(given), "configuration"))
-    main, main_plugin = plugins.method(str(given.get("method", DEFAULT_METHOD)))
+    judging = {key: given.pop(key) for key in JUDGING if key in given}
+    main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
     plugins.at_hand.append(main_plugin.found.name)
-    for kind in ("task", "model"):
-        own = main_plugin.provides(kind)
-        if len(own) == 1 and not main_plugin.provides("method"):
-            given.setdefault(kind, next(iter(own)))
-    model = model_table(plugins, given.get("model", "lab"))
+    models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
+    if len(models) == 1 and not main_plugin.provides("method"):  # beside a method it may be there for one of its roles
+        given.setdefault("model", next(iter(models)))
+    model = model_table(plugins, given.get("model") or plugins.default("model"))
     model_class = plugins.component("model", model["use"]).cls
     profile: JSON = getattr(model_class, "profile", {})
     preset_name = str(given.get("preset", "")) or (model["use"] if model["use"] in main.presets else "")
     if preset_name and preset_name not in main.presets:
         raise UsageError(f"method {main.name!r} has no preset {preset_name!r}.{nearest(preset_name, main.presets)}")
     preset: JSON = main.presets.get(preset_name, {})
+    if len(tasks) == 1 and "task" not in preset:
+        given.setdefault("task", next(iter(tasks)))
 
     option_names = {f.name for f in dataclasses.fields(Options)}
     arm_slots = {"task", "model", *main.components, *KINDS}
     for key, value in given.items():
         if key not in option_names and key not in arm_slots and not (isinstance(value, Mapping) and "use" in value):
-            raise UsageError(f"{key}: no such key of a run's configuration.{nearest(key, option_names | arm_slots)}")
+            known = option_names | arm_slots | {*JUDGING}
+            raise UsageError(f"{key}: no such key of a run's configuration.{nearest(key, known)}")
     base = {key: value for layer in (profile, preset) for key, value in layer.items() if key in option_names}
     base |= {key: value for key, value in given.items() if key in option_names}
     base |= {"method": main.name, "preset": preset_name}
@@ -203,6 +242,10 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     task: JSON = {"use": "squad"}
     for layer in (profile, preset, given):
         task = _overlay(task, _slot_table(layer.get("task")), strict=True)
+
+    asked_protocol: JSON = {}
+    for layer in (profile, preset, given):
+        asked_protocol = _overlay(asked_protocol, _slot_table(layer.get("protocol")), strict=True)
 
     beside = options.beside if options.beside is not None else main.beside
     names = [*beside, *(_with_preset(plugins, preset_name) if options.all else ())]
@@ -220,18 +263,75 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
             if role not in method.roles:
                 raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
         roles = {role: _role(plugins, who, model, options.max_cost) for role, who in wanted.items()}
-        # A row with another update (icl's memory) keeps its own grouping; to one with none, both are the same.
+        # A row with another update (icl's memory) keeps its own protocol; to one with none, all are the same.
         same_update = slots.get("updater", {}).get("use") in {None, main_slots.get("updater", {}).get("use")}
-        grouping = options.grouping if options.grouping and same_update else method.grouping
-        arms.append(Arm(method, plugin.found.name, slots, roles, grouping))
-    return Config(options, task, model, tuple(arms), layers)
+        if judging and "evaluator" in slots:
+            judged = _with_judge(plugins, slots["evaluator"], judging)
+            if judged is None and method is main:
+                graded_by = slots["evaluator"]["use"]
+                raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
+            slots = {**slots, "evaluator": judged or slots["evaluator"]}
+        arms.append(Arm(method, plugin.found.name, slots, roles, _protocol(method, main, asked_protocol, same_update)))
+    also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
+    return Config(options, task, model, tuple(arms), also, layers)
+
+
+def _protocol(method: Method, main: Method, asked: JSON, same_update: bool) -> dict[str, Any]:
+    """A method's protocol: its own, under what the configuration asks for.
+
+    A setting without a name is one of the main method's protocol, and reaches the methods that are measured by it.
+    """
+    own = _slot_table(method.protocol)
+    use = asked.get("use")
+    if use is None:
+        use = _slot_table(main.protocol)["use"]
+        return _overlay(own, asked, strict=True) if own["use"] == use else own
+    return _overlay(own, asked, strict=True) if same_update or own["use"] == use else own
+
+
+def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> Also:
+    """One further measure, with its tables filled in.
+
+    Raises:
+        UsageError: its name is the headline's or no name of a table, or a key of it is wrong.
+    """
+    where = f"also.{name}"
+    if name == HEADLINE or not TABLE_NAME.fullmatch(name):
+        raise UsageError(f"{where}: a table's name is letters, digits, '-', '_' and '.', and not {HEADLINE!r}")
+    if not isinstance(given, str | Mapping):
+        raise UsageError(f'{where}: write a table such as {{task = "squad"}}, not {given!r:.60}')
+    settings = check_settings(AlsoSettings, {"task": given} if isinstance(given, str) else given, where, "also")
+    evaluator = "@evaluator" if settings.evaluator is None else settings.evaluator
+    if isinstance(evaluator, str) and evaluator.startswith("@"):
+        slot = evaluator[1:]
+        if main_slots.get(slot, {}).get("kind") != "evaluator":
+            known = [name for name, table in main_slots.items() if table["kind"] == "evaluator"]
+            raise UsageError(f"{where}.evaluator: there is no evaluator slot {slot!r}.{nearest(slot, known)}")
+        evaluator = main_slots[slot]
+    table = {key: value for key, value in _slot_table(evaluator).items() if key != "kind"}
+    if settings.task is None and settings.split == "test" and not settings.limit:
+        return Also(name, None, table, "test", 0)
+    return Also(name, _slot_table(settings.task) or dict(task), table, settings.split, settings.limit)
+
+
+def _with_judge(plugins: Plugins, table: JSON, judging: JSON) -> dict[str, Any] | None:
+    """An evaluator's table with the judge in it, or in the one that it is made around; None where neither has one."""
+    component = plugins.component("evaluator", str(table["use"])).cls
+    settings = getattr(component, "Settings", None)
+    if settings is not None and "judge" in {f.name for f in dataclasses.fields(settings)}:
+        return {**table, **judging}
+    for name, kind in getattr(component, "parts", {}).items():
+        inner = _slot_table(table.get(name))
+        if kind == "evaluator" and "use" in inner and (judged := _with_judge(plugins, inner, judging)) is not None:
+            return {**table, name: judged}
+    return None
 
 
 def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model: str) -> Mapping[str, JSON]:
     """What ``"@editor"`` means in a control that is run by itself: the slots of the default method, as it would run."""
     if not any(str(v).startswith("@") for table in main.components.values() for v in table.values()):
         return {}
-    default, _ = plugins.method(DEFAULT_METHOD)
+    default, _ = plugins.method(plugins.default("method"))
     return _slots(default, default, profile, [default.presets.get(model, {})], {})
 
 
@@ -269,7 +369,7 @@ def _slots(
     """The tables of a method's slots; ``own`` is the preset of a method beside the main one."""
     out: dict[str, JSON] = {}
     added = {k for layer in explicit for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
-    names = [*method.components, *sorted(added - {*method.components, *main.components, "task", "model"})]
+    names = [*method.components, *sorted(added - {*method.components, *main.components, "task", "model", "protocol"})]
     for name in names:
         table: JSON = _slot_table(method.components.get(name))
         original = main.components.get(name, {}).get("use")

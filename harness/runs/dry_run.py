@@ -10,7 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from harness import escape
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs import runner
-from harness.runs.config import resolve
+from harness.runs.config import Config, resolve
 from harness.runs.plan import Work, work
-from harness.runs.spending import bills
+from harness.runs.spending import Bill, bills
 
 PROBE = 8
 """Test contexts on which the pieces are timed."""
@@ -47,7 +47,7 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
         return None
     with tempfile.TemporaryDirectory() as folder:
         probe = {**given, "out": folder, "leaderboard": "", "limit": PROBE, "seeds": 1, "beside": [], "validation": 0,
-                 "samples": 1, "trainer": {"use": "none"}, "edits": "", "reuse": ""}  # fmt: skip
+                 "also": {}, "samples": 1, "trainer": {"use": "none"}, "edits": "", "reuse": ""}  # fmt: skip
         began = time.perf_counter()
         done = runner.run(probe, plugin_files=files)
         whole = time.perf_counter() - began
@@ -62,49 +62,70 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
     )
 
 
-def show_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[str], *, as_json: bool) -> None:
-    """Print the resolved configuration, the counts and the estimate; run nothing but the probe."""
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    config: Config
+    work: Mapping[str, Work]
+    """Method -> its pieces for one seed."""
+    bills: Sequence[Bill]
+    seconds: float | None
+    """None where a model is not in this process, and nothing was timed."""
+
+    @property
+    def total(self) -> Work:
+        """All pieces, over the seeds."""
+        return sum(self.work.values(), Work()).times(self.config.options.seeds)
+
+
+def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[str]) -> Plan:
+    """Resolve the configuration and count; run nothing but the probe.
+
+    Raises:
+        HarnessError: as a run of it would, before it spends anything.
+    """
+    plugins = Plugins(tuple(files))
+    config = resolve(given, plugins, layers)
+    task = build(plugins, "task", config.task, "task")
+    plan = Plan(config, work(config, plugins, task), bills(config, plugins, task.instance), None)
+    pace = measure_pace(given, files)
+    return plan if pace is None else replace(plan, seconds=pace.start + pace.seconds(plan.total))
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print a plan."""
+    import tomli_w
     from rich.console import Console
     from rich.table import Table
 
     from harness.evidence.leaderboard.table import seconds as as_time
 
-    plugins = Plugins(tuple(files))
-    config = resolve(given, plugins, layers)
-    task = build(plugins, "task", config.task, "task")
-    counts = work(config, plugins, task)
-    remote = bills(config, plugins, task.instance)
-    pace = measure_pace(given, files)
-    seeds = config.options.seeds
-    total = sum((pieces for pieces in counts.values()), Work()).times(seeds)
-    estimate = None if pace is None else pace.start + pace.seconds(total)
+    config = plan.config
     if as_json:
-        plan = {
+        said = {
             "configuration": config.as_json(),
-            "work": {name: asdict(pieces) for name, pieces in counts.items()},
-            "seeds": seeds,
-            "estimated_seconds": estimate,
-            "remote_edits": [asdict(bill) for bill in remote],
+            "work": {name: asdict(pieces) for name, pieces in plan.work.items()},
+            "seeds": config.options.seeds,
+            "estimated_seconds": plan.seconds,
+            "remote_edits": [asdict(bill) for bill in plan.bills],
         }
-        print(json.dumps(plan, indent=1, ensure_ascii=False))
+        print(json.dumps(said, indent=1, ensure_ascii=False))
         return
     console = Console()
-    import tomli_w
-
     console.print(escape.terminal(tomli_w.dumps(_without_none(config.as_json()))), highlight=False, markup=False)
     table = Table("method", box=None)
     for name in ("edits", "updates", "answers"):
         table.add_column(name, justify="right")
-    for method, pieces in counts.items():
+    for method, pieces in {**plan.work, "all, over the seeds": plan.total}.items():
         table.add_row(escape.rich(method), str(pieces.edits), str(pieces.updates), str(pieces.answers))
-    table.add_row("all, over the seeds", str(total.edits), str(total.updates), str(total.answers))
     console.print(table)
-    shown = " < ".join(("the method", "the model", "its preset", *layers))
-    console.print(f"layers: {escape.rich(shown)}", highlight=False)
-    for bill in remote:
+    layers = " < ".join(("the method", "the model", "its preset", *config.layers))
+    console.print(f"layers: {escape.rich(layers)}", highlight=False)
+    for bill in plan.bills:
         console.print(escape.rich(bill.line()), highlight=False)
-    said = "not measured: a model is not in this process" if estimate is None else f"about {as_time(estimate)}"
-    console.print(f"time: {said}", highlight=False)
+    time_needed = "not measured: a model is not in this process" if plan.seconds is None else as_time(plan.seconds)
+    console.print(f"time: {time_needed if plan.seconds is None else f'about {time_needed}'}", highlight=False)
 
 
 def _without_none(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""What a run ran on: versions, hardware, commit. Recorded with every result; never part of a key."""
+"""What a run ran on: versions, hardware, commit. Recorded with every result; never part of a key.
+
+:mod:`harness.books.world` says which of it must stay the same while a run lasts.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import subprocess
 from importlib import metadata
 from typing import Any
 
-_PACKAGES = ("selfadapt-harness", "torch", "transformers", "peft", "numpy")
+_PACKAGES = ("selfadapt-harness", "torch", "transformers", "tokenizers", "peft", "numpy")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -23,10 +26,24 @@ def describe_environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
         "cpus": os.cpu_count(),
         "accelerator": _accelerator(),
         "commit": _commit(),
     }
+
+
+def _processor() -> str:
+    """Vendor and instruction set, by which torch and its libraries choose their kernels: ``AuthenticAMD AVX512``."""
+    import torch
+
+    vendor = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            vendor = next((line.split(":")[1].strip() for line in file if line.startswith("vendor_id")), vendor)
+    except OSError:
+        pass  # not Linux
+    return f"{vendor} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _accelerator() -> str | None:

@@ -11,19 +11,24 @@ from harness.books.store import WeightStore
 from harness.errors import UsageError, nearest
 from harness.registry.build import build
 from harness.registry.discover import Plugins
-from harness.runs.record import NAME, read_record
+from harness.runs import record as records
+from harness.runs.trust import check_trust
 
 
-def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None) -> str:
+def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None, *, trust: bool = False) -> str:
     """Write the policy that a row of the run tested, adapters merged, with its tokenizer; answers ``method, seed N``.
+
+    Args:
+        trust: run the plugin files that a run made elsewhere names.
 
     Raises:
         UsageError: no such run or row, the row trained no policy, or ``to`` exists.
     """
     if to.exists():
         raise UsageError(f"{to} exists; name a folder that does not")
-    record = read_record(run)
-    resolved = record.resolved
+    record = records.read(run)
+    check_trust(run, record, trust)
+    resolved = record["resolved"]
     method = method or resolved["method"]
     if method not in resolved["arms"]:
         raise UsageError(f"the run has no method {method!r}.{nearest(method, resolved['arms'])}")
@@ -39,7 +44,7 @@ def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None
     if not state.adapters:
         raise UsageError(f"{method}, seed {seed}, tested the model as it came: there is nothing to export")
     table = _teacher_table(resolved, method)
-    plugins = Plugins(record.plugin_files)
+    plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
     model = build(plugins, "model", table, "model", weights=WeightStore(run / "weights")).instance
     with model.borrow(state) as (module, tokenizer):
         module.save_pretrained(to)
@@ -54,5 +59,7 @@ def _teacher_table(resolved: dict[str, Any], method: str) -> dict[str, Any]:
         seen.add(who)
         who = roles.get(who.removeprefix("@"))
     if not isinstance(who, dict):
-        raise UsageError(f"{method}: the run's record names no model for the role teacher; its {NAME} is damaged")
+        raise UsageError(
+            f"{method}: the run's record names no model for the role teacher; its {records.NAME} is damaged"
+        )
     return dict(who)

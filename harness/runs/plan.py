@@ -34,7 +34,7 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent | None = None) -
     outer loop is not counted.
     """
     task = task or build(plugins, "task", config.task, "task")
-    book = EpisodeBook(task.instance, config.options.limit)
+    book = EpisodeBook(task.instance, config.options.limit, task)
     return {arm.method.name: _arm(arm, config, plugins, book) for arm in config.arms}
 
 
@@ -51,8 +51,11 @@ def _arm(arm: Arm, config: Config, plugins: Plugins, book: EpisodeBook) -> Work:
     edits = len(test) * samples if has_editor else 0
     updater = slots.get("updater")
     trains = has_editor and updater is not None and Example in updater.instance.accepts
-    one = arm.grouping == "cpt"
-    total = Work(edits, (1 if one else edits) if trains else 0, queries * (1 if one else samples))
+    updates, answers = edits, queries * samples
+    protocol = build(plugins, "protocol", arm.protocol, "protocol").instance
+    if has_editor and hasattr(protocol, "work"):
+        updates, answers = protocol.work(len(test), queries, samples)
+    total = Work(edits, updates if trains else 0, answers)
     trainer, reward = slots.get("trainer"), slots.get("reward")
     if trainer is None or not hasattr(trainer.instance, "candidates"):
         return total

@@ -1,24 +1,35 @@
-"""``config.json``, which every run's folder holds: what was given, what it resolved to, and where it came from."""
+"""A run's ``config.json``: what the user gave, what it resolved to, and the name by which the run is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.errors import UsageError, nearest
+from harness.books.folder import FILE, sha256, write_recorded
+from harness.books.journal import Journal
+from harness.errors import Damaged, UsageError, nearest
 from harness.reading import conform, read_json, user_path
+from harness.runs import trust
+from harness.runs.config import Config
 
 NAME = "config.json"
+
+
+class _Protocol(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    use: str
 
 
 class _Arm(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     plugin: str
-    grouping: str
+    protocol: _Protocol
     roles: dict[str, str | dict[str, Any]]
 
 
@@ -35,37 +46,59 @@ class _Resolved(BaseModel):
 class _Record(BaseModel):
     model_config = ConfigDict(strict=True)
 
+    run: str = ""
     given: dict[str, Any]
     plugin_files: list[str]
     layers: list[str]
     resolved: _Resolved
+    signature: str = ""
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """The configuration of a run, as its folder keeps it."""
+def make(run: str, given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[str], config: Config) -> Any:
+    """The record of a new run.
 
-    given: dict[str, Any]
-    plugin_files: tuple[Path, ...]
-    layers: tuple[str, ...]
-    resolved: dict[str, Any]
-    """:meth:`harness.runs.config.Config.as_json`: ``method``, ``seed``, ``task``, ``model`` and ``arms`` are there."""
+    Args:
+        run: what the run is called on every board, whatever becomes of its folder.
+    """
+    return trust.signed({
+        "run": run, "given": dict(given), "plugin_files": [str(Path(file).resolve()) for file in files],
+        "layers": list(layers), "resolved": config.as_json(),
+    })  # fmt: skip
 
 
-def read_record(run: Path) -> RunRecord:
-    """The record of a run.
+def write(journal: Journal, folder: Path, record: Mapping[str, Any]) -> None:
+    """Write it whole or not at all."""
+    write_recorded(journal, folder, NAME, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record of the run in a folder.
 
     Raises:
-        UsageError: there is no run in the folder, or its record is damaged, with the field.
+        UsageError: there is no run, or its record is damaged.
     """
-    path = user_path(run) / NAME
+    path = user_path(folder) / NAME
     if not path.exists():
-        raise UsageError(f"no run at {run}: there is no {path}.{_beside(run)}")
-    value = read_json(path)
-    conform(_Record, value, f"{path}: is damaged")
-    return RunRecord(
-        value["given"], tuple(Path(file) for file in value["plugin_files"]), tuple(value["layers"]), value["resolved"]
-    )
+        raise UsageError(f"no run at {folder}: there is no {path}.{_beside(folder)}")
+    again = f"; run its command again, with --reuse {folder}"
+    try:
+        record: dict[str, Any] = read_json(path)
+        conform(_Record, record, f"{path}: is damaged, or of another version of the harness")
+    except UsageError as error:
+        raise UsageError(f"{error}{again}") from None
+    return record
+
+
+def check(journal: Journal, folder: Path) -> None:
+    """Hold the record against what was written.
+
+    Raises:
+        Damaged: it is another one.
+    """
+    path = folder / NAME
+    known = journal.fact(FILE + NAME)
+    if known is not None and known != sha256(path.read_bytes()):
+        raise Damaged(path)
 
 
 def _beside(run: Path) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
+import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,24 +12,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness import reads
+from harness.api import HEADLINE
+from harness.books import world
 from harness.books.episodes import EpisodeBook
+from harness.books.folder import sweep, write_recorded
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
-from harness.errors import RunError, UsageError
+from harness.errors import PluginError, RunError, UsageError
 from harness.events import RunFinished, RunStarted
-from harness.evidence.result_file import ResultFile, read, write
-from harness.files import write_text
+from harness.evidence.result_file import ResultFile, Row, check, dumps, read, write
 from harness.reading import read_json, read_json_lines, within_limits
-from harness.registry.build import build
+from harness.registry.build import BuiltComponent, build
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
+from harness.runs import record as records
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
+from harness.runs.bench import OpenAlso
 from harness.runs.collect import result_file
-from harness.runs.config import Config
+from harness.runs.config import Also, Config
+from harness.runs.edits import read_edits
 from harness.runs.environment import describe_environment
 from harness.runs.plan import Work, work
-from harness.runs.record import NAME, read_record
+from harness.runs.trust import check_trust
 from harness.session.context import RunContext
 from harness.session.progress import Progress, Quiet
 from harness.text import writable
@@ -58,15 +65,21 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether every expected score has a value."""
-        return all(row.complete for row in self.result.rows)
+        """Whether every expected score of the headline has a value, and no other table lacks one for an error."""
+        others = (row for table in self.result.tables for row in table.rows)
+        return all(row.complete for row in self.result.rows) and not any(_errors(row) for row in others)
 
-    def scores(self) -> list[dict[str, Any]]:
-        """The per-query table: method, seed, episode, query, sample, value, status, answer and further measures."""
+    def scores(self, table: str = HEADLINE) -> list[dict[str, Any]]:
+        """A table's scores, one record each: method, seed, episode, query, sample, value, status, answer, step where
+        there are steps, and further measures."""
         out = []
-        for path in sorted((self.folder / "scores").glob("*.jsonl")):
+        for path in sorted((self.folder / "scores" / ("" if table == HEADLINE else table)).glob("*.jsonl")):
             out += [line for _, line in read_json_lines(path, RunError)]
         return out
+
+
+def _errors(row: Row) -> int:
+    return row.errors + sum(letters.count("e") for one in row.earlier for letters in one.status)
 
 
 def run(
@@ -94,32 +107,39 @@ def run(
             raise UsageError(f"plugin file {str(file)!r}: its name is not UTF-8 and cannot be kept; rename it")
     resolved = configuration.resolve(given, plugins, layers)
     folder = _new_folder(resolved)
-    record = {"given": given, "plugin_files": [str(Path(f).resolve()) for f in plugin_files], "layers": list(layers),
-              "resolved": resolved.as_json()}  # fmt: skip
-    write_text(folder / NAME, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return _execute(folder, plugins, resolved, progress or Quiet(), recompute=False)
+    record = records.make(folder.name, given, plugin_files, layers, resolved)
+    return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True)
 
 
-def resume(folder: str | Path, *, recompute: bool = False, progress: Progress | None = None) -> Run:
+def resume(
+    folder: str | Path, *, recompute: bool = False, trust: bool = False, progress: Progress | None = None
+) -> Run:
     """Go on with a run where it stopped; what is booked is not done again.
 
     Args:
-        recompute: where a plugin's source changed since, run again what the change touches, instead of refusing.
+        recompute: where a plugin's source, the configuration's meaning, or the machine and its libraries changed
+            since, or something stored is damaged, run again what that touches, instead of refusing.
+        trust: run the plugin files that a run made elsewhere names; see :mod:`harness.runs.trust`.
 
     Raises:
-        UsageError: there is no run in that folder, or its configuration now resolves to something else.
+        UsageError: there is no run in that folder, or it would now be another one.
+        Damaged: something in the folder is not what was written there.
     """
     folder = Path(folder)
-    record = read_record(folder)
-    plugins = Plugins(record.plugin_files)
-    resolved = configuration.resolve(record.given, plugins, record.layers)
-    changed = _differences(record.resolved, resolved.as_json())
+    record = records.read(folder)
+    check_trust(folder, record, trust)
+    files = [Path(file) for file in record["plugin_files"]]
+    plugins = Plugins(tuple(files))
+    resolved = configuration.resolve(record["given"], plugins, record["layers"])
+    changed = _differences(record["resolved"], resolved.as_json())
     if changed and not recompute:
         raise UsageError(
             f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or a default changed. "
             "`harness resume --recompute` takes the new one and runs again what it touches"
         )
-    return _execute(folder, plugins, resolved, progress or Quiet(), recompute=recompute)
+    if recompute:
+        record = records.make(_name(record, folder), record["given"], files, record["layers"], resolved)
+    return _execute(folder, plugins, resolved, record, progress or Quiet(), recompute=recompute)
 
 
 def open_run(folder: str | Path) -> Run:
@@ -130,50 +150,93 @@ def open_run(folder: str | Path) -> Run:
     return Run(Path(folder), read(path))
 
 
-def _execute(folder: Path, plugins: Plugins, config: Config, progress: Progress, recompute: bool) -> Run:
-    journal = Journal(folder)
+def _execute(
+    folder: Path,
+    plugins: Plugins,
+    config: Config,
+    record: Mapping[str, Any],
+    progress: Progress,
+    *,
+    fresh: bool = False,
+    recompute: bool = False,
+) -> Run:
+    journal, refused = None, fresh
+    reads.own(folder)
     try:
+        journal = Journal(folder, recompute)
+        if fresh:
+            records.write(journal, folder, record)
+        elif not recompute:
+            records.check(journal, folder)
         opened = _open(folder, plugins, config, journal, progress, recompute)
-        observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
-        pieces = sum(work(config, plugins, opened.task).values(), Work()).times(config.options.seeds)
-        progress.plan(len(config.arms) * config.options.seeds, asdict(pieces))
-        outcomes = []
-        for seed in range(config.options.seed, config.options.seed + config.options.seeds):
-            for arm in config.arms:
-                progress.row(f"{arm.method.name}, seed {seed}")
-                outcomes.append(run_arm(opened, arm, seed))
-        result = result_file(folder.name, config, opened.task, opened.context, outcomes)
-        write(result, folder / "result.json")
-        copy = None
-        if config.options.leaderboard:
-            task_name = re.sub(r"[^\w.-]+", "-", result.task.name)
-            copy = write(result, Path(config.options.leaderboard) / task_name / f"{folder.name}.json")
-        done = Run(
-            folder,
-            result,
-            journal.reused,
-            journal.ran,
-            copy,
-            taken=dict(journal.taken),
-            ran_of=_ran_of(journal, opened),
-            changed=_changed(journal, config),
-        )
-        rows = read_json(folder / "result.json")["rows"]
-        observe(plugins, "harness_run_finished", RunFinished(folder, rows))
-        return done
+        if recompute:
+            records.write(journal, folder, record)
+        refused = False
+        return _all_rows(opened, progress, _name(record, folder))
+    except (UsageError, PluginError):
+        refused = fresh and (journal is None or journal.empty)
+        raise
+    except KeyboardInterrupt:
+        refused = fresh and (journal is None or journal.empty)
+        said = "nothing was booked yet" if refused else f"what is booked is safe, and `harness resume {folder}` goes on"
+        progress.say(f"interrupted; {said}")
+        raise
     finally:
         progress.close()
-        journal.close()
+        if journal is not None:
+            journal.close()
+        if refused:  # nothing was done that a resumed run could go on from
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _all_rows(opened: OpenRun, progress: Progress, name: str) -> Run:
+    """Every method under every seed, then the result file, under the run's name, and the observers."""
+    config, plugins, folder, journal = opened.config, opened.plugins, opened.context.folder, opened.context.journal
+    observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
+    pieces = sum(work(config, plugins, opened.task).values(), Work()).times(config.options.seeds)
+    progress.plan(len(config.arms) * config.options.seeds, asdict(pieces))
+    outcomes = []
+    for seed in range(config.options.seed, config.options.seed + config.options.seeds):
+        for arm in config.arms:
+            progress.row(f"{arm.method.name}, seed {seed}")
+            outcomes.append(run_arm(opened, arm, seed))
+    result = check(result_file(name, config, opened.context, outcomes), str(folder / "result.json"))
+    write_recorded(journal, folder, "result.json", dumps(result))
+    copy = None
+    if config.options.leaderboard:
+        task_name = re.sub(r"[^\w.-]+", "-", result.task.name)
+        copy = write(result, Path(config.options.leaderboard) / task_name / f"{name}.json")
+    done = Run(
+        folder,
+        result,
+        journal.reused,
+        journal.ran,
+        copy,
+        taken=dict(journal.taken),
+        ran_of=_ran_of(journal, opened),
+        changed=_changed(journal, config),
+    )
+    headline = read_json(folder / "result.json")["tables"][0]
+    observe(plugins, "harness_run_finished", RunFinished(folder, headline["rows"]))
+    return done
+
+
+def _name(record: Mapping[str, Any], folder: Path) -> str:
+    """What the run is called on boards, whatever its folder is called by now; it becomes a file's name."""
+    return re.sub(r"[^\w.-]+", "-", str(record.get("run") or folder.name)).lstrip(".")
 
 
 def _open(
     folder: Path, plugins: Plugins, config: Config, journal: Journal, progress: Progress, recompute: bool
 ) -> OpenRun:
+    sweep(folder)
+    weights = WeightStore(folder / "weights")
+    if recompute:
+        _make_good(journal, weights)
     for name in config.options.observers:
         plugins.observe(name)
     environment = describe_environment()
-    if journal.fact("environment") is None:
-        journal.set_fact("environment", environment)
+    _same_world(folder, journal, weights, environment, recompute)
     if config.options.reuse:
         journal.earlier = ReuseSource(config.options.reuse, folder, environment)
     task = build(plugins, "task", config.task, "task")
@@ -181,18 +244,66 @@ def _open(
     context = RunContext(
         folder,
         journal,
-        WeightStore(folder / "weights"),
-        EpisodeBook(task.instance, config.options.limit),
+        weights,
+        EpisodeBook(task.instance, config.options.limit, task),
         {},
         progress,
         time.monotonic() + 3600 * hours if hours else 0.0,
         recompute,
     )
     (folder / "weights").mkdir(exist_ok=True)
-    opened = OpenRun(plugins, config, context, task)
+    if config.options.edits:  # said now, and not when an outer loop has run
+        read_edits(Path(config.options.edits), config.arms[0].method.name, config.options.seed)
+    opened = OpenRun(plugins, config, context, task, [_open_also(plugins, one, context, task) for one in config.also])
     for arm in config.arms:
         check_roles(opened, arm)
     return opened
+
+
+def _same_world(
+    folder: Path, journal: Journal, weights: WeightStore, environment: Mapping[str, Any], recompute: bool
+) -> None:
+    """Refuse to mix numbers of two machines or versions in one run, or begin it anew here.
+
+    Raises:
+        UsageError: the run was begun under others.
+    """
+    before = journal.fact("environment")
+    differ = world.differences(before, environment) if before else []
+    if before is None and not journal.empty:
+        differ = ["what is not known any more"]
+    if differ and not recompute:
+        raise UsageError(
+            f"{folder} was begun with {'; '.join(differ)}; go on there, or `harness resume {folder} --recompute` "
+            "runs it again from the start with what is here"
+        )
+    said = [*(journal.fact("recomputed") or []), *([f"recomputed: begun with {'; '.join(differ)}"] if differ else [])]
+    if differ:
+        journal.begin_anew()
+        for digest in weights.held():
+            weights.remove(digest)
+        journal.set_fact("recomputed", said)
+    if before is None or differ:
+        journal.set_fact("environment", environment)
+
+
+def _make_good(journal: Journal, weights: WeightStore) -> None:
+    """Forget what is damaged, and what was made of it, so that it is made again."""
+    bad = {*weights.damaged(), *(digest for digest in journal.referred() if not weights.has(digest))}
+    journal.drop_damaged(bad)
+    for digest in bad:
+        weights.remove(digest)
+
+
+def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent) -> OpenAlso:
+    """A further measure with its task's items; without a task, the very items of the run."""
+    where = f"also.{also.name}"
+    evaluator = build(plugins, "evaluator", also.evaluator, f"{where}.evaluator")
+    other = task if also.task is None else build(plugins, "task", also.task, f"{where}.task")
+    book = context.episodes if also.task is None else EpisodeBook(other.instance, built=other)
+    return OpenAlso(
+        also.name, other, book, evaluator, also.evaluator, also.split, also.limit, own_items=also.task is not None
+    )
 
 
 _EFFECTS = {
@@ -227,25 +338,22 @@ def _changed(journal: Journal, config: Config) -> list[str]:
         fact = f"components/{arm.method.name}"
         before = fact_of(run, fact)
         out += changes(before, journal.fact(fact)) if before else [f"method {arm.method.name!r} (not there before)"]
+    out += [f"{path} (read by {component!r})" for path, component in sorted(journal.earlier.changed.items())]
     return list(dict.fromkeys(out))
 
 
 def _new_folder(config: Config) -> Path:
+    """A folder of a name that no other run has, also of those of the same second under another ``out``."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    name = "-".join([stamp, config.options.method, str(config.task["use"])])
-    base = Path(config.options.out)
-    for attempt in range(100):
-        folder = base / (name if not attempt else f"{name}-{attempt + 1}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UsageError(
-                f"no run can be written under {base}: {error.strerror}; choose another folder with --out"
-            ) from error
-    raise RunError(f"{base} has a hundred runs of this second")
+    name = "-".join([stamp, config.options.method, str(config.task["use"]), secrets.token_hex(2)])
+    folder = Path(config.options.out) / name
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"no run can be written under {folder.parent}: {error.strerror}; choose another folder with --out"
+        ) from error
+    return folder
 
 
 def _differences(before: Any, now: Any, path: str = "") -> list[str]:

@@ -16,8 +16,9 @@ from harness.books.episodes import EpisodeBook, shown
 from harness.books.records import derive_seed
 from harness.models.openai import OpenAIModel, OpenAISettings
 from harness.models.prices import price_of
-from harness.registry.build import build, check_settings
+from harness.registry.build import build
 from harness.registry.discover import Plugins
+from harness.registry.settings import check_settings
 from harness.runs.config import Arm, Config
 
 _CHARACTERS_A_TOKEN = 4

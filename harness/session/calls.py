@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from harness import reads
 from harness.books.item import Item, writable_item
 from harness.books.records import decode, digest, encode
 from harness.errors import ReplayMismatch
@@ -33,12 +34,16 @@ class Calls:
         """Calls of the outer loop so far; what a component calls from inside a call does not count."""
 
     def guard(self, slot: BuiltComponent, run: Callable[[], Any]) -> Any:
-        """Run a component's code: what it raises becomes one line that names it."""
+        """Run a component's code: what it raises becomes one line that names it, what it reads is noted."""
         self._depth += 1
         try:
-            return checks.guarded(slot, run)
+            return reads.call(slot.reads, lambda: checks.guarded(slot, run))
         finally:
             self._depth -= 1
+
+    def is_new(self) -> bool:
+        """Whether the outer loop's next call is one that it has not made in an earlier life of the run."""
+        return not self._depth and self._journal.call_at(self._scope.name, self.position) is None
 
     def log(self, kind: str, name: str, identity: Any, inputs: Any) -> None:
         """Hold a call of the outer loop against the one that was recorded at its place.
@@ -50,15 +55,15 @@ class Calls:
             return
         scope, journal = self._scope, self._journal
         now = (kind, name, digest([kind, identity, scope.built_task.identity, list(inputs)]))
-        before = journal.call_at(scope.name, self.position)
+        before = journal.call_at(scope.calls_name, self.position)
         if before is None:
-            journal.add_call(scope.name, self.position, *now)
+            journal.add_call(scope.calls_name, self.position, *now)
         elif before != now and scope.context.recompute:
-            journal.forget_calls(scope.name, self.position)
-            journal.add_call(scope.name, self.position, *now)
+            journal.forget_calls(scope.calls_name, self.position)
+            journal.add_call(scope.calls_name, self.position, *now)
         elif before != now:
             raise ReplayMismatch(
-                f"{scope.name}: call {self.position} was {before[0]} by {before[1]!r} "
+                f"{scope.calls_name}: call {self.position} was {before[0]} by {before[1]!r} "
                 f"and is now {now[0]} by {now[1]!r}"
                 f"{' with other inputs' if before[:2] == now[:2] else ''}. The method's code changed, or its loop "
                 "depends on something that is not journalled. `harness resume --recompute` goes on from here"
@@ -92,7 +97,7 @@ class Calls:
             for adapter in deltas:
                 scope.context.weights.keep(adapter)
             with journal.writing():
-                journal.book([dataclasses.replace(made, weights=",".join(deltas) or None)])
+                journal.book([dataclasses.replace(made, weights=",".join(deltas) or None, files=scope.files(slot))])
         with journal.writing():
             journal.touch(scope.name, phase or scope.clock.phase, scope.stage, [key])
         scope.check_time()

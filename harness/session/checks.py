@@ -3,76 +3,132 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, get_args
 
-from harness.api import Ask, Delta, EditAsk, EditFailed, Group, HarnessError, Reward, Score, SelfEdit, Updated
+from harness.api import Ask, Data, Delta, EditAsk, Group, Reward, Round, Score, SelfEdit, State, Status, Updated
+from harness.books.records import canonical
 from harness.errors import PluginError, RunError
 from harness.registry.build import BuiltComponent
-from harness.registry.discover import describe
+from harness.registry.discover import blaming
+
+_DATA = get_args(Data)
 
 
 def guarded(slot: BuiltComponent, run: Callable[[], Any]) -> Any:
-    """Run a component's code; what it raises becomes one line that names it.
+    """Run a component's code; what it raises, ``sys.exit`` too, becomes one line that names it.
 
     Raises:
         RunError: for the operating system's refusals, such as a full disk.
         PluginError: for everything else that is not already one of ours.
     """
-    try:
-        return run()
-    except (HarnessError, EditFailed):
-        raise
-    except OSError as error:
-        raise RunError(f"{slot.kind} {slot.name!r}: {error}; what was booked is intact") from error
-    except Exception as error:
-        raise PluginError(f"{_who(slot)} raised {describe(error)}") from error
+    with blaming(f"{_who(slot)} raised"):
+        try:
+            return run()
+        except OSError as error:
+            raise RunError(f"{slot.kind} {slot.name!r}: {error}; what was booked is intact") from error
 
 
-def edits(slot: BuiltComponent, rows: Sequence[Sequence[Any]], asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
-    """One list of edits an ask; an edit is ours to mend when a completion that wrote it could not be had."""
-    if len(rows) != len(asks):
-        raise PluginError(f"{_who(slot)} gave {len(rows)} lists for {len(asks)} asks")
-    return [[_with_errors(_of_kind(slot, SelfEdit, edit)) for edit in row] for row in rows]
+def drawn(answered: Any) -> Any:
+    """A generator's items, drawn while its exceptions are still the component's; anything else as it is."""
+    return [drawn(item) for item in answered] if isinstance(answered, Iterator | list | tuple) else answered
 
 
-def rewards(slot: BuiltComponent, rows: Sequence[Sequence[Any]], groups: Sequence[Group]) -> list[list[Reward]]:
-    """One reward an edit, in order."""
+def edits(slot: BuiltComponent, answered: Any, asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
+    """At most ``ask.n`` edits of its own episode an ask, in order.
+
+    An edit becomes an error where one of the completions that wrote it is one.
+    """
+    rows = _rows(slot, answered, len(asks), "asks")
+    for ask, row in zip(asks, rows, strict=True):
+        if len(row) > ask.n:
+            raise PluginError(
+                f"{_who(slot)} gave {len(row)} edits for episode {ask.episode.id!r}, and was asked {ask.n}"
+            )
+        for edit in row:
+            _of_kind(slot, SelfEdit, edit)
+            if edit.episode != ask.episode.id:
+                raise PluginError(
+                    f"{_who(slot)} gave edit {edit.id!r} of episode {edit.episode!r} for episode {ask.episode.id!r}"
+                )
+            if not all(isinstance(data, _DATA) for data in edit.data):
+                wrong = next(type(data).__name__ for data in edit.data if not isinstance(data, _DATA))
+                raise PluginError(f"{_who(slot)}: edit {edit.id!r} holds a {wrong}, which is no training data")
+            _status(slot, edit.status, f"edit {edit.id!r}")
+            _writable(slot, edit, f"edit {edit.id!r}")
+    return [[_with_errors(edit) for edit in row] for row in rows]
+
+
+def rewards(slot: BuiltComponent, answered: Any, groups: Sequence[Group]) -> list[list[Reward]]:
+    """One reward an edit, in order: a number, or None exactly where it could not be had."""
+    rows = _rows(slot, answered, len(groups), "groups")
     if [len(row) for row in rows] != [len(group.edits) for group in groups]:
         raise PluginError(f"{_who(slot)} must give one reward for every edit, in order")
-    return [[_of_kind(slot, Reward, reward) for reward in row] for row in rows]
+    for group, row in zip(groups, rows, strict=True):
+        for edit, reward in zip(group.edits, row, strict=True):
+            what = f"the reward of edit {edit.id!r}"
+            _of_kind(slot, Reward, reward)
+            _status(slot, reward.status, what)
+            _number(slot, reward.value, what)
+            if (reward.value is None) != (reward.status == "error"):
+                raise PluginError(f"{_who(slot)}: {what} must have a value exactly when its status is not error")
+            _writable(slot, reward, what)
+    return rows
 
 
-def updates(slot: BuiltComponent, results: Sequence[Any], jobs: Collection[str]) -> None:
+def updates(slot: BuiltComponent, results: Any, jobs: Collection[str]) -> list[Updated]:
     """One answer a job, with a state exactly when it is ok."""
+    if not isinstance(results, list):
+        raise PluginError(f"{_who(slot)} gave {_a(results)}, not an answer for each of the {len(jobs)} jobs")
     seen: set[str] = set()
     for updated in results:
         _of_kind(slot, Updated, updated)
         if updated.job not in jobs or updated.job in seen:
             raise PluginError(f"{_who(slot)} answered for job {updated.job!r}, which it was not given, or twice")
+        what = f"job {updated.job!r}"
+        _status(slot, updated.status, what)
         if (updated.state is None) != (updated.status != "ok"):
             raise PluginError(
-                f"{_who(slot)}: job {updated.job!r} must have a state exactly when its status is ok, "
-                f"not {updated.status!r}"
+                f"{_who(slot)}: {what} must have a state exactly when its status is ok, not {updated.status!r}"
             )
+        if updated.state is not None:
+            _of_kind(slot, State, updated.state)
+        _writable(slot, updated, what)
         seen.add(updated.job)
     for job in jobs:
         if job not in seen:
             raise PluginError(f"{_who(slot)} gave no answer for job {job!r}")
+    return results
 
 
-def scores(slot: BuiltComponent, rows: Sequence[Sequence[Score]], asks: Sequence[Ask]) -> None:
-    """One score a query, in order, with a value exactly when it is not an error."""
-    if len(rows) != len(asks):
-        raise PluginError(f"{_who(slot)} gave {len(rows)} lists for {len(asks)} asks")
+def scores(slot: BuiltComponent, answered: Any, asks: Sequence[Ask]) -> list[list[Score]]:
+    """One score a query, in order, with a value in [0, 1] exactly when it is not an error."""
+    rows = _rows(slot, answered, len(asks), "asks")
     for ask, row in zip(asks, rows, strict=True):
+        for score in row:
+            _of_kind(slot, Score, score)
         if [score.query for score in row] != [query.id for query in ask.episode.queries]:
             raise PluginError(f"{_who(slot)}: one score for every query of episode {ask.episode.id!r}, in order")
         for score in row:
+            what = f"query {score.query!r}"
+            _status(slot, score.status, what)
             if (score.value is None) != (score.status == "error"):
-                raise PluginError(
-                    f"{_who(slot)}: query {score.query!r} must have a value exactly when its status is not error"
-                )
+                raise PluginError(f"{_who(slot)}: {what} must have a value exactly when its status is not error")
+            _number(slot, score.value, what)
+            if score.value is not None and not 0 <= score.value <= 1:
+                raise PluginError(f"{_who(slot)}: {what} has the value {score.value!r}, which is not in [0, 1]")
+            _writable(slot, score, what)
+    return rows
+
+
+def round_of(slot: BuiltComponent, answered: Any) -> Round:
+    """What a trainer yields: a round whose roles hold states, with metrics that the journal can hold."""
+    done: Round = _of_kind(slot, Round, answered)
+    if not isinstance(done.roles, Mapping) or not all(isinstance(state, State) for state in done.roles.values()):
+        raise PluginError(f"{_who(slot)}: round {done.index!r}: its roles must map names to states")
+    _writable(slot, done, f"round {done.index!r}")
+    return done
 
 
 def deltas(value: Any) -> set[str]:
@@ -88,9 +144,48 @@ def _who(slot: BuiltComponent) -> str:
     return f"{slot.plugin}: {slot.kind} {slot.name!r}"
 
 
+def _rows(slot: BuiltComponent, answered: Any, count: int, of: str) -> list[list[Any]]:
+    """Lists of lists; a component that forgot its ``return``, or gave one flat list, is told so."""
+    if not isinstance(answered, list | tuple):
+        raise PluginError(f"{_who(slot)} gave {_a(answered)}, not a list for each of the {count} {of}")
+    if len(answered) != count:
+        raise PluginError(f"{_who(slot)} gave {len(answered)} lists for {count} {of}")
+    for row in answered:
+        if not isinstance(row, list | tuple):
+            raise PluginError(f"{_who(slot)} gave {_a(row)} where a list of one of the {of} belongs")
+    return [list(row) for row in answered]
+
+
+def _a(value: Any) -> str:
+    return "nothing (None)" if value is None else f"a {type(value).__name__}"
+
+
+def _status(slot: BuiltComponent, status: Any, what: str) -> None:
+    if status not in get_args(Status):
+        raise PluginError(f"{_who(slot)}: {what} has the status {status!r}; there are {', '.join(get_args(Status))}")
+
+
+def _number(slot: BuiltComponent, value: Any, what: str) -> None:
+    """A finite number, or None."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PluginError(f"{_who(slot)}: {what} has the value {value!r:.40}, which is no number")
+    if not math.isfinite(value):
+        raise PluginError(f"{_who(slot)}: {what} has the value {value!r}")
+
+
+def _writable(slot: BuiltComponent, record: Any, what: str) -> None:
+    """Whether the journal can hold a record."""
+    try:
+        canonical(record)
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{_who(slot)}: {what} cannot be written to the journal: {error}") from error
+
+
 def _of_kind(slot: BuiltComponent, kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
-        raise PluginError(f"{_who(slot)} gave a {type(value).__name__}, not a {kind.__name__}")
+        raise PluginError(f"{_who(slot)} gave {_a(value)}, not a {kind.__name__}")
     return value
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import reads
 from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.store import WeightStore
@@ -29,3 +30,5 @@ class RunContext:
     """Whether a call that differs from the recorded one replaces it, instead of stopping the run."""
     sources: dict[str, str] = field(default_factory=dict)
     """Base digest -> fingerprint of the model's source: an answer is not reused under a changed backend."""
+    readers: dict[str, reads.Reader] = field(default_factory=dict)
+    """Base digest -> the files that the model has read."""

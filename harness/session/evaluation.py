@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from harness.api import Ask, Score
+from harness.api import Ask, Episode, Score, Updated
 from harness.books.item import Item
 from harness.books.records import decode, digest, encode
 from harness.registry.build import BuiltComponent
@@ -24,19 +24,19 @@ class Evaluation:
         self.labels: set[str] = set()
         """Queries of the outer loop that were graded against a reference: the labels that the method used."""
 
-    def evaluate(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
+    def evaluate(self, asks: Sequence[Ask], name: str = "evaluator") -> Sequence[Sequence[Score]]:
         """What a method gets to see: scores of test episodes come back without values."""
-        rows = self.answer(asks)
+        rows = self.answer(asks, name)
         hidden = [self._scope.context.episodes.full(ask.episode.id).split == "test" for ask in asks]
         return [
             [dataclasses.replace(s, value=None, parts={}) for s in row] if hide else row
             for row, hide in zip(rows, hidden, strict=True)
         ]
 
-    def answer(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
+    def answer(self, asks: Sequence[Ask], name: str = "evaluator") -> Sequence[Sequence[Score]]:
         """Scores with their values on any split: what the core itself books."""
         scope = self._scope
-        evaluator = scope.slot("evaluator", "evaluator")
+        evaluator = scope.slot(name, "evaluator")
         self._calls.log("evaluate", evaluator.name, evaluator.identity, asks)
         self.count_labels(ask.episode.id for ask in asks)
 
@@ -51,7 +51,8 @@ class Evaluation:
 
         def item(ask: Ask, scores: Any, seconds: float) -> Item:
             bad = any(score.status == "error" for score in scores)
-            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {})
+            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {},
+                        files=scope.files(evaluator))  # fmt: skip
 
         results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
         return [decode(result) for result in results]
@@ -61,14 +62,32 @@ class Evaluation:
         scope = self._scope
         full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]
         references = scope.context.episodes.key([ask.episode.id for ask in asks])
-        rows: list[Sequence[Score]] = []
+        if not full:
+            return []
         with scope.clock.span("grading"):
-            self._calls.guard(
-                slot,
-                lambda: rows.extend(slot.instance.evaluate(full, references, scope.sealed)) if full else None,
+            answered = self._calls.guard(
+                slot, lambda: checks.drawn(slot.instance.evaluate(full, references, scope.sealed))
             )
-        checks.scores(slot, rows, full)
-        return rows
+        return list(checks.scores(slot, answered, full))
+
+    def grade_all(self, asks: Sequence[Ask]) -> list[Sequence[Score]]:
+        """One list of scores per ask, from the slot ``evaluator``, not booked by themselves."""
+        return self.grade(self._scope.slot("evaluator", "evaluator"), asks)
+
+    def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
+        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
+        value = 0.0 if updated.status == "failed" else None
+        for query in self._scope.context.episodes.full(episode.id).queries:
+            yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
+
+    def depends(self, episodes: Iterable[Episode]) -> list[Any]:
+        """What the scores of these episodes depend on, beside the state that is asked."""
+        asked = [self._scope.context.episodes.identity(episode.id) for episode in episodes]
+        return [self._scope.slot("evaluator", "evaluator").identity, self._scope.built_task.identity, asked]
+
+    def files(self) -> dict[str, str]:
+        """Files that the evaluator and the task of this evaluation have read."""
+        return self._scope.files(self._scope.slot("evaluator", "evaluator"))
 
     def count_labels(self, episodes: Iterable[str]) -> None:
         """Count the references of the outer loop's episodes, save those of the method's own, as labels used."""

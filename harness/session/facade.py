@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Any, cast
 
+from harness import reads
 from harness.api import (
     JSON,
     LM,
@@ -36,9 +37,9 @@ _OF_THE_RUN = frozenset({"out", "leaderboard", "edits", "reuse"})
 """Settings that name folders of runs."""
 
 
-def sealed(service: Session) -> Session:
-    """:class:`harness.api.Session` of a service, and nothing else of it."""
-    seen_task = sealed_task(service.task)
+def sealed(service: Session, task_reads: reads.Reader) -> Session:
+    """:class:`harness.api.Session` of a service, and nothing else of it; what its task reads is noted there."""
+    seen_task = sealed_task(service.task, task_reads)
     seen_roles = service.roles
     seen_settings = _read_only({key: value for key, value in service.settings.items() if key not in _OF_THE_RUN})
 
@@ -72,8 +73,8 @@ def sealed(service: Session) -> Session:
         def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
             return service.trial(jobs)
 
-        def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
-            return service.evaluate(asks)
+        def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+            return service.evaluate(asks, name)
 
         def expand(self, job: UpdateJob, /) -> Sequence[Data]:
             return service.expand(job)
@@ -107,24 +108,28 @@ def sealed_lm(lm: LM) -> LM:
     return cast("LM", _view("SealedLM", lm, ("can", "base"), ("generate", "logprobs", "hidden")))
 
 
-def sealed_task(task: Task) -> Task:
+def sealed_task(task: Task, reader: reads.Reader) -> Task:
     """A task without :meth:`harness.api.Task.load`: its items come from the session, their references from nowhere."""
     calls = ("prompt", "expand", "extract", "same")
     values = ("name", "version", "metric", *getattr(task, "public", ()))
-    return cast("Task", _view("SealedTask", task, values, calls))
+    return cast("Task", _view("SealedTask", task, values, calls, reader))
 
 
-def _view(name: str, target: Any, values: Sequence[str], calls: Sequence[str]) -> Any:
+def _view(
+    name: str, target: Any, values: Sequence[str], calls: Sequence[str], reader: reads.Reader | None = None
+) -> Any:
     """An object with these attributes and methods of another one."""
     members: dict[str, Any] = {"__slots__": (), **{value: getattr(target, value) for value in values}}
     for call in calls:
-        members[call] = _through(getattr(target, call))
+        members[call] = _through(getattr(target, call), reader)
     return type(name, (), members)()
 
 
-def _through(call: Callable[..., Any]) -> Callable[..., Any]:
+def _through(call: Callable[..., Any], reader: reads.Reader | None) -> Callable[..., Any]:
     def through(self: Any, *arguments: Any, **named: Any) -> Any:
-        return call(*arguments, **named)
+        if reader is None:
+            return call(*arguments, **named)
+        return reads.call(reader, lambda: call(*arguments, **named))
 
     return through
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness import reads
 from harness.api import JSON, LM, Completion, Prompt, Request, State
 from harness.books.item import Item, writable_item
 from harness.books.records import digest
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from harness.session.scope import Scope
 
 _CHUNK = 1024
-"""Requests booked together. Fixed, so that a resumed call makes the same batches and gets the same bits."""
+"""Requests booked together, unless the backend names its own ``chunk``. Fixed, so that a resumed call makes the same
+batches and gets the same bits."""
 
 
 class BookedLM:
@@ -25,8 +27,8 @@ class BookedLM:
         self._backend: LM = backend
         self._scope = scope
         self._identity: JSON = {"base": backend.base, "source": source, **getattr(backend, "identity", {})}
-        self._chunk: int = getattr(backend, "chunk", _CHUNK)
-        self.can: frozenset[str] = backend.can
+        self._reader = scope.reader(backend.base)
+        self.can: frozenset[str] = reads.call(self._reader, lambda: backend.can)
         self.base: str = backend.base
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
@@ -100,14 +102,18 @@ class BookedLM:
             scope.context.progress.begin(piece, sum(getattr(ask, "n", 1) for _, ask in pending))
         with scope.clock.span(""):
             scope.clock.lap()
-            for start in range(0, len(pending), self._chunk):
-                part = pending[start : start + self._chunk]
-                results = run([ask for _, ask in part])
+            chunk: int = getattr(self._backend, "chunk", _CHUNK) if pending else _CHUNK
+            for start in range(0, len(pending), chunk):
+                part = pending[start : start + chunk]
+                results = self._run(run, part)
                 if len(results) != len(part):
                     raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
                 seconds = scope.clock.lap() / len(part)
+                files = self._reader.files()
                 made = (
-                    Item(key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)})
+                    Item(
+                        key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)}, files=files
+                    )
                     for (key, _), result in zip(part, results, strict=True)
                 )
                 items = [writable_item(item) for item in made]
@@ -119,6 +125,9 @@ class BookedLM:
         with journal.writing():
             journal.touch(scope.name, scope.clock.phase, scope.stage, list(dict.fromkeys(keys)))
         return [known[key] for key in keys]
+
+    def _run(self, run: Callable[[Sequence[Any]], Sequence[Any]], part: Sequence[tuple[str, Any]]) -> Sequence[Any]:
+        return reads.call(self._reader, lambda: run([ask for _, ask in part]))
 
 
 def _free(result: Any) -> dict[str, float]:

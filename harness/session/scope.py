@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from harness import reads
 from harness.api import JSON, Method, State, Task
 from harness.books.records import derive_seed
 from harness.errors import PluginError, RunError, UsageError, nearest
@@ -50,6 +51,8 @@ class Scope:
         self.journal = context.journal
         self.clock = Clock()
         self.name = f"{method.name}/{root_seed}"
+        self.calls_name = self.name
+        """Under which the order of its calls is logged: a session beside another one has an order of its own."""
         self.stage: Literal["outer", "deploy"] = "outer"
         """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
         self.replaced = 0
@@ -90,6 +93,17 @@ class Scope:
         if base not in self.context.models:
             raise PluginError(f"method {self.method.name!r} asks a model that the run does not have: {base!r}")
         return self.context.models[base]
+
+    def reader(self, base: str) -> reads.Reader:
+        """The files that the model of that digest has read."""
+        return self.context.readers.setdefault(base, reads.Reader())
+
+    def files(self, *slots: BuiltComponent) -> dict[str, str]:
+        """What an item depends on that these components made, besides its key; see :mod:`harness.reads`."""
+        out: dict[str, str] = {}
+        for slot in (self.built_task, *slots):
+            out |= slot.reads.files()
+        return out
 
     def check_time(self) -> None:
         """Stop here if ``--max-hours`` has passed; called where everything finished is booked."""

@@ -5,11 +5,13 @@ Components are handed :func:`harness.session.facade.sealed` of it, which offers 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from harness import reads
 from harness.api import (
     JSON,
     Ask,
@@ -28,7 +30,7 @@ from harness.api import (
     Updated,
     UpdateJob,
 )
-from harness.books.episodes import shown
+from harness.books.episodes import EpisodeBook, shown
 from harness.errors import PluginError
 from harness.registry.build import BuiltComponent
 from harness.session import checks
@@ -38,7 +40,7 @@ from harness.session.evaluation import Evaluation
 from harness.session.facade import sealed
 from harness.session.lm import BookedLM
 from harness.session.scope import Scope
-from harness.session.updates import Updates
+from harness.session.updates import AskedBeside, Updates
 
 
 class SessionService:
@@ -59,19 +61,39 @@ class SessionService:
         settings: JSON,
         root_seed: int,
     ) -> None:
-        self.scope = Scope(context, method, task, slots, states, follows, settings, root_seed)
-        self.context = context
-        self.journal = context.journal
-        self.task: Task = task.instance
-        self.roles: MutableMapping[str, State] = self.scope.roles
-        self.settings = settings
+        self._open(Scope(context, method, task, slots, states, follows, settings, root_seed))
+
+    def _open(self, scope: Scope) -> None:
+        self.scope = scope
+        self.context = scope.context
+        self.journal = scope.journal
+        self.task: Task = scope.task
+        self.roles: MutableMapping[str, State] = scope.roles
+        self.settings = scope.settings
         self._calls = Calls(self.scope)
         self._evaluation = Evaluation(self.scope, self._calls)
         self._updates = Updates(self.scope, self._calls, self._evaluation)
         self._lms: dict[str, BookedLM] = {}
-        self.sealed: Session = sealed(self)
+        self.sealed: Session = sealed(self, scope.built_task.reads)
         """What components are handed."""
         self.scope.sealed = self.sealed
+
+    def beside(
+        self, name: str, evaluator: BuiltComponent, task: BuiltComponent, episodes: EpisodeBook
+    ) -> SessionService:
+        """The same method with another evaluator or task: its states are asked other items, whose references it keeps.
+
+        Roles, clock, journal and costs are those of this session; the order of its calls is its own.
+        """
+        scope = copy.copy(self.scope)
+        scope.calls_name = f"{scope.name}#{name}"
+        scope.replaced = 0
+        scope.context = dataclasses.replace(scope.context, episodes=episodes)
+        scope.built_task, scope.task = task, task.instance
+        scope.slots = {**scope.slots, "evaluator": evaluator}
+        other = SessionService.__new__(SessionService)
+        other._open(scope)
+        return other
 
     @property
     def labels(self) -> set[str]:
@@ -132,7 +154,8 @@ class SessionService:
         def run() -> Any:
             for ask in asks:
                 self.context.episodes.full(ask.episode.id)
-            return checks.edits(slot, self._calls.guard(slot, lambda: slot.instance.propose(asks, self.sealed)), asks)
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.propose(asks, self.sealed)))
+            return checks.edits(slot, answered, asks)
 
         def status(rows: Any) -> str:
             return "error" if any(edit.status == "error" for row in rows for edit in row) else "ok"
@@ -145,7 +168,7 @@ class SessionService:
         groups = [self.scope.writable(group) for group in groups]
 
         def run() -> Any:
-            answered = self._calls.guard(slot, lambda: slot.instance.score(groups, self.sealed))
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.score(groups, self.sealed)))
             return checks.rewards(slot, answered, groups)
 
         def status(rows: Any) -> str:
@@ -167,10 +190,10 @@ class SessionService:
                     )
         updater = self.scope.slot("updater", "updater")
         self._calls.log("trial", updater.name, updater.identity, jobs)
-        return self.measure(jobs)
+        return [scores for (scores,) in self.measure(jobs)]
 
-    def evaluate(self, asks: Sequence[Ask], /) -> Sequence[Sequence[Score]]:
-        return self._evaluation.evaluate(self.scope.writable(list(asks)))
+    def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        return self._evaluation.evaluate(self.scope.writable(list(asks)), name)
 
     def expand(self, job: UpdateJob, /) -> Sequence[Data]:
         return self._updates.expand(job)
@@ -181,9 +204,11 @@ class SessionService:
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
         return self._updates.fit(self.scope.writable(list(jobs)), loss=loss)
 
-    def borrow(self, state: State, /) -> AbstractContextManager[Any]:
-        borrowed: AbstractContextManager[Any] = self.scope.backend(state.base).borrow(state)
-        return borrowed
+    @contextmanager
+    def borrow(self, state: State, /) -> Iterator[Any]:
+        backend, reader = self.scope.backend(state.base), self.scope.reader(state.base)
+        with ExitStack() as stack:
+            yield reads.call(reader, lambda: stack.enter_context(backend.borrow(state)))
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
         from harness.books.artefacts import artefact
@@ -192,9 +217,23 @@ class SessionService:
 
     # --- what only the core does ---
 
-    def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
-        """Update, ask, release, on any split."""
-        return self._updates.measure(jobs)
+    def measure(
+        self, jobs: Sequence[TrialJob], beside: Sequence[tuple[SessionService, tuple[Episode, ...] | None]] = ()
+    ) -> Sequence[tuple[Sequence[Score], ...]]:
+        """Update, ask, release, on any split: for each job its own scores, then those of each session beside this one.
+
+        Args:
+            beside: sessions made by :meth:`beside`, each with the episodes that it asks; None asks those of each job.
+        """
+        return self._updates.measure(jobs, [AskedBeside(other._evaluation, episodes) for other, episodes in beside])
+
+    def hold(self, name: str, states: Sequence[State]) -> None:
+        """Keep states' weights under a name of the core's, whatever the method releases."""
+        self._updates.hold(name, states)
+
+    def unhold(self, name: str, states: Sequence[State]) -> None:
+        """End a hold."""
+        self._updates.unhold(name, states)
 
     def answer(self, asks: Sequence[Ask]) -> Sequence[Sequence[Score]]:
         """Scores with their values on any split."""
@@ -202,4 +241,4 @@ class SessionService:
 
     def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
         """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
-        return self._updates.without_answer(episode, updated)
+        return self._evaluation.without_answer(episode, updated)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
+from harness import reads
 from harness.api import (
     Ask,
     Data,
@@ -23,12 +26,25 @@ from harness.api import (
 from harness.books.episodes import shown
 from harness.books.item import Item
 from harness.books.records import decode, derive_seed, digest, encode
-from harness.errors import PluginError
+from harness.errors import PluginError, UsageError
 from harness.registry.build import BuiltComponent
 from harness.session import checks
 from harness.session.calls import WAVE, Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
+from harness.session.starts import Starts
+
+
+@dataclass(frozen=True)
+class AskedBeside:
+    """What the states of trials are asked beside the session's own evaluation."""
+
+    evaluation: Evaluation
+    episodes: tuple[Episode, ...] | None
+    """None: those of each trial."""
+
+    def of(self, trial: TrialJob) -> tuple[Episode, ...]:
+        return trial.episodes if self.episodes is None else self.episodes
 
 
 class Updates:
@@ -40,9 +56,13 @@ class Updates:
         self._evaluation = evaluation
         self._weights = scope.context.weights
         self._episodes = scope.context.episodes
+        self._starts = Starts(scope)
 
     def update(self, name: str, jobs: Sequence[UpdateJob]) -> Sequence[Updated]:
         slot = self._scope.slot(name, "updater")
+        keys = [self._job_key("updated", slot, job) for job in jobs]
+        if self._calls.is_new():
+            self._scope.journal.adopt(list(dict.fromkeys(keys)), self._weights.has)
         self._calls.log("update", slot.name, slot.identity, jobs)
 
         def run(part: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
@@ -54,69 +74,91 @@ class Updates:
                 self._weights.keep(adapter)
             cost = _update_cost(updated, seconds)
             return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
-                        encode(updated), cost, ",".join(weights) or None)  # fmt: skip
+                        encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
-        keys = [self._job_key("updated", slot, job) for job in jobs]
-        results = self._calls.in_waves(jobs, keys, run, item, "update", getattr(slot.instance, "wave", WAVE))
+        results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
-    def measure(self, jobs: Sequence[TrialJob]) -> Sequence[Sequence[Score]]:
-        """Update, ask, release, on any split: what the core itself does with test episodes."""
-        updater, evaluator = self._scope.slot("updater", "updater"), self._scope.slot("evaluator", "evaluator")
+    def measure(
+        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
+    ) -> Sequence[tuple[Sequence[Score], ...]]:
+        """Update, ask, release, on any split: what the core itself does with test episodes.
+
+        Answers, for each job, the session's own scores, then those of each evaluation beside it.
+        """
+        updater = self._scope.slot("updater", "updater")
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
+        asked = [AskedBeside(self._evaluation, None), *beside]
 
         def key(trial: TrialJob) -> str:
-            asked = [self._episodes.identity(e.id) for e in trial.episodes]
-            return digest([self._job_key("trial", updater, trial.job), evaluator.identity, self._scope.models, asked])
+            evaluator, _, episodes = self._evaluation.depends(trial.episodes)
+            more = [one.evaluation.depends(one.of(trial)) for one in beside]
+            depends = [self._job_key("trial", updater, trial.job), evaluator, self._scope.models, episodes]
+            return digest([*depends, more] if more else depends)
 
         def run(part: Sequence[TrialJob]) -> Iterator[tuple[TrialJob, Any, float]]:
             by_id = {trial.job.id: trial for trial in part}
             if len(by_id) != len(part):
                 raise PluginError(f"method {self._scope.method.name!r}: two trial jobs of one call have the same id")
             done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part])]
-            asks = [Ask(u.state, e, 1, t.job.seed) for t, u, _ in done if u.state for e in t.episodes]
-            rows = iter(self._evaluation.grade(evaluator, asks))
-            for trial, updated, seconds in done:
+            rows = [self._graded(one, done) for one in asked]
+            for place, (trial, updated, seconds) in enumerate(done):
                 if updated.state:
-                    scores = [score for _ in trial.episodes for score in next(rows)]
-                    for adapter in updated.state.adapters[len(trial.job.start.adapters) :]:
+                    for adapter in set(updated.state.adapters) - set(trial.job.start.adapters):
                         self._weights.drop(adapter)
-                else:
-                    scores = [s for e in trial.episodes for s in self.without_answer(e, updated)]
-                yield trial, (updated, scores), seconds
+                yield trial, (updated, [row[place] for row in rows]), seconds
 
         def item(trial: TrialJob, result: Any, seconds: float) -> Item:
-            updated, scores = result
-            bad = updated.status == "error" or any(s.status == "error" for s in scores)
+            updated, rows = result
+            bad = updated.status == "error" or any(s.status == "error" for row in rows for s in row)
             cost = _update_cost(updated, seconds)
-            value = {"log": updated.log, "scores": scores}
-            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost)
+            value = {"log": updated.log, "scores": rows[0], **({"beside": rows[1:]} if beside else {})}
+            files = self._scope.files(updater)
+            for one in asked:
+                files |= one.evaluation.files()
+            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
-        wave = getattr(updater.instance, "wave", WAVE)
+        wave = self._wave(updater, [trial.job for trial in jobs])
         results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
-        return [decode(result)["scores"] for result in results]
+        return [(value["scores"], *value.get("beside", ())) for value in map(decode, results)]
+
+    def _graded(self, asked: AskedBeside, done: Sequence[tuple[TrialJob, Updated, float]]) -> list[Sequence[Score]]:
+        """The scores of each trial's state, by one evaluation."""
+        asks = [Ask(u.state, e, 1, trial.job.seed) for trial, u, _ in done if u.state for e in asked.of(trial)]
+        rows = iter(asked.evaluation.grade_all(asks))
+        return [
+            [score for episode in asked.of(trial) for score in
+             (next(rows) if updated.state else asked.evaluation.without_answer(episode, updated))]
+            for trial, updated, _ in done
+        ]  # fmt: skip
 
     def fit(self, jobs: Sequence[UpdateJob], *, loss: str | Any = "sft") -> Iterator[Updated]:
         from harness.models.base import TrainItem
 
-        ready, starts = [], {}
-        for job in jobs:
+        ready, below = [], {}
+        for job in map(self._starts.prepared, jobs):
             try:
                 data = tuple(self.expand(job))
             except EditFailed as error:
                 yield Updated(job.id, None, "failed", str(error))
                 continue
-            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings))
-            starts[job.id] = job.start
-        for base in dict.fromkeys(start.base for start in starts.values()):
+            goes_on: Literal["stack", "continue"] = "continue" if job.start_as == "continue" else "stack"
+            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings, goes_on))
+            kept = job.start.adapters[:-1] if goes_on == "continue" else job.start.adapters
+            below[job.id] = dataclasses.replace(job.start, adapters=kept)
+        for base in dict.fromkeys(start.base for start in below.values()):
             mine = [item for item in ready if item.start.base == base]
-            for trained in self._scope.backend(base).train(mine, loss=loss):
+            for trained in self._train(base, mine, loss):
                 state = None
                 if trained.adapter is not None:
                     new = self._weights.put(trained.adapter)
-                    start = starts[trained.id]
+                    start = below[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
+
+    def _train(self, base: str, items: Sequence[Any], loss: str | Any) -> Iterator[Any]:
+        reader, backend = self._scope.reader(base), self._scope.backend(base)
+        return reads.iterate(reader, reads.call(reader, lambda: backend.train(items, loss=loss)))
 
     def expand(self, job: UpdateJob) -> Sequence[Data]:
         out: list[Data] = []
@@ -126,7 +168,9 @@ class Updates:
                 if isinstance(data, Recipe):
                     episode = episode or self._episodes.full(edit.episode)
                     seed = derive_seed(job.seed, "expand", edit.episode)
-                    out.extend(self._scope.task.expand(data, shown(episode, self._scope.method.sees), seed))
+                    seen = shown(episode, self._scope.method.sees)
+                    expand = partial(self._scope.task.expand, data, seen, seed)
+                    out.extend(reads.call(self._scope.built_task.reads, expand))
                 else:
                     out.append(data)
         return out
@@ -134,15 +178,36 @@ class Updates:
     def release(self, states: Sequence[State]) -> None:
         key = digest(["release", self._scope.name, self._calls.position, list(states)])
         self._calls.log("release", "session", {}, states)
+        self._let_go(key, states)
+
+    def hold(self, name: str, states: Sequence[State]) -> None:
+        """Keep states' weights for the core's own use, whatever the method releases, until :meth:`unhold`."""
+        key = digest(["hold", self._scope.name, name])
+        weights = ",".join(a for state in states for a in state.adapters) or None
+        if not self._scope.journal.find([key]):
+            with self._scope.journal.writing():
+                self._scope.journal.note(Item(key, "hold", "session", "ok", encode(list(states)), {}, weights))
+
+    def unhold(self, name: str, states: Sequence[State]) -> None:
+        """End a :meth:`hold` of that name."""
+        self._let_go(digest(["unhold", self._scope.name, name]), states)
+
+    def _let_go(self, key: str, states: Sequence[State]) -> None:
+        """Give up a reference on each weight of the states, once; what nobody refers to any more goes."""
         if self._scope.journal.find([key]):
             return
         gone = []
         with self._scope.journal.writing():
             for state in states:
                 gone += [a for a in state.adapters if self._scope.journal.refer(a, -1) == 0]
-            self._scope.journal.book([Item(key, "release", "session", "ok", gone)])
+            self._scope.journal.note(Item(key, "release", "session", "ok", gone))
         for adapter in gone:
             self._weights.remove(adapter)
+
+    def _wave(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> int:
+        """Jobs booked together: what the updater says, and no more than each model that they start from says."""
+        models = [self._scope.context.models.get(base) for base in {job.start.base for job in jobs}]
+        return int(min(getattr(part, "wave", WAVE) for part in (slot.instance, *models)))
 
     def _job_key(self, kind: str, slot: BuiltComponent, job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
@@ -150,7 +215,8 @@ class Updates:
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        return digest([kind, *depends, job.start, edits, episodes, job.seed, job.settings, job.replay])
+        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings,
+                       job.replay])  # fmt: skip
 
     def _apply(self, slot: BuiltComponent, jobs: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
         """Run an updater over jobs; what cannot be trained on is sorted out first. Seconds are split evenly."""
@@ -161,23 +227,30 @@ class Updates:
             if refused is not None:
                 yield job, refused, 0.0
             else:
-                ready.append(usable)
+                self._check_continues(slot, usable)
+                ready.append(self._starts.prepared(usable))
                 left_out[job.id] = reasons
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):
             raise PluginError(f"method {self._scope.method.name!r}: two update jobs of one call have the same id")
-        results: list[Updated] = []
+        if not ready:
+            return
         with self._scope.clock.span("update") as span:
-            self._calls.guard(
-                slot, lambda: results.extend(slot.instance.apply(ready, self._scope.sealed)) if ready else None
-            )
-        checks.updates(slot, results, by_id)
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.apply(ready, self._scope.sealed)))
+        results = checks.updates(slot, answered, by_id)
         original = {job.id: job for job in jobs}
         for updated in results:
             if reasons := left_out[updated.job]:
                 log = {**updated.log, "left_out": len(reasons), "left_out_first": reasons[0]}
                 updated = dataclasses.replace(updated, log=log)
             yield original[updated.job], updated, span.seconds / len(results)
+
+    def _check_continues(self, slot: BuiltComponent, job: UpdateJob) -> None:
+        if job.start_as == "continue" and not getattr(slot.instance, "continues", False):
+            raise UsageError(
+                f"job {job.id!r}: updater {slot.name!r} cannot continue an adapter; take another start_as "
+                "('stack', 'fold' or 'merge'), or the updater 'lora'"
+            )
 
     def _sort_out(self, slot: BuiltComponent, job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
         """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
@@ -213,12 +286,6 @@ class Updates:
         check = getattr(self._scope.backend(job.start.base), "over_long", None)
         limit = slot.settings.get("max_length")
         return str(check([d for d in data if isinstance(d, Example)], limit)) if check and limit else ""
-
-    def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
-        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
-        value = 0.0 if updated.status == "failed" else None
-        for query in self._episodes.full(episode.id).queries:
-            yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
 
 
 def _update_cost(updated: Updated, seconds: float) -> dict[str, float]:

@@ -24,7 +24,7 @@ from harness.books.records import digest
 from harness.errors import UsageError, nearest
 from harness.metrics import normalize
 from harness.reading import read_toml, user_path
-from harness.registry.build import check_settings
+from harness.registry.settings import check_settings
 from harness.tasks.squad.settings import SquadSettings
 from harness.tasks.squad.splitter import Splitter
 from harness.tasks.squad.task import Squad

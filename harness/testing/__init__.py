@@ -3,8 +3,8 @@
 ==================== ================================================================================================
 what                 for
 ==================== ================================================================================================
-``EditorContract``   and its sisters for rewards, updaters, evaluators, trainers, tasks and models: subclass one in a
-                     test module, name the component, and the tests that catch real bugs run
+``EditorContract``   and its sisters for rewards, updaters, evaluators, trainers, protocols, tasks and models: subclass
+                     one in a test module, name the component, and the tests that catch real bugs run
 ``ScriptedLM``       a model that answers from a table or a function, in milliseconds
 ``ScriptedTask``     a task from plain values
 ``open_session``     a real session on a folder, with any components
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         EditorContract,
         EvaluatorContract,
         ModelContract,
+        ProtocolContract,
         RewardContract,
         TaskContract,
         TrainerContract,
@@ -34,6 +35,7 @@ __all__ = [
     "EditorContract",
     "EvaluatorContract",
     "ModelContract",
+    "ProtocolContract",
     "RewardContract",
     "ScriptedLM",
     "ScriptedTask",

@@ -11,13 +11,25 @@ from harness.registry.build import build
 from harness.registry.discover import Plugins
 
 
+def embedded_task(plugins: Plugins) -> str:
+    """Name of the task that comes with the default model.
+
+    Raises:
+        HarnessError: no installed plugin brings a default model, or it names no task.
+    """
+    profile = getattr(plugins.component("model", plugins.default("model")).cls, "profile", {})
+    task = profile.get("task", {})
+    return str(task["use"] if isinstance(task, dict) else task)
+
+
 def lab_model(weights: WeightStore) -> Any:
-    """``--model lab``, whose states' weights are in that store: that of the session it is used in.
+    """The default model (``--model lab``), whose states' weights are in that store: that of the session it is used in.
 
     Raises:
         unittest.SkipTest: this installation has no lab model; pytest shows it as skipped.
     """
+    plugins = Plugins()
     try:
-        return build(Plugins(), "model", {"use": "lab"}, "model", weights=weights).instance
+        return build(plugins, "model", {"use": plugins.default("model")}, "model", weights=weights).instance
     except HarnessError as error:
         raise unittest.SkipTest(f"the lab model is not in this installation: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,8 +36,11 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
     name = plugins.at_hand[0] if files else str(plugin)
     given: dict[str, Any] = {**_SMALL, "method": name, **config}
     arm = configuration.resolve(dict(given), plugins).arms[0]
-    if arm.slots.get("trainer", {}).get("use") == "restem":
-        given["trainer"] = {**_SMALL_TRAINER, **given.get("trainer", {})}
+    if trainer := arm.slots.get("trainer"):
+        known = getattr(plugins.component("trainer", trainer["use"]).cls, "Settings", None)
+        sizes = {f.name for f in dataclasses.fields(known)} if known else set()
+        small = {name: value for name, value in _SMALL_TRAINER.items() if name in sizes}
+        given["trainer"] = {**small, **given.get("trainer", {})}
     with tempfile.TemporaryDirectory() as scratch:
         given["out"] = str(folder or scratch)
         done = runner.run(given, plugin_files=files)

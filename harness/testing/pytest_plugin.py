@@ -17,7 +17,7 @@ def lab_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The store of the weights that are learnt on top of ``lab_model``."""
     from harness.books.store import WeightStore
 
-    return WeightStore(tmp_path_factory.mktemp("lab") / "weights")
+    return WeightStore(tmp_path_factory.mktemp("embedded") / "weights")
 
 
 @pytest.fixture(scope="session")
@@ -55,15 +55,17 @@ def scripted_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """``lab_session(updater=("updater", MyUpdater(...)))``: a session with the embedded model on ``lab-facts``."""
+    """``lab_session(updater=("updater", mine))``: a session with the embedded model, on its own task by default."""
     from harness.registry.build import build
     from harness.registry.discover import Plugins
     from harness.testing import components, open_session
+    from harness.testing.embedded import embedded_task
 
     opened: list[Any] = []
 
-    def make(task: str = "lab-facts", **slots: tuple[str, Any]) -> Any:
-        episodes = build(Plugins(), "task", {"use": task}, "task").instance
+    def make(task: str = "", **slots: tuple[str, Any]) -> Any:
+        plugins = Plugins()
+        episodes = build(plugins, "task", {"use": task or embedded_task(plugins)}, "task").instance
         parts = {**components.slots(), **slots}
         s = open_session(tmp_path / str(len(opened)), episodes, {"teacher": lab_model}, parts,
                          roles={"student": "@teacher"}, weights=lab_weights)  # fmt: skip

@@ -32,6 +32,7 @@ from harness.books.journal import Journal
 from harness.books.records import digest
 from harness.books.store import WeightStore
 from harness.models.base import Trained, TrainItem
+from harness.reads import Reader, own, watch
 from harness.registry.build import BuiltComponent
 from harness.registry.fingerprint import of_class
 from harness.session.context import RunContext
@@ -88,12 +89,19 @@ class ScriptedLM:
                 yield Trained(item.id, None, "failed", "there is nothing to learn from")
                 continue
             tensors, config = made_up_weights(
-                digest([item.start, list(item.data), item.seed, item.settings, str(loss)])
+                digest([item.start, item.start_as, list(item.data), item.seed, item.settings, str(loss)])
             )
             from harness.books.artefacts import artefact
 
             made: Any = artefact(tensors, config)
             yield Trained(item.id, made, log={"steps": len(item.data), "tokens": 0})
+
+    def merge(self, state: State) -> Any:
+        """All weights of the one module that the made-up adapters have, drawn from what is merged."""
+        from harness.books.artefacts import artefact
+
+        tensors, _ = made_up_weights(digest(["merged", state]))
+        return artefact({"layer.weight": tensors["layer.lora_B"] @ tensors["layer.lora_A"]}, {"kind": "full"})
 
     @contextmanager
     def borrow(self, state: State) -> Iterator[tuple[None, None]]:
@@ -167,6 +175,8 @@ def open_session(
         roles: further roles that follow one of ``models``, as ``{"student": "@teacher"}``.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    watch()
+    own(folder)
     built = {name: _built(kind, instance) for name, (kind, instance) in slots.items()}
     context = RunContext(
         folder,
@@ -197,8 +207,9 @@ def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _built(kind: str, instance: Any) -> BuiltComponent:
     name = type(instance).__name__
-    identity = {"component": name, "source": of_class(type(instance)), "settings": {}, "parts": {}}
-    return BuiltComponent(kind, name, instance, {}, identity, f"test component {name!r}")
+    source = of_class(type(instance))
+    identity = {"component": name, "source": source.digest, "settings": {}, "parts": {}}
+    return BuiltComponent(kind, name, instance, {}, identity, f"test component {name!r}", Reader(source.modules))
 
 
 def _from_table(table: Mapping[str, str]) -> Answer:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob
 from harness.errors import UsageError
 from harness.models.train_settings import TrainSettings, check_ranges
-from harness.registry.build import check_settings
+from harness.registry.settings import check_settings
 
 
 @dataclass(frozen=True)

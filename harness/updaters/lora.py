@@ -36,10 +36,11 @@ class LoraSettings(AdapterSettings):
 
 
 class Lora:
-    """Trains one adapter a job on top of the job's start, in bulk."""
+    """Trains one adapter a job, in bulk: a new one on top of the job's start, or the start's last one on."""
 
     Settings: ClassVar[type] = LoraSettings
     accepts: ClassVar[frozenset[type]] = frozenset({Example, Preference, Rollout, Recipe})
+    continues: ClassVar[bool] = True
 
     def __init__(self, settings: LoraSettings) -> None:
         check_adapter_settings(settings, "updater lora")

@@ -60,6 +60,8 @@ class LoraReference:
             checked = train_settings(settings, f"job {job.id!r}")
         except EditFailed as error:
             return Updated(job.id, None, "failed", str(error), {"cause": "settings"})
+        if checked.keep_optimizer:
+            raise UsageError(f"job {job.id!r}: updater lora-reference continues no adapter; leave keep_optimizer off")
         hp = hyper_parameters(checked)
         with s.borrow(job.start) as borrowed:
             try:

@@ -118,6 +118,18 @@ def test_an_edited_file_is_read_again(tmp_path: Path) -> None:
     assert len(read_puzzles(str(file))["all"][0].demos) == 1
 
 
+def test_edited_solutions_are_read_again(tmp_path: Path) -> None:
+    challenges, solutions = tmp_path / "my_challenges.json", tmp_path / "my_solutions.json"
+    challenges.write_text(json.dumps({"x1": without_solutions(TASK)}))
+    solutions.write_text(json.dumps({"x1": [[[6, 5]]]}))
+    assert read_puzzles(str(tmp_path))["all"][0].solutions == (((6, 5),),)
+    solutions.write_text(json.dumps({"x1": [[[1, 2, 3]]]}))
+    assert read_puzzles(str(tmp_path))["all"][0].solutions == (((1, 2, 3),),)
+    solutions.unlink()
+    with pytest.raises(UsageError, match="its solutions are missing"):
+        read_puzzles(str(tmp_path))
+
+
 def _put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     def change(task: dict[str, Any]) -> None:
         *parents, last = path.split(".")

@@ -92,7 +92,7 @@ def test_a_page_shows_demonstrations_attempts_and_truth(folder: Path, capsys: py
                     "seed": 0,
                     "model": {"use": "lab"},
                     "task": {"use": "arc", "data": str(folder / "x1.json")},
-                    "arms": {"m": {"plugin": "p", "grouping": "single", "roles": {}}},
+                    "arms": {"m": {"plugin": "p", "protocol": {"use": "single"}, "roles": {}}},
                 },
             }
         )

@@ -174,7 +174,7 @@ def test_confirm_runs_further_seeds_of_the_run(
         "given": {"method": "m", "seeds": 5}, "plugin_files": [], "layers": ["flags"],
         "resolved": {
             "method": "m", "seed": 0, "task": {"use": "facts"}, "model": {"use": "lab"},
-            "arms": {"m": {"plugin": "p", "grouping": "single", "roles": {}}},
+            "arms": {"m": {"plugin": "p", "protocol": {"use": "single"}, "roles": {}}},
         },
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(record))

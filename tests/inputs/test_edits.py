@@ -24,7 +24,7 @@ from harness.api import (
     State,
 )
 from harness.errors import UsageError
-from harness.runs.edits_file import read_edits, write_edits
+from harness.runs.edits import edit_lines, read_edits
 from tests.inputs.test_loaders import EDITS
 
 
@@ -48,7 +48,8 @@ def test_everything_that_an_edit_may_hold_survives(tmp_path: Path) -> None:
     edit = SelfEdit("e/0", "e", data, {"rate": 1e-3}, (), "failed", "why")
     written = SelfEdit("e/0", "e", data, {"rate": 1e-3}, (answer,), "failed", "why")
     group = Group(EditAsk(Episode("e", "test", {"text": "x"}), state, 1, 0), (written,))
-    write_edits(tmp_path / "edits" / "m-0.jsonl", [group])
+    (tmp_path / "edits").mkdir()
+    (tmp_path / "edits" / "m-0.jsonl").write_text(edit_lines([group]), "utf-8")
     assert read_edits(tmp_path, "m", 0) == {"e": [edit]}
 
 

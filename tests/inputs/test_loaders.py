@@ -25,9 +25,9 @@ from harness.evidence.result_file import dumps, read
 from harness.models.prices import price_of
 from harness.registry.discover import Plugins
 from harness.registry.prompt_files import load
+from harness.runs import record as records
 from harness.runs.config import parse_set, read_file, resolve
-from harness.runs.edits_file import read_edits
-from harness.runs.record import read_record
+from harness.runs.edits import read_edits
 from harness.tasks.arc.load import read_puzzles, select
 from harness.tasks.file import FileSettings, FileTask, read_task
 from harness.tasks.squad.passages import Passage
@@ -77,7 +77,7 @@ RECORD = {
     "layers": ["flags"],
     "resolved": {
         "method": "seal", "seed": 0, "task": {"use": "lab-facts"}, "model": {"use": "lab"},
-        "arms": {"seal": {"plugin": "seal", "grouping": "single", "roles": {"teacher": {"use": "lab"}}}},
+        "arms": {"seal": {"plugin": "seal", "protocol": {"use": "single"}, "roles": {"teacher": {"use": "lab"}}}},
     },
 }  # fmt: skip
 CONFIG = {
@@ -274,8 +274,8 @@ def test_the_configuration_of_a_run(raw: bytes) -> None:
     plugins = Plugins()
 
     def load_it(path: Path) -> Any:
-        found = read_record(path.parent)
-        resolve(found.given, plugins, found.layers)
+        found = records.read(path.parent)
+        resolve(found["given"], plugins, found["layers"])
         return found
 
     with_file(raw, load_it, "config.json")
@@ -318,7 +318,7 @@ def test_a_corpus(raw: bytes) -> None:
     [
         read_passages, read_file, read_task, read, lambda path: read_puzzles(str(path)), replay,
         lambda path: load(str(path), "x"), lambda path: price_of("x", str(path)), lambda path: _documents(f"{path}"),
-        lambda path: read_edits(path, "m", 0), read_record,
+        lambda path: read_edits(path, "m", 0), records.read,
         lambda path: Recorded(RecordedSettings(str(path)))._records,
     ],
 )  # fmt: skip

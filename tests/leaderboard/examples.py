@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 
 CONTEXTS, PER_CONTEXT = 20, 3
 
@@ -33,7 +33,7 @@ def row(
         method=method,
         plugin=method.split("/")[0],
         card=Card(),
-        grouping="single",
+        protocol="single",
         editor_model="lab",
         start_model="lab",
         key={
@@ -53,12 +53,15 @@ def row(
 def result_file(rows: Sequence[Row] | None = None, *, run: str = "run-1", task: TaskItems | None = None) -> ResultFile:
     task = task or items()
     return ResultFile(
-        schema=1,
+        schema=2,
         run=run,
         kind="measured",
         source="harness run --plugin facts",
-        task=task,
         model=ModelCard("lab", "sha256:0"),
         environment={"python": "3.12", "commit": "0000000"},
-        rows=tuple(rows) if rows is not None else (row("none", 0.1, task=task), row("seal", 0.6, task=task)),
+        tables=single_table(
+            task,
+            rows if rows is not None else (row("none", 0.1, task=task), row("seal", 0.6, task=task)),
+            "closed-book",
+        ),
     )

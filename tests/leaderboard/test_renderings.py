@@ -60,7 +60,7 @@ def test_a_seed_that_broke_leaves_the_row_its_score_and_takes_its_rank() -> None
     nothing: list[float | None] = [None] * task.queries
     broken = make_row(
         scores=[*whole.scores[:2], nothing], status=[*whole.status[:2], "-" * task.queries], queries=task.queries,
-        method="broken", plugin="broken", card=whole.card, grouping="single", editor_model="", start_model="",
+        method="broken", plugin="broken", card=whole.card, protocol="single", editor_model="", start_model="",
         key=whole.key, seeds=(0, 1, 2),
     )  # fmt: skip
     made = sections([result_file([whole, broken], task=task)])
@@ -132,6 +132,27 @@ def test_two_files_of_one_run_are_refused(tmp_path: Path) -> None:
         write(result_file(), tmp_path / "facts" / f"{name}.json")
     with pytest.raises(HarnessError, match="two result files of run 'run-1'"):
         CliRunner().invoke(app, ["build", "--folder", str(tmp_path)], catch_exceptions=False)
+
+
+def test_a_run_in_a_checkout_makes_nothing_stale(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    board = tmp_path / "leaderboards"
+    for found in _files():
+        write(found, board / "facts" / f"{found.run}.json")
+    runner, folder = CliRunner(), ["--folder", str(board)]
+    assert runner.invoke(app, ["build", *folder]).exit_code == 0
+    git("init", "-q")
+    git("add", "leaderboards")
+    write(result_file([row("new", 0.5, task=items())], run="run-9"), board / "facts" / "run-9.json")
+    assert runner.invoke(app, ["build", *folder, "--check"]).exit_code == 0, "nobody committed it"
+    assert runner.invoke(app, ["build", *folder]).exit_code == 0
+    old = runner.invoke(app, ["build", *folder, "--check"])
+    assert old.exit_code == 1, "what git does not track may not be in what it does"
+    assert "run-9.json added to git or moved away" in old.stderr
+    git("add", "leaderboards/facts/run-9.json")
+    assert runner.invoke(app, ["build", *folder, "--check"]).exit_code == 0
 
 
 def test_the_shipped_renderings_are_up_to_date(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_whole_scores_are_kept_as_integers() -> None:
 def test_counts_follow_from_scores(cells: list[tuple[str, float | None]]) -> None:
     task = items()
     base = row("m", 0.5, task=task, seeds=(0,))
-    kept = {name: getattr(base, name) for name in ("method", "plugin", "card", "grouping", "editor_model")}
+    kept = {name: getattr(base, name) for name in ("method", "plugin", "card", "protocol", "editor_model")}
     made = make_row(
         scores=[[value for _, value in cells]],
         status=["".join(letter for letter, _ in cells)],
@@ -67,15 +67,21 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda raw: raw["rows"][0]["scores"][0].pop(), "seed 0: 59 scores and 60 letters for 60 queries"),
-        (lambda raw: raw["rows"][0].update(scored=1), "scored is 1, its rows give 300"),
-        (lambda raw: raw["rows"][1].update(speed=1), "rows.1.speed: "),
-        (lambda raw: raw["task"]["items"].append(raw["task"]["items"][0]), "'c0' occurs twice"),
-        (lambda raw: raw["rows"][0]["scores"][0].__setitem__(3, 2), "query 3: value 2.0 does not go with status 'o'"),
-        (lambda raw: raw["rows"][0]["scores"][0].__setitem__(3, float("nan")), "NaN is no number"),
-        (lambda raw: raw.update(schema=2), "schema: "),
-        (lambda raw: raw["rows"][0].update(seeds=[0, 0, 1, 2, 3]), "a seed occurs twice"),
-        (lambda raw: raw["rows"][0].update(scores=[], status=[]), "neither scores nor a reported figure"),
+        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].pop(), "seed 0: 59 scores and 60 letters for 60 queries"),
+        (lambda raw: raw["tables"][0]["rows"][0].update(scored=1), "scored is 1, its rows give 300"),
+        (lambda raw: raw["tables"][0]["rows"][1].update(speed=1), "rows.1.speed: "),
+        (
+            lambda raw: raw["tables"][0]["task"]["items"].append(raw["tables"][0]["task"]["items"][0]),
+            "'c0' occurs twice",
+        ),
+        (
+            lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, 2),
+            "query 3: value 2.0 does not go with status 'o'",
+        ),
+        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, float("nan")), "NaN is no number"),
+        (lambda raw: raw.update(schema="2"), "schema: "),
+        (lambda raw: raw["tables"][0]["rows"][0].update(seeds=[0, 0, 1, 2, 3]), "a seed occurs twice"),
+        (lambda raw: raw["tables"][0]["rows"][0].update(scores=[], status=[]), "neither scores nor a reported figure"),
     ],
 )
 def test_a_bad_file_is_refused_by_field(change: Callable[[dict[str, Any]], object], said: str) -> None:
@@ -94,7 +100,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     found = result_file()
-    broken = replace(found, rows=(replace(found.rows[0], scored=1),))
+    broken = found.with_rows([replace(found.rows[0], scored=1)])
     with pytest.raises(ResultError):
         write(broken, tmp_path / "run.json")
     unwritable = replace(found, environment={"when": object()})

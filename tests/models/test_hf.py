@@ -267,3 +267,9 @@ def test_answers_do_not_depend_on_python_or_torch_seeds(llama: HfModel) -> None:
     random.seed(1)
     torch.manual_seed(1)
     assert llama.generate(ask) == first
+
+
+def test_a_large_model_books_in_smaller_units(llama: HfModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (llama.chunk, llama.wave) == (1024, 64)
+    monkeypatch.setattr("harness.models.hf._QUICK", 0)
+    assert (llama.chunk, llama.wave) == (2 * llama.memory["rows"], llama.memory["slots"])

@@ -71,7 +71,7 @@ def test_it_reaches_a_leaderboard(clean: Environment, tmp_path: Path) -> None:
         "harness", "run", "--plugin", "notes", *small, "--set", "validation=0", "--set", "beside=['none']", cwd=tmp_path
     )
     [file] = (tmp_path / "leaderboards" / "lab-facts").glob("*.json")
-    rows = json.loads(file.read_text("utf-8"))["rows"]
+    rows = json.loads(file.read_text("utf-8"))["tables"][0]["rows"]
     assert [row["method"] for row in rows] == ["notes", "none"]
     shown = clean.call("harness", "leaderboard", "show", cwd=tmp_path)
     assert "notes" in shown

@@ -40,6 +40,7 @@ COMPONENTS: Mapping[str, dict[str, Any]] = {
     "harness_updaters": {"updater": "quick-lora"},
     "harness_evaluators": {"evaluator": "first-word"},
     "harness_trainers": {"trainer": "one-round"},
+    "harness_protocols": {"protocol": "before-and-after"},
     "harness_methods": {"method": "bare-passage", "task": "animals"},
 }
 """Hook -> what brings its example into a run of the scripted world."""
@@ -76,7 +77,18 @@ def test_every_hook_is_documented_and_has_an_example_that_implements_it() -> Non
 
 def test_every_protocol_of_the_contract_is_on_the_page() -> None:
     page = (DOCS / "plugins.md").read_text("utf-8")
-    for protocol in ("LM", "Task", "Editor", "RewardFunction", "Updater", "Evaluator", "Trainer", "Session"):
+    for protocol in (
+        "LM",
+        "Task",
+        "Editor",
+        "RewardFunction",
+        "Updater",
+        "Evaluator",
+        "Trainer",
+        "EvaluationProtocol",
+        "Bench",
+        "Session",
+    ):
         for name in vars(getattr(api, protocol)):
             if not name.startswith("_"):
                 assert re.search(rf"\b(def {name}\(|{name}: )", page), f"{protocol}.{name}"
@@ -115,7 +127,7 @@ def test_the_example_of_the_observers_runs(tmp_path: Path) -> None:
 def test_the_way_down_to_torch(name: str) -> None:
     """Both updaters of ``docs/torch.md``, on the embedded model, under every rule."""
     module = Plugins((DOCS / "examples" / "down_to_torch.py",)).load("down-to-torch").module
-    contract = type(name, (UpdaterContract,), {"component": getattr(module, name), "on": "lab"})
+    contract = type(name, (UpdaterContract,), {"component": getattr(module, name), "on": "embedded"})
     outcomes = list(run_contract(contract))
     if any(outcome.status == "skipped" for outcome in outcomes):
         pytest.skip("the lab model is not in this installation")

@@ -58,6 +58,7 @@ def test_a_new_plugin_keeps_every_rule(tmp_path: Path, installed: str, kind: str
     method, plugin = Plugins().method(name)
     assert plugin.found.distribution == f"harness-{name}"
     assert method.components.get(kind, {"use": name})["use"] == name
+    assert (method.protocol == name) == (kind == "protocol")
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A plugin in one file: a scripted model and everything around it, with which whole runs take milliseconds.
 
 With ``KILL_AT=n`` in the environment the process kills itself, as ``kill -9`` would, at its n-th effect (a batch of
-answers, a training, or a write of weights).
+answers, a training, or a write of weights); with ``KILL_WITH=SIGINT`` it is interrupted instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import hookimpl
-from harness.api import EditAsk, Example, Group, Method, Request, Round, SelfEdit, Session, UpdateJob
+from harness.api import EditAsk, Example, Group, Method, Request, Round, SelfEdit, Session, StartAs, UpdateJob
 from harness.books.store import WeightStore
 from harness.models.base import Trained, TrainItem
 from harness.testing import ScriptedLM, ScriptedTask
@@ -26,7 +26,7 @@ def effect() -> None:
     global _effects
     _effects += 1
     if _effects == int(os.environ.get("KILL_AT", "0")):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[os.environ.get("KILL_WITH", "SIGKILL")])
 
 
 _keep = WeightStore.keep
@@ -114,11 +114,13 @@ class Loop:
         for index in range(2):
             asks = [EditAsk(e, s.roles["teacher"], 2, s.seed("propose", index, e.id)) for e in s.episodes("train")]
             kept = [_best(group) for group in s.reward(s.propose("teacher", asks))]
-            [done] = s.update(
-                "policy", [UpdateJob(f"round-{index}", s.roles["teacher"], tuple(kept), s.seed("sft", index))]
-            )
+            before = s.roles["teacher"]
+            start_as: StartAs = "merge" if index else "stack"
+            job = UpdateJob(f"round-{index}", before, tuple(kept), s.seed("sft", index), start_as=start_as)
+            [done] = s.update("policy", [job])
             assert done.state is not None
             s.roles["teacher"] = done.state
+            s.release([before])
             yield Round(index, dict(s.roles), {"kept": len(kept)})
 
 

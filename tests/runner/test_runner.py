@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import harness
+from harness.books.journal import Journal
 from harness.errors import UsageError
 from harness.runs.runner import open_run
 
@@ -67,9 +68,9 @@ def test_samples_are_averaged(tmp_path: Path) -> None:
 
 
 def test_continued_pretraining_is_one_update_over_all_edits(tmp_path: Path) -> None:
-    done = run(tmp_path, grouping="cpt", limit=4)
+    done = run(tmp_path, protocol="cpt", limit=4)
     row = next(row for row in done.result.rows if row.method == "animals")
-    assert (row.grouping, row.expected) == ("cpt", 4)
+    assert (row.protocol, row.expected) == ("cpt", 4)
 
 
 def test_edits_of_another_run_are_reused(tmp_path: Path) -> None:
@@ -104,6 +105,21 @@ def test_killed_anywhere_and_resumed_equals_uninterrupted(tmp_path: Path, kill_a
     assert resumed.scores() == whole.scores()
     assert [row.curve for row in resumed.result.rows] == [row.curve for row in whole.result.rows]
     assert not list((resumed.folder / "weights").glob(".*partial"))
+
+
+@pytest.mark.parametrize(("checkpoint", "weights"), [("validation", 3), ("last", 2)])
+def test_rounds_that_may_be_chosen_keep_their_weights_and_no_others(
+    tmp_path: Path, checkpoint: str, weights: int
+) -> None:
+    """The loop merges and releases what it leaves behind: the first round's adapter stays only where it is the best."""
+    done = run(tmp_path, checkpoint=checkpoint)
+    kept = {path.name for path in (done.folder / "weights").iterdir()}
+    assert len(kept) == weights
+    journal = Journal(done.folder)
+    deployed = journal.kept("animals/0", "deployed")["teacher"]["adapters"]
+    journal.close()
+    assert len(deployed) == (1 if checkpoint == "validation" else 2)
+    assert set(deployed) <= kept
 
 
 def test_resuming_a_finished_run_computes_nothing(tmp_path: Path) -> None:

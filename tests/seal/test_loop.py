@@ -17,6 +17,7 @@ from harness.errors import RunError, UsageError
 from harness.evaluators.closed_book import ClosedBook
 from harness.session.service import SessionService
 from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
+from harness.updaters.lora import Lora
 from tests.seal.notebook import Broken, Habit, Notebook
 
 QUESTIONS = {"What pulls?": ["moon"], "What falls?": ["sea"]}
@@ -213,4 +214,27 @@ def test_a_second_life_asks_nothing_again_and_gives_the_same_rounds(tmp_path: Pa
     first.journal.close()
     again, model = opened(tmp_path)
     assert rounds(again, rounds=2, contexts=2, samples=5) == done
+    assert model.asked == []
+
+
+# --- what a policy starts from -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start_as", "adapters"), [(None, 2), ("merge", 2), ("fold", 2), ("continue", 1), ("stack", 4)]
+)
+def test_a_policy_that_goes_on_learning_does_not_grow(tmp_path: Path, start_as: str | None, adapters: int) -> None:
+    s, _ = opened(tmp_path, policy=Lora(Lora.Settings()))
+    done = rounds(s, rounds=4, contexts=1, samples=3, **({"start_as": start_as} if start_as else {}))
+    sizes = [len(one.roles["teacher"].adapters) for one in done]
+    assert sizes == ([1, 2, 3, 4] if start_as == "stack" else [1, *[adapters] * 3])
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == set(done[-1].roles["teacher"].adapters)
+
+
+def test_a_released_policy_does_not_stand_in_the_way_of_a_second_life(tmp_path: Path) -> None:
+    first, _ = opened(tmp_path, policy=Lora(Lora.Settings()))
+    done = rounds(first, rounds=3, contexts=1, samples=3)
+    first.journal.close()
+    again, model = opened(tmp_path, policy=Lora(Lora.Settings()))
+    assert rounds(again, rounds=3, contexts=1, samples=3) == done
     assert model.asked == []

@@ -36,7 +36,7 @@ def test_continued_pretraining_leaves_the_open_book_row_as_it_is() -> None:
     arms = {arm.method.name: arm for arm in configured("paper-v2-cpt200").arms}
     assert arms["seal"].slots["cpt"]["use"] == "full"
     assert arms["seal"].slots["updater"]["use"] == "lora-reference"
-    assert {name: arm.grouping for name, arm in arms.items()} == {
+    assert {name: arm.protocol["use"] for name, arm in arms.items()} == {
         "seal": "cpt",
         "seal-no-rl": "cpt",
         "passage": "cpt",

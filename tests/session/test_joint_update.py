@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.api import Example, SelfEdit, UpdateJob
-from harness.runs import deploy
+from harness.registry.build import build
+from harness.registry.discover import Plugins
+from harness.runs.bench import RunBench
+from harness.runs.measured import take
 from harness.session.service import SessionService
 from harness.testing import ScriptedLM
 from tests.seal.test_loop import opened
@@ -29,6 +32,7 @@ def test_an_edit_without_sequences_is_left_out_and_counted(tmp_path: Path) -> No
 
 def test_continued_pretraining_says_how_many_edits_it_left_out(tmp_path: Path) -> None:
     s, _ = opened(tmp_path)
-    measured = deploy.measure(s, s.episodes("train"), label="t", samples=5, grouping="cpt", has_editor=True)
-    assert measured.remarks == ("5 of 25 edits left out of the update, the first: the edit is empty",)
-    assert measured.macro() == 1.0
+    bench = RunBench(s, "train", samples=5)
+    tables = take(build(Plugins(), "protocol", {"use": "cpt"}, "protocol"), bench)
+    assert bench.remarks == ["5 of 25 edits left out of the update, the first: the edit is empty"]
+    assert tables["score"].macro() == 1.0

@@ -223,3 +223,31 @@ def test_made_episodes_bring_their_own_references(tmp_path: Path, lm: ScriptedLM
     assert made.split == "made"
     with pytest.raises(PluginError, match="a method's own are 'made'"):
         s.make([Episode("n", "train", {})], {})
+
+
+def test_a_model_says_how_much_a_kill_may_cost(tmp_path: Path) -> None:
+    """Where one training takes minutes, few are booked together, whatever the updater would take at once."""
+
+    class Slow(ScriptedLM):
+        wave = 2
+        seen: ClassVar[list[int]] = []
+
+        def train(self, items: Any, loss: str | Any = "sft") -> Any:
+            self.seen.append(len(items))
+            if len(self.seen) == 3:
+                raise RunError("the machine goes down")
+            return super().train(items, loss)
+
+    lm = Slow(parts.knows_after_training)
+    s = parts.session(tmp_path, lm)
+    [cats, _] = s.episodes("train")
+    edits = [SelfEdit(f"e{i}", cats.id, (Example("", f"cats purr {i}"),)) for i in range(5)]
+    jobs = [TrialJob(UpdateJob(e.id, s.roles["student"], (e,), i), (cats,)) for i, e in enumerate(edits)]
+    with pytest.raises(RunError, match="goes down"):
+        s.trial(jobs)
+    assert lm.seen == [2, 2, 1]
+    assert s.journal.ran_of["trial", "Fit"] == 4
+    s.journal.close()
+    again = parts.session(tmp_path, lm)
+    assert len(again.trial(jobs)) == 5
+    assert lm.seen == [2, 2, 1, 1], "what was booked is not done again"

@@ -43,7 +43,7 @@ def test_flips_name_the_queries() -> None:
     a = row("a", 0, task=task, seeds=(0,))
     b = make_row(
         scores=[[1.0, 0.0, 0.0, 0.0]], status=["oooo"], queries=4, method="b", plugin="b", card=a.card,
-        grouping="single", editor_model="", start_model="lab", key=a.key, seeds=(0,),
+        protocol="single", editor_model="", start_model="lab", key=a.key, seeds=(0,),
     )  # fmt: skip
     found = compare(_source(a, task), _source(b, task))
     assert (found.won, found.lost) == (("c0/q0",), ())

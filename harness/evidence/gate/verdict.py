@@ -84,6 +84,8 @@ def check_all(base: ResultFile, head: ResultFile, *, margin: float = MARGIN) -> 
     """Every row of the baseline against the run's row of the same method, Holm-adjusted together."""
     if margin < 0:
         raise UsageError(f"--margin is a fraction of at least 0, not {margin}")
+    if base.task.unit:
+        raise UsageError(f"a gate holds shares against a margin, and table {base.headline!r} is in {base.task.unit}")
     rows = {row.method: row for row in head.rows}
     first = [_compare(base, row, head, rows.get(row.method), margin) for row in base.rows if row.scores]
     tested = [place for place, check in enumerate(first) if check.p is not None]
@@ -197,7 +199,7 @@ def pool(first: ResultFile, further: ResultFile) -> ResultFile:
         if set(row.seeds) & set(more.seeds):
             raise UsageError(f"the further seeds repeat seeds of {first.run!r}")
         out.append(_joined(row, more, first.task.queries))
-    return replace(first, rows=tuple(out))
+    return first.with_rows(out)
 
 
 def _joined(row: Row, more: Row, queries: int) -> Row:
@@ -208,7 +210,7 @@ def _joined(row: Row, more: Row, queries: int) -> Row:
         method=row.method,
         plugin=row.plugin,
         card=row.card,
-        grouping=row.grouping,
+        protocol=row.protocol,
         editor_model=row.editor_model,
         start_model=row.start_model,
         key=row.key,

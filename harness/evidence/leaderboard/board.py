@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
+from harness.evidence.leaderboard.table import by_step
 from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
 
 _UNSHOWN = frozenset({"task", "version", "items", "metric"})
@@ -60,23 +61,30 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """All rows of one kind, task, split and metric; those that may be compared with each other share a group."""
+    """All rows of one kind, task, split, metric and table; those that may be compared with each other share a group."""
 
     kind: Kind
     title: str
+    table: str
+    """"" for headlines; else the table that is shown, a page beside them."""
     average: str
     metric: str
+    unit: str
+    """"" for shares in [0, 1]."""
     source: str
     lines: tuple[Line, ...]
 
 
-def build(folder: str | Path) -> list[Section]:
+def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Section]:
     """The sections of a folder: measured ones first, each with its best row first.
+
+    Args:
+        paths: its result files that count; by default all.
 
     Raises:
         ResultError: a file cannot be read, or two files claim the same run.
     """
-    files = [read(path) for path in result_paths(folder)]
+    files = [read(path) for path in (result_paths(folder) if paths is None else paths)]
     runs: dict[tuple[str, str], None] = {}
     for found in files:
         if (found.task.name, found.run) in runs:
@@ -86,21 +94,36 @@ def build(folder: str | Path) -> list[Section]:
 
 
 def sections(files: Sequence[ResultFile]) -> list[Section]:
-    """Result files as sections; rows of different files share one where their keys and items agree."""
-    entries = [Entry(found, row) for found in files for row in found.rows]
-    made: dict[tuple[Kind, str], list[tuple[Entry, Summary]]] = {}
-    for entry, summary in zip(entries, summarise_all(entries), strict=True):
-        made.setdefault((entry.found.kind, _title(entry.found)), []).append((entry, summary))
-    order = sorted(made, key=lambda name: (name[0] != "measured", name[1]))
-    return [_section(*name, made[name]) for name in order]
+    """Result files as sections, headlines first; rows of different files share one where their keys and items agree."""
+    views = [(found, "") for found in files]
+    views += [(found.of_table(one.name), one.name) for found in files for one in found.tables if one is not found.head]
+    entries = [(Entry(found, row), table) for found, table in views for row in found.rows]
+    made: dict[_Name, list[tuple[Entry, Summary]]] = {}
+    for (entry, table), summary in zip(entries, summarise_all([entry for entry, _ in entries]), strict=True):
+        metric = str(entry.row.key.get("metric") or entry.found.task.metric)
+        name = _Name(entry.found.kind, _title(entry.found, metric, table), table, metric)
+        made.setdefault(name, []).append((entry, summary))
+    order = sorted(made, key=lambda name: (name.kind != "measured", name.title))
+    return [_section(name, made[name]) for name in order]
 
 
-def _title(found: ResultFile) -> str:
+@dataclass(frozen=True)
+class _Name:
+    """What rows share that stand in one section."""
+
+    kind: Kind
+    title: str
+    table: str
+    metric: str
+
+
+def _title(found: ResultFile, metric: str, table: str) -> str:
     task = found.task
-    return f"{task.name} {task.version}, {task.split}, {task.metric}, {task.average} average"
+    title = f"{task.name} {task.version}, {task.split}, {metric}, {task.average} average"
+    return f"{title}: {table}" if table else title
 
 
-def _section(kind: Kind, title: str, rows: Sequence[tuple[Entry, Summary]]) -> Section:
+def _section(name: _Name, rows: Sequence[tuple[Entry, Summary]]) -> Section:
     groups: dict[tuple[str, str, object], list[tuple[Entry, Summary]]] = {}
     for entry, summary in rows:
         groups.setdefault(entry.group, []).append((entry, summary))
@@ -111,12 +134,13 @@ def _section(kind: Kind, title: str, rows: Sequence[tuple[Entry, Summary]]) -> S
     for group in groups.values():
         key, items = group[0][0].row.key, group[0][0].found.task.items
         names = [f"{field} {_shown(key.get(field))}" for field in differ]
-        name = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
-        blocks.append(sorted((_line(entry, summary, name) for entry, summary in group), key=_order))
+        said = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
+        blocks.append(sorted((_line(entry, summary, said) for entry, summary in group), key=_order))
     blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
     task = rows[0][0].found.task
     source = "; ".join(sorted({entry.found.source for entry, _ in rows}))
-    return Section(kind, title, task.average, task.metric, source, tuple(line for block in blocks for line in block))
+    lines = tuple(line for block in blocks for line in block)
+    return Section(name.kind, name.title, name.table, task.average, name.metric, task.unit, source, lines)
 
 
 def _shown(value: Any) -> str:
@@ -166,7 +190,12 @@ def _line(entry: Entry, summary: Summary, group: str) -> Line:
         open_book=row.card.open_book,
         transductive=row.card.transductive,
         paper=row.card.paper,
-        notes=(*([summary.why_unranked] if summary.why_unranked else []), *row.notes, *said_of_reward(row)),
+        notes=(
+            *([summary.why_unranked] if summary.why_unranked else []),
+            *row.notes,
+            *said_of_reward(row),
+            *filter(None, [by_step(entry.found.head, row)]),
+        ),
         curve=row.curve,
         reliability=row.reliability,
     )

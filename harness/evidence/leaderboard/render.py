@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import re
+import subprocess
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from harness import escape
 from harness.evidence.leaderboard.board import Line, Section, as_json, build
-from harness.evidence.leaderboard.table import percent, seconds
+from harness.evidence.leaderboard.table import interval, seconds, shown
+from harness.evidence.result_file import result_paths
 from harness.files import write_text
 
 COMMAND = "harness leaderboard build"
@@ -30,9 +32,9 @@ HEADERS = (
 )  # fmt: skip
 
 
-def renderings(folder: str | Path) -> dict[str, str]:
-    """File name -> text of every rendering of a folder's result files."""
-    made = build(folder)
+def renderings(folder: str | Path, paths: Sequence[Path] | None = None) -> dict[str, str]:
+    """File name -> text of every rendering of a folder's result files, or of those given."""
+    made = build(folder, paths)
     return {
         "leaderboard.json": json.dumps(as_json(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "leaderboard.csv": to_csv(made),
@@ -46,24 +48,39 @@ def write_all(folder: str | Path) -> list[Path]:
     return [write_text(Path(folder) / name, text) for name, text in renderings(folder).items()]
 
 
-def stale(folder: str | Path) -> list[str]:
+def stale(folder: str | Path, paths: Sequence[Path] | None = None) -> list[str]:
     """Names of renderings that are absent or differ from what the result files give."""
     out = []
-    for name, text in renderings(folder).items():
+    for name, text in renderings(folder, paths).items():
         path = Path(folder) / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             out.append(name)
     return out
 
 
-def cells(line: Line) -> list[str]:
+def under_version_control(folder: str | Path) -> list[Path] | None:
+    """The folder's result files that git tracks; None where it tracks none of them, or there is no git.
+
+    A run in a checkout files its result beside those that are shipped; what nobody committed makes nothing stale.
+    """
+    command = ["git", "-C", str(folder), "ls-files", "-z", "--", "*.json"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    names = set(done.stdout.decode("utf-8", "surrogateescape").split("\0")) if done.returncode == 0 else set()
+    tracked = [path for path in result_paths(folder) if path.relative_to(folder).as_posix() in names]
+    return tracked or None
+
+
+def cells(line: Line, unit: str = "") -> list[str]:
     """One row as texts, parallel to :data:`HEADERS`."""
     return [
         str(line.rank) if line.rank is not None else "–",
         line.method,
         line.group or "–",
-        percent(line.score),
-        "–" if line.low is None else f"{percent(line.low)}–{percent(line.high)}",
+        shown(line.score, unit),
+        interval(line.low, line.high, unit),
         _count(line.contexts),
         _count(line.queries),
         _count(line.seeds),
@@ -120,7 +137,10 @@ def to_markdown(made: Sequence[Section]) -> str:
             out += [f"### {escape.markdown(section.title)}", ""]
             out += [f"Source: {escape.markdown(section.source)}.", ""]
             out += ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
-            out += ["| " + " | ".join(escape.markdown(text) for text in cells(line)) + " |" for line in section.lines]
+            out += [
+                "| " + " | ".join(escape.markdown(text) for text in cells(line, section.unit)) + " |"
+                for line in section.lines
+            ]
             out += [""]
     return "\n".join(out)
 
@@ -136,7 +156,7 @@ def to_html(made: Sequence[Section]) -> str:
 
 def _html_section(index: int, section: Section) -> str:
     head = "".join(f'<th scope="col"><button type="button">{escape.html(name)}</button></th>' for name in HEADERS)
-    rows = "\n".join(_html_row(line) for line in section.lines)
+    rows = "\n".join(_html_row(line, section.unit) for line in section.lines)
     return (
         f'<section data-index="{index}" data-kind="{section.kind}"><h2>{escape.html(section.title)} '
         f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {escape.html(section.source)}.</p>'
@@ -145,14 +165,14 @@ def _html_section(index: int, section: Section) -> str:
     )
 
 
-def _html_row(line: Line) -> str:
+def _html_row(line: Line, unit: str) -> str:
     sortable = [
         line.rank, None, None, line.score, line.low, line.contexts, line.queries, line.seeds, line.scored, line.failed,
         line.unparsed, line.errors, line.edit_tokens, line.update_s, line.generation_s, line.outer_s, line.meta_s,
         line.usd, line.labels,
     ]  # fmt: skip
     out = []
-    for place, text in enumerate(cells(line)):
+    for place, text in enumerate(cells(line, unit)):
         value = sortable[place] if place < len(sortable) else None
         order = f' data-value="{value}"' if value is not None else ""
         title = (

@@ -67,7 +67,7 @@ def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
 
 def _summary(entry: Entry, rank: int | None, tied: tuple[str, ...]) -> Summary:
     task, row = entry.found.task, entry.row
-    why = why_unranked(row)
+    why = _not_shares(task) or why_unranked(row)
     if row.scored == 0:
         shown = row.reported
         contexts, queries = (shown.contexts, shown.queries) if shown else (len(task.items), task.queries)
@@ -94,6 +94,11 @@ def why_unranked(row: Row) -> str:
     return ""
 
 
+def _not_shares(task: TaskItems) -> str:
+    """Why no row of a table is ranked; "" where its values are shares in [0, 1], which the ranks are made for."""
+    return f"in {task.unit}, unranked" if task.unit else ""
+
+
 def said_of_reward(row: Row) -> tuple[str, ...]:
     """The reliability of the outer loop's reward, round by round, with its interval."""
     return tuple(
@@ -111,7 +116,7 @@ def _ranks(entries: Sequence[Entry]) -> dict[int, tuple[int, tuple[str, ...]]]:
     """Ranks by place. Pairs are told apart by the paired two-level bootstrap at 5%, Holm-adjusted in the group."""
     groups: dict[tuple[str, str, object], list[int]] = {}
     for place, entry in enumerate(entries):
-        if not why_unranked(entry.row):
+        if not why_unranked(entry.row) and not _not_shares(entry.found.task):
             groups.setdefault(entry.group, []).append(place)
     ranks: dict[int, tuple[int, tuple[str, ...]]] = {}
     for group in groups.values():

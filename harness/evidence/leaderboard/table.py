@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.escape import rich
-from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise
-from harness.evidence.result_file import ResultFile, key_groups
+from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise, tables
+from harness.evidence.result_file import ResultFile, Row, key_groups
+from harness.evidence.result_file import Table as ResultTable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,10 +21,46 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def interval(summary: Summary) -> str:
-    if summary.low is None or summary.high is None:
-        return "–"
-    return f"{percent(summary.low)}–{percent(summary.high)}"
+def shown(value: float | None, unit: str) -> str:
+    """A score: points for a share, three digits for what has a unit."""
+    return percent(value) if not unit or value is None else f"{value:.3g}"
+
+
+def interval(low: float | None, high: float | None, unit: str = "") -> str:
+    """The two ends of an interval; "–" where there is none."""
+    return "–" if low is None or high is None else f"{shown(low, unit)}–{shown(high, unit)}"
+
+
+def metrics(found: ResultFile) -> str:
+    """What the headline's rows were graded by: their evaluators' own metrics, and their unit where they have one."""
+    names = dict.fromkeys(str(row.key.get("metric") or found.task.metric) for row in found.rows)
+    return " and ".join(names or [found.task.metric]) + (f" in {found.task.unit}" if found.task.unit else "")
+
+
+def by_step(table: ResultTable, row: Row) -> str:
+    """A row's figure at every step of its table; "" where there are none."""
+    if not table.steps or not row.scores:
+        return ""
+    place = table.rows.index(row)
+    rows = {step: table.at(step).rows[place] for step in table.steps}
+    figures = {
+        step: shown(tables(table.task, then).mean if then.scored else None, table.task.unit)
+        for step, then in rows.items()
+    }
+    return "by step " + ", ".join(f"{step}: {figure}" for step, figure in figures.items())
+
+
+def beside(found: ResultFile) -> dict[str, dict[str, str]]:
+    """Title of a column -> method -> its figure, for every table beside the headline."""
+    columns: dict[str, dict[str, str]] = {}
+    for other in found.tables:
+        if other.name != found.headline:
+            view = found.of_table(other.name)
+            columns[f"{other.name}\n({metrics(view)})"] = {
+                row.method: shown(tables(other.task, row).mean if row.scored else None, other.task.unit)
+                for row in other.rows
+            }
+    return columns
 
 
 def seconds(value: float | None) -> str:
@@ -66,29 +103,31 @@ def render(found: ResultFile) -> Table:
     task = found.task
     summaries = summarise(found)
     table = Table(
-        title=rich(f"{task.name} {task.version}, {task.split}: {task.metric}, {task.average} average"),
-        caption="\n".join(rich(said) for said in [_caption(found), *_footnotes(summaries)]),
+        title=rich(f"{task.name} {task.version}, {task.split}: {metrics(found)}, {task.average} average"),
+        caption="\n".join(rich(said) for said in [_caption(found), *_footnotes(found.head, summaries)]),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     kinds = [name for name in ("failed", "unparsed", "errors") if name == "failed" or _any(summaries, name)]
+    others = beside(found)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", min_width=8)
-    for name in ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds, "cost"):
+    for name in ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds, *others, "cost"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in ordered(summaries):
         for one in group:
             table.add_row(
                 rank(one),
                 rich(one.row.method),
-                percent(one.score),
-                interval(one),
+                shown(one.score, task.unit),
+                interval(one.low, one.high, task.unit),
                 f"{one.contexts}/{one.queries}",
                 str(one.seeds),
                 f"{one.row.scored}/{one.row.expected}",
                 *(str(getattr(one.row, name)) for name in kinds),
+                *(column.get(one.row.method, "–") for column in others.values()),
                 seconds(total_seconds(one)),
             )
         table.add_section()
@@ -99,11 +138,11 @@ def _any(summaries: Sequence[Summary], name: str) -> bool:
     return any(getattr(one.row, name) for one in summaries)
 
 
-def _footnotes(summaries: Sequence[Summary]) -> list[str]:
+def _footnotes(table: ResultTable, summaries: Sequence[Summary]) -> list[str]:
     """What is to be said of single rows; rows of which the same is said stand together."""
     said: dict[str, list[str]] = {}
     for one in summaries:
-        if text := notes(one):
+        if text := "; ".join(filter(None, (notes(one), by_step(table, one.row)))):
             said.setdefault(text, []).append(one.row.method)
     return [f"{', '.join(methods)}: {text}" for text, methods in said.items()]
 

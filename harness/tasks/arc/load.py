@@ -39,7 +39,7 @@ def read_puzzles(data: str) -> dict[str, tuple[Puzzle, ...]]:
     """Collection -> its puzzles, sorted by id; where files do not say, the one collection is ``all``.
 
     ``data`` is a folder, a challenges file, or the file of a single task. What was read is kept in memory for as long
-    as the files' sizes and times stay the same.
+    as the sizes and times of the files, and of the solutions beside them, stay the same.
 
     Raises:
         UsageError: where there is nothing to read, or a file, task or field is not valid; the message names all three.
@@ -52,9 +52,7 @@ def read_puzzles(data: str) -> dict[str, tuple[Puzzle, ...]]:
     files = _files(root)
     if not any(files.values()):
         raise UsageError(f"task arc: no ARC tasks in {root}. {HELP}")
-    known = tuple((name, tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
-                  for name, paths in files.items() if paths)  # fmt: skip
-    return _read(known)
+    return _read(tuple((name, tuple(_stamp(path) for path in paths)) for name, paths in files.items() if paths))
 
 
 def select(collections: Mapping[str, tuple[Puzzle, ...]], subset: str) -> tuple[Puzzle, ...]:
@@ -145,13 +143,27 @@ def _files(root: Path) -> dict[str, list[Path]]:
     return found
 
 
+_Stamp = tuple[Path, tuple[tuple[int, int], ...]]
+
+
+def _stamp(path: Path) -> _Stamp:
+    """A file with the times and sizes of all that is read with it."""
+    stats = [one.stat() for one in (path, _solutions_of(path)) if one.exists()]
+    return path, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
+
+
+def _solutions_of(challenges: Path) -> Path:
+    """Where the solutions of a challenges file lie; the file itself where its name says that it is none."""
+    return challenges.with_name(challenges.name.replace("_challenges", "_solutions"))
+
+
 @lru_cache(maxsize=4)
-def _read(known: tuple[tuple[str, tuple[tuple[Path, int, int], ...]], ...]) -> dict[str, tuple[Puzzle, ...]]:
+def _read(known: tuple[tuple[str, tuple[_Stamp, ...]], ...]) -> dict[str, tuple[Puzzle, ...]]:
     collections: dict[str, tuple[Puzzle, ...]] = {}
     seen: dict[str, Path] = {}
     for name, stamped in known:
         puzzles: list[Puzzle] = []
-        for path, _, _ in stamped:
+        for path, _ in stamped:
             for puzzle in _puzzles(path):
                 if puzzle.id in seen:
                     raise UsageError(f"{path}: task {puzzle.id}: the id is also in {seen[puzzle.id]}")
@@ -167,7 +179,7 @@ def _puzzles(path: Path) -> Iterable[Puzzle]:
         return [puzzle_of(path.stem, value, None, str(path))]
     if not isinstance(value, dict):
         raise UsageError(f"{path}: is neither an ARC task nor a collection of them")
-    solutions = path.with_name(path.name.replace("_challenges", "_solutions"))
+    solutions = _solutions_of(path)
     solved: Any = None
     if solutions != path and solutions.exists():
         solved = read_json(solutions)

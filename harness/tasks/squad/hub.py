@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 from harness.errors import UsageError
+from harness.reads import untracked
 from harness.tasks.squad.passages import Passage, gather, question
 
 NAME = "rajpurkar/squad"
@@ -30,7 +31,8 @@ def from_hub(part: Literal["train", "validation"], revision: str = REVISION) -> 
     reachable = _reachable(revision)
     try:
         # Without this the hub's client retries for a minute what it then finds in its cache, or does not.
-        with nullcontext() if reachable else _offline(datasets):
+        # The revision is pinned, in whatever files the cache has it.
+        with nullcontext() if reachable else _offline(datasets), untracked():
             rows = datasets.load_dataset(NAME, split=part, revision=revision)
     except Exception as why:  # whatever the loader, the hub's client or the network raise, the data are not to be had
         cache = datasets.config.HF_DATASETS_CACHE

@@ -12,6 +12,7 @@ from harness.testing.contracts.base import Contract
 from harness.testing.contracts.editor import EditorContract
 from harness.testing.contracts.evaluator import EvaluatorContract
 from harness.testing.contracts.model import ModelContract
+from harness.testing.contracts.protocol import ProtocolContract
 from harness.testing.contracts.reward import RewardContract
 from harness.testing.contracts.task import TaskContract
 from harness.testing.contracts.trainer import TrainerContract
@@ -25,6 +26,7 @@ CONTRACTS: Mapping[str, type[Contract]] = {
     "updater": UpdaterContract,
     "evaluator": EvaluatorContract,
     "trainer": TrainerContract,
+    "protocol": ProtocolContract,
 }
 """Kind of component -> its contract."""
 
@@ -34,6 +36,7 @@ __all__ = [
     "EditorContract",
     "EvaluatorContract",
     "ModelContract",
+    "ProtocolContract",
     "RewardContract",
     "TaskContract",
     "TrainerContract",

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from harness.api import Example, Request, Task
 from harness.books.records import decode, digest, encode
 from harness.books.store import WeightStore
-from harness.registry.build import build, check_settings
+from harness.registry.build import build
 from harness.registry.discover import Plugins
+from harness.registry.settings import check_settings
 from harness.session.service import SessionService
 from harness.testing import components
 from harness.testing.scripted import ScriptedLM, open_session

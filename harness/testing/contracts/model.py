@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from harness.api import Request, State
 from harness.books.store import WeightStore
-from harness.registry.build import check_settings
+from harness.registry.settings import check_settings
 from harness.testing.contracts.base import Contract, permuted, under_global_seed
 
 CAN = frozenset({"generate", "logprobs", "hidden", "train", "seed", "schema", "chat"})

@@ -36,7 +36,7 @@ _KINDS = (Example, Preference, Rollout, Recipe, MemoryOps, Delta)
 class UpdaterContract(Contract):
     """Subclass it, set ``component`` to the updater's class, and run pytest.
 
-    An updater that trains by itself (borrows a module) needs a real model: set ``on = "lab"``.
+    An updater that trains by itself (borrows a module) needs a real model: set ``on = "embedded"``.
     """
 
     kind: ClassVar[str] = "updater"
@@ -144,7 +144,7 @@ class UpdaterContract(Contract):
 
     def test_base_weights_are_what_they_were(self, tmp_path: Path) -> None:
         """On the embedded model: after every job the frozen weights hold the same bits, and answer the same."""
-        if self.on != "lab" and Example not in self.make().accepts:
+        if self.on != "embedded" and Example not in self.make().accepts:
             return
         with self._open(tmp_path, real=True) as s:
             model = s.context.models[s.roles["student"].base]
@@ -157,7 +157,7 @@ class UpdaterContract(Contract):
     def _open(self, folder: Path, real: bool = False) -> Any:
         parts = {"updater": ("updater", self.make())}
         weights = WeightStore(folder / "weights")
-        lm = lab_model(weights) if real or self.on == "lab" else None
+        lm = lab_model(weights) if real or self.on == "embedded" else None
         return self.session(folder, lm, weights, **parts)
 
     def _raw(self, s: SessionService, jobs: Sequence[UpdateJob]) -> list[Updated]:

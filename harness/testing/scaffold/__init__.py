@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import __version__
 from harness.errors import UsageError, nearest
 
-KINDS = ("editor", "reward", "updater", "evaluator", "trainer", "task", "model", "method")
+KINDS = ("editor", "reward", "updater", "evaluator", "trainer", "protocol", "task", "model", "method")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 

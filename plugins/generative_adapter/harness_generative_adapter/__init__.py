@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness import hookimpl
+from harness.api import Command
 
 
 @hookimpl
@@ -15,3 +16,10 @@ def harness_methods() -> Mapping[str, str]:
 @hookimpl
 def harness_updaters() -> Mapping[str, str]:
     return {"generated": "harness_generative_adapter.updater:Generated"}
+
+
+@hookimpl
+def harness_commands() -> Mapping[str, Command]:
+    return {
+        "adapter": Command("harness_generative_adapter.cli:app", "train the generator of the method generative-adapter")
+    }

@@ -12,8 +12,9 @@ from torch import nn
 from harness.api import Example, Recipe, Task
 from harness.errors import UsageError
 from harness.models.hf import HfModel
-from harness.registry.build import build, check_settings
+from harness.registry.build import build
 from harness.registry.discover import Plugins
+from harness.registry.settings import check_settings
 from harness.runs.config import model_table
 from harness_generative_adapter.generator import Generator, GeneratorConfig
 from harness_generative_adapter.training import Document, TrainingSettings

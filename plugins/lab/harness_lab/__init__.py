@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.markers import hookimpl
+from harness import hookimpl
+from harness.api import Command
 
 
 @hookimpl
@@ -15,3 +16,13 @@ def harness_tasks() -> Mapping[str, str]:
 @hookimpl
 def harness_models() -> Mapping[str, str]:
     return {"lab": "harness_lab.lab_model:LabModel"}
+
+
+@hookimpl
+def harness_defaults() -> Mapping[str, str]:
+    return {"model": "lab"}
+
+
+@hookimpl
+def harness_commands() -> Mapping[str, Command]:
+    return {"lab": Command("harness_lab.cli:app", "the embedded model: train it, measure it")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness import hookimpl
-from harness.api import Method
+from harness.api import Command, Method
 
 
 @hookimpl
@@ -30,3 +30,8 @@ def harness_methods() -> Mapping[str, Method]:
             beside=("none",),
         )
     }
+
+
+@hookimpl
+def harness_commands() -> Mapping[str, Command]:
+    return {"replay": Command("harness_replay.cli:app", "recompute published logs")}

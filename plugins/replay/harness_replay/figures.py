@@ -10,7 +10,17 @@ from typing import Any
 
 from harness import stats
 from harness.evidence.leaderboard.summary import tables
-from harness.evidence.result_file import Average, Card, ModelCard, ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import (
+    SCHEMA,
+    Average,
+    Card,
+    ModelCard,
+    ResultFile,
+    Row,
+    TaskItems,
+    make_row,
+    single_table,
+)
 from harness.judges.base import Answer, Grade, Judge
 from harness_replay.logs import Log, Mark, Marks
 
@@ -35,16 +45,16 @@ def grade(log: Log, judge: Judge | None = None) -> Graded:
     task = _task(log, judge.name if judge else RECORDED)
     adapter = _row(log, log.adapter, log.name, task, judge)
     baseline = _row(log, log.baseline, f"{log.name} (no update)", task, judge)
+    evaluator = judge.name if judge else RECORDED
     rows = tuple(row for row in (adapter, baseline) if row is not None)
     result = ResultFile(
-        schema=1,
+        schema=SCHEMA,
         run=f"published-{log.name}" if judge is None else f"published-{log.name}-{judge.name.replace(':', '-')}",
         kind="published",
         source=f"{PAPER}, published log {log.path.name}, graded by {task.metric}",
-        task=task,
         model=ModelCard(log.model or "not recorded"),
         environment={"settings": dict(log.settings), "stated": dict(log.stated)},
-        rows=rows,
+        tables=single_table(task, rows, evaluator),
     )
     return Graded(log, judge.name if judge else RECORDED, result, adapter, baseline)
 
@@ -53,7 +63,7 @@ def _task(log: Log, judge: str) -> TaskItems:
     grouped: dict[str, list[str]] = {}
     for one in log.asked:
         grouped.setdefault(one.context, []).append(one.id)
-    average: Average = "macro" if log.grouping == "single" else "micro"
+    average: Average = "macro" if log.protocol == "single" else "micro"
     return TaskItems(
         name="squad",
         version="seal-published",
@@ -75,7 +85,7 @@ def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Jud
         method=method,
         plugin="replay",
         card=Card(paper=PAPER),
-        grouping=log.grouping,
+        protocol=log.protocol,
         editor_model="",
         start_model=log.model or "",
         key={
@@ -83,7 +93,7 @@ def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Jud
             "version": task.version,
             "items": _digest(task.items),
             "metric": task.metric,
-            "grouping": log.grouping,
+            "protocol": log.protocol,
             "base_model": None,
             "start_model": log.model,
             "decoding": "greedy, 64 tokens",
@@ -164,7 +174,7 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def _reliability(log: Log, marks: Marks, judge: Judge | None) -> tuple[dict[str, float], ...]:
-    if len(marks) < 2 or log.grouping != "single":
+    if len(marks) < 2 or log.protocol != "single":
         return ()
     found = stats.reliability(candidate_rewards(log, marks, judge))
     if found is None:
@@ -182,7 +192,7 @@ def summary(graded: Graded) -> dict[str, Any]:
         "file": log.path.name,
         "kind": "published",
         "layout": log.layout,
-        "grouping": log.grouping,
+        "protocol": log.protocol,
         "judge": graded.judge,
         "average": task.average,
         "macro": _figure(graded, row, "macro"),

@@ -41,7 +41,7 @@ class Log:
 
     path: Path
     layout: Literal["scored", "server_reply", "per_question"]
-    grouping: Literal["single", "cpt"]
+    protocol: Literal["single", "cpt"]
     split: Literal["train", "validation"]
     asked: tuple[Asked, ...]
     """In context order, so that a context's questions stand together."""

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence.leaderboard.summary import tables
-from harness.evidence.result_file import Card, ModelCard, Reported, ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import (
+    SCHEMA,
+    Card,
+    ModelCard,
+    Reported,
+    ResultFile,
+    Row,
+    TaskItems,
+    make_row,
+    single_table,
+)
 from harness_replay.figures import PAPER, Graded, grade
 from harness_replay.logs import read_log
 from harness_replay.questions import LogError
@@ -37,7 +47,13 @@ def _table(table: Mapping[str, Any], data: Path) -> ResultFile:
     )  # fmt: skip
     rows = tuple(_row(row, table, task, graded) for row in table["row"])
     return ResultFile(
-        1, table["id"], "published", table["source"], task, ModelCard(table["row"][0]["base"]), {"printed": True}, rows
+        SCHEMA,
+        table["id"],
+        "published",
+        table["source"],
+        ModelCard(table["row"][0]["base"]),
+        {"printed": True},
+        single_table(task, rows),
     )
 
 
@@ -55,7 +71,7 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
         card=Card(
             open_book=row.get("open_book", False), outside_teacher=row.get("outside_teacher", False), paper=PAPER
         ),
-        grouping=table["grouping"],
+        protocol=table["protocol"],
         editor_model=row.get("editor", ""),
         start_model=row["start"],
         key={

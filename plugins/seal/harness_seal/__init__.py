@@ -17,6 +17,15 @@ def harness_methods() -> Mapping[str, str]:
 
 
 @hookimpl
+def harness_defaults() -> Mapping[str, str]:
+    return {
+        "method": "seal",
+        "host": "harness_seal.methods:HOST",
+        "host_with_loop": "harness_seal.methods:HOST_WITH_LOOP",
+    }
+
+
+@hookimpl
 def harness_editors() -> Mapping[str, str]:
     return {
         "prompted": "harness_seal.editors:Prompted",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from harness.api import JSON, Method
@@ -62,3 +63,8 @@ SEAL_NO_RL = Method(
     beside=("none", "passage", "passage-repeat", "icl"),
     presets={name: _without_outer_loop(preset) for name, preset in _PRESETS.items()},
 )
+
+_CONTROLS = ("none", "passage", "seal-no-rl")
+HOST = replace(SEAL_NO_RL, beside=_CONTROLS)
+HOST_WITH_LOOP = replace(SEAL, beside=_CONTROLS)
+"""The recipes into which a plugin without a method of its own puts its component."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from harness.api import EditAsk, Episode, Example, Group, Reward, Round, SelfEdit, Session, UpdateJob
+from harness.api import EditAsk, Episode, Example, Group, Reward, Round, SelfEdit, Session, StartAs, UpdateJob
 from harness.errors import RunError, UsageError
 from harness_seal.selection import Rule, best, improving, positive
 
@@ -30,6 +30,10 @@ class RestEMSettings:
     select: Rule = "best"
     """``best``: the best candidate of each context, as in the reference; ``improving``: equation 2 of the paper;
     ``positive``: every candidate with a reward above 0, as the reference does on ARC."""
+    start_as: StartAs = "merge"
+    """What a round makes of the policy that it trains on: ``merge``, as in the reference, which merges each round's
+    adapter into the model and trains a fresh one; ``continue``, ``fold`` or ``stack`` as in
+    :attr:`harness.api.UpdateJob.start_as`. The first round of a fresh model trains a fresh adapter whichever it is."""
 
 
 class RestEM:
@@ -96,7 +100,9 @@ class RestEM:
             replace(edit, data=tuple(Example(one.request.prompt, one.text) for one in edit.actions), settings={})
             for edit in kept
         )
-        job = UpdateJob(f"round-{index}", s.roles["teacher"], written, s.seed("policy", index))
+        before = s.roles["teacher"]
+        start_as = self._settings.start_as if before.adapters else "stack"
+        job = UpdateJob(f"round-{index}", before, written, s.seed("policy", index), start_as=start_as)
         [done] = s.update("policy", [job])
         if done.status == "error":
             raise RunError(f"restem, round {index}: the update of the policy was lost: {done.reason}")
@@ -104,6 +110,8 @@ class RestEM:
             _log.warning("restem, round %d: the update of the policy failed: %s", index, done.reason)
             return {"note": f"the update of the policy failed, it stays as it was: {done.reason}"}
         s.roles["teacher"] = done.state
+        if index and before not in s.roles.values():
+            s.release([before])  # the core keeps what may still be chosen
         return {f"policy_{name}": done.log[name] for name in ("steps", "loss", "left_out") if name in done.log}
 
 

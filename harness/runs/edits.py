@@ -1,7 +1,7 @@
-"""The edits that a run deployed, one file a method and seed: written for people, read again for ``--edits``.
+"""The edits that a run deployed, one file per method and seed: written for people, read again for ``--edits``.
 
-``RUN/edits/<method>-<seed>.jsonl`` has one line a context: its id, the context, the texts that the model wrote, and the
-edits as records. What is read may have been changed by hand, so everything that is used of it is checked first.
+``RUN/edits/<method>-<seed>.jsonl`` has one line per context: its id, the context, the texts that the model wrote, and
+the edits as records. What is read may have been changed by hand, so everything that is used of it is checked first.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from harness.api import Group, SelfEdit
+from harness.api import EditAsk, Group, SelfEdit
 from harness.books.records import decode, encode
 from harness.errors import UsageError, nearest
-from harness.files import write_text
 from harness.reading import conform, read_json_lines, user_path
 
 
-def write_edits(path: Path, groups: Sequence[Group]) -> None:
-    """One line a context: what the model wrote, readable, and enough for ``--edits`` to use it again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def edit_lines(groups: Sequence[Group]) -> str:
+    """One line per context: what the model wrote, and the edits that were made of it."""
     lines = [
         {
             "episode": group.ask.episode.id,
@@ -33,7 +31,7 @@ def write_edits(path: Path, groups: Sequence[Group]) -> None:
         }
         for group in groups
     ]
-    write_text(path, "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines))
+    return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
 
 
 def read_edits(run: Path, method: str, seed: int) -> dict[str, Sequence[SelfEdit]]:
@@ -44,6 +42,20 @@ def read_edits(run: Path, method: str, seed: int) -> dict[str, Sequence[SelfEdit
             with line and field.
     """
     return _read(_file_of(user_path(run), method, seed))
+
+
+def recorded_groups(asks: Sequence[EditAsk], recorded: Mapping[str, Sequence[SelfEdit]]) -> list[Group]:
+    """The recorded edits of each ask.
+
+    Raises:
+        UsageError: an episode has none.
+    """
+    missing = [ask.episode.id for ask in asks if ask.episode.id not in recorded]
+    if missing:
+        raise UsageError(
+            f"--edits: the run has no edits for {len(missing)} of {len(asks)} contexts, such as {missing[0]}"
+        )
+    return [Group(ask, tuple(recorded[ask.episode.id][: ask.n])) for ask in asks]
 
 
 def _file_of(run: Path, method: str, seed: int) -> Path:

@@ -1,0 +1,69 @@
+"""A stack of adapters as one adapter that computes the same: concatenated, and no wider than what it computes needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .adapter import Adapter
+
+_Pair = tuple[Tensor, Tensor]
+
+
+def fold(stack: Sequence[Adapter]) -> Adapter:
+    """One adapter whose product is the sum of the stack's products: ``B A = sum of scale_i B_i A_i``, with scale 1.
+
+    The As are stacked, the Bs lie side by side with their scales in them, which is exact up to one rounding of scale
+    times B. Where every module's product has a smaller rank than that concatenation (always, once it is wider than the
+    matrix itself), the factors are cut down to the largest of the products' ranks: QR of both, then the SVD of the
+    small matrix between them (fp64; the product itself is never formed). What is left out is below the product's own
+    fp32 rounding. So a stack that grows for ever folds into an adapter that does not.
+
+    Raises:
+        ValueError: an empty stack.
+    """
+    if not stack:
+        raise ValueError("there is nothing to fold: the stack is empty")
+    if len(stack) == 1:
+        return stack[0]
+    names = sorted({name for adapter in stack for name in adapter.weights})
+    joined = {name: _concatenated([adapter for adapter in stack if name in adapter.weights], name) for name in names}
+    reduced = {name: _reduced(*pair) for name, pair in joined.items()}
+    pairs = reduced if _rank(reduced) < _rank(joined) else joined
+    rank = _rank(pairs)
+    weights = {name: _widened(*pair, rank) for name, pair in pairs.items()}
+    targets = tuple(sorted({suffix for adapter in stack for suffix in adapter.targets}))
+    return Adapter(weights, rank, float(rank), targets)
+
+
+def _rank(pairs: Mapping[str, _Pair]) -> int:
+    return max(1, max(len(a) for a, _ in pairs.values()))
+
+
+def _concatenated(adapters: Sequence[Adapter], name: str) -> _Pair:
+    """A `[R, in]` and B `[out, R]` of a module over the adapters that have it, R the sum of their ranks."""
+    a = torch.cat([adapter.weights[name][0] for adapter in adapters])
+    b = torch.cat([adapter.scale * adapter.weights[name][1] for adapter in adapters], dim=1)
+    return a, b
+
+
+def _reduced(a: Tensor, b: Tensor) -> _Pair:
+    """The same product from factors of its own rank (fp32's idea of it), the singular values shared evenly."""
+    qb, rb = torch.linalg.qr(b.double())
+    qa, ra = torch.linalg.qr(a.double().t())
+    u, s, vt = torch.linalg.svd(rb @ ra.t(), full_matrices=False)
+    # Rounding every entry of a matrix to fp32 moves its singular values by about this much.
+    noise = float(s[0]) * torch.finfo(torch.float32).eps * max(a.shape[1], b.shape[0]) ** 0.5
+    rank = int((s > noise).sum())
+    root = s[:rank].sqrt()
+    return (root[:, None] * vt[:rank] @ qa.t()).float(), (qb @ u[:, :rank] * root).float()
+
+
+def _widened(a: Tensor, b: Tensor, rank: int) -> _Pair:
+    """The pair with zeros up to a rank; they take no part in the product."""
+    more = rank - len(a)
+    if not more:
+        return a.contiguous(), b.contiguous()
+    return torch.cat([a, a.new_zeros(more, a.shape[1])]), torch.cat([b, b.new_zeros(b.shape[0], more)], dim=1)

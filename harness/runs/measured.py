@@ -1,0 +1,189 @@
+"""What a protocol yielded for one method and one seed: checked, and put together table by table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.api import HEADLINE, Measure, Measurement, Score
+from harness.errors import PluginError, nearest
+from harness.registry.build import BuiltComponent
+from harness.registry.discover import blaming
+from harness.runs.bench import RunBench
+from harness.runs.config import TABLE_NAME
+
+Cell = tuple[float | None, str]
+"""A query's value, the mean over its samples, and the letter of :mod:`harness.evidence.result_file`."""
+
+
+@dataclass
+class SeedTable:
+    """All measurements of one name."""
+
+    name: str
+    measure: Measure
+    asked: str
+    """The bench's measure that gave the scores; "" where the protocol has a measure of its own."""
+    contexts: dict[str, tuple[str, ...]]
+    """Context -> its queries, in order."""
+    scores: dict[int | None, Sequence[Score]] = field(default_factory=dict)
+    """Step -> scores as they were yielded; None where the protocol counts no steps."""
+
+    @property
+    def last(self) -> Sequence[Score]:
+        """The scores that make the figure."""
+        return self.scores[max(self.scores, key=lambda step: -1 if step is None else step)]
+
+    def cells(self, step: int | None) -> dict[str, Cell]:
+        """Query -> value and letter at a step; what was not asked is absent."""
+        by_query: dict[str, list[Score]] = {}
+        for score in self.scores.get(step, ()):
+            by_query.setdefault(score.query, []).append(score)
+        return {query: over_samples(scores, bounded=not self.measure.unit) for query, scores in by_query.items()}
+
+    def samples(self) -> int:
+        """The most scores that a query of the last step has."""
+        return max(map(len, _by_context(self.last).values()), default=0)
+
+    def by_sample(self) -> list[list[list[Score]]]:
+        """``[context][sample]`` -> the scores of the context's queries, at the last step."""
+        grouped = _by_context(self.last)
+        out = []
+        for context, queries in self.contexts.items():
+            mine = [grouped.get((context, query), []) for query in queries]
+            out.append([list(sample) for sample in zip(*mine, strict=False)])
+        return out
+
+    def macro(self) -> float | None:
+        """Mean over contexts of the mean over all scores of their queries; None while an error is unmended."""
+        values_of: dict[str, list[float | None]] = {context: [] for context in self.contexts}
+        for score in self.last:
+            values_of[score.episode].append(score.value)
+        means = []
+        for values in values_of.values():
+            if any(value is None for value in values):
+                return None
+            if values:
+                means.append(sum(value for value in values if value is not None) / len(values))
+        return sum(means) / len(means) if means else None
+
+
+def take(protocol: BuiltComponent, bench: RunBench) -> dict[str, SeedTable]:
+    """Run a protocol: table -> what it measured, the headline first.
+
+    Raises:
+        PluginError: the protocol broke, or yielded what is no measurement of the items it was given.
+    """
+    found: dict[str, SeedTable] = {}
+    who = f"{protocol.plugin}: protocol {protocol.name!r}"
+    for one in _yielded(protocol, bench, who):
+        fault = _fault(one, bench, found)
+        if fault:
+            raise PluginError(f"{who}: {fault}")
+        if one.name not in found:
+            found[one.name] = _table(one, bench)
+        table = found[one.name]
+        fault = _add(table, one, bench)
+        if fault:
+            raise PluginError(f"{who}: measurement {one.name!r}: {fault}")
+    if HEADLINE not in found:
+        raise PluginError(f"{who} yielded no measurement {HEADLINE!r}, which rows are ranked by")
+    return {HEADLINE: found.pop(HEADLINE), **found}
+
+
+def _yielded(protocol: BuiltComponent, bench: RunBench, who: str) -> Iterator[Any]:
+    with blaming(f"{who} raised"):
+        yield from protocol.instance.measure(bench)
+
+
+def _fault(one: Any, bench: RunBench, found: Mapping[str, SeedTable]) -> str:
+    """What is wrong with a measurement but for its scores; "" where nothing is."""
+    if not isinstance(one, Measurement):
+        return f"it yielded a {type(one).__name__}, not a Measurement"
+    if not isinstance(one.name, str) or not TABLE_NAME.fullmatch(one.name):
+        return f"{one.name!r} is no name of a table: letters, digits, '-', '_' and '.'"
+    asked = one.measure or one.name
+    if isinstance(asked, str) and asked not in bench.measures:
+        return f"measurement {one.name!r}: there is no measure {asked!r}.{nearest(asked, bench.measures)}"
+    if one.name == HEADLINE and asked != HEADLINE:
+        return f"measurement {HEADLINE!r} is of the run's own task and evaluator, and of no other measure"
+    if one.step is not None and (type(one.step) is not int or one.step < 0):
+        return f"measurement {one.name!r}: a step is an integer of 0 or more, not {one.step!r}"
+    before = found.get(one.name)
+    if before is None:
+        return ""
+    if one.step in before.scores:
+        return f"it yielded measurement {one.name!r} twice{'' if one.step is None else f' at step {one.step}'}"
+    if (one.step is None) != (None in before.scores):
+        return f"measurement {one.name!r}: either every measurement of a name has a step, or there is only one"
+    if before.measure != (asked if isinstance(asked, Measure) else bench.measures[asked]):
+        return f"measurement {one.name!r}: its steps are of different measures"
+    return ""
+
+
+def _table(one: Measurement, bench: RunBench) -> SeedTable:
+    asked = one.measure or one.name
+    if isinstance(asked, Measure):
+        return SeedTable(one.name, asked, "", {})
+    # The headline covers the whole split: an episode that a protocol leaves out is missing, not gone.
+    episodes = bench.full(asked) if one.name == HEADLINE else ()
+    contexts = {episode.id: tuple(query.id for query in episode.queries) for episode in episodes}
+    return SeedTable(one.name, bench.measures[asked], asked, contexts)
+
+
+def _add(table: SeedTable, one: Measurement, bench: RunBench) -> str:
+    """Add a measurement's scores to its table; what is wrong with them, or ""."""
+    scores = list(one.scores)
+    for score in scores:
+        if not isinstance(score, Score):
+            return f"a {type(score).__name__} is no Score"
+        if (score.value is None) != (score.status == "error"):
+            return f"query {score.query!r} must have a value exactly when its status is not error"
+        if score.value is not None and not math.isfinite(score.value):
+            return f"query {score.query!r} has the value {score.value}"
+        if score.value is not None and not table.measure.unit and not 0 <= score.value <= 1:
+            return (
+                f"query {score.query!r} has the value {score.value}, which is not in [0, 1]; a measure may have a unit"
+            )
+    if table.asked:
+        known = {e.id: tuple(query.id for query in e.queries) for e in bench.full(table.asked)}
+        for score in scores:
+            if score.query not in known.get(score.episode, ()):
+                return f"measure {table.asked!r} has no query {score.query!r} of an episode {score.episode!r}"
+        mentioned = {score.episode for score in scores} | table.contexts.keys()
+        table.contexts = {episode: queries for episode, queries in known.items() if episode in mentioned}
+    else:
+        for score in scores:
+            queries = table.contexts.setdefault(score.episode, ())
+            if score.query not in queries:
+                table.contexts[score.episode] = (*queries, score.query)
+        every = [query for queries in table.contexts.values() for query in queries]
+        if len(set(every)) != len(every):
+            return "a query id stands in two episodes"
+    table.scores[one.step] = scores
+    return ""
+
+
+def over_samples(scores: Sequence[Score], *, bounded: bool) -> Cell:
+    """The mean over a query's samples, and the letter that says what became of it."""
+    if any(score.status == "error" for score in scores):
+        return None, "e"
+    if not bounded:
+        # A failed answer is wrong, which is 0 of a share; in another unit there is no value for it.
+        scores = [score for score in scores if score.status != "failed"]
+        if not scores:
+            return None, "-"
+    if all(score.status == "failed" for score in scores):
+        unparsed = all(str(score.parts.get("reason", "")).startswith("unparsed") for score in scores)
+        return 0.0, "u" if unparsed else "f"
+    value = sum(score.value or 0.0 for score in scores) / len(scores)
+    return round(value, 6), "o"
+
+
+def _by_context(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
+    grouped: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        grouped.setdefault((score.episode, score.query), []).append(score)
+    return grouped
