@@ -152,14 +152,22 @@ class World:
         )
         chance = _chance(level + run)
         scores = (rng.random(chance.shape) < chance).astype(float).reshape(self._seeds, -1)
+        task = self._task
+        key = {
+            "task": task.name,
+            "version": task.version,
+            "items": "simulated",
+            "metric": task.metric,
+            "base_model": "",
+        }
         row: Row = make_row(
             scores=scores.tolist(), status=["o" * scores.shape[1]] * self._seeds, queries=scores.shape[1], method="m",
-            plugin="simulated", card=Card(), protocol="single", editor_model="", start_model="", key={},
+            plugin="simulated", card=Card(), protocol="single", editor_model="", start_model="", key=key,
             seeds=tuple(range(self._seeds)),
         )  # fmt: skip
         return ResultFile(
             SCHEMA, "simulated", "measured", "benchmarks/gate.py", ModelCard("simulated"), {},
-            single_table(self._task, [row]),
+            single_table(task, [row]),
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from harness.api import Episode, References, Split, Task
 from harness.books.records import canonical, digest
 from harness.errors import PluginError
 from harness.registry.build import BuiltComponent, named_paths
+from harness.text import repaired
 
 _PASSAGE = 40
 """Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
@@ -29,6 +30,8 @@ class EpisodeBook:
         self._reader = built.reads if built else reads.Reader()
         self._data = named_paths(built.settings) if built else []
         self._test_limit = test_limit
+        self.replaced = 0
+        """Characters of the task's texts that could not be written, and were replaced."""
         self._splits: dict[str, list[Episode]] = {}
         self._full: dict[str, Episode] = {}
         self._references: dict[str, References] = {}
@@ -42,6 +45,8 @@ class EpisodeBook:
             if name == "test" and self._test_limit:
                 loaded = loaded[: self._test_limit]
             self._splits[name] = []
+            loaded, count = repaired(loaded)
+            self.replaced += count
             for episode, references in loaded:
                 self._add(episode, references)
                 self._splits[name].append(episode)

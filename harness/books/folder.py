@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.files import write_text
+from harness.text import writable
 
 if TYPE_CHECKING:
     from harness.books.journal import Journal
@@ -65,6 +66,7 @@ def sweep(folder: Path) -> None:
 def write_recorded(journal: Journal, folder: Path, name: str, text: str) -> None:
     """Write a text file of the run whole or not at all, and its digest into the journal."""
     (folder / name).parent.mkdir(exist_ok=True, parents=True)
+    text = writable(text)
     write_text(folder / name, text)
     journal.set_fact(FILE + name, sha256(text.encode()))
 

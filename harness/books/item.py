@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import Damaged
+from harness.text import REPLACED, repaired
 
 COLUMNS = ("digest", "kind", "component", "status", "result", "cost", "weights")
 """What the checksum is over, in this order; the column ``seal`` after them holds it."""
@@ -30,6 +31,14 @@ class Item:
     """Digests, separated by commas, of the weights that it needs on disk; each is referred to once."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Path -> digest of the files that were read by what made it; found again only while they are the same."""
+
+
+def writable_item(item: Item) -> Item:
+    """The item as it can be written, with the characters that had to be replaced among its costs."""
+    result, count = repaired(item.result)
+    if not count:
+        return item
+    return replace(item, result=result, cost={**item.cost, REPLACED: float(count)})
 
 
 def to_row(item: Item) -> tuple[str | None, ...]:

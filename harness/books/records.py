@@ -81,4 +81,4 @@ def digest(value: Any) -> str:
 def derive_seed(root: int, *name: object) -> int:
     """A seed in [0, 2**31) that depends on nothing but the root seed and the name."""
     text = canonical([root, [part if isinstance(part, (int, str)) else str(part) for part in name]])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1

@@ -13,6 +13,7 @@ import typer
 from harness import __version__
 from harness.api import HarnessError
 from harness.errors import UsageError, nearest
+from harness.escape import line
 
 _VERBS = {
     "run": "run a method, and those beside it, into a table",
@@ -62,15 +63,15 @@ def build_app(verb: str) -> typer.Typer:
         "4 the run is incomplete, 5 inconclusive (gate --strict), 130 interrupted.",
     )
     app.callback()(_root)
-    for name, line in _lines(verb).items():
+    for name, said in _lines(verb).items():
         if name != verb:
-            app.command(name, short_help=line)(lambda: None)
+            app.command(name, short_help=said)(lambda: None)
             continue
         command = _command(name)
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name, short_help=line)
+            app.add_typer(command, name=name, short_help=said)
         else:
-            app.command(name, short_help=line)(command)
+            app.command(name, short_help=said)(command)
     return app
 
 
@@ -114,7 +115,7 @@ def _run(words: list[str]) -> int:
     except HarnessError as error:
         if verbose:
             raise
-        print(f"harness: {error}", file=sys.stderr)
+        print(f"harness: {line(str(error))}", file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130

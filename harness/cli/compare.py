@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import escape
+
 if TYPE_CHECKING:
     from harness.evidence.compare import Comparison
 
@@ -70,8 +72,8 @@ def describe(one: Comparison, flips: bool) -> str:
     """A comparison as a few lines of text."""
     lines = [f"B {one.b}", f"A {one.a}"]
     if one.verdict == "incomparable":
-        return "\n".join([*lines, f"incomparable: {', '.join(one.differing)}", *(f"  {note}" for note in one.notes),
-                          "  --force compares them all the same"])  # fmt: skip
+        why = [f"incomparable: {', '.join(one.differing)}", *(f"  {note}" for note in one.notes)]
+        return "\n".join(map(escape.line, [*lines, *why, "  --force compares them all the same"]))
     low, high = one.ci95 or (None, None)
     show = partial(_difference, unit=one.unit)
     lines += [
@@ -88,7 +90,7 @@ def describe(one: Comparison, flips: bool) -> str:
         named = queries if flips else queries[:SHOWN]
         more = f" and {len(queries) - len(named)} more (--flips)" if len(queries) > len(named) else ""
         lines.append(f"{word}  {len(queries)}: {', '.join(named)}{more}" if queries else f"{word}  0")
-    return "\n".join([*lines, *(f"note  {note}" for note in one.notes), ""])
+    return "\n".join(map(escape.line, [*lines, *(f"note  {note}" for note in one.notes), ""]))
 
 
 def _needed(one: Comparison) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +43,7 @@ def command(
     measured, 5 inconclusive under --strict.
     """
     from harness.errors import UsageError
+    from harness.escape import line
     from harness.evidence.gate.baseline import accept as replace_baseline
     from harness.evidence.gate.outputs import write_all
     from harness.evidence.sources import open_file
@@ -58,7 +58,7 @@ def command(
         raise UsageError("a gate needs --baseline FILE and --run RUN")
     if accept:
         made = replace_baseline(baseline, open_file(run), reason)
-        typer.echo(f"{baseline}: now run {made.run}")
+        typer.echo(line(f"{baseline}: now run {made.run}"))
         return
     if reason:
         raise UsageError("--reason goes with --accept")
@@ -66,9 +66,9 @@ def command(
     gate = replace(gate, baseline=str(baseline), run=str(run))
     write_all(gate, result=out, junit=junit, summary=summary, strict=strict)
     for check in gate.checks:
-        typer.echo(f"{check.method}: {check.verdict}: {check.reason}")
+        typer.echo(line(f"{check.method}: {check.verdict}: {check.reason}"))
     for note in gate.notes:
-        typer.echo(note, err=True)
+        typer.echo(line(note), err=True)
     typer.echo(f"verdict: {gate.verdict}")
     raise typer.Exit(gate.exit_code(strict=strict))
 
@@ -76,11 +76,12 @@ def command(
 def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Path]:
     """What the last gate held against what. Raises ``UsageError`` where there is no last gate."""
     from harness.errors import UsageError
+    from harness.reading import read_json
 
     try:
-        last = json.loads(out.read_text(encoding="utf-8"))
+        last = read_json(out)
         return baseline or Path(last["baseline"]), run or Path(last["run"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UsageError, KeyError, TypeError):
         raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
 
 

@@ -82,6 +82,8 @@ def _print(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from harness import escape
+
     table = Table(
         title=f"{summary['triples']} distinct triples, {summary['contradictory']} of them contradictory and left out"
     )
@@ -91,7 +93,8 @@ def _print(summary: dict[str, Any]) -> None:
         for label, part in ((one["judge"], one), (f"{one['judge']}, titles not trained on", one["held_out"])):
             if part is not None:
                 low, high = part["kappa_ci95"]
-                table.add_row(label, f"{part['accuracy']:.3f}", f"{part['kappa']:.2f}", f"{low:.2f}–{high:.2f}",
+                table.add_row(escape.rich(label),
+                              f"{part['accuracy']:.3f}", f"{part['kappa']:.2f}", f"{low:.2f}–{high:.2f}",
                               str(one["unanswered"]), str(len(one["swaps"])))  # fmt: skip
     console = Console()
     console.print(table)
@@ -104,7 +107,10 @@ def _print(summary: dict[str, Any]) -> None:
             )  # fmt: skip
         for ahead, instead in one["swaps"]:
             console.print(
-                f"{one['judge']}: puts {instead} before {ahead}", highlight=False, markup=False, soft_wrap=True
+                escape.line(f"{one['judge']}: puts {instead} before {ahead}"),
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
             )
 
 

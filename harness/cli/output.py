@@ -44,19 +44,21 @@ def finish(run: Run, as_json: bool) -> None:
     """The table (or the result file's JSON), where it lies, and exit code 4 while a row is incomplete."""
     from rich.console import Console
 
+    from harness import escape
     from harness.evidence.leaderboard.table import render
     from harness.evidence.result_file import dumps
+    from harness.text import writable
 
     if as_json:
-        print(dumps(run.result), end="")
+        print(writable(dumps(run.result)), end="")
     else:
         console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(render(run.result))
         for line in work_done(run):
-            console.print(line, highlight=False, soft_wrap=True)
-        console.print(f"run          {run.folder}", highlight=False, soft_wrap=True)
+            console.print(escape.line(line), highlight=False, markup=False, soft_wrap=True)
+        console.print(escape.line(f"run          {run.folder}"), highlight=False, markup=False, soft_wrap=True)
         if run.leaderboard:
-            console.print(f"leaderboard  {run.leaderboard}", highlight=False, soft_wrap=True)
+            console.print(escape.line(f"leaderboard  {run.leaderboard}"), highlight=False, markup=False, soft_wrap=True)
     if not run.complete:
         head, *others = run.result.tables
         missing = sum(row.expected - row.scored for row in head.rows)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.escape import line, terminal
+
 if TYPE_CHECKING:
     from harness.api import Method
     from harness.registry.discover import PluginInfo, Plugins
@@ -27,15 +29,15 @@ def list_plugins(
     plugins = Plugins()
     if verbose:
         for found in plugins:
-            print("\n".join(_in_full(found, plugins)))
+            print(terminal("\n".join(_in_full(found, plugins))))
     else:
         rows = [("plugin", "distribution", "version", "module")]
         rows += [(found.name, found.distribution, found.version, found.module) for found in plugins]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            print(line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
     for clash in plugins.clashes.values():
-        print(f"refused: {clash}")
+        print(line(f"refused: {clash}"))
 
 
 @app.command("why")
@@ -47,7 +49,7 @@ def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a componen
     from harness.registry.discover import Plugins
     from harness.registry.why import why
 
-    print("\n".join(why(name, Plugins())))
+    print(terminal("\n".join(why(name, Plugins()))))
 
 
 @app.command("new")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,10 +43,11 @@ def command(
     if run is not None and not any(answered):
         raise UsageError(f"{run}: no scores of {puzzle or 'any puzzle'} there")
     if html is not None:
+        from harness.files import write_text
         from harness.tasks.arc.page import page
 
         title = str(run) if run is not None else puzzle
-        html.write_text(page(title, zip(puzzles, answered, strict=True)), "utf-8")
+        write_text(html, page(title, zip(puzzles, answered, strict=True)))
         print(html)
         return
     for one, mine in zip(puzzles, answered, strict=True):
@@ -105,26 +105,39 @@ def task_of(run: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is no run in the folder.
     """
-    from harness.errors import UsageError
+    from harness.runs import record
 
-    try:
-        return dict(json.loads((run / "config.json").read_text("utf-8"))["resolved"]["task"])
-    except (OSError, ValueError, KeyError):
-        raise UsageError(f"no run at {run}: {run / 'config.json'} cannot be read") from None
+    return dict(record.read(run)["resolved"]["task"])
 
 
 def score_lines(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's ``scores``."""
-    return [
-        json.loads(line)
-        for path in sorted((run / "scores").glob("*.jsonl"))
-        for line in path.read_text("utf-8").splitlines()
-    ]
+    """The lines of a run's ``scores``.
+
+    Raises:
+        UsageError: one is damaged, with file, line and field.
+    """
+    from harness.reading import conform, read_json_lines
+
+    found = []
+    for path in sorted((run / "scores").glob("*.jsonl")):
+        for number, line in read_json_lines(path):
+            conform(_line_of_scores(), line, f"{path}: line {number}")
+            found.append(line)
+    return found
+
+
+def _line_of_scores() -> Any:
+    """As much of a line of scores as is shown."""
+    from pydantic import ConfigDict, create_model
+
+    fields: dict[str, Any] = dict.fromkeys(("method", "episode", "query"), (str, ...))
+    fields |= {"seed": (int, ...), "sample": (int, ...), "answers": (list[str], ...), "reason": (str | None, None)}
+    return create_model("Line", __config__=ConfigDict(strict=True), **fields)
 
 
 def print_puzzle(console: Console, puzzle: Puzzle, answered: Sequence[Mapping[str, Any]]) -> None:
     from harness.tasks.arc.draw import print_grids
-    from harness.tasks.arc.grid import Grid, grid_of
+    from harness.tasks.arc.grid import Grid, grid_from_json
 
     for at, pair in enumerate(puzzle.demos):
         print_grids(console, f"{puzzle.id}  demonstration {at + 1}", [("input", pair.input), ("output", pair.output)])
@@ -134,7 +147,7 @@ def print_puzzle(console: Console, puzzle: Puzzle, answered: Sequence[Mapping[st
             if line["query"] != puzzle.subtask(at):
                 continue
             made: list[tuple[str, Grid | None]] = [
-                (f"attempt {number}", grid_of(json.loads(text))) for number, text in enumerate(line["answers"], 1)
+                (f"attempt {number}", grid_from_json(text)) for number, text in enumerate(line["answers"], 1)
             ]
             said = line.get("reason") or ("right" if line.get("right") else "wrong")
             title = f"{line['method']}, seed {line['seed']}, edit {line['sample'] + 1}: {said}"

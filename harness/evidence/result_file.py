@@ -28,6 +28,7 @@ from typing import Any, ClassVar, Final, Literal
 from harness.api import HEADLINE, HarnessError
 from harness.errors import UsageError, nearest
 from harness.files import write_text
+from harness.reading import parse_json, read_text, user_path
 
 SCHEMA: Final = 2
 
@@ -269,22 +270,19 @@ def make_row(*, scores: Sequence[Sequence[float | None]], status: Sequence[str],
 def read(path: str | Path) -> ResultFile:
     """Read and check a result file. Raises :class:`ResultError` naming the file and the field at fault."""
     where = Path(path)
-    try:
-        text = where.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ResultError(f"{where}: no such result file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultError(f"{where}: cannot be read: {error}") from None
-    return parse(text, str(where))
+    if not user_path(where, ResultError).exists():
+        raise ResultError(f"{where}: no such result file")
+    return parse(read_text(where, ResultError), str(where))
 
 
 def parse(text: str, where: str) -> ResultFile:
     """A result file from its JSON text; ``where`` names it in messages."""
     from pydantic import ValidationError
 
-    _check_schema(text, where)
+    value = parse_json(text, where, ResultError)
+    _check_schema(value, where)
     try:
-        found: ResultFile = _adapter().validate_json(text)
+        found: ResultFile = _adapter().validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field_path = ".".join(str(part) for part in first["loc"]) or "file"
@@ -292,13 +290,9 @@ def parse(text: str, where: str) -> ResultFile:
     return check(found, where)
 
 
-def _check_schema(text: str, where: str) -> None:
-    """Refuse a file of another schema, whose fields would only confuse; damaged JSON is left to the full reader."""
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError):
-        return
-    schema = raw.get("schema") if isinstance(raw, dict) else None
+def _check_schema(value: Any, where: str) -> None:
+    """Refuse a file of another schema, whose fields would only confuse."""
+    schema = value.get("schema") if isinstance(value, dict) else None
     if type(schema) is not int or schema == SCHEMA:
         return
     remedy = (
@@ -320,11 +314,11 @@ def check(found: ResultFile, where: str) -> ResultFile:
     if all(table.name != found.headline for table in found.tables):
         raise ResultError(f"{where}: headline: there is no table {found.headline!r}")
     for table in found.tables:
-        _check_table(table, f"{where}: table {table.name!r}")
+        _check_table(table, found.kind, f"{where}: table {table.name!r}")
     return found
 
 
-def _check_table(table: Table, where: str) -> None:
+def _check_table(table: Table, kind: Kind, where: str) -> None:
     contexts = [context for context, _ in table.task.items]
     queries = [query for _, asked in table.task.items for query in asked]
     _unique(contexts, f"{where}: task.items: context")
@@ -334,6 +328,7 @@ def _check_table(table: Table, where: str) -> None:
     for index, row in enumerate(table.rows):
         inside = f"{where}: rows.{index} ({row.method})"
         _check_row(row, len(queries), inside, bounded=not table.task.unit)
+        check_comparable(table, kind, row, inside)
         if len(row.earlier) != (max(0, len(table.steps) - 1) if row.scores else 0):
             raise ResultError(f"{inside}: earlier: {len(row.earlier)} steps before the last of {len(table.steps)}")
         for place, _ in enumerate(row.earlier):
@@ -373,6 +368,30 @@ def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
     for name in ("expected", "scored", "failed", "unparsed", "errors"):
         if getattr(row, name) != getattr(counted, name):
             raise ResultError(f"{where}: {name} is {getattr(row, name)}, its rows give {getattr(counted, name)}")
+
+
+KEY_FIELDS: Mapping[Kind, tuple[str, ...]] = {
+    "measured": ("task", "version", "items", "metric", "base_model"),
+    "published": ("task", "version"),
+}
+"""What a row's key holds at the least; without it the row would be ranked and paired with what it is no match for."""
+
+
+def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
+    """Raise :class:`ResultError` where a row's key lacks a field, or says otherwise than the row, its card or task."""
+    lacks = [name for name in KEY_FIELDS[kind] if name not in row.key]
+    if lacks:
+        raise ResultError(f"{where}: key: {lacks[0]!r} is missing: it is not known what may be compared with the row")
+    stated = {
+        "task": (table.task.name, "task.name"),
+        "version": (table.task.version, "task.version"),
+        "protocol": (row.protocol, "protocol"),
+        "transductive": (row.card.transductive, "card.transductive"),
+        "open_book": (row.card.open_book, "card.open_book"),
+    }
+    for name, (value, place) in stated.items():
+        if name in row.key and row.key[name] != value:
+            raise ResultError(f"{where}: key.{name} is {row.key[name]!r}, {place} is {value!r}; one of them is wrong")
 
 
 def _rest(row: Row) -> dict[str, Any]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness.errors import RunError, UsageError, nearest
 from harness.evidence import logs
 from harness.evidence.result_file import ResultFile, Row, read
 from harness.judges.base import Judge
+from harness.reading import read_json, user_path
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def open_file(path: Path, judge: Judge | None = None, questions: Path | None = N
         Interrupted: the folder holds a run that did not finish.
         UsageError: there is no such file, table or format.
     """
-    found = _open(path, judge, questions)
+    found = _open(user_path(path), judge, questions)
     return found.of_table(table) if table else found
 
 
@@ -88,7 +88,8 @@ def _open(path: Path, judge: Judge | None, questions: Path | None) -> ResultFile
 def _is_result(path: Path) -> bool:
     """Whether a file calls itself a result file; damaged JSON is left to its reader, which says where it breaks."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return '"schema"' in path.read_text(encoding="utf-8", errors="replace")[:200]
+        raw = read_json(path, repair=False)
+    except UsageError:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return '"schema"' in stream.read(200)
     return isinstance(raw, Mapping) and "schema" in raw

@@ -11,13 +11,14 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.api import JSON, LM, HarnessError, Request, State, Turns
 from harness.books.records import digest
+from harness.errors import UsageError
 from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
+from harness.reading import read_json
 from harness.reads import untracked
 
 INSTRUCTION = (
@@ -104,9 +105,8 @@ class RemoteJudge:
             return None
         try:
             with untracked():  # cached under all that shapes it
-                kept: Any = json.loads(path.read_text(encoding="utf-8"))
-            return read_grade(kept["reply"])
-        except (ValueError, KeyError, TypeError):
+                return read_grade(read_json(path)["reply"])
+        except (UsageError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.
 
     def _write(self, key: str, found: Grade, reply: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import reads
 from harness.errors import UsageError, nearest
+from harness.reading import parse_json, read_text
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -112,10 +113,8 @@ def _read(folder: Path, name: str) -> Checkpoint:
 
 
 def _json(path: Path, name: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"model {name!r}: {path.name} cannot be read: {error}") from error
+    where = f"model {name!r}: {path.name}"
+    value = parse_json(read_text(path, where=where), f"{where} cannot be read")
     if not isinstance(value, dict):
         raise UsageError(f"model {name!r}: {path.name} is not a JSON object")
     return value

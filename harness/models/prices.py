@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.reading import parse_toml, read_text, user_path
 from harness.reads import untracked
 
 _TABLE = Path(__file__).with_name("prices.toml")
@@ -37,18 +37,14 @@ def price_of(model: str, table: str = "") -> Price | None:
     Raises:
         UsageError: the file cannot be read, or is not of that shape.
     """
-    path = Path(table) if table else _TABLE
+    path = user_path(table) if table else _TABLE
+    with untracked():  # what an answer costs does not change it
+        content = parse_toml(read_text(path, where=f"price table {path}"), f"price table {path}")
     try:
-        with untracked():  # what an answer costs does not change it
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
         models = {
             str(name): Price(float(price["input"]), float(price["output"])) for name, price in content["models"].items()
         }
-    except OSError as error:
-        raise UsageError(f"price table {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"price table {path} is not TOML: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
             f"price table {path}: {error!r}; it needs models.NAME = {{ input = ..., output = ... }}"
         ) from error

@@ -8,16 +8,15 @@ stands for itself.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from harness.api import Prompt
 from harness.errors import UsageError, nearest
+from harness.reading import parse_toml, read_text, user_path
 
 
 @dataclass(frozen=True)
@@ -84,17 +83,16 @@ def _read(source: str) -> Mapping[str, Any]:
     try:
         # A drive letter ("C:\...") is no package.
         packaged = bool(sign) and package.isidentifier() and len(package) > 1
-        path = files(package).joinpath(inside) if packaged else Path(source).expanduser()
-        return _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, ModuleNotFoundError) as why:
-        raise UsageError(f"prompt file {source} cannot be read: {getattr(why, 'strerror', '') or why}") from why
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
-        raise UsageError(f"prompt file {source} is not TOML: {why}") from why
+        path = files(package).joinpath(inside) if packaged else user_path(source)
+    except ModuleNotFoundError as why:
+        raise UsageError(f"prompt file {source} cannot be read: {why}") from why
+    where = f"prompt file {source}"
+    return _parsed(read_text(path, where=where), where)  # read each time, so that it is noted as read
 
 
 @cache
-def _parsed(text: str) -> Mapping[str, Any]:
-    return tomllib.loads(text)
+def _parsed(text: str, where: str) -> Mapping[str, Any]:
+    return parse_toml(text, where)
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

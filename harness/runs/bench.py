@@ -119,11 +119,12 @@ class RunBench:
             other, also = self._of(name)
             own = also is not None and also.own_items
             beside.append((other, tuple(self.episodes(name)) if own else None))
-        rows = self._service.measure(jobs, beside)
+        rows = self._service.measure(self._service.scope.writable(list(jobs)), beside)
         return [dict(zip((HEADLINE, *names), row, strict=True)) for row in rows]
 
     def ask(self, asks: Sequence[Ask], measure: str = HEADLINE, /) -> Sequence[Sequence[Score]]:
-        return self._of(measure)[0].answer(asks)
+        service = self._of(measure)[0]
+        return service.answer(service.scope.writable(list(asks)))
 
     def unanswered(
         self, episodes: Sequence[Episode], updated: Updated, measure: str = HEADLINE, /
@@ -142,6 +143,15 @@ class RunBench:
         """The configuration of the evaluator of a measure beside the headline; empty for the headline's own."""
         also = self._of(measure)[1]
         return {} if also is None else {"kind": "evaluator", **also.evaluator_table}
+
+    def replaced(self) -> dict[str, int]:
+        """Characters that could not be written and were replaced: in the tasks' texts, and in what was handed in."""
+        services = [self._service, *(service for service, _ in self._beside.values())]
+        books = {id(service.context.episodes): service.context.episodes for service in services}
+        return {
+            "the task's texts": sum(book.replaced for book in books.values()),
+            "answers and edits": sum(service.scope.replaced for service in services),
+        }
 
     def edit_tokens(self) -> int:
         """Tokens that the editor wrote for these edits."""

@@ -20,6 +20,7 @@ from harness.runs.environment import describe_environment
 from harness.runs.measured import SeedTable
 from harness.session.context import RunContext
 from harness.session.service import SessionService
+from harness.text import REPLACED, repaired, said
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,11 @@ def outcome(
         {name: {**_asked(bench, arm, table), **shared} for name, table in tables.items()},
         _name(context, teacher) if wrote else "",
         _name(context, student),
-        [*_remarks(session.task, bench, tables[HEADLINE]), *_reduced(context, session.scope.name)],
+        [
+            *_remarks(session.task, bench, tables[HEADLINE]),
+            *_reduced(context, session.scope.name),
+            *_replaced(context, session.scope.name, bench),
+        ],
     )
 
 
@@ -133,7 +138,7 @@ def result_file(run: str, config: Config, context: RunContext, outcomes: Sequenc
             grouped.setdefault(place, []).append((name, one))
     base = next(iter(context.models.values()))
     recomputed = context.journal.fact("recomputed") or []
-    return ResultFile(
+    made = ResultFile(
         SCHEMA,
         run,
         "measured",
@@ -142,6 +147,7 @@ def result_file(run: str, config: Config, context: RunContext, outcomes: Sequenc
         context.journal.fact("environment") or describe_environment(),
         tuple(_table(place, config, members, recomputed) for place, members in grouped.items()),
     )
+    return repaired(made)[0]
 
 
 def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> Table:
@@ -286,6 +292,13 @@ def _reduced(context: RunContext, scope: str) -> list[str]:
     """A remark where memory ran out on the way: smaller batches round differently."""
     times = sum(cost.get("reduced", 0.0) for cost in context.journal.costs(scope).values())
     return [f"batches shrunk for want of memory ({times:.0f} results)"] if times else []
+
+
+def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
+    """Remarks on characters that could not be written."""
+    counts = bench.replaced()
+    counts["answers and edits"] += int(sum(cost.get(REPLACED, 0.0) for cost in context.journal.costs(scope).values()))
+    return [said(count, where) for where, count in counts.items() if count]
 
 
 def _costs(context: RunContext, scope: str, bench: RunBench) -> dict[str, float]:

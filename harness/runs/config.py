@@ -22,6 +22,7 @@ from pydantic import Field
 
 from harness.api import HEADLINE, JSON, Method, Split
 from harness.errors import UsageError, nearest
+from harness.reading import read_toml, user_path, within_limits
 from harness.registry.build import component_class
 from harness.registry.discover import KINDS, Plugins
 from harness.registry.settings import check_settings
@@ -67,7 +68,8 @@ class Options:
     max_hours: Annotated[float, Field(ge=0)] = 0.0
     """Stop, resumable, after this long; 0 is never."""
     edits: str = ""
-    """Folder of a run whose test edits are taken instead of writing new ones."""
+    """Folder of a run whose test edits are taken instead of writing new ones: those of the same method, and of the same
+    seed, or else of the first seed that it has there."""
     reuse: str = ""
     """``auto``: take over what earlier runs under ``out`` did already; or the folder of one run. "" is nothing."""
     observers: tuple[str, ...] = ()
@@ -151,13 +153,11 @@ def read_file(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: not there, or not TOML, with the line.
     """
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    path = user_path(path)
+    if not path.exists():
         here = [str(p) for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise UsageError(f"no configuration file at {path}.{nearest(str(path), here)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+        raise UsageError(f"no configuration file at {path}.{nearest(str(path), here)}")
+    return read_toml(path)
 
 
 def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
@@ -167,10 +167,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
         path, sign, text = assignment.partition("=")
         if not sign or not path.strip():
             raise UsageError(f"--set {assignment!r}: write KEY=VALUE, such as updater.learning_rate=5e-4")
-        try:
-            value = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
+        value = _assigned(text, f"--set {assignment!r:.80}")
         at = out
         *parents, last = path.strip().split(".")
         for parent in parents:
@@ -181,14 +178,30 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     return out
 
 
+def _assigned(text: str, where: str) -> Any:
+    """The TOML value that a text is, or else the text itself."""
+    try:
+        tables = tomllib.loads(f"v = {text}")
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+    except (RecursionError, ValueError) as why:
+        raise UsageError(f"{where}: no value that a setting can have: {why}") from None
+    return within_limits(tables["v"], where) if len(tables) == 1 else text.strip()
+
+
 def model_table(plugins: Plugins, spec: Any) -> dict[str, Any]:
     """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as the table of a model."""
     if isinstance(spec, Mapping):
+        if not isinstance(spec.get("use"), str):
+            raise UsageError('a model is a name, a folder, or a table with use = "name"')
         return dict(spec)
-    name, sign, rest = str(spec).partition(":")
-    if sign and not Path(spec).exists():
+    if not isinstance(spec, str):
+        raise UsageError(f"a model is a name, a folder or a table, not {spec!r:.60}")
+    there = user_path(spec).exists()
+    name, sign, rest = spec.partition(":")
+    if sign and not there:
         return {"use": name, "path": rest}
-    if "/" not in spec and not Path(spec).exists():
+    if "/" not in spec and not there:
         plugins.component("model", spec)
         return {"use": spec}
     return {"use": "hf", "path": str(spec)}
@@ -200,7 +213,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     Raises:
         UsageError: an unknown key, method, preset, component or setting, with the nearest name.
     """
-    given = dict(given)
+    given = dict(within_limits(dict(given), "configuration"))
     judging = {key: given.pop(key) for key in JUDGING if key in given}
     main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
     plugins.at_hand.append(main_plugin.found.name)

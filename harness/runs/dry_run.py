@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness import escape
 from harness.api import Task
 from harness.registry.build import build
 from harness.registry.discover import Plugins
@@ -113,17 +114,17 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         print(json.dumps(said, indent=1, ensure_ascii=False))
         return
     console = Console()
-    console.print(tomli_w.dumps(_without_none(config.as_json())), highlight=False, markup=False)
+    console.print(escape.terminal(tomli_w.dumps(_without_none(config.as_json()))), highlight=False, markup=False)
     table = Table("method", box=None)
     for name in ("edits", "updates", "answers"):
         table.add_column(name, justify="right")
     for method, pieces in {**plan.work, "all, over the seeds": plan.total}.items():
-        table.add_row(method, str(pieces.edits), str(pieces.updates), str(pieces.answers))
+        table.add_row(escape.rich(method), str(pieces.edits), str(pieces.updates), str(pieces.answers))
     console.print(table)
-    layers = ("the method", "the model", "its preset", *config.layers)
-    console.print(f"layers: {' < '.join(layers)}", highlight=False)
+    layers = " < ".join(("the method", "the model", "its preset", *config.layers))
+    console.print(f"layers: {escape.rich(layers)}", highlight=False)
     for bill in plan.bills:
-        console.print(bill.line(), highlight=False)
+        console.print(escape.rich(bill.line()), highlight=False)
     time_needed = "not measured: a model is not in this process" if plan.seconds is None else as_time(plan.seconds)
     console.print(f"time: {time_needed if plan.seconds is None else f'about {time_needed}'}", highlight=False)
 

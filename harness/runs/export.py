@@ -54,7 +54,12 @@ def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None
 
 def _teacher_table(resolved: dict[str, Any], method: str) -> dict[str, Any]:
     roles = resolved["arms"][method]["roles"]
-    who = roles["teacher"]
-    while isinstance(who, str):
-        who = roles[who.removeprefix("@")]
+    who, seen = roles.get("teacher"), set()
+    while isinstance(who, str) and who not in seen:
+        seen.add(who)
+        who = roles.get(who.removeprefix("@"))
+    if not isinstance(who, dict):
+        raise UsageError(
+            f"{method}: the run's record names no model for the role teacher; its {records.NAME} is damaged"
+        )
     return dict(who)

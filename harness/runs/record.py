@@ -5,15 +5,53 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.books.folder import FILE, sha256, write_recorded
 from harness.books.journal import Journal
-from harness.errors import Damaged, UsageError
+from harness.errors import Damaged, UsageError, nearest
+from harness.reading import conform, read_json, user_path
 from harness.runs import trust
 from harness.runs.config import Config
 
 NAME = "config.json"
+
+
+class _Protocol(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    use: str
+
+
+class _Arm(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    plugin: str
+    protocol: _Protocol
+    roles: dict[str, str | dict[str, Any]]
+
+
+class _Resolved(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    method: str
+    seed: int
+    task: Annotated[dict[str, Any], Field(min_length=1)]
+    model: Annotated[dict[str, Any], Field(min_length=1)]
+    arms: Annotated[dict[str, _Arm], Field(min_length=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    run: str = ""
+    given: dict[str, Any]
+    plugin_files: list[str]
+    layers: list[str]
+    resolved: _Resolved
+    signature: str = ""
 
 
 def make(run: str, given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[str], config: Config) -> Any:
@@ -39,17 +77,15 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: there is no run, or its record is damaged.
     """
-    path = folder / NAME
+    path = user_path(folder) / NAME
+    if not path.exists():
+        raise UsageError(f"no run at {folder}: there is no {path}.{_beside(folder)}")
+    again = f"; run its command again, with --reuse {folder}"
     try:
-        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no run at {folder}: there is no {path}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is damaged ({error}); run its command again, with --reuse {folder}") from None
-    kinds = {"given": dict, "plugin_files": list, "layers": list, "resolved": dict}
-    for key, kind in kinds.items():
-        if not isinstance(record, dict) or not isinstance(record.get(key), kind):
-            raise UsageError(f"{path} is damaged, or of another version of the harness: {key} is not there")
+        record: dict[str, Any] = read_json(path)
+        conform(_Record, record, f"{path}: is damaged, or of another version of the harness")
+    except UsageError as error:
+        raise UsageError(f"{error}{again}") from None
     return record
 
 
@@ -63,3 +99,10 @@ def check(journal: Journal, folder: Path) -> None:
     known = journal.fact(FILE + NAME)
     if known is not None and known != sha256(path.read_bytes()):
         raise Damaged(path)
+
+
+def _beside(run: Path) -> str:
+    """The nearest run in the folder where one was looked for."""
+    folder = run.parent
+    names = [found.parent.name for found in folder.glob(f"*/{NAME}")] if not run.exists() and folder.is_dir() else []
+    return nearest(run.name, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import shutil
@@ -21,9 +20,10 @@ from harness.books.folder import sweep, write_recorded
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
-from harness.errors import PluginError, UsageError
+from harness.errors import PluginError, RunError, UsageError
 from harness.events import RunFinished, RunStarted
 from harness.evidence.result_file import ResultFile, Row, check, dumps, read, write
+from harness.reading import read_json, read_json_lines, within_limits
 from harness.registry.build import BuiltComponent, build
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
@@ -38,6 +38,7 @@ from harness.runs.plan import Work, work
 from harness.runs.trust import check_trust
 from harness.session.context import RunContext
 from harness.session.progress import Progress, Quiet
+from harness.text import writable
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Run:
         there are steps, and further measures."""
         out = []
         for path in sorted((self.folder / "scores" / ("" if table == HEADLINE else table)).glob("*.jsonl")):
-            out += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            out += [line for _, line in read_json_lines(path, RunError)]
         return out
 
 
@@ -100,7 +101,10 @@ def run(
         RunError: the run could not go on; :func:`resume` continues it.
     """
     plugins = Plugins(tuple(plugin_files))
-    given = dict(config or {})
+    given = dict(within_limits(dict(config or {}), "configuration"))
+    for file in plugin_files:
+        if writable(str(file)) != str(file):
+            raise UsageError(f"plugin file {str(file)!r}: its name is not UTF-8 and cannot be kept; rename it")
     resolved = configuration.resolve(given, plugins, layers)
     folder = _new_folder(resolved)
     record = records.make(folder.name, given, plugin_files, layers, resolved)
@@ -212,7 +216,7 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str) -> Run:
         ran_of=_ran_of(journal, opened),
         changed=_changed(journal, config),
     )
-    headline = json.loads((folder / "result.json").read_text("utf-8"))["tables"][0]
+    headline = read_json(folder / "result.json")["tables"][0]
     observe(plugins, "harness_run_finished", RunFinished(folder, headline["rows"]))
     return done
 

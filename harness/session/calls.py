@@ -7,12 +7,13 @@ through the journal's codec, whether it was computed now or in an earlier life o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from harness import reads
 from harness.api import Component
-from harness.books.item import Item
+from harness.books.item import Item, writable_item
 from harness.books.records import decode, digest, encode
 from harness.errors import ReplayMismatch
 from harness.registry.build import BuiltComponent
@@ -91,15 +92,13 @@ class Calls:
         else:
             with scope.clock.span(phase) as span:
                 value = run()
-            result = encode(value)
+            made = writable_item(Item(key, kind, slot.name, status(value), encode(value), {"seconds": span.seconds}))
+            result = made.result
             deltas = sorted(checks.deltas(value))
             for adapter in deltas:
                 scope.context.weights.keep(adapter)
             with journal.writing():
-                journal.book(
-                    [Item(key, kind, slot.name, status(value), result, {"seconds": span.seconds},
-                          ",".join(deltas) or None, scope.files(slot))]
-                )  # fmt: skip
+                journal.book([dataclasses.replace(made, weights=",".join(deltas) or None, files=scope.files(slot))])
         with journal.writing():
             journal.touch(scope.name, phase or scope.clock.phase, scope.stage, [key])
         scope.check_time()
@@ -124,7 +123,7 @@ class Calls:
         with scope.clock.span(phase):
             for start in range(0, len(pending), wave):
                 part = pending[start : start + wave]
-                items = [item(*result) for result in run(part)]
+                items = [writable_item(item(*result)) for result in run(part)]
                 with journal.writing():
                     journal.book(items)
                 known |= {it.digest: it.result for it in items}

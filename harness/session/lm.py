@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness import reads
 from harness.api import JSON, Completion, Finish, Model, Prompt, Request, State
-from harness.books.item import Item
+from harness.books.item import Item, writable_item
 from harness.books.records import digest
 from harness.errors import PluginError
 from harness.session.progress import Piece
@@ -52,6 +52,7 @@ class BookedLM:
         def status(result: Any) -> str:
             return "error" if any(c["finish"] == "error" for c in result) else "ok"
 
+        asks = self._scope.writable(list(asks))
         results = self._booked("completion", list(asks), run, cost, status)
         return [
             [
@@ -73,7 +74,7 @@ class BookedLM:
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.logprobs(part)]
 
-        return self._booked("logprobs", list(asks), run, _free, _ok)
+        return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok)
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
@@ -81,7 +82,7 @@ class BookedLM:
         def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool)]
 
-        return self._booked(f"hidden/{layer}/{pool}", list(asks), run, _free, _ok)
+        return self._booked(f"hidden/{layer}/{pool}", self._scope.writable(list(asks)), run, _free, _ok)
 
     def _check(self, answers: Sequence[Sequence[Completion]]) -> None:
         for completion in (one for row in answers for one in row):
@@ -119,11 +120,13 @@ class BookedLM:
                     raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
                 seconds = scope.clock.lap() / len(part)
                 files = self._reader.files()
-                items = [
-                    Item(key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)},
-                         files=files)
+                made = (
+                    Item(
+                        key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)}, files=files
+                    )
                     for (key, _), result in zip(part, results, strict=True)
-                ]  # fmt: skip
+                )
+                items = [writable_item(item) for item in made]
                 with journal.writing():
                     journal.book(items)
                 known |= {item.digest: item.result for item in items}

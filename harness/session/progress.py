@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
+from harness.escape import line, rich
+
 Piece = Literal["edits", "updates", "answers"]
 """The pieces that a run is made of, as ``--dry-run`` counts them."""
 
@@ -52,7 +54,7 @@ class Quiet:
 
     def say(self, text: str) -> None:
         if self._stream is not None:
-            print(text, file=self._stream, flush=True)
+            print(line(text), file=self._stream, flush=True)
 
     def close(self) -> None: ...
 
@@ -119,7 +121,7 @@ class Bars:
     def begin(self, piece: Piece, total: int) -> None:
         if piece in self._calls:
             self._rich.remove_task(self._calls.pop(piece))
-        where = f"[{self._at}/{self._rows}] {self._name}: {piece}"
+        where = rich(f"[{self._at}/{self._rows}] {self._name}: {piece}")
         self._calls[piece] = self._rich.add_task(f"{where:<40}", total=total, eta=self._eta())
 
     def advance(self, piece: Piece, count: int, seconds: float) -> None:
@@ -129,7 +131,7 @@ class Bars:
             self._rich.remove_task(self._calls.pop(piece))
 
     def say(self, text: str) -> None:
-        self._rich.console.print(text, highlight=False, markup=False)
+        self._rich.console.print(line(text), highlight=False, markup=False)
 
     def close(self) -> None:
         self._rich.stop()

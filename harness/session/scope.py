@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from harness import reads
 from harness.api import JSON, Component, Method, Model, State, Task
@@ -14,9 +14,13 @@ from harness.registry.build import BuiltComponent, C, kind_of
 from harness.session.clock import Clock
 from harness.session.context import RunContext
 from harness.session.roles import Roles
+from harness.text import repaired
 
 if TYPE_CHECKING:
     from harness.api import Session
+
+
+_Value = TypeVar("_Value")
 
 
 class TimeIsUp(RunError):
@@ -51,6 +55,8 @@ class Scope:
         """Under which the order of its calls is logged: a session beside another one has an order of its own."""
         self.stage: Literal["outer", "deploy"] = "outer"
         """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
+        self.replaced = 0
+        """Characters replaced in what the components handed in; those of what came out are among the items' costs."""
         self.method = method
         self.built_task = task
         self.task: Task = task.instance
@@ -64,6 +70,12 @@ class Scope:
         """Role -> the start model and its backend's source: part of what a trial depends on."""
         self.reachable = {name: slot.identity for name, slot in slots.items() if slot.kind != "trainer"}
         """What an editor or a reward may call through the session, and so depends on: a trial needs the updater."""
+
+    def writable(self, value: _Value) -> _Value:
+        """What a component hands in, with its texts as they can be written; what was replaced is counted."""
+        value, count = repaired(value)
+        self.replaced += count
+        return value
 
     def seed(self, *name: object) -> int:
         return derive_seed(self.root_seed, *name)

@@ -94,6 +94,7 @@ class SessionService:
         """
         scope = copy.copy(self.scope)
         scope.calls_name = f"{scope.name}#{name}"
+        scope.replaced = 0
         scope.context = dataclasses.replace(scope.context, episodes=episodes)
         scope.built_task, scope.task = task, task.instance
         scope.slots = {**scope.slots, "evaluator": evaluator}
@@ -134,6 +135,7 @@ class SessionService:
         return [shown(e, self.scope.method.sees) for e in self.context.episodes.split(split, limit)]
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References], /) -> Sequence[Episode]:
+        episodes, references = self.scope.writable(list(episodes)), self.scope.writable(dict(references))
         self.context.episodes.make(episodes, references)
         return [shown(episode, self.scope.method.sees) for episode in episodes]
 
@@ -142,6 +144,7 @@ class SessionService:
         if value is None:
             kept: JSON | None = self.journal.kept(where, name)
             return kept
+        value = self.scope.writable(value)
         self.journal.keep(where, name, value)
         return value
 
@@ -162,7 +165,7 @@ class SessionService:
 
     def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
         slot = self.scope.slot(role if role in self.scope.slots else "editor", Editor)
-        asks = list(asks)
+        asks = [self.scope.writable(ask) for ask in asks]
 
         def run() -> Any:
             for ask in asks:
@@ -178,7 +181,7 @@ class SessionService:
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
         slot = self.scope.slot(name, RewardFunction)
-        groups = list(groups)
+        groups = [self.scope.writable(group) for group in groups]
 
         def run() -> Any:
             answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.score(groups, self.sealed)))
@@ -191,9 +194,10 @@ class SessionService:
         return [dataclasses.replace(group, rewards=tuple(row)) for group, row in zip(groups, rows, strict=True)]
 
     def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
-        return self._updates.update(name, jobs)
+        return self._updates.update(name, self.scope.writable(list(jobs)))
 
     def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
+        jobs = self.scope.writable(list(jobs))
         for job in jobs:
             for episode in job.episodes:
                 if self.context.episodes.full(episode.id).split == "test":
@@ -205,7 +209,7 @@ class SessionService:
         return [scores for (scores,) in self.measure(jobs)]
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
-        return self._evaluation.evaluate(asks, name)
+        return self._evaluation.evaluate(self.scope.writable(list(asks)), name)
 
     def expand(self, job: UpdateJob, /) -> Sequence[Data]:
         return self._updates.expand(job)
@@ -214,7 +218,7 @@ class SessionService:
         self._updates.release(states)
 
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
-        return self._updates.fit(jobs, loss=loss)
+        return self._updates.fit(self.scope.writable(list(jobs)), loss=loss)
 
     @contextmanager
     def borrow(self, state: State, /) -> Iterator[Any]:

@@ -14,7 +14,6 @@ Every key is one of :class:`FileSettings`; only ``data`` has no default.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,6 +23,7 @@ from harness.api import JSON, Episode, Prompt, Query, References, Split
 from harness.books.records import digest
 from harness.errors import UsageError, nearest
 from harness.metrics import normalize
+from harness.reading import read_toml, user_path
 from harness.registry.settings import check_settings
 from harness.tasks.squad.settings import SquadSettings
 from harness.tasks.squad.splitter import Splitter
@@ -74,18 +74,16 @@ def read_task(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: not there, not TOML, an unknown key or a wrong value, with the nearest key.
     """
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    path = user_path(path)
+    if not path.exists():
         beside = [str(found) for found in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-        raise UsageError(f"no task file at {path}.{nearest(str(path), beside)}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} is no task file: {error}") from error
+        raise UsageError(f"no task file at {path}.{nearest(str(path), beside)}")
+    table = read_toml(path)
     if "use" in table:
         raise UsageError(f"{path}: 'use' is for configurations (--config); a task file describes one task by itself")
     for key in _PATHS:
         if isinstance(table.get(key), str) and table[key]:
-            table[key] = str((path.parent / Path(table[key]).expanduser()).resolve())
+            table[key] = str((path.parent / user_path(table[key])).resolve())
     table.setdefault("name", path.stem)
     check_settings(FileSettings, table, str(path), "a task file")
     return {"use": "file", **table}

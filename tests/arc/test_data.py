@@ -186,5 +186,5 @@ def test_no_data_says_what_to_give(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=f"task arc: {message}.*training_challenges.json"):
             read_puzzles(data)
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(UsageError, match=r"broken\.json: is not JSON: line 1"):
+    with pytest.raises(UsageError, match=r"broken\.json: line 1, column 2: not JSON"):
         read_puzzles(str(tmp_path))

@@ -82,7 +82,20 @@ def test_a_page_shows_demonstrations_attempts_and_truth(folder: Path, capsys: py
     ]
     (run / "scores" / "m-0.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (run / "config.json").write_text(
-        json.dumps({"resolved": {"task": {"use": "arc", "data": str(folder / "x1.json")}}})
+        json.dumps(
+            {
+                "given": {},
+                "plugin_files": [],
+                "layers": [],
+                "resolved": {
+                    "method": "m",
+                    "seed": 0,
+                    "model": {"use": "lab"},
+                    "task": {"use": "arc", "data": str(folder / "x1.json")},
+                    "arms": {"m": {"plugin": "p", "protocol": {"use": "single"}, "roles": {}}},
+                },
+            }
+        )
     )
     out, _, code = shown(["--run", str(run), "--html", str(target)], capsys)
     assert (out, code) == (f"{target}\n", 0)

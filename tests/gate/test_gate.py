@@ -170,7 +170,13 @@ def test_confirm_runs_further_seeds_of_the_run(
     base = _saved(tmp_path, _file(_row(0.5)), "b.json")
     folder = tmp_path / "head"
     _saved(folder, _file(_row(0.1)), "result.json")
-    record = {"given": {"method": "m", "seeds": 5}, "plugin_files": [], "layers": ["flags"], "resolved": {}}
+    record = {
+        "given": {"method": "m", "seeds": 5}, "plugin_files": [], "layers": ["flags"],
+        "resolved": {
+            "method": "m", "seed": 0, "task": {"use": "facts"}, "model": {"use": "lab"},
+            "arms": {"m": {"plugin": "p", "protocol": {"use": "single"}, "roles": {}}},
+        },
+    }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(record))
     asked: list[dict[str, object]] = []
 

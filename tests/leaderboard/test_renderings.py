@@ -27,7 +27,7 @@ def _files() -> list[ResultFile]:
     task = items(contexts=40)
     first = result_file([row("none", 0.1, task=task), row("seal", 0.6, task=task)], task=task)
     second = result_file(
-        [row("passage", 0.6, task=task), row("icl", 0.9, task=task, open_book="yes")], run="run-2", task=task
+        [row("passage", 0.6, task=task), row("icl", 0.9, task=task, samples="2")], run="run-2", task=task
     )
     hostile = replace(row("<script>alert(1)</script>|{{data}}", 0.3, task=task), notes=("</script><b>",))
     published = replace(result_file([hostile], run="paper", task=task), kind="published")
@@ -43,7 +43,7 @@ def test_published_rows_stand_apart() -> None:
     made = sections(_files())
     assert [one.kind for one in made] == ["measured", "published"]
     assert {line.run for line in made[1].lines} == {"paper"}
-    assert {line.method: line.group for line in made[0].lines}["icl"] == "open_book yes"
+    assert {line.method: line.group for line in made[0].lines}["icl"] == "samples 2"
 
 
 def test_a_row_has_a_cell_for_every_header() -> None:

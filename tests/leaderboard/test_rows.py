@@ -50,7 +50,7 @@ def test_counts_follow_from_scores(cells: list[tuple[str, float | None]]) -> Non
         status=["".join(letter for letter, _ in cells)],
         queries=task.queries,
         start_model="lab",
-        key={},
+        key=base.key,
         seeds=(0,),
         **kept,
     )
@@ -79,7 +79,7 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> str:
             lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, 2),
             "query 3: value 2.0 does not go with status 'o'",
         ),
-        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, float("nan")), "finite number"),
+        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, float("nan")), "NaN is no number"),
         (lambda raw: raw.update(schema="2"), "schema: "),
         (lambda raw: raw["tables"][0]["rows"][0].update(seeds=[0, 0, 1, 2, 3]), "a seed occurs twice"),
         (lambda raw: raw["tables"][0]["rows"][0].update(scores=[], status=[]), "neither scores nor a reported figure"),
@@ -121,7 +121,7 @@ def test_other_keys_are_ranked_apart_and_one_seed_not_at_all() -> None:
     task = items()
     rows = [
         row("none", 0.1, task=task),
-        row("open", 0.9, task=task, open_book="yes"),
+        row("open", 0.9, task=task, samples="2"),
         row("once", 0.6, task=task, seeds=(0,)),
     ]
     found = {one.row.method: one for one in summarise(result_file(rows))}

@@ -55,11 +55,13 @@ def tables(draw: st.DrawFn, name: str) -> Table:
     steps = tuple(sorted(draw(st.sets(st.integers(0, 99), max_size=3))))
     seeds = draw(st.integers(1, 2))
 
+    key = {"task": task.name, "version": task.version, "items": "i", "metric": "m", "base_model": "b", "samples": 1}
+
     def one(method: str) -> Row:
         *earlier, last = [draw(cells(seeds, sum(sizes), unit)) for _ in range(max(1, len(steps)))]
         return make_row(
             scores=last[0], status=last[1], queries=sum(sizes), method=method, plugin="p", card=Card(),
-            protocol="chain", editor_model="", start_model="", key={"metric": "m", "samples": 1},
+            protocol="chain", editor_model="", start_model="", key=key,
             seeds=tuple(range(seeds)), earlier=tuple(Snapshot(*one) for one in earlier),
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 CORE = Path(__file__).parents[2] / "harness"
 
 ROOMS = (
-    "api errors events markers files metrics hookspecs reads trainers",
+    "api errors events markers files metrics hookspecs reads reading text escape trainers",
     "stats engine",
     "registry",
     "books",

@@ -108,7 +108,7 @@ def test_a_text_without_an_answer_has_none(tmp_path: Path, task: str, text: str)
         ("prompt = 'Well?'", "task.prompt: never asks; put {question} where the question belongs"),
         ("pattern = '('", "task.pattern: '(' is no regular expression"),
         ("use = 'squad'", "'use' is for configurations"),
-        ("name = ", "is no task file: Invalid value"),
+        ("name = ", "is not TOML: Invalid value"),
         ("answer = 'number'", "question 'q' of "),
     ],
 )

@@ -99,8 +99,14 @@ def _row(raw: dict[str, Any]) -> dict[str, Any]:
     ("spoil", "said"),
     [
         (lambda raw: _row(raw).update(adapter_correct=None), "articles.2: adapter_correct: None is not a verdict"),
-        (lambda raw: _row(raw).update(adapter_correct=float("nan")), "holds NaN, which is no measurement"),
-        (lambda raw: _row(raw).pop("answer"), "malformed: KeyError: 'answer'"),
+        (
+            lambda raw: _row(raw).update(adapter_correct=float("nan")),
+            "line 1: NaN is no number in JSON",
+        ),
+        (
+            lambda raw: _row(raw).pop("answer"),
+            "field articles[2].completions[0].questions[0].answer: is missing",
+        ),
         (lambda raw: _row(raw).update(rep=5), "articles.2.completions.0: rep 5 of 1"),
         (lambda raw: raw["articles"].append(raw["articles"][1]), "articles.6 repeats the passage of articles.1"),
         (lambda raw: raw.pop("articles"), "not a published result file"),

@@ -150,7 +150,7 @@ def test_what_is_wrong_with_it(tmp_path: Path, key: str, text: str, message: str
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match=r"nowhere\.toml cannot be read"):
+    with pytest.raises(UsageError, match=r"nowhere\.toml: cannot be read"):
         prompt("implications", chat=False, file="nowhere.toml")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from harness import escape
 from harness.evidence.gate.verdict import Check, Gate
 from harness.files import write_text
 
@@ -50,7 +51,7 @@ def to_junit(gate: Gate) -> str:
         "testsuite",
         {
             "id": "0",
-            "name": gate.benchmark,
+            "name": escape.xml(gate.benchmark),
             "package": "harness.gate",
             "hostname": "localhost",
             "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
@@ -63,20 +64,20 @@ def to_junit(gate: Gate) -> str:
     )
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in _properties(gate):
-        ElementTree.SubElement(properties, "property", {"name": name, "value": value})
+        ElementTree.SubElement(properties, "property", {"name": name, "value": escape.xml(value)})
     for check in gate.checks:
         case = ElementTree.SubElement(
-            suite, "testcase", {"classname": _clean(gate.benchmark), "name": _clean(check.method), "time": "0"}
+            suite, "testcase", {"classname": escape.xml(gate.benchmark), "name": escape.xml(check.method), "time": "0"}
         )
-        said = {"message": _clean(check.reason), "type": check.verdict}
+        said = {"message": escape.xml(check.reason), "type": check.verdict}
         if check.verdict == "regressed":
-            ElementTree.SubElement(case, "failure", said).text = _clean(_changed(check))
+            ElementTree.SubElement(case, "failure", said).text = escape.xml("\n".join(_changed(check)))
         elif check.verdict in ("error", "incomparable"):
             ElementTree.SubElement(case, "error", said)
         elif check.verdict == "inconclusive":
             ElementTree.SubElement(case, "skipped")
-    ElementTree.SubElement(suite, "system-out").text = _clean("\n".join(_said(check) for check in gate.checks))
-    ElementTree.SubElement(suite, "system-err").text = _clean("\n".join(gate.notes))
+    ElementTree.SubElement(suite, "system-out").text = escape.xml("\n".join(_said(check) for check in gate.checks))
+    ElementTree.SubElement(suite, "system-err").text = escape.xml("\n".join(gate.notes))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -90,29 +91,26 @@ def _properties(gate: Gate) -> list[tuple[str, str]]:
             "p": check.p, "n_contexts": check.n_contexts, "n_queries": check.n_queries,
             "seeds_base": check.seeds[0], "seeds_head": check.seeds[1],
         }  # fmt: skip
-        out += [(_clean(f"{check.method}.{name}"), str(value)) for name, value in values.items() if value is not None]
+        out += [
+            (escape.xml(f"{check.method}.{name}"), str(value)) for name, value in values.items() if value is not None
+        ]
     return out
-
-
-def _clean(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
-    return "".join(character for character in text if character in "\t\n" or character >= " ")
 
 
 def _said(check: Check) -> str:
     return f"{check.method}: {check.verdict}: {check.reason}"
 
 
-def _changed(check: Check) -> str:
+def _changed(check: Check) -> list[str]:
     shown = list(check.lost[:SHOWN])
     more = len(check.lost) - len(shown)
-    return "\n".join([f"{len(check.lost)} queries got worse:", *shown, *([f"and {more} more"] if more else [])])
+    return [f"{len(check.lost)} queries got worse:", *shown, *([f"and {more} more"] if more else [])]
 
 
 def to_markdown(gate: Gate) -> str:
     """A table for the job's summary page."""
     lines = [
-        f"## {gate.benchmark}: {gate.verdict}",
+        f"## {escape.markdown(gate.benchmark)}: {gate.verdict}",
         "",
         "| row | verdict | head − base | 90% interval | p | base | head | contexts | queries | seeds | why |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -120,12 +118,13 @@ def to_markdown(gate: Gate) -> str:
     for check in gate.checks:
         low, high = check.ci90 or (None, None)
         cells = [
-            check.method, f"**{check.verdict}**", _points(check.difference, "+"),
+            escape.markdown(check.method), f"**{check.verdict}**", _points(check.difference, "+"),
             "–" if low is None else f"{_points(low, '+')} to {_points(high, '+')}",
             "–" if check.p is None else f"{check.p:.2g}", _points(check.base), _points(check.head),
-            str(check.n_contexts), str(check.n_queries), f"{check.seeds[0]} and {check.seeds[1]}", _why(check),
+            str(check.n_contexts), str(check.n_queries), f"{check.seeds[0]} and {check.seeds[1]}",
+            escape.markdown(_why(check)),
         ]  # fmt: skip
-        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+        lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
         f"Points; margin {100 * gate.margin:g}. Paired by query; crossed effects of contexts and seeds, Student's t, "
@@ -133,9 +132,9 @@ def to_markdown(gate: Gate) -> str:
     ]
     for check in gate.checks:
         if check.verdict == "regressed":
-            title = f"<details><summary>{check.method}: what got worse</summary>"
-            lines += ["", title, "", "```", _changed(check), "```", "</details>"]
-    lines += ["", *(f"> {note}" for note in gate.notes)] if gate.notes else []
+            title = f"<details><summary>{escape.markdown(check.method)}: what got worse</summary>"
+            lines += ["", title, "", *escape.fenced(_changed(check)), "</details>"]
+    lines += ["", *(f"> {escape.markdown(note)}" for note in gate.notes)] if gate.notes else []
     return "\n".join(lines) + "\n"
 
 

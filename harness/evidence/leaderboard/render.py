@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import re
@@ -13,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from harness import escape
 from harness.evidence.leaderboard.board import Line, Section, as_json, build
 from harness.evidence.leaderboard.table import interval, percent, seconds, shown, span
 from harness.evidence.result_file import result_paths
@@ -132,8 +132,8 @@ def to_csv(made: Sequence[Section]) -> str:
     for section in as_json(made):
         for line in section["lines"]:
             values = [line[name] for name in plain]
-            flat = [_flat(value) for value in values]
-            writer.writerow([section["kind"], section["title"], *flat])
+            row = [section["kind"], section["title"], *map(_flat, values)]
+            writer.writerow([escape.csv_cell(value) if isinstance(value, str) else value for value in row])
     return stream.getvalue()
 
 
@@ -154,18 +154,15 @@ def to_markdown(made: Sequence[Section]) -> str:
         if inside:
             out += [f"## {words}", ""]
         for section in inside:
-            out += [f"### {section.title}", ""]
-            out += [f"Source: {section.source}.", ""]
+            out += [f"### {escape.markdown(section.title)}", ""]
+            out += [f"Source: {escape.markdown(section.source)}.", ""]
             out += ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
             out += [
-                "| " + " | ".join(_cell(text) for text in cells(line, section.unit)) + " |" for line in section.lines
+                "| " + " | ".join(escape.markdown(text) for text in cells(line, section.unit)) + " |"
+                for line in section.lines
             ]
             out += [""]
     return "\n".join(out)
-
-
-def _cell(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
 
 
 def to_html(made: Sequence[Section]) -> str:
@@ -173,16 +170,16 @@ def to_html(made: Sequence[Section]) -> str:
     page = resources.files("harness.evidence.leaderboard").joinpath("page.html").read_text(encoding="utf-8")
     data = json.dumps(as_json(made), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     tables = "\n".join(_html_section(index, one) for index, one in enumerate(made))
-    parts = {"ranks": html.escape(RANKS), "sections": tables, "data": data}
+    parts = {"ranks": escape.html(RANKS), "sections": tables, "data": data}
     return re.sub(r"{{(\w+)}}", lambda place: parts[place.group(1)], page)
 
 
 def _html_section(index: int, section: Section) -> str:
-    head = "".join(f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in HEADERS)
+    head = "".join(f'<th scope="col"><button type="button">{escape.html(name)}</button></th>' for name in HEADERS)
     rows = "\n".join(_html_row(line, section.unit) for line in section.lines)
     return (
-        f'<section data-index="{index}" data-kind="{section.kind}"><h2>{html.escape(section.title)} '
-        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {html.escape(section.source)}.</p>'
+        f'<section data-index="{index}" data-kind="{section.kind}"><h2>{escape.html(section.title)} '
+        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {escape.html(section.source)}.</p>'
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
         f'<div class="plots"></div></section>'
     )
@@ -198,5 +195,5 @@ def _html_row(line: Line, unit: str) -> str:
     for place, text in enumerate(cells(line, unit)):
         value = sortable[place] if place < len(sortable) else None
         order = f' data-value="{value}"' if value is not None else ""
-        out.append(f"<td{order}>{html.escape(text)}</td>")
+        out.append(f"<td{order}>{escape.html(text)}</td>")
     return "<tr>" + "".join(out) + "</tr>"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness import stats
+from harness.escape import rich
 from harness.evidence import judge_error
 from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise, tables
 from harness.evidence.result_file import ResultFile, Row, key_groups
@@ -115,8 +116,8 @@ def render(found: ResultFile) -> Table:
     task = found.task
     summaries = summarise(found)
     table = Table(
-        title=f"{task.name} {task.version}, {task.split}: {metrics(found)}, {task.average} average",
-        caption="\n".join([_caption(found), *_footnotes(found.head, summaries)]),
+        title=rich(f"{task.name} {task.version}, {task.split}: {metrics(found)}, {task.average} average"),
+        caption="\n".join(rich(said) for said in [_caption(found), *_footnotes(found.head, summaries)]),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -132,7 +133,7 @@ def render(found: ResultFile) -> Table:
         for one in group:
             table.add_row(
                 rank(one),
-                one.row.method,
+                rich(one.row.method),
                 shown(one.score, task.unit),
                 interval(one.low, one.high, task.unit),
                 f"{one.contexts}/{one.queries}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.escape import terminal
 from harness.tasks.arc.grid import Grid
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def print_grids(console: Console, title: str, grids: Sequence[tuple[str, Grid | 
 
     colour = console.color_system is not None
     shown = [(caption, Text("–") if grid is None else draw(grid, colour)) for caption, grid in grids]
-    console.print(Text(title, style="bold"))
+    console.print(Text(terminal(title), style="bold"))
     width = sum(max(len(caption), 2 * len(grid[0]) if grid else 1) + 3 for caption, grid in grids)
     if width > console.width:
         for caption, drawn in shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -38,6 +39,14 @@ def grid_of(value: Any) -> Grid:
             if type(cell) is not int or not 0 <= cell < COLOURS:
                 raise BadGrid(f"row {at}, column {column} holds {cell!r:.20}, not a whole number from 0 to 9")
     return tuple(tuple(row) for row in value)
+
+
+def grid_from_json(text: str) -> Grid | None:
+    """The grid that a JSON text holds; None where it holds none."""
+    try:
+        return grid_of(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
 
 
 def fits(grid: Grid) -> bool:

@@ -7,13 +7,13 @@ sub-folders ``training`` and ``evaluation`` or not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, nearest
+from harness.reading import read_json, user_path
 from harness.tasks.arc.grid import BadGrid, Grid, Pair, Puzzle, grid_of
 
 COLLECTIONS = ("training", "evaluation")
@@ -46,7 +46,7 @@ def read_puzzles(data: str) -> dict[str, tuple[Puzzle, ...]]:
     """
     if not data:
         raise UsageError(f"task arc: no data. {HELP}")
-    root = Path(data).expanduser()
+    root = user_path(data)
     if not root.exists():
         raise UsageError(f"task arc: no such file or folder: {root}. {HELP}")
     files = _files(root)
@@ -174,7 +174,7 @@ def _read(known: tuple[tuple[str, tuple[_Stamp, ...]], ...]) -> dict[str, tuple[
 
 
 def _puzzles(path: Path) -> Iterable[Puzzle]:
-    value = _json(path)
+    value = read_json(path)
     if isinstance(value, dict) and "train" in value:
         return [puzzle_of(path.stem, value, None, str(path))]
     if not isinstance(value, dict):
@@ -182,7 +182,7 @@ def _puzzles(path: Path) -> Iterable[Puzzle]:
     solutions = _solutions_of(path)
     solved: Any = None
     if solutions != path and solutions.exists():
-        solved = _json(solutions)
+        solved = read_json(solutions)
     elif solutions != path and not _inside(value):
         raise UsageError(f"{path}: its solutions are missing: no file {solutions.name} beside it")
     if solved is not None and not isinstance(solved, dict):
@@ -195,16 +195,11 @@ def _puzzles(path: Path) -> Iterable[Puzzle]:
     return made
 
 
+def _all_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _inside(value: Mapping[str, Any]) -> bool:
     """Whether the tasks of a challenges file hold their own solutions."""
-    tests = [test for task in value.values() if isinstance(task, dict) for test in task.get("test") or []]
+    tests = [test for task in value.values() if isinstance(task, dict) for test in _all_of(task.get("test"))]
     return any(isinstance(test, dict) and "output" in test for test in tests)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as why:
-        raise UsageError(f"{path}: cannot be read: {why}") from None
-    except json.JSONDecodeError as why:
-        raise UsageError(f"{path}: is not JSON: line {why.lineno}, column {why.colno}: {why.msg}") from None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
+from harness.escape import html
 from harness.tasks.arc.draw import PALETTE
-from harness.tasks.arc.grid import Grid, Puzzle, grid_of
+from harness.tasks.arc.grid import Grid, Puzzle, grid_from_json
 
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222; }
@@ -24,8 +23,8 @@ def page(title: str, puzzles: Iterable[tuple[Puzzle, Sequence[Mapping[str, Any]]
         puzzles: each with the lines of a run's ``scores`` that are about it.
     """
     body = "\n".join(_section(puzzle, answered) for puzzle, answered in puzzles)
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    body = f"<h1>{escape(title)}</h1>\n{body}"
+    head = f'<meta charset="utf-8"><title>{html(title)}</title><style>{_STYLE}</style>'
+    body = f"<h1>{html(title)}</h1>\n{body}"
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
 
 
@@ -43,7 +42,7 @@ def svg(grid: Grid) -> str:
                 start = x
     lines = "".join(f"M{x * cell} 0V{height}" for x in range(len(grid[0]) + 1))
     lines += "".join(f"M0 {y * cell}H{width}" for y in range(len(grid) + 1))
-    label = escape("; ".join(" ".join(map(str, row)) for row in grid))
+    label = html("; ".join(" ".join(map(str, row)) for row in grid))
     return (
         f'<svg role="img" aria-label="{label}" width="{width + 1}" height="{height + 1}">'
         f'{"".join(parts)}<path d="{lines}" stroke="#555" fill="none" stroke-width=".5"/></svg>'
@@ -51,24 +50,27 @@ def svg(grid: Grid) -> str:
 
 
 def _section(puzzle: Puzzle, answered: Sequence[Mapping[str, Any]]) -> str:
-    out = [f"<h2>{escape(puzzle.id)}</h2>", "<h3>Demonstrations</h3>"]
+    out = [f"<h2>{html(puzzle.id)}</h2>", "<h3>Demonstrations</h3>"]
     out += [_row([("input", pair.input), ("output", pair.output)]) for pair in puzzle.demos]
     for at, (test, solution) in enumerate(zip(puzzle.tests, puzzle.solutions, strict=True)):
         name = puzzle.subtask(at)
-        out += [f"<h3>{escape(name)}</h3>", _row([("test input", test), ("solution", solution)])]
+        out += [f"<h3>{html(name)}</h3>", _row([("test input", test), ("solution", solution)])]
         for line in answered:
             if line["query"] == name:
-                outcome = "failed" if line["status"] != "ok" else "right" if line.get("right") else "wrong"
-                said = escape(str(line.get("reason") or outcome))
-                who = escape(f"{line['method']}, seed {line['seed']}, edit {line['sample'] + 1}: ")
+                outcome = "failed" if line.get("status", "ok") != "ok" else "right" if line.get("right") else "wrong"
+                said = html(str(line.get("reason") or outcome))
+                who = html(f"{line['method']}, seed {line['seed']}, edit {line['sample'] + 1}: ")
                 out.append(f'<p>{who}<b class="{outcome}">{said}</b></p>')
                 attempts = [
-                    (f"attempt {number}", grid_of(json.loads(text))) for number, text in enumerate(line["answers"], 1)
+                    (f"attempt {number}", grid_from_json(text)) for number, text in enumerate(line["answers"], 1)
                 ]
                 out.append(_row([*attempts, ("solution", solution)]) if attempts else "")
     return "\n".join(out)
 
 
-def _row(grids: Sequence[tuple[str, Grid]]) -> str:
-    figures = (f"<figure><figcaption>{escape(caption)}</figcaption>{svg(grid)}</figure>" for caption, grid in grids)
+def _row(grids: Sequence[tuple[str, Grid | None]]) -> str:
+    figures = (
+        f"<figure><figcaption>{html(caption)}</figcaption>{'–' if grid is None else svg(grid)}</figure>"
+        for caption, grid in grids
+    )
     return f'<div class="row">{"".join(figures)}</div>'

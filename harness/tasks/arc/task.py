@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from harness.api import JSON, EditFailed, Episode, Example, Prompt, Query, Recipe, References, Score, Split, Task
 from harness.errors import UsageError
-from harness.tasks.arc.grid import BadGrid, Grid, Lesson, Pair, Puzzle, grid_of
+from harness.tasks.arc.grid import BadGrid, Grid, Lesson, Pair, Puzzle, grid_from_json, grid_of
 from harness.tasks.arc.load import read_puzzles, select
 from harness.tasks.arc.text import FORMS, GridText
 from harness.tasks.arc.ttt import TttArgs, training_lessons
@@ -87,10 +87,9 @@ class GridTask(Task):
 
     def extract(self, query: Query, answer: str, /) -> str | None:
         """The stated grid as JSON; None where the answer is not exactly one grid. JSON is taken as it is."""
-        try:
-            return grid_json(grid_of(json.loads(answer)))
-        except (ValueError, RecursionError):
-            pass
+        grid = grid_from_json(answer)
+        if grid is not None:
+            return grid_json(grid)
         try:
             return grid_json(self.text.parse(answer))
         except BadGrid:

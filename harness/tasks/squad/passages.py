@@ -10,15 +10,15 @@ Three forms are understood (``docs/tasks.md`` shows each):
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from harness.errors import UsageError, nearest
+from harness.reading import conform, read_json, read_json_lines, read_text, user_path
 
 QUESTIONS_FILE = "questions.jsonl"
 TEXT_SUFFIXES = (".txt", ".md")
@@ -58,14 +58,14 @@ def read(source: str | Path) -> list[Passage]:
     Raises:
         UsageError: for whatever is wrong with it, in one line.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir():
         return _folder(path)
     if not path.exists():
         parent = path.parent
         beside = [item.name for item in parent.iterdir()] if parent.is_dir() else []
         raise UsageError(f"no such file or folder: {path}." + nearest(path.name, beside))
-    content = _json(path, _text(path))
+    content = read_json(path, repair=False)
     if isinstance(content, dict) and "data" in content:
         found = _squad(path, content["data"])
     elif isinstance(content, list):
@@ -205,7 +205,7 @@ def _folder(path: Path) -> list[Passage]:
         raise UsageError(
             f"{asked}: not found; it holds the questions about the texts beside it, one JSON object a line"
         )
-    texts = {name: _text(item) for name, item in files.items()}
+    texts = {name: read_text(item) for name, item in files.items()}
     keys = _Unique(path, "text")
     for number, (name, text) in enumerate(texts.items(), 1):
         if not text.strip():
@@ -213,8 +213,8 @@ def _folder(path: Path) -> list[Passage]:
         keys.add(passage_id(text), number, name)
     ids = _Unique(asked, "id")
     questions: dict[str, list[Question]] = {name: [] for name in texts}
-    for number, line in _lines(_text(asked)):
-        row = _check(_Row, _json(asked, line, first_line=number), asked, number)
+    for number, value in read_json_lines(asked, repair=False):
+        row = _check(_Row, value, asked, number)
         if row.file not in texts:
             raise UsageError(
                 f"{asked}: record {number}, field file: no {row.file!r} beside it." + nearest(row.file, texts)
@@ -233,31 +233,7 @@ def _title(file: str) -> str:
     return " ".join(Path(file).stem.replace("_", " ").replace("-", " ").split())
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-
-
-# --- reading and explaining ----------------------------------------------------------------------------------------
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as why:
-        raise UsageError(f"{path}: cannot be read: {why.strerror}") from why
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as why:
-        line = raw.count(b"\n", 0, why.start) + 1
-        raise UsageError(f"{path}: line {line}: not UTF-8 (byte 0x{raw[why.start]:02x}); save it as UTF-8") from why
-
-
-def _json(path: Path, text: str, first_line: int = 1) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as why:
-        line = first_line + why.lineno - 1
-        raise UsageError(f"{path}: line {line}, column {why.colno}: not JSON: {why.msg}") from why
+# --- explaining ----------------------------------------------------------------------------------------
 
 
 class _Unique:
@@ -280,18 +256,4 @@ _Model = TypeVar("_Model", bound=_Record)
 
 
 def _check(model: type[_Model], record: Any, path: Path, number: int) -> _Model:
-    try:
-        return model.model_validate(record)
-    except ValidationError as why:
-        first = why.errors(include_url=False)[0]
-        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        where = f", field {field}" if field else ""
-        raise UsageError(f"{path}: record {number}{where}: {_say(first['type'], first['msg'])}") from why
-
-
-def _say(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "is missing"
-    if kind == "too_short":
-        return "is empty"
-    return message.removeprefix("Value error, ")
+    return conform(model, record, f"{path}: record {number}")

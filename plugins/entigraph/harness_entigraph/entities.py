@@ -71,7 +71,7 @@ def names_all(text: str, group: Sequence[str]) -> bool:
 def _object(text: str) -> tuple[list[Any], str] | None:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or not isinstance(value.get("entities"), list):
         return None
@@ -92,5 +92,5 @@ def _tidy(names: Sequence[str], most: int) -> tuple[str, ...]:
 def _unescaped(text: str) -> str:
     try:
         return str(json.loads(f'"{text}"', strict=False))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from harness.api import EditFailed, Example, SelfEdit, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
+from harness.reading import read_json_lines, read_text, user_path
 
 
 @dataclass(frozen=True)
@@ -99,11 +98,15 @@ def _documents(source: str) -> list[str]:
     package, sign, inside = source.partition(":")
     packaged = bool(sign) and package.isidentifier() and len(package) > 1
     try:
-        content = (files(package).joinpath(inside) if packaged else Path(source).expanduser()).read_text("utf-8")
-        if source.endswith(".jsonl"):
-            return [str(json.loads(line)["text"]) for line in content.splitlines() if line.strip()]
-    except (OSError, ModuleNotFoundError) as why:
-        raise UsageError(f"updater.corpus: {source} cannot be read: {getattr(why, 'strerror', '') or why}") from why
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as why:
-        raise UsageError(f"updater.corpus: {source}: every line is a JSON object with a field text: {why}") from why
-    return [part for part in content.split("\n\n") if part.strip()]
+        path = files(package).joinpath(inside) if packaged else user_path(source)
+    except ModuleNotFoundError as why:
+        raise UsageError(f"updater.corpus: {source} cannot be read: {why}") from why
+    where = f"updater.corpus: {source}"
+    if not source.endswith(".jsonl"):
+        return [part for part in read_text(path, where=where).split("\n\n") if part.strip()]
+    found = []
+    for number, row in read_json_lines(path, where=where):
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise UsageError(f"{where}: line {number}: every line is a JSON object with a field text, which is a text")
+        found.append(row["text"])
+    return found

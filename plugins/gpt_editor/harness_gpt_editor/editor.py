@@ -121,7 +121,7 @@ def lines_of(text: str, *, cut: bool) -> list[str]:
         found = json.loads(text)["lines"]
         if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
             raise TypeError
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         if not cut:
             raise EditFailed("the answer is not the JSON that was asked for") from None
         found = [json.loads(whole, strict=False) for whole in _STRING.findall(text.partition("[")[2])]

@@ -65,8 +65,8 @@ def _from_json(text: str, criteria: Sequence[str]) -> dict[str, int] | None:
         return None
     try:
         value = json.loads(text[start : end + 1])
-    except json.JSONDecodeError as why:
-        raise Unreadable(f"the judge's JSON is broken: {why.msg}") from None
+    except (ValueError, RecursionError) as why:
+        raise Unreadable(f"the judge's JSON is broken: {why}") from None
     if not isinstance(value, Mapping):
         raise Unreadable("the judge's JSON is no object")
     missing = [name for name in criteria if name not in value]

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness import escape
+
 app = typer.Typer(no_args_is_help=True, help="Recompute published results from their logs.")
 
 
@@ -51,7 +53,7 @@ def seal(
         try:
             figures, graded = reader.replay(path, grader, questions)
         except HarnessError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {escape.line(str(error))}", err=True)
             failed = error.exit_code
             continue
         if out and graded is not None and graded.result.rows:
@@ -91,7 +93,7 @@ def _print(found: list[dict[str, Any]], as_json: bool) -> None:
     for one in found:
         low, high = one["ci95"] or (None, None)
         table.add_row(
-            one["file"], _points(one["macro"]), _points(one["micro"]),
+            escape.rich(one["file"]), _points(one["macro"]), _points(one["micro"]),
             f"{_points(low)}–{_points(high)}" if one["ci95"] else "–",
             _points(one["baseline_macro"]), str(one["n_contexts"]), str(one["n_queries"] or "–"),
             f"{one['scored']}/{one['expected'] if one['expected'] is not None else '?'}",
@@ -100,7 +102,7 @@ def _print(found: list[dict[str, Any]], as_json: bool) -> None:
     console.print(table)
     for one in found:
         for note in _notes(one):
-            console.print(f"{one['file']}: {note}", highlight=False, markup=False, soft_wrap=True)
+            console.print(escape.line(f"{one['file']}: {note}"), highlight=False, markup=False, soft_wrap=True)
 
 
 def _notes(one: dict[str, Any]) -> list[str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.api import Completion, EditAsk, Editor, Recipe, Request, SelfEdit, Session
 from harness.errors import UsageError
+from harness.reading import user_path
 from harness_replay.questions import load_json
 
 
@@ -67,7 +67,7 @@ class Recorded(Editor):
 
     @cached_property
     def _records(self) -> dict[str, dict[str, Any]]:
-        path = Path(self._settings.edits).expanduser()
+        path = user_path(self._settings.edits)
         raw = load_json(path)
         if not isinstance(raw, list):
             raise UsageError(f"{path}: a list of passages with completions was expected")
@@ -78,6 +78,8 @@ class Recorded(Editor):
                     raise UsageError(f"{path}: record {number}: {name} is missing, or not a {kind.__name__}")
             if not all(isinstance(text, str) for text in record["completions"]):
                 raise UsageError(f"{path}: record {number}: completions must be texts")
+            if not isinstance(record.get("prompt", ""), str | None):
+                raise UsageError(f"{path}: record {number}: prompt is not a text")
             text = record["context"].strip()
             if text in records:
                 raise UsageError(f"{path}: record {number} repeats the passage of an earlier one")

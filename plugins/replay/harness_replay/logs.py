@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.reading import conform
+from harness_replay import schemas
 from harness_replay.conditions import Conditions, of_abstraction, of_log
 from harness_replay.questions import Asked, LogError, context_id, find, load_json, passages_near
 
@@ -71,17 +73,20 @@ def read_log(path: Path, questions: Path | None = None) -> Log:
     raw = load_json(path)
     if not isinstance(raw, dict):
         raise LogError(f"{path}: not a published result file: {type(raw).__name__} where an object was expected")
-    try:
-        if "articles" in raw:
-            return _scored(path, raw, questions)
-        if "server_reply" in raw or "per_question" in raw:
-            return _parallel(path, raw, questions)
-        if "per_article" in raw:
-            return _collapsed(path, raw)
-        if raw and all(place.isdecimal() and "task_id" in one for place, one in raw.items()):
+    if "articles" in raw:
+        conform(schemas.Scored, raw, f"{path}: malformed", LogError)
+        return _scored(path, raw, questions)
+    if "server_reply" in raw or "per_question" in raw:
+        conform(schemas.Parallel, raw, f"{path}: malformed", LogError)
+        return _parallel(path, raw, questions)
+    if "per_article" in raw:
+        conform(schemas.Collapsed, raw, f"{path}: malformed", LogError)
+        return _collapsed(path, raw)
+    if raw and all(place.isdecimal() and isinstance(one, dict) and "task_id" in one for place, one in raw.items()):
+        try:
             return _abstraction(path, raw)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise LogError(f"{path}: malformed: {type(error).__name__}: {error}") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise LogError(f"{path}: malformed: {type(error).__name__}: {error}") from None
     raise LogError(
         f"{path}: not a published result file: none of articles, server_reply, per_question, task_id, "
         "mean_over_sequences in it"
@@ -145,8 +150,8 @@ def _scored(path: Path, raw: Mapping[str, Any], questions: Path | None) -> Log:
         None if unmeasured or not asked else _transpose(adapter),
         None if unmeasured or not asked else _measured(_transpose(baseline)),
         None,
-        {**raw.get("lora_params", {}), "split_newlines": raw.get("split_newlines")},
-        raw.get("overall", {}),
+        {**(raw.get("lora_params") or {}), "split_newlines": raw.get("split_newlines")},
+        raw.get("overall") or {},
         of_log(raw, _texts(adapter, baseline)),
         _proxy(articles),
         tuple(notes),
@@ -189,7 +194,7 @@ def _marks(rows: Sequence[Mapping[str, Any]], side: str, path: Path, place: int)
 def _verdict(value: Any, where: str) -> bool:
     if value is True or value is False:
         return value
-    raise LogError(f"{where}: {value!r} is not a verdict; true or false was expected")
+    raise LogError(f"{where}: {value!r:.60} is not a verdict; true or false was expected")
 
 
 def _transpose(by_question: Sequence[Sequence[tuple[Mark, ...]]]) -> Marks:
@@ -221,7 +226,7 @@ def _proxy(articles: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def _parallel(path: Path, raw: Mapping[str, Any], questions: Path | None) -> Log:
     layout: Literal["server_reply", "per_question"] = "server_reply" if "server_reply" in raw else "per_question"
-    lists = raw[layout]
+    lists = raw[layout] or {}
     adapter = _column(lists, "adapter", path)
     if adapter is None:
         raise LogError(f"{path}: {layout} holds no answers of the adapter: nothing was measured")

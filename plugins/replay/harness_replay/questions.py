@@ -10,15 +10,17 @@ ever contain the gold text, so every candidate is held against the log and only 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from harness import metrics
 from harness.errors import UsageError
+from harness.reading import conform, read_json, read_json_lines
 
 ORDER_SEED = 42
 """SEAL's subsets are ``random.seed(42); random.shuffle(passages)[:n]``."""
@@ -54,20 +56,7 @@ def context_id(text: str) -> str:
 
 def load_json(path: Path) -> Any:
     """Strict JSON: NaN and infinities are refused, as no measurement is one."""
-
-    def refuse(name: str) -> Any:
-        raise LogError(f"{path}: holds {name}, which is no measurement; mend or leave out this file")
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except FileNotFoundError:
-        raise LogError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
-        cut = error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()) - 1
-        hint = "the file is cut off" if cut else "it is not JSON"
-        raise LogError(f"{path}: line {error.lineno}, column {error.colno}: {hint} ({error.msg})") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LogError(f"{path}: cannot be read: {error}") from None
+    return read_json(path, LogError)
 
 
 def find(
@@ -113,7 +102,7 @@ def passages_near(log: Path, given: Path | None) -> dict[str, tuple[Asked, ...]]
     """The questions of every passage in the SQuAD files near a log, or in the one that the user names."""
     found: dict[str, list[Asked]] = {}
     for path in [given] if given else _squad_near(log.resolve().parent):
-        for one in _listed(path) if path.suffix == ".jsonl" else flatten(load_json(path)):
+        for one in _listed(path) if path.suffix == ".jsonl" else flatten(check_passages(path, load_json(path))):
             found.setdefault(one.context, []).append(one)
     return {context: tuple(asked) for context, asked in found.items()}
 
@@ -124,8 +113,9 @@ def _orders(path: Path, passages: int, rows: int) -> Iterator[tuple[tuple[Asked,
         yield _listed(path), path.name
         return
     found = load_json(path)
-    if not isinstance(found, list) or not all(isinstance(one, dict) and "questions" in one for one in found):
+    if not isinstance(found, list):
         raise LogError(f"{path}: neither a questions*.jsonl nor a list of passages with their questions")
+    check_passages(path, found)
     shuffled = list(found)
     random.Random(ORDER_SEED).shuffle(shuffled)
     for order, how in ((found, "as listed"), (shuffled, f"shuffled with seed {ORDER_SEED}")):
@@ -139,6 +129,38 @@ def _orders(path: Path, passages: int, rows: int) -> Iterator[tuple[tuple[Asked,
                 yield tuple(drawn[:rows]), f"{path.name}, {how}, questions drawn with seed {seed}"
 
 
+class _QuestionOfPassage(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    question: str
+    answer: str
+
+
+class _PassageWithQuestions(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    title: str
+    context: str
+    questions: list[_QuestionOfPassage]
+
+
+class _ListedQuestion(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    row: int
+    context_sha1: str
+    question_index: int
+    title: str
+    question: str
+    gold: str
+
+
+def check_passages(path: Path, found: Any) -> Any:
+    """The same list, if it is one of passages with their questions."""
+    conform(list[_PassageWithQuestions], found, f"{path}: no list of passages with their questions", LogError)
+    return found
+
+
 def flatten(passages: Sequence[Any]) -> tuple[Asked, ...]:
     """The questions of ``{title, context, questions: [{question, answer}]}`` passages, in file order."""
     return tuple(
@@ -150,13 +172,10 @@ def flatten(passages: Sequence[Any]) -> tuple[Asked, ...]:
 
 def _listed(path: Path) -> tuple[Asked, ...]:
     """Rows ``{row, context_sha1, question_index, title, question, gold}``, one a line, in order of ``row``."""
-    asked = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        try:
-            row = json.loads(line)
-            if row["row"] != number:
-                raise LogError(f"{path}: line {number + 1}: row {row['row']} is out of order")
-            asked.append(Asked(row["context_sha1"], row["question_index"], row["title"], row["question"], row["gold"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise LogError(f"{path}: line {number + 1}: {type(error).__name__}: {error}") from None
+    asked: list[Asked] = []
+    for number, value in read_json_lines(path, LogError):
+        row = conform(_ListedQuestion, value, f"{path}: line {number}", LogError)
+        if row.row != len(asked):
+            raise LogError(f"{path}: line {number}: row {row.row} is out of order")
+        asked.append(Asked(row.context_sha1, row.question_index, row.title, row.question, row.gold))
     return tuple(asked)

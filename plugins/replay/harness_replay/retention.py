@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import stats
+from harness.reading import conform
 from harness_replay.questions import LogError, load_json
+from harness_replay.schemas import RetentionFile
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,19 @@ def read_retention(path: Path) -> Retention:
     raw = load_json(path)
     if not is_retention(raw):
         raise LogError(f"{path}: not a retention matrix: no mean_over_sequences in it")
+    checked = conform(RetentionFile, raw, f"{path}: malformed", LogError)
     try:
-        mean = np.array(raw["mean_over_sequences"], dtype=np.float64)
-        std = np.array(raw["std_over_sequences"], dtype=np.float64)
-        sequences = int(raw["n_sequences"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise LogError(f"{path}: malformed: {type(error).__name__}: {error}") from None
-    if mean.ndim != 2 or mean.shape[0] != mean.shape[1] + 1 or mean.shape != std.shape or sequences < 1:
+        mean = np.array(checked.mean_over_sequences, dtype=np.float64)
+        std = np.array(checked.std_over_sequences, dtype=np.float64)
+    except ValueError:
+        raise LogError(f"{path}: malformed: the rows of a matrix are of different lengths") from None
+    if mean.ndim != 2 or mean.shape[0] != mean.shape[1] + 1 or mean.shape != std.shape:
         raise LogError(f"{path}: matrices of shape {mean.shape} and {std.shape}; (n + 1, n) was expected of both")
+    if mean.shape[1] < 2:
+        raise LogError(f"{path}: a matrix of one passage: nothing can be kept or lost in it")
     unmet = np.triu(np.ones(mean.shape, dtype=bool), 0)
     unmet[0] = False
-    return Retention(path, _blank(mean, unmet), _blank(std, unmet), sequences, str(raw.get("base_model", "")))
+    return Retention(path, _blank(mean, unmet), _blank(std, unmet), checked.n_sequences, checked.base_model)
 
 
 def _blank(matrix: NDArray[np.float64], unmet: NDArray[np.bool_]) -> NDArray[np.float64]:

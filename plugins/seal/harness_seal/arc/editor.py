@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 from harness.api import Completion, EditAsk, EditFailed, Editor, Prompt, Request, SelfEdit, Session
 from harness.errors import UsageError
+from harness.reading import parse_toml, read_text, user_path
 from harness.tasks.arc.task import GridTask, as_grids, demos_of
 from harness_seal.arc.space import Budget, load_space, read_choice
 
@@ -125,13 +124,10 @@ def read_template(name: str) -> dict[str, Any]:
     Raises:
         UsageError: it is not there, or lacks ``base`` or ``instruct``.
     """
-    path = Path(name) if name.endswith(".toml") else resources.files("harness_seal") / "templates" / f"{name}.toml"
-    try:
-        found = tomllib.loads(path.read_text("utf-8"))
-    except OSError:
-        raise UsageError(f"editor arc-config: no prompt {name!r}; the one that ships is 'arc-config-1'") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"editor arc-config: {name} is not TOML: {error}") from None
+    path = user_path(name) if name.endswith(".toml") else resources.files("harness_seal") / "templates" / f"{name}.toml"
+    if not path.is_file():
+        raise UsageError(f"editor arc-config: no prompt {name!r}; the one that ships is 'arc-config-1'")
+    found = parse_toml(read_text(path, where=f"editor arc-config: {name}"), f"editor arc-config: {name}")
     turns = found.get("instruct")
     texts = [found.get("base"), *(turns.get(role) if isinstance(turns, dict) else None for role in ("system", "user"))]
     if not all(isinstance(text, str) for text in texts):
