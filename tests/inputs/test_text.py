@@ -46,7 +46,7 @@ PLUGIN = '''
 from dataclasses import replace
 
 from harness import hookimpl
-from harness.api import Example, Method, Request, SelfEdit
+from harness.api import Example, Method, Request, SelfEdit, Editor
 from harness.testing import ScriptedLM, ScriptedTask
 
 HALF = chr(0xD83D)
@@ -60,7 +60,7 @@ class Broken(ScriptedLM):
         return [[replace(one, text=one.text + HALF) for one in row] for row in super().generate(asks)]
 
 
-class Cut:
+class Cut(Editor):
     def propose(self, asks, s):
         s.keep("scratch" , {"note": HALF})
         requests = [Request(ask.state, "Write: " + HALF + ask.episode.context["text"], n=ask.n) for ask in asks]
