@@ -1,7 +1,7 @@
 """What plugins rely on is only added to: hooks and their arguments, records and their fields, protocols' methods.
 
-``contract-N.json`` is version N of the contract as it was released. After an addition, which the changelog names, record
-it anew: ``python -m tests.contract.test_stability``.
+``contract-N.json`` is version N of the contract as it was released. After an addition, which the changelog names,
+record it anew: ``python -m tests.contract.test_stability``.
 """
 
 from __future__ import annotations
