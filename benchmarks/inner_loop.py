@@ -12,7 +12,7 @@ The baseline trains one peft adapter at a time, one unpadded sequence per step. 
 as it is by default, which is the plain loop, and with the fused AdamW that the engine uses too.
 
 The work is real in its lengths: the recorded SEAL self-edits of `$HARNESS_SHARED_DATA/seal/edits/val_base.json`
-(default `../shared/data`), split into lines plus the passage as SEAL does, at 4.5 characters per token; without the file,
+(default `../shared/data`), split into lines plus the passage as SEAL does, at 4.5 characters per token; without it,
 lengths as bimodal as theirs are drawn. Token ids are random: no tokenizer, no download.
 """
 

@@ -58,7 +58,7 @@ class Bench:
     def edits(
         self, pages: Sequence[AskedPage], style: str, *, state: State | None = None, n: int = 1, seed: int = 0
     ) -> list[list[str]]:
-        """`n` edits per page at temperature 1, as they are learnt: with their cue, without the reasoning before them."""
+        """`n` edits per page at temperature 1, as they are learnt: with their cue, without the reasoning before it."""
         asks = [
             Request(state or self.base, prompt, n=n, temperature=1.0, max_tokens=EDIT_TOKENS, seed=seed * 10_000 + i)
             for i, prompt in enumerate(self.prompts(pages, style))
