@@ -375,7 +375,11 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """
 
     Settings: ClassVar[type | None] = None
-    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set."""
+    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set.
+
+    A field that cannot change a score (a cache, a limit on cost) says so in its metadata, and rows that differ in it
+    alone are compared: ``field(default=0, metadata={"changes_scores": False})``.
+    """
     nested: ClassVar[Mapping[str, str]] = _NOTHING
     """Components that this one is made around: constructor argument -> kind, such as ``{"inner": "editor"}``.
 

@@ -12,7 +12,7 @@ from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
 from harness.books.folder import write_recorded
 from harness.books.records import digest
 from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
-from harness.registry.build import BuiltComponent
+from harness.registry.build import BuiltComponent, compared
 from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
@@ -84,7 +84,7 @@ def outcome(
         "model_settings": digest(dict(model.identity))[:16],
         "start_model": "policy" if student.adapters else "model",
         "protocol": protocol.name,
-        **({"protocol_settings": digest(dict(protocol.settings))[:16]} if protocol.settings else {}),
+        **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
         "open_book": arm.method.open_book,
     }
@@ -96,7 +96,7 @@ def outcome(
         rounds,
         chosen,
         {**_costs(context, session.scope.name, bench), "labels": float(len(session.labels)), "meta_s": meta_s},
-        {name: {**_asked(bench, arm, table), **shared} for name, table in tables.items()},
+        {name: {**_asked(bench, table), **shared} for name, table in tables.items()},
         _name(context, teacher) if wrote else "",
         _name(context, student),
         [
@@ -107,14 +107,14 @@ def outcome(
     )
 
 
-def _asked(bench: RunBench, arm: Arm, table: SeedTable) -> dict[str, Any]:
+def _asked(bench: RunBench, table: SeedTable) -> dict[str, Any]:
     """The part of a comparability key that says what was asked and who graded it."""
     measure = table.measure
     items: Any = list(table.contexts.items())
     evaluator: str = measure.evaluator
     if table.asked:
         items = bench.identities(table.asked, table.contexts)
-        evaluator = digest(bench.evaluator_table(table.asked) or dict(arm.slots["evaluator"]))[:16]
+        evaluator = digest(compared(bench.evaluator(table.asked)))[:16]
     return {
         "task": measure.task,
         "version": measure.version,

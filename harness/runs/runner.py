@@ -301,9 +301,7 @@ def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltCom
     evaluator = build(plugins, Evaluator, also.evaluator, f"{where}.evaluator")
     other = task if also.task is None else build(plugins, Task, also.task, f"{where}.task")
     book = context.episodes if also.task is None else EpisodeBook(other.instance, built=other)
-    return OpenAlso(
-        also.name, other, book, evaluator, also.evaluator, also.split, also.limit, own_items=also.task is not None
-    )
+    return OpenAlso(also.name, other, book, evaluator, also.split, also.limit, own_items=also.task is not None)
 
 
 _EFFECTS = {
