@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import harness
 from harness.api import Evaluator
 from harness.books.records import digest
+from harness.evidence.compare import compare
+from harness.evidence.gate.verdict import notes
 from harness.evidence.result_file import read
+from harness.evidence.sources import open_source
 from harness.registry.build import build, compared
 from harness.registry.discover import Plugins
-from tests.runner.test_runner import run
+from tests.runner.test_runner import PLUGIN, config, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,3 +82,68 @@ def test_shipped_rows_pair_with_new_runs() -> None:
     now = digest(compared(build(Plugins(), Evaluator, {"use": "closed-book"}, "evaluator")))[:16]
     shipped = [*ROOT.glob("leaderboards/lab-facts/*.json"), *ROOT.glob("benchmarks/baselines/*.json")]
     assert {row.key["evaluator"] for path in shipped for row in read(path).rows} == {now}
+
+
+# --- what a result file says -----------------------------------------------------------------------------------------
+
+
+def test_a_result_file_says_what_was_run(tmp_path: Path) -> None:
+    done = run(tmp_path, limit=3, samples=2, editor={"temperature": 0.5})
+    found = read(done.folder / "result.json")
+    assert found.source == (
+        f"harness run --plugin {PLUGIN} --model animals --limit 3 "
+        "--set 'beside=[\"bare\"]' --set samples=2 --set editor.temperature=0.5"
+    )
+    made = found.provenance
+    assert made is not None
+    assert {key: made.options[key] for key in ("limit", "samples", "seed", "checkpoint")} == {
+        "limit": 3, "samples": 2, "seed": 0, "checkpoint": "validation",
+    }  # fmt: skip
+    assert set(made.rows) == {"animals", "bare"}
+    used = {slot: made.components[name] for slot, name in made.rows["animals"].items()}
+    assert set(used) == {
+        "editor", "updater", "policy", "reward", "evaluator", "trainer", "protocol", "task", "roles.teacher",
+    }  # fmt: skip
+    assert dict(used["editor"].settings) == {"temperature": 0.5}
+    assert dict(used["roles.teacher"].settings) == {"path": ""}, "defaults too"
+    assert used["editor"].distribution == "animals.py"
+    assert used["protocol"].distribution == "selfadapt-harness"
+    facts = json.loads((done.folder / "config.json").read_text())
+    assert facts["command"] == found.source
+    shared = set(made.rows["animals"].values()) & set(made.rows["bare"].values())
+    assert {made.components[name].kind for name in shared} >= {"task", "evaluator", "protocol", "model"}
+    assert {"selfadapt-harness", "torch"} <= made.distributions.keys()
+
+
+# --- rows whose code differs -----------------------------------------------------------------------------------------
+
+
+def _marked(folder: Path, value: str) -> Path:
+    """The folder of a run whose evaluator gives every answer that value."""
+    folder.mkdir()
+    file = folder / "marking.py"
+    file.write_text(
+        "from harness import hookimpl\nfrom harness.api import Evaluator, Score\n"
+        "class Marking(Evaluator):\n    def evaluate(self, asks, key, s):\n        for ask in asks:\n"
+        f"            yield [Score(ask.episode.id, q.id, {value}) for q in ask.episode.queries]\n"
+        "@hookimpl\ndef harness_evaluators():\n    return {'marking': 'marking:Marking'}\n"
+    )
+    more = {"evaluator": {"use": "marking"}, "trainer": {"use": "none"}, "beside": [], "seeds": 3}
+    return harness.run(config(folder, **more), plugin_files=[PLUGIN, file]).folder
+
+
+def test_an_evaluator_with_other_code_is_noted(tmp_path: Path) -> None:
+    """An evaluator that was changed from 0.0 to 1.0 was `better +100` without a word."""
+    before, after = _marked(tmp_path / "a", "0.0"), _marked(tmp_path / "b", "1.0")
+    note = "the code of evaluator 'marking' differs at version 1: part of the difference may be how it was measured"
+    found = compare(open_source(str(before)), open_source(str(after)))
+    assert (found.difference, found.differing) == (1.0, ())
+    assert note in found.notes
+    one, other = read(before / "result.json"), read(after / "result.json")
+    assert notes(one, other) == [note]
+    assert notes(one, one) == []
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "gate", "--baseline", str(before / "result.json"), "--run", str(after)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert note in done.stderr
