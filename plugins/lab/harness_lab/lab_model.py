@@ -64,7 +64,7 @@ class LabModel(HfModel):
         if len(words) < _FEW_WORDS or spelled < _FOREIGN * len(words):
             return ""
         return (
-            f"{MODEL_VERSION} knows the words of its own made-up world alone (docs/models.md) and spells out "
+            f"{MODEL_VERSION} knows the words of its own made-up world alone (docs/lab.md) and spells out "
             f"{100 * spelled / len(words):.0f}% of those in this task: its scores say nothing; take another --model"
         )
 
