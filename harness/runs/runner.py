@@ -51,7 +51,7 @@ _log = logging.getLogger("harness")
 class Run:
     """A finished run.
 
-    ``rows`` are those of the result file; :meth:`scores` is one record a query, sample and seed.
+    ``rows`` are those of the result file; :meth:`scores` is one record per query, sample and seed.
     """
 
     folder: Path
