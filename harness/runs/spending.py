@@ -20,6 +20,7 @@ from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.registry.settings import check_settings
 from harness.runs.config import Arm, Config
+from harness.runs.plan import only_tests
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -47,7 +48,7 @@ class Bill:
 
 def bills(config: Config, plugins: Plugins, task: Task) -> list[Bill]:
     """One bill for each method whose teacher is reached over the ``openai`` backend."""
-    book = EpisodeBook(task, config.options.limit)
+    book = EpisodeBook(task, config.options.limit, test_alone=only_tests(config))
     return [bill for arm in config.arms if (bill := _bill(arm, config, plugins, task, book)) is not None]
 
 
