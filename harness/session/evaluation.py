@@ -21,8 +21,6 @@ class Evaluation:
     def __init__(self, scope: Scope, calls: Calls) -> None:
         self._scope = scope
         self._calls = calls
-        self.labels: set[str] = set()
-        """Queries of the outer loop that were graded against a reference: the labels that the method used."""
 
     def evaluate(self, asks: Sequence[Ask], name: str = "evaluator") -> Sequence[Sequence[Score]]:
         """What a method gets to see: scores of test episodes come back without values."""
@@ -90,9 +88,11 @@ class Evaluation:
         return self._scope.files(self._scope.slot("evaluator", Evaluator))
 
     def count_labels(self, episodes: Iterable[str]) -> None:
-        """Count the references of the outer loop's episodes, save those of the method's own, as labels used."""
-        if self._scope.stage == "outer":
-            book = self._scope.context.episodes
-            for name in episodes:
-                if book.full(name).split != "made":
-                    self.labels.update(book.key([name])[name])
+        """Note whose references are used, save those of the method's own episodes."""
+        book = self._scope.context.episodes
+        self._scope.facts.note("graded", (name for name in episodes if book.full(name).split != "made"))
+
+    def labels(self) -> set[str]:
+        """Queries of the outer loop that were graded against a reference: the labels that the method used."""
+        book = self._scope.context.episodes
+        return {query for name in self._scope.facts.seen("graded", "outer") for query in book.key([name])[name]}

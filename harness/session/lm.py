@@ -133,7 +133,7 @@ class BookedLM:
                 scope.context.progress.advance(piece, sum(_samples(ask) for _, ask in part), seconds * len(part))
                 scope.check_time()
         with journal.writing():
-            journal.touch(scope.name, scope.clock.phase, scope.stage, list(dict.fromkeys(keys)))
+            scope.facts.use(scope.clock.phase, list(dict.fromkeys(keys)))
         return [known[key] for key in keys]
 
     def _run(self, run: Callable[[Sequence[Any]], Sequence[Any]], part: Sequence[tuple[str, Any]]) -> Sequence[Any]:
