@@ -30,8 +30,16 @@ def seed_facts(
         rounds: the roles of every checkpoint, the start first; empty without an outer loop.
     """
     outer = session.scope.facts.outer
-    faults = [*outer.faults(), *_untrained(session, rounds), *_passed_over(bench)]
-    facts = SeedFacts(tuple(faults), tuple(outer.remarks()), {})
+    seen = session.scope.facts.seen
+    others = {*seen("wrote")} - {session.roles["student"].base}
+    happened = {
+        "open_book": bool(seen("open_book")),
+        "queries": bool(seen("queries")) or (method.sees == "context+queries" and bool(bench.groups)),
+        "transductive": bool(seen("test", "outer")),
+        "outside_teacher": bool(others),
+    }
+    faults = [*outer.faults(), *_untrained(session, rounds), *_passed_over(bench), *_untrue(method, happened)]
+    facts = SeedFacts(tuple(faults), tuple(outer.remarks()), happened)
     kept = {"faults": list(facts.faults), "remarks": list(facts.remarks), "happened": dict(facts.happened)}
     session.journal.keep(session.scope.name, "facts", kept)
     return facts
@@ -53,6 +61,25 @@ def _passed_over(bench: RunBench) -> list[str]:
     if not bench.groups or any(group.edits for group in bench.groups):
         return []
     return [f"the editor passed over all {len(bench.groups)} test contexts: the start model was measured"]
+
+
+_UNTRUE = {
+    "open_book": "the passage stood in the prompt or memory of its answers, and its card says closed book",
+    "queries": "test queries stood in prompts that edits were written by, and its card says that it sees contexts only",
+    "transductive": "test contexts or queries entered the outer loop, and its card does not say transductive",
+    "outside_teacher": "another model than the student's wrote edits, and its card says no outside teacher",
+}
+
+
+def _untrue(method: Method, happened: Mapping[str, bool]) -> list[str]:
+    """What happened and the card does not say. A card may say more than happens: that gains a row nothing."""
+    declared = {
+        "open_book": method.open_book,
+        "queries": method.sees == "context+queries",
+        "transductive": method.transductive,
+        "outside_teacher": method.outside_teacher,
+    }
+    return [_UNTRUE[name] for name, did in happened.items() if did and not declared[name]]
 
 
 def why_unranked(of_seeds: Sequence[tuple[int, SeedFacts]]) -> tuple[str, ...]:

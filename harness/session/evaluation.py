@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from harness.api import Ask, Episode, Evaluator, Score, Updated
@@ -62,7 +63,7 @@ class Evaluation:
         references = scope.context.episodes.key([ask.episode.id for ask in asks])
         if not full:
             return []
-        with scope.clock.span("grading"):
+        with scope.clock.span("grading"), scope.watch.answers(full) if scope.watch else nullcontext():
             answered = self._calls.guard(
                 slot, lambda: checks.drawn(slot.instance.evaluate(full, references, scope.sealed))
             )

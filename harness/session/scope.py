@@ -15,6 +15,7 @@ from harness.session.clock import Clock
 from harness.session.context import RunContext
 from harness.session.facts import Facts
 from harness.session.roles import Roles
+from harness.session.watch import Watch
 from harness.text import repaired
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Scope:
         self.calls_name = self.name
         """Under which the order of its calls is logged: a session beside another one has an order of its own."""
         self.facts = Facts(self.journal, self.name)
+        self.watch: Watch | None = Watch(context.episodes, self.facts)
+        """None for a session beside another one, whose items are not the row's own."""
         self.replaced = 0
         """Characters replaced in what the components handed in; those of what came out are among the items' costs."""
         self.method = method

@@ -95,6 +95,7 @@ class SessionService:
         scope = copy.copy(self.scope)
         scope.calls_name = f"{scope.name}#{name}"
         scope.replaced = 0
+        scope.watch = None
         scope.context = dataclasses.replace(scope.context, episodes=episodes)
         scope.built_task, scope.task = task, task.instance
         scope.slots = {**scope.slots, "evaluator": evaluator}
@@ -179,6 +180,8 @@ class SessionService:
         def run() -> Any:
             for ask in asks:
                 self.context.episodes.full(ask.episode.id)
+            if self.scope.watch:
+                self.scope.watch.asked([ask.episode for ask in asks])
             answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.propose(asks, self.sealed)))
             return checks.edits(slot, answered, asks)
 
@@ -227,6 +230,8 @@ class SessionService:
         return [scores for (scores,) in self.measure(jobs)]
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        if self.scope.watch:
+            self.scope.watch.asked([ask.episode for ask in asks])
         return self._evaluation.evaluate(self.scope.writable(list(asks)), name)
 
     def expand(self, job: UpdateJob, /) -> Sequence[Data]:

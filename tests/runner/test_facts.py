@@ -104,3 +104,47 @@ def test_a_note_of_what_happened_that_is_gone_is_made_again(tmp_path: Path) -> N
     again = run(tmp_path, "trained", reuse=str(first.folder))
     assert row(again, "trained").costs["labels"] == 12.0
     assert again.ran > 0
+
+
+CLAIMS = [
+    ("remembers", "open_book", "its card says closed book"),
+    ("peeks", "queries", "its card says that it sees contexts only"),
+    ("on-the-test", "transductive", "its card does not say transductive"),
+    ("helped", "outside_teacher", "its card says no outside teacher"),
+]
+
+
+@pytest.mark.parametrize(("method", "fact", "why"), CLAIMS)
+def test_what_contradicts_the_card_is_said_and_not_ranked(tmp_path: Path, method: str, fact: str, why: str) -> None:
+    done = run(tmp_path, method, task={"use": "passages"}, limit=0)
+    again = run(tmp_path, method, task={"use": "passages"}, limit=0, reuse=str(done.folder))
+    assert again.ran == 0
+    for one in (done, harness.resume(done.folder), again):
+        mine = row(one, method)
+        assert [name for name, did in mine.happened.items() if did] == [fact]
+        [said] = mine.unranked
+        assert why in said
+        assert next(line for line in summarise(one.result) if line.row is mine).rank is None
+        assert row(one, "bare").unranked == ()
+        assert not any(row(one, "bare").happened.values())
+
+
+@pytest.mark.parametrize("method", ["remembers-openly", "on-the-test-openly", "helped-openly"])
+def test_what_the_card_says_is_no_fault(tmp_path: Path, method: str) -> None:
+    done = run(tmp_path, method, task={"use": "passages"}, limit=0)
+    assert row(done, method).unranked == ()
+    assert sum(row(done, method).happened.values()) == 1
+
+
+def test_transductive_rows_rank_among_themselves(tmp_path: Path) -> None:
+    done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0)
+    keys = [dict(one.key) for one in done.result.rows]
+    assert [key.pop("transductive") for key in keys] == [True, False]
+    ranked = {one.row.method: one.why_unranked for one in summarise(done.result)}
+    assert "transductive" not in " ".join(ranked.values())
+
+
+def test_an_honest_outer_loop_on_passages_has_nothing_said_of_it(tmp_path: Path) -> None:
+    done = run(tmp_path, "trained", task={"use": "passages"}, limit=0, validation=2)
+    assert [one.unranked for one in done.result.rows] == [(), ()]
+    assert not any(any(one.happened.values()) for one in done.result.rows)

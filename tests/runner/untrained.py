@@ -25,6 +25,7 @@ from harness.api import (
     UpdateJob,
     Updater,
 )
+from harness.testing import ScriptedLM, ScriptedTask
 
 
 class Loop(Trainer):
@@ -122,6 +123,45 @@ class Outside(Editor):
         ]
 
 
+class Passages(ScriptedTask):
+    """The animals, with passages that are long enough to be told from a phrase."""
+
+    name = "passages"
+
+    def __init__(self) -> None:
+        def part(numbers: range) -> dict[str, tuple[str, Mapping[str, Sequence[str]]]]:
+            return {f"cats{n}": (f"cats{n} is an animal that lives by the river {n} and eats {n * 'old '}bread",
+                                 {f"who is cats{n}? of all the animals by a river": [f"cats{n}"],
+                                  f"what eats {n} breads? Question: who is cats{n}? it is asked": [f"cats{n}"]})
+                    for n in numbers}  # fmt: skip
+
+        super().__init__({"train": part(range(6)), "validation": part(range(6, 8)), "test": part(range(8, 13))})
+
+
+class Helper(ScriptedLM):
+    """Another model, which knows more."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        path: str = ""
+
+    def __init__(self, settings: Settings, weights: object) -> None:
+        super().__init__(lambda request, index: f"{request.prompt} ({index})", name="helper")
+
+
+class Peeks(Editor):
+    """Has found the test's questions somewhere, and has the model write about them."""
+
+    def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
+        asked = {e.id: "; ".join(query.text for query in e.queries) for e, _ in Passages().load("test")}
+        rows = s.generate([Request(a.state, f"Write: {asked[a.episode.id]}", n=a.n) for a in asks])
+        return [
+            [SelfEdit(f"{a.episode.id}/{i}", a.episode.id, (Example("", c.text),), actions=(c,))
+             for i, c in enumerate(row)]
+            for a, row in zip(asks, rows, strict=True)
+        ]  # fmt: skip
+
+
 _SLOTS: dict[str, Any] = {
     "editor": {"use": "writer"},
     "updater": {"use": "fit"},
@@ -130,6 +170,7 @@ _SLOTS: dict[str, Any] = {
     "evaluator": {"use": "match"},
     "trainer": {"use": "small-loop"},
 }
+_ROLES = {"teacher": "model", "student": "@teacher", "helper": {"use": "helper"}}
 _BARE = {"updater": {"use": "fit"}, "evaluator": {"use": "match"}, "trainer": {"use": "none"}}
 
 
@@ -150,10 +191,18 @@ METHODS = {
         _method("remembers", {**_BARE, "editor": {"use": "remembers"}, "updater": {"use": "memory"}}),
         _method("remembers-openly", {**_BARE, "editor": {"use": "remembers"}, "updater": {"use": "memory"}},
                 open_book=True),
+        _method("helped", {**_BARE, "editor": {"use": "outside"}}, roles=_ROLES),
+        _method("helped-openly", {**_BARE, "editor": {"use": "outside"}}, roles=_ROLES, outside_teacher=True),
+        _method("peeks", {**_BARE, "editor": {"use": "peeks"}}),
         _method("on-the-test", {**_SLOTS, "trainer": {"use": "small-loop", "test": True}}),
         _method("on-the-test-openly", {**_SLOTS, "trainer": {"use": "small-loop", "test": True}}, transductive=True),
     )
 }  # fmt: skip
+
+
+@hookimpl
+def harness_tasks() -> Mapping[str, str]:
+    return {"passages": "untrained:Passages"}
 
 
 @hookimpl
@@ -164,7 +213,12 @@ def harness_methods() -> Mapping[str, Method]:
 @hookimpl
 def harness_editors() -> Mapping[str, str]:
     return {"passes-over": "untrained:PassesOver", "sometimes": "untrained:Sometimes",
-            "remembers": "untrained:Remembers", "outside": "untrained:Outside"}  # fmt: skip
+            "remembers": "untrained:Remembers", "outside": "untrained:Outside", "peeks": "untrained:Peeks"}  # fmt: skip
+
+
+@hookimpl
+def harness_models() -> Mapping[str, str]:
+    return {"helper": "untrained:Helper"}
 
 
 @hookimpl
