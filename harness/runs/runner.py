@@ -45,7 +45,7 @@ from harness.text import writable
 class Run:
     """A finished run.
 
-    ``rows`` are those of the result file; :meth:`scores` is one record a query, sample and seed.
+    ``rows`` are those of the result file; :meth:`scores` is one record per query, sample and seed.
     """
 
     folder: Path

@@ -57,10 +57,10 @@ class Evaluation:
         return [decode(result) for result in results]
 
     def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:
-        """One list of scores an ask, from the component itself."""
+        """One list of scores per ask, from the component itself."""
         scope = self._scope
         full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]
-        references = scope.context.episodes.key([ask.episode.id for ask in asks])
+        references = scope.context.episodes.references([ask.episode.id for ask in asks])
         if not full:
             return []
         with scope.clock.span("grading"), scope.watch.answers(full) if scope.watch else nullcontext():
@@ -96,4 +96,4 @@ class Evaluation:
     def labels(self) -> set[str]:
         """Queries of the outer loop that were graded against a reference: the labels that the method used."""
         book = self._scope.context.episodes
-        return {query for name in self._scope.facts.seen("graded", "outer") for query in book.key([name])[name]}
+        return {query for name in self._scope.facts.seen("graded", "outer") for query in book.references([name])[name]}
