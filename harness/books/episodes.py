@@ -13,7 +13,7 @@ from harness.errors import PluginError, UsageError
 from harness.registry.build import BuiltComponent, named_paths
 from harness.text import repaired
 
-_PASSAGE = 40
+PASSAGE = 40
 """Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -93,12 +93,12 @@ class EpisodeBook:
 
     def _copied(self, made: Episode) -> str:
         """Id of the test episode whose context is (within) that of a made one, however it is spaced or cased."""
-        mine = _texts(made.context)
+        mine = texts(made.context)
         whole = canonical(made.context)
         for episode in self.split("test"):
             if not episode.context:
                 continue
-            theirs = [text for text in _texts(episode.context) if len(text) >= _PASSAGE]
+            theirs = [text for text in texts(episode.context) if len(text) >= PASSAGE]
             if whole == canonical(episode.context) or any(text in one for text in theirs for one in mine):
                 return episode.id
         return ""
@@ -134,9 +134,9 @@ def shown(episode: Episode, sees: str) -> Episode:
     return episode if sees == "context+queries" else dataclasses.replace(episode, queries=())
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     """All texts within a JSON value, in small letters and single spaces."""
     if isinstance(value, str):
         return [" ".join(value.casefold().split())]
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [text for part in parts for text in _texts(part)]
+    return [text for part in parts for text in texts(part)]

@@ -147,6 +147,13 @@ class Row:
     reliability: tuple[Mapping[str, Any], ...] = ()
     """``{"round", "value", "low", "high"}`` for each round of an outer loop."""
     notes: tuple[str, ...] = ()
+    unranked: tuple[str, ...] = ()
+    """Why the row has no rank though every query was scored: training that failed, or a card that is not true."""
+    happened: Mapping[str, bool] = field(default_factory=dict)
+    """What the run's own record says of what the card declares: ``open_book``, ``queries``, ``transductive`` and
+    ``outside_teacher``. Empty where it is not known."""
+    samples: tuple[tuple[str, ...], ...] = ()
+    """``[seed][query]``: the letter of every sample; empty where each query has one."""
     reported: Reported | None = None
     earlier: tuple[Snapshot, ...] = ()
     """Parallel to the table's steps but the last."""
@@ -283,21 +290,25 @@ def single_table(task: TaskItems, rows: Iterable[Row], evaluator: str = "") -> t
 
 def _at(row: Row, place: int, queries: int) -> Row:
     then = row.earlier[place]
-    rest = {**_rest(row), "earlier": ()}
+    rest = {**_rest(row), "earlier": (), "samples": ()}
     return make_row(scores=then.scores, status=then.status, queries=queries, **rest)
 
 
 def make_row(*, scores: Sequence[Sequence[float | None]], status: Sequence[str], queries: int, **rest: Any) -> Row:
-    """A row whose counts follow from its scores and letters; ``queries`` is the number of items' queries."""
+    """A row whose counts follow from its scores and letters; ``queries`` is the number of items' queries.
+
+    ``failed`` and ``unparsed`` count samples, where a query has several; everything else counts queries.
+    """
     kept = tuple(tuple(one) for one in scores)
     letters = tuple(status)
+    of_samples = ["".join(one) for one in rest.get("samples") or ()] or letters
     return Row(
         scores=kept,
         status=letters,
         expected=queries * len(kept),
         scored=sum(value is not None for one in kept for value in one),
-        failed=sum(one.count("f") for one in letters),
-        unparsed=sum(one.count("u") for one in letters),
+        failed=sum(one.count("f") for one in of_samples),
+        unparsed=sum(one.count("u") for one in of_samples),
         errors=sum(one.count("e") for one in letters),
         **rest,
     )
@@ -405,6 +416,7 @@ def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
         for at, (value, letter) in enumerate(zip(values, letters, strict=True)):
             if not _agrees(value, letter, bounded):
                 raise ResultError(f"{where}: seed {seed}, query {at}: value {value} does not go with status {letter!r}")
+    _check_samples(row, where)
     counted = make_row(scores=row.scores, status=row.status, queries=queries, **_rest(row))
     for name in ("expected", "scored", "failed", "unparsed", "errors"):
         if getattr(row, name) != getattr(counted, name):
@@ -438,6 +450,25 @@ def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
 def _rest(row: Row) -> dict[str, Any]:
     counted = {"scores", "status", "expected", "scored", "failed", "unparsed", "errors"}
     return {name: getattr(row, name) for one in fields(Row) if (name := one.name) not in counted}
+
+
+def _check_samples(row: Row, where: str) -> None:
+    """Hold the letters of samples, where there are some, against those of their queries."""
+    if row.samples and [len(one) for one in row.samples] != [len(one) for one in row.status]:
+        raise ResultError(f"{where}: samples: not one entry for every query of every seed")
+    for seed, letters, samples in zip(row.seeds, row.status, row.samples, strict=False):
+        for at, (letter, each) in enumerate(zip(letters, samples, strict=True)):
+            if set(each) - set("ofue") or letter != letter_of(each):
+                raise ResultError(f"{where}: seed {seed}, query {at}: samples {each!r} do not make status {letter!r}")
+
+
+def letter_of(samples: str) -> str:
+    """The letter of a query from those of its samples: what is not all lost or all wrong was scored."""
+    if not samples or "e" in samples:
+        return "e" if samples else "-"
+    if "o" in samples:
+        return "o"
+    return "u" if set(samples) == {"u"} else "f"
 
 
 def _agrees(value: float | None, letter: str, bounded: bool) -> bool:

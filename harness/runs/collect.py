@@ -29,7 +29,8 @@ from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
 from harness.runs.environment import describe_environment
-from harness.runs.measured import SeedTable
+from harness.runs.facts import SeedFacts, happened, seed_facts, why_unranked
+from harness.runs.measured import SeedTable, sample_letters
 from harness.session.context import RunContext
 from harness.session.service import SessionService
 from harness.text import REPLACED, repaired, said
@@ -63,6 +64,7 @@ class Outcome:
     start_model: str
     remarks: Sequence[str] = ()
     """Notes on the row from this seed."""
+    facts: SeedFacts = field(default_factory=SeedFacts)
 
 
 def outcome(
@@ -100,6 +102,7 @@ def outcome(
         "transductive": arm.method.transductive,
         "open_book": arm.method.open_book,
     }
+    facts = seed_facts(arm.method, session, bench, [one.roles for one in rounds])
     wrote = any(edit.actions for group in bench.groups for edit in group.edits)
     return Outcome(
         arm,
@@ -116,7 +119,9 @@ def outcome(
             *readable.note(context, student),
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),
+            *facts.remarks,
         ],
+        facts,
     )
 
 
@@ -233,6 +238,9 @@ def _row(
         status=snapshots[-1].status,
         queries=len(queries),
         earlier=tuple(snapshots[:-1]),
+        samples=sample_letters(tables, queries, at[-1]),
+        unranked=why_unranked([(one.seed, one.facts) for one in outcomes]),
+        happened=happened([(one.seed, one.facts) for one in outcomes]),
         **of_method,
     )
 
