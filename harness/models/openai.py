@@ -1,21 +1,25 @@
 """The model backend ``openai``: any endpoint that speaks the OpenAI protocol (OpenAI, vLLM, llama.cpp, ollama, ...).
 
-Requests run side by side, up to ``concurrency`` at once. There is no cache here: the session's journal is one.
+Requests run side by side, up to ``concurrency`` at once. There is no cache here: the session's journal is one. What
+calls cost, and answers that came and are not booked yet, are in the run's ledger.
 Needs the extra ``selfadapt-harness[openai]``.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.api import JSON, Completion, Finish, HarnessError, Model, Request, WeightSource
-from harness.books.records import derive_seed
-from harness.errors import RunError, UsageError
+from harness.books.ledger import Ledger
+from harness.books.records import derive_seed, digest
+from harness.errors import UsageError
 from harness.models.prices import Price, price_of
 from harness.models.stopping import cut
 
@@ -45,9 +49,9 @@ class OpenAISettings:
     backoff: float = 1.0
     """Seconds before the first retry; doubles each time. A server's Retry-After goes before it."""
     timeout: float = 120.0
-    """Seconds for one attempt."""
+    """Seconds for one attempt, from its start to the last byte of its answer."""
     max_cost: float = 0.0
-    """US dollars that this process may spend on this model; 0 is no limit."""
+    """US dollars that this model may cost in a run, over all its lives; 0 is no limit."""
     prices: str = ""
     """A price table of the user's own, in the form of ``harness/models/prices.toml``."""
     input_price: float | None = None
@@ -82,8 +86,6 @@ class OpenAIModel(Model):
         self.chunk = 8 * settings.concurrency
         self._endpoint = _connect(settings)
         self._price = self._find_price()
-        self._spent = 0.0
-        self._lock = threading.Lock()
 
     @staticmethod
     def abilities(settings: OpenAISettings) -> frozenset[str]:
@@ -132,20 +134,77 @@ class OpenAIModel(Model):
             raise UsageError(f"{self.base} with api = 'completions' takes raw text, not turns; set api = 'chat'")
 
     def _answer(self, ask: Request) -> list[Completion]:
-        """All samples of one request, in as many calls as it takes: some servers give one choice whatever ``n``."""
+        """All samples of one request, in as many calls as it takes: some servers give one choice whatever ``n``.
+
+        Those that were paid for before, and not booked for a kill or for the failure of a later call, are not asked
+        again.
+        """
         from harness.models.endpoint import Declined
 
-        found: list[Completion] = []
+        request = digest([self.base, self.identity, ask])
+        found = [Completion(ask, **fields) for fields in self._accounts.answers(request)][: ask.n]
         while len(found) < ask.n:
-            self._check_cost()
-            body = self._body(ask, ask.n - len(found), len(found))
+            left = ask.n - len(found)
+            body = self._body(ask, left, len(found))
+            call = functools.partial(self._attempt, ask, request, body, left)
             try:
-                answer = self._endpoint.ask(self.settings.api, body)
+                found += self._endpoint.insist(call)
             except Declined as error:
-                left = ask.n - len(found)
                 return [*found, *(Completion(ask, "", finish="failed", reason=str(error)) for _ in range(left))]
-            found.extend(self._completions(ask, answer, ask.n - len(found)))
         return found
+
+    def _attempt(self, ask: Request, request: str, body: Mapping[str, Any], wanted: int) -> list[Completion]:
+        """One call, entered in the ledger before it is sent, and with what it brought when it ends."""
+        from harness.models.endpoint import Declined, Transient, Unanswered
+
+        self._endpoint.wait()
+        ledger = self._accounts
+        entry = ledger.reserve(self.base, request, self._most(body), self.settings.max_cost)
+        settle = functools.partial(ledger.settle, self.base, request, entry)
+        try:
+            answer = self._endpoint.send(self.settings.api, body)
+        except Transient as error:
+            settle(None if error.charged else 0.0)
+            raise
+        except (Declined, Unanswered, HarnessError):
+            settle(0.0)
+            raise
+        except BaseException:
+            settle(None)
+            raise
+        found, faults = read_answer(answer, self.settings.api, ask.stop)
+        usage = _usage(answer)
+        completions = self._completions(ask, found[:wanted], *(usage or (0, 0)))
+        if self._price is None:
+            usd: float | None = 0.0
+        elif usage is not None:
+            usd = self._price.usd(*usage)
+        else:  # an error says no usage, and is not charged; an answer that says none has cost the most that it may
+            usd = None if found else 0.0
+        if usd is None:
+            share = self._most(body) / len(completions)
+            completions = [dataclasses.replace(one, cost={**one.cost, "usd": share}) for one in completions]
+        fields = [{"text": c.text, "finish": c.finish, "cost": c.cost, "reason": c.reason} for c in completions]
+        settle(self._most(body) if usd is None else usd, _answered(answer), fields)
+        if not completions:
+            raise Transient(self._endpoint.said(faults[0]))
+        return completions
+
+    def _most(self, body: Mapping[str, Any]) -> float:
+        """The most that a call may cost, in US dollars: no token is shorter than a byte."""
+        if self._price is None:
+            return 0.0
+        prompt = len(json.dumps(body.get("messages") or body.get("prompt") or "", ensure_ascii=False).encode())
+        longest = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+        written = longest if isinstance(longest, int) else 0
+        return self._price.usd(prompt, int(body.get("n") or 1) * written)
+
+    @property
+    def _accounts(self) -> Ledger:
+        """The run's ledger; one of this process's own where there is no run."""
+        if self.ledger is None:
+            self.ledger = Ledger()
+        return self.ledger
 
     def _body(self, ask: Request, n: int, first: int) -> dict[str, Any]:
         own = self.settings
@@ -177,21 +236,18 @@ class OpenAIModel(Model):
         body.update(own.body)
         return {key: value for key, value in body.items() if key not in own.omit}
 
-    def _completions(self, ask: Request, answer: Mapping[str, Any], wanted: int) -> Iterator[Completion]:
-        choices = answer["choices"]
-        prompt_tokens, completion_tokens = _usage(answer)
-        if self._price is not None:
-            with self._lock:
-                self._spent += self._price.usd(prompt_tokens, completion_tokens)
-        kept = choices[:wanted]
-        for index, choice in enumerate(kept):
+    def _completions(
+        self, ask: Request, found: Sequence[tuple[str, Finish, str]], prompt_tokens: int, completion_tokens: int
+    ) -> list[Completion]:
+        out = []
+        for index, (text, finish, reason) in enumerate(found):
             # The endpoint bills the call: the prompt goes on the first sample, the rest is shared out, sums are exact.
-            share = completion_tokens // len(kept) + (1 if index < completion_tokens % len(kept) else 0)
+            share = completion_tokens // len(found) + (1 if index < completion_tokens % len(found) else 0)
             cost: dict[str, Any] = {"prompt_tokens": 0 if index else prompt_tokens, "completion_tokens": share}
             if self._price is not None:
                 cost["usd"] = self._price.usd(cost["prompt_tokens"], share)
-            text, finish, reason = _read(choice, ask.stop)
-            yield Completion(ask, text, finish=finish, cost=cost, reason=reason)
+            out.append(Completion(ask, text, finish=finish, cost=cost, reason=reason))
+        return out
 
     def _find_price(self) -> Price | None:
         own = self.settings
@@ -206,13 +262,6 @@ class OpenAIModel(Model):
                 "(US dollars per million tokens)"
             )
         return None
-
-    def _check_cost(self) -> None:
-        limit = self.settings.max_cost
-        if limit and self._spent >= limit:
-            raise RunError(
-                f"{self.base}: max_cost of ${limit:.2f} reached (${self._spent:.2f} spent); raise it and resume"
-            )
 
 
 def _connect(settings: OpenAISettings) -> Endpoint:
@@ -241,27 +290,72 @@ def _errors(ask: Request, why: str) -> list[Completion]:
     return [Completion(ask, "", finish="error", reason=why) for _ in range(ask.n)]
 
 
-def _read(choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, Finish, str]:
-    """Text, finish and reason of a choice, cut at the first stop text, which some servers leave in."""
-    message = choice.get("message")
-    if isinstance(message, Mapping):
-        if message.get("refusal"):
-            return "", "failed", "refused"
-        text = str(message.get("content") or "")
-    else:
-        text = str(choice.get("text") or "")
+def read_answer(
+    answer: Mapping[str, Any], api: str, stop: Sequence[str]
+) -> tuple[list[tuple[str, Finish, str]], list[object]]:
+    """Text, finish and reason of every usable choice, and what is wrong with the others, or with the answer.
+
+    A text is used only where it is one: what an endpoint leaves out, or sends for its own failure, is never the
+    model's empty answer. Texts are cut at the first stop text, which some servers leave in.
+    """
+    choices = answer.get("choices")
+    if answer.get("error"):
+        return [], [answer["error"]]
+    if not isinstance(choices, list) or not choices:
+        return [], ["the answer holds no choices"]
+    found: list[tuple[str, Finish, str]] = []
+    faults: list[object] = []
+    for choice in choices:
+        try:
+            found.append(_read(choice, api, stop))
+        except _Unusable as error:
+            faults.append(str(error))
+    return found, faults
+
+
+class _Unusable(Exception):
+    """A choice without a text of the model's."""
+
+
+_BROKEN_OFF = frozenset({"error", "abort", "cancelled"})
+"""Finishes by which servers say that they failed."""
+
+
+def _read(choice: Any, api: str, stop: Sequence[str]) -> tuple[str, Finish, str]:
+    if not isinstance(choice, Mapping):
+        raise _Unusable("the answer's choices are malformed")
     reason = choice.get("finish_reason")
+    if choice.get("error") or reason in _BROKEN_OFF:
+        raise _Unusable(f"the endpoint broke off: {choice.get('error') or reason}")
+    holder = choice.get("message") if api == "chat" else choice
+    if not isinstance(holder, Mapping):
+        raise _Unusable("a choice holds no message")
+    if holder.get("refusal"):
+        return "", "failed", "refused"
     if reason == "content_filter":
         return "", "failed", "content filter"
+    field_name = "content" if api == "chat" else "text"
+    text = holder.get(field_name)
+    if not isinstance(text, str):
+        raise _Unusable(f"a choice holds no text ({field_name} is {text!r:.40}, finish_reason {reason!r:.40})")
     text, stopped = cut(text, stop)
     return text, "length" if reason == "length" and not stopped else "stop", ""
 
 
-def _usage(answer: Mapping[str, Any]) -> tuple[int, int]:
+def _usage(answer: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Prompt and completion tokens; None where the endpoint does not say."""
     usage = answer.get("usage")
-    counts = usage if isinstance(usage, Mapping) else {}
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    return prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0
+    if not isinstance(usage, Mapping):
+        return None
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    prompt, completion = (one if type(one) is int and 0 <= one < 2**40 else None for one in counts)
+    return None if prompt is None and completion is None else (prompt or 0, completion or 0)
+
+
+def _answered(answer: Mapping[str, Any]) -> str:
+    """The model that the endpoint says has answered; "" where it does not say."""
+    model = answer.get("model")
+    return model[:200] if isinstance(model, str) else ""
 
 
 def _is_strict(schema: JSON) -> bool:

@@ -272,7 +272,7 @@ def test_prices_are_dated_and_overridable(tmp_path: Path) -> None:
     assert price_of("gpt-4.1-2025-04-14") == price_of("gpt-4.1") == Price(2.0, 8.0)
     assert price_of("gpt-4.1-imaginary") is None
     own = tmp_path / "prices.toml"
-    own.write_text("as_of = 2030-01-01\n[models]\nm-1 = { input = 1, output = 2.5 }\n")
+    own.write_text('as_of = "2030-01-01"\n[models]\nm-1 = { input = 1, output = 2.5 }\n')
     assert price_of("m-1", str(own)) == Price(1.0, 2.5)
     own.write_text("[models]\nm-1 = 3\n")
     with pytest.raises(HarnessError, match=r"prices\.toml"):
