@@ -65,7 +65,9 @@ class Ledger:
 
     def __init__(self, path: Path | None = None, *, mend: bool = False) -> None:
         self.limit = 0.0
-        """US dollars that each account may come to, instead of the limit that its model sets; 0 is none."""
+        """US dollars that each account may come to, instead of the limit that its model sets; 0 leaves those."""
+        self.default = 0.0
+        """The limit of accounts whose models set none; 0 is none."""
         self._path = path
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30, check_same_thread=False)
         self._changed = threading.Condition()
@@ -104,7 +106,7 @@ class Ledger:
         """
         with self._changed:
             own = self._accounts.setdefault(account, Account())
-            limit = self.limit or limit
+            limit = self.limit or limit or self.default
             while limit:
                 if own.spent >= limit:
                     raise RunError(

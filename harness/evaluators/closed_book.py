@@ -81,7 +81,9 @@ class ClosedBook(Evaluator):
             own = self._settings
             budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
             self._judges[name] = load(name, budget)
-        return self._judges[name]
+        judge = self._judges[name]
+        judge.ledger = self.ledger
+        return judge
 
     def _answers(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session) -> list[list[_Asked]]:
         """What every query of every ask was answered."""

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.api import JSON, Completion, Finish, HarnessError, Model, Request, WeightSource
-from harness.books.ledger import Ledger
+from harness.api import JSON, Completion, Finish, HarnessError, Ledger, Model, Request, WeightSource
+from harness.books import ledger
 from harness.books.records import derive_seed, digest
 from harness.errors import UsageError
 from harness.models.prices import Price, price_of
@@ -158,9 +158,9 @@ class OpenAIModel(Model):
         from harness.models.endpoint import Declined, Transient, Unanswered
 
         self._endpoint.wait()
-        ledger = self._accounts
-        entry = ledger.reserve(self.base, request, self._most(body), self.settings.max_cost)
-        settle = functools.partial(ledger.settle, self.base, request, entry)
+        accounts = self._accounts
+        entry = accounts.reserve(self.base, request, self._most(body), self.settings.max_cost)
+        settle = functools.partial(accounts.settle, self.base, request, entry)
         try:
             answer = self._endpoint.send(self.settings.api, body)
         except Transient as error:
@@ -203,7 +203,7 @@ class OpenAIModel(Model):
     def _accounts(self) -> Ledger:
         """The run's ledger; one of this process's own where there is no run."""
         if self.ledger is None:
-            self.ledger = Ledger()
+            self.ledger = ledger.Ledger()
         return self.ledger
 
     def _body(self, ask: Request, n: int, first: int) -> dict[str, Any]:

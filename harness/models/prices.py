@@ -48,4 +48,9 @@ def price_of(model: str, table: str = "") -> Price | None:
         raise UsageError(
             f"price table {path}: {error!r}; it needs models.NAME = {{ input = ..., output = ... }}"
         ) from error
-    return models.get(model) or models.get(_DATED.sub("", model))
+    return models.get(model) or models.get(undated(model))
+
+
+def undated(model: str) -> str:
+    """A model's name without the day that providers append."""
+    return _DATED.sub("", model)

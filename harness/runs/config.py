@@ -353,7 +353,11 @@ def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
     if isinstance(who, str) and who.startswith("@"):
         return who
     table = dict(model) if who == "model" else model_table(plugins, who)
-    settings = component_class(plugins, "model", table["use"]).cls.Settings
+    cls = component_class(plugins, "model", table["use"]).cls
+    settings = cls.Settings
+    for name, kind in cls.nested.items():
+        if kind == "model" and name in table:
+            table[name] = _role(plugins, table[name], model, max_cost)
     if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
         table.setdefault("max_cost", max_cost)
     return table

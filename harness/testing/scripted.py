@@ -191,6 +191,8 @@ def open_session(
         Quiet(),
     )
     context.weights.root.mkdir(exist_ok=True)
+    for model in models.values():
+        model.ledger = context.journal.ledger
     follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
     method = Method("scripted", "", "a test's method", {}, sees=sees)
     states = {role: State(model.base) for role, model in models.items()}
