@@ -512,6 +512,16 @@ class WeightSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Quote:
+    """A model that is not local, and its prices in US dollars per million tokens; None where they are not known."""
+
+    base: str
+    can: frozenset[str]
+    input_price: float | None = None
+    output_price: float | None = None
+
+
 class Model(Component):
     """A model backend. To components it appears as :class:`LM`, behind the journal.
 
@@ -531,8 +541,18 @@ class Model(Component):
     """Requests booked together. Fewer where each is slow or paid for, so that a kill loses little."""
     wave: int = 64
     """Updates booked together at most."""
+    local: ClassVar[bool] = False
+    """Whether it runs on this machine and costs nothing. ``--dry-run`` makes and asks no other model."""
     profile: ClassVar[JSON] = _NOTHING
     """Configuration that a run with this model takes unless told otherwise: ``{"task": ..., "updater": {...}}``."""
+
+    @classmethod
+    def quote(cls, settings: Any, /) -> Quote | None:
+        """What can be said of a model of these settings before it is made or asked, for ``--dry-run``.
+
+        Raises :class:`HarnessError` where it could not be made, such as for a missing key. By default None: not known.
+        """
+        return None
 
     @abstractmethod
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
@@ -627,6 +647,8 @@ class Evaluator(Component):
 
     metric: str = ""
     """Name of the measure that its values are; "" is the task's own."""
+    local: bool = True
+    """Whether it grades on this machine and costs nothing. ``--dry-run`` asks no other evaluator."""
 
     @abstractmethod
     def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:

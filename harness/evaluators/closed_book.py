@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.api import Ask, Completion, Evaluator, Query, References, Request, Score, Session
 from harness.judges.base import Answer, Budget, Grade, Judge
-from harness.judges.load import load
+from harness.judges.load import is_remote, load
 from harness.metrics import MEASURES
 
 
@@ -57,6 +57,7 @@ class ClosedBook(Evaluator):
     def __init__(self, settings: ClosedBookSettings) -> None:
         self._settings = settings
         self.metric = settings.judge
+        self.local = not is_remote(settings.judge)
         self._judges: dict[str, Judge] = {}
         if settings.judge:  # one that cannot be had is refused before anything is spent
             self._judge("")

@@ -10,17 +10,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
+import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.api import JSON, Completion, Finish, HarnessError, Ledger, Model, Request, WeightSource
+from harness.api import JSON, Completion, Finish, HarnessError, Ledger, Model, Quote, Request, WeightSource
 from harness.books import ledger
 from harness.books.records import derive_seed, digest
 from harness.errors import UsageError
-from harness.models.prices import Price, price_of
+from harness.models.prices import MOST, Price, price_of
 from harness.models.stopping import cut
 
 if TYPE_CHECKING:
@@ -63,6 +66,18 @@ class OpenAISettings:
     omit: tuple[str, ...] = ()
     """Fields that this endpoint does not take, such as ``["temperature", "seed"]``."""
 
+    def __post_init__(self) -> None:
+        """Raises :class:`UsageError` for a price that cannot be meant, and for a key where it would be written down."""
+        _refuse_keys(self)
+        for name in ("input_price", "output_price"):
+            price = getattr(self, name)
+            if price is not None and not 0.0 <= price <= MOST:
+                raise UsageError(
+                    f"model openai: {name} is {price}; it is US dollars per million tokens, from 0 to {MOST:,.0f}"
+                )
+        if not 0.0 <= self.max_cost < math.inf:
+            raise UsageError(f"model openai: max_cost is {self.max_cost}; it is US dollars, 0 for no limit")
+
 
 class OpenAIModel(Model):
     """A remote model. It generates; it cannot be trained, and its log-probabilities are not asked for."""
@@ -85,7 +100,18 @@ class OpenAIModel(Model):
         }
         self.chunk = 8 * settings.concurrency
         self._endpoint = _connect(settings)
-        self._price = self._find_price()
+        self._price = _find_price(settings, self.base)
+
+    @classmethod
+    def quote(cls, settings: OpenAISettings, /) -> Quote:
+        """Its abilities and prices. Raises :class:`UsageError` for a missing name, key or price."""
+        if not settings.path:
+            raise UsageError("the model openai needs a name: --model openai:gpt-4.1-2025-04-14")
+        base = f"openai:{settings.path}"
+        price = _find_price(settings, base)
+        _key(settings)
+        known = (price.input, price.output) if price else (None, None)
+        return Quote(base, cls.abilities(settings), *known)
 
     @staticmethod
     def abilities(settings: OpenAISettings) -> frozenset[str]:
@@ -249,19 +275,49 @@ class OpenAIModel(Model):
             out.append(Completion(ask, text, finish=finish, cost=cost, reason=reason))
         return out
 
-    def _find_price(self) -> Price | None:
-        own = self.settings
-        listed = price_of(own.path, own.prices) if own.prices or own.base_url.rstrip("/") == _OPENAI else None
-        paid_in = own.input_price if listed is None or own.input_price is not None else listed.input
-        paid_out = own.output_price if listed is None or own.output_price is not None else listed.output
-        if paid_in is not None and paid_out is not None:
-            return Price(paid_in, paid_out)
-        if own.max_cost:
-            raise UsageError(
-                f"{self.base}: max_cost needs a price, and the table has none; set input_price and output_price "
-                "(US dollars per million tokens)"
-            )
-        return None
+
+def _find_price(own: OpenAISettings, base: str) -> Price | None:
+    listed = price_of(own.path, own.prices) if own.prices or own.base_url.rstrip("/") == _OPENAI else None
+    paid_in = own.input_price if listed is None or own.input_price is not None else listed.input
+    paid_out = own.output_price if listed is None or own.output_price is not None else listed.output
+    if paid_in is not None and paid_out is not None:
+        return Price(paid_in, paid_out)
+    if own.max_cost:
+        raise UsageError(
+            f"{base}: max_cost needs a price, and the table has none; set input_price and output_price "
+            "(US dollars per million tokens)"
+        )
+    return None
+
+
+def _key(settings: OpenAISettings) -> str:
+    key = os.environ.get(settings.key_env, "") if settings.key_env else ""
+    if not key and settings.base_url.rstrip("/") == _OPENAI:
+        raise UsageError(f"the model openai needs a key: the environment variable {settings.key_env!r} is not set")
+    return key or "unused"
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"(?i)\b(sk|pk|rk|gsk|hf|xai|ghp)[-_][A-Za-z0-9_*.-]{12,}|\bAIza[\w-]{20,}|\bBearer\s+\S{8,}")
+
+
+def _refuse_keys(settings: OpenAISettings) -> None:
+    """Refuse a key that was pasted into the configuration, which is kept and shown; the message does not repeat it."""
+    mend = "put the key into an environment variable, and that variable's name into key_env"
+    name = settings.key_env
+    by_chance = len(name) >= 20 and name != name.upper() and any(letter.isdigit() for letter in name)
+    if name and (not _VARIABLE.fullmatch(name) or _SECRET.search(name) or by_chance):
+        raise UsageError(f"model openai: key_env is no name of an environment variable; {mend}")
+    try:
+        url = urllib.parse.urlsplit(settings.base_url)
+    except ValueError:
+        url = urllib.parse.SplitResult("", "", "", "", "")
+    if "@" in settings.base_url or url.query or url.fragment or _SECRET.search(settings.base_url):
+        raise UsageError(f"model openai: base_url holds more than an address (a user, a query or a key); {mend}")
+    if url.scheme not in ("http", "https") or not url.netloc:
+        raise UsageError("model openai: base_url is no address; it is one like http://127.0.0.1:8000/v1")
+    if _SECRET.search(json.dumps([settings.path, dict(settings.body)])):
+        raise UsageError(f"model openai: path or body holds a key; {mend}")
 
 
 def _connect(settings: OpenAISettings) -> Endpoint:
@@ -271,14 +327,9 @@ def _connect(settings: OpenAISettings) -> Endpoint:
         raise UsageError(
             f"the model openai needs the package {error.name}: pip install 'selfadapt-harness[openai]'"
         ) from error
-    key = os.environ.get(settings.key_env, "") if settings.key_env else ""
-    if not key:
-        if settings.base_url.rstrip("/") == _OPENAI:
-            raise UsageError(f"the model openai needs a key: the environment variable {settings.key_env!r} is not set")
-        key = "unused"
     return Endpoint(
         settings.base_url,
-        key,
+        _key(settings),
         retries=settings.retries,
         backoff=settings.backoff,
         timeout=settings.timeout,
