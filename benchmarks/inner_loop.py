@@ -8,11 +8,11 @@ On the CPU the measure is process time on one thread; the sides of a ratio alter
 medians. On CUDA it is wall-clock time between synchronisations. Absolute times say more about the machine than about
 the code and are printed only to show what was divided by what.
 
-The baseline trains one peft adapter at a time, one unpadded sequence a step. It comes twice: with `torch.optim.AdamW`
+The baseline trains one peft adapter at a time, one unpadded sequence per step. It comes twice: with `torch.optim.AdamW`
 as it is by default, which is the plain loop, and with the fused AdamW that the engine uses too.
 
 The work is real in its lengths: the recorded SEAL self-edits of `$HARNESS_SHARED_DATA/seal/edits/val_base.json`
-(default `../shared/data`), split into lines plus the passage as SEAL does, at 4.5 characters a token; without the file,
+(default `../shared/data`), split into lines plus the passage as SEAL does, at 4.5 characters per token; without it,
 lengths as bimodal as theirs are drawn. Token ids are random: no tokenizer, no download.
 """
 
@@ -55,7 +55,7 @@ PADDED = 2048
 
 
 class Sequential:
-    """The baseline: one peft adapter on the same model, one unpadded sequence a step."""
+    """The baseline: one peft adapter on the same model, one unpadded sequence per step."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         model = case.build(device)
@@ -317,7 +317,7 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()}-core {platform.machine()} CPU"
     print(f"machine: {name}, 1 thread, torch {torch.__version__}; lengths: {source}")
     per_edit = statistics.mean(map(sum, edits))
-    print(f"{statistics.mean(map(len, edits)):.1f} sequences and {per_edit:.0f} tokens an edit and epoch")
+    print(f"{statistics.mean(map(len, edits)):.1f} sequences and {per_edit:.0f} tokens per edit and epoch")
     for case in cases:
         if case.name not in wanted:
             continue

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.runs.runner import Run, resume, run
 
 __all__ = ["Run", "hookimpl", "resume", "run"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ Four rules hold everywhere:
 * **Every effect is a Session call.** It is journalled under the digest of what it is, so that a killed run replays.
 * **Two kinds of failure.** ``failed`` is the method's doing and counts as wrong. ``error`` is ours: it has no value,
   is retried, and leaves the row incomplete. Neither is ever a silent zero.
-* **References stay with the core.** Only an evaluator is handed a key.
+* **References stay with the core.** Only an evaluator is handed them.
 """
 
 from __future__ import annotations
@@ -570,11 +570,11 @@ class Model(Component):
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
-        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector a text. Or refused."""
+        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector per text. Or refused."""
         raise HarnessError(f"{self.base} gives no hidden states; use a local model (hf)")
 
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
-        """One adapter an item, in order of completion; never an exception for one item. By default refused.
+        """One adapter per item, in order of completion; never an exception for one item. By default refused.
 
         ``loss`` is ``sft``, ``dpo``, ``grpo`` or a callable (docs/torch.md).
         """
@@ -651,8 +651,14 @@ class Evaluator(Component):
     """Whether it grades on this machine and costs nothing. ``--dry-run`` asks no other evaluator."""
 
     @abstractmethod
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        """The scores of each ask's queries, ask by ask in order. ``key`` is episode id -> references."""
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
+        """The scores of each ask's queries, ask by ask in order.
+
+        Args:
+            references: episode id -> query id -> accepted answers.
+        """
 
 
 class Trainer(Component):

@@ -96,7 +96,7 @@ class EpisodeBook:
             )
         return self._full[episode_id]
 
-    def key(self, episode_ids: Sequence[str]) -> dict[str, References]:
+    def references(self, episode_ids: Sequence[str]) -> dict[str, References]:
         """Episode id -> references, for an evaluator."""
         return {self.full(episode).id: self._references[episode] for episode in episode_ids}
 

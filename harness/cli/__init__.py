@@ -1,4 +1,4 @@
-"""The command line: one verb a file. Starts without importing torch."""
+"""The command line: one verb per file. Starts without importing torch."""
 
 from __future__ import annotations
 

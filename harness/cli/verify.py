@@ -23,6 +23,7 @@ def command(
     from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
     from harness.books import verify
+    from harness.escape import line
 
     # Shown on a terminal only.
     shown = Progress(
@@ -35,9 +36,9 @@ def command(
         print(json.dumps(verify.as_json(run, report), indent=1, ensure_ascii=False))
     else:
         for damage in report.damaged:
-            print(f"{run / damage.path}: {damage.what}")
+            print(line(f"{run / damage.path}: {damage.what}"))
         print(", ".join(f"{count} {what}" for what, count in report.checked.items()))
         again = f"`harness resume {run} --recompute` makes again what is damaged"
-        print(again if report.damaged else "all of it is what was written")
+        print(line(again) if report.damaged else "all of it is what was written")
     if report.damaged:
         raise typer.Exit(4)

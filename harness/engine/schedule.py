@@ -1,4 +1,4 @@
-"""Which sequences a job trains on in which step, and at which learning rate: fixed by the job alone.
+"""Which sequences per job trains on in which step, and at which learning rate: fixed by the job alone.
 
 Public, so that a sequential reference can follow exactly the same order and rates.
 """

@@ -62,9 +62,11 @@ class ClosedBook(Evaluator):
         if settings.judge:  # one that cannot be had is refused before anything is spent
             self._judge("")
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         """The scores of each ask's queries; ``measures`` holds the means of the measures of :mod:`harness.metrics`."""
-        answered = self._answers(asks, key, s)
+        answered = self._answers(asks, references, s)
         texts = [
             Answer(asked.query.text, asked.golds, text)
             for row in answered
@@ -86,7 +88,7 @@ class ClosedBook(Evaluator):
         judge.ledger = self.ledger
         return judge
 
-    def _answers(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session) -> list[list[_Asked]]:
+    def _answers(self, asks: Sequence[Ask], references: Mapping[str, References], s: Session) -> list[list[_Asked]]:
         """What every query of every ask was answered."""
         pairs = [(ask, query) for ask in asks for query in ask.episode.queries]
         chat = {ask.state.base: "chat" in s.lm(ask.state).can for ask in asks}
@@ -94,7 +96,7 @@ class ClosedBook(Evaluator):
         flat = iter(
             _Asked(
                 query,
-                tuple(key[ask.episode.id].get(query.id, ())),
+                tuple(references[ask.episode.id].get(query.id, ())),
                 completions,
                 [_text(one, query, s) for one in completions],
             )

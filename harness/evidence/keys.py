@@ -21,7 +21,7 @@ _JUDGES = {"recorded GPT-4.1 verdicts": "gpt-4.1", "GPT-4.1's verdict": "gpt-4.1
 
 
 def differences(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row], fields: Sequence[str]) -> list[str]:
-    """One phrase a field, such as ``judge gpt-4.1 against offline-1``; no digest is ever shown."""
+    """One phrase per field, such as ``judge gpt-4.1 against offline-1``; no digest is ever shown."""
     return [_difference(name, a, b) for name in fields]
 
 

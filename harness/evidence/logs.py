@@ -39,7 +39,7 @@ def read_verdicts(paths: Iterable[Path]) -> Verdicts:
 
 
 def verdicts_of(records: Sequence[Recorded]) -> Verdicts:
-    """One verdict a triple. Raises ``UsageError`` where there are none."""
+    """One verdict per triple. Raises ``UsageError`` where there are none."""
     found = distinct(records)
     if not found.kept:
         raise UsageError("no recorded verdicts in these files: nothing to hold a judge against")

@@ -36,7 +36,7 @@ class Verdicts:
 
 
 def distinct(records: Sequence[Recorded]) -> Verdicts:
-    """One verdict a triple, by majority."""
+    """One verdict per triple, by majority."""
     votes: dict[tuple[str, str, str], list[Recorded]] = {}
     for one in records:
         votes.setdefault(one.triple, []).append(one)

@@ -132,7 +132,7 @@ class Row:
     scores: tuple[tuple[float | None, ...], ...]
     """``[seed][query]`` in the items' order, in [0, 1] unless the table has a unit; at its last step."""
     status: tuple[str, ...]
-    """One string a seed, one letter a query; see the module's table."""
+    """One string per seed, one letter per query; see the module's table."""
     expected: int
     scored: int
     failed: int
@@ -421,12 +421,12 @@ def write(found: ResultFile, path: str | Path) -> Path:
 
 
 def dumps(found: ResultFile) -> str:
-    """The file's text: one line a field, an item list or a seed's scores, so that it stays small and diffs well."""
+    """The file's text: one line per field, an item list or a seed's scores, so that it stays small and diffs well."""
     return _layout(_plain(asdict(found)), 0) + "\n"
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, whole floats as integers (a column of 0 and 1 costs two bytes an entry)."""
+    """Tuples as lists, whole floats as integers (a column of 0 and 1 costs two bytes per entry)."""
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -255,7 +255,7 @@ class HfModel(Model):
     # --- training ---
 
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
-        """Train one adapter an item, in order of completion; see :class:`harness.models.train_settings.TrainSettings`.
+        """Train one adapter per item, in order of completion; see :class:`harness.models.train_settings.TrainSettings`.
 
         An item that continues trains the last adapter of its start on, as a new one; the start's stays what it was.
 

@@ -1,4 +1,4 @@
-"""Prompts as data: TOML files with one entry a prompt, packaged with a plugin or brought by the user.
+"""Prompts as data: TOML files with one entry per prompt, packaged with a plugin or brought by the user.
 
 An entry is a raw text (``entities = "..."``, for base models), or a table with ``base`` (raw text) and ``instruct``
 (``system`` and ``user`` turns). Placeholders such as ``{title}`` are replaced literally and once; any other brace

@@ -44,16 +44,12 @@ class OpenRun:
         """The model of a table, opened once; the session then finds it by the digest that states name."""
         key = json.dumps(table, sort_keys=True)
         if key not in self._opened:
-            # Batch limits are found from what is free once; a resumed run takes the same, and so gets the same bits.
+            # Batch limits are found from what is free once, and sums are split among so many threads: a resumed run
+            # takes the same, and so gets the same bits.
             fact = f"limits/{key}"
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
-            asked = _with_limits(table, limits or {})
-            # And as many threads: sums that are split among more or fewer of them are rounded otherwise.
-            threads = journal.fact(f"threads/{key}")
-            if threads and limits and not table.get("threads"):
-                asked["threads"] = threads
-            built = build(self.plugins, Model, asked, "model", self.context.weights)
+            built = build(self.plugins, Model, _with_limits(table, limits or {}), "model", self.context.weights)
             hand_ledger(built, journal.ledger)
             model = built.instance
             self._opened[key] = model
@@ -63,7 +59,6 @@ class OpenRun:
             found = limits or reads.call(built.reads, lambda: _limits(built))
             if journal.fact(fact) is None and found:
                 journal.set_fact(fact, found)
-                journal.set_fact(f"threads/{key}", _threads())
         return self._opened[key]
 
     def can(self, table: Mapping[str, Any]) -> frozenset[str]:
@@ -78,24 +73,24 @@ class OpenRun:
         return {self._opened[key].base: str(table.get("path") or table["use"]) for key, table in tables.items()}
 
 
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
 def _limits(built: BuiltComponent[Any]) -> dict[str, Any]:
-    """The batch limits that a model and those nested in it found, in the form of its table."""
+    """Batch limits and threads that a model and those nested in it found, in the form of its table."""
     own = built.instance.memory()
     nested = {name: found for name, part in built.nested.items() if (found := _limits(part))}
-    return {"memory": own, **nested} if own else nested
+    if not own:
+        return nested
+    if "threads" not in built.settings:
+        return {"memory": own, **nested}
+    import torch
+
+    return {"memory": own, "threads": torch.get_num_threads(), **nested}
 
 
 def _with_limits(table: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
     """A model's table with recorded limits, save where it sets its own."""
     out = dict(table)
     for name, found in limits.items():
-        if name == "memory":
+        if name in ("memory", "threads"):
             out[name] = table.get(name) or found
         else:
             inner = table[name]

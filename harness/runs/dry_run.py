@@ -1,6 +1,6 @@
 """``--dry-run``: what a run would do, before it does it: configuration, counts, and an estimate of the time.
 
-Where the model is in this process, the seconds a piece are measured on a handful of test contexts in a temporary
+Where the model is in this process, the seconds per piece are measured on a handful of test contexts in a temporary
 folder; a model or a judge elsewhere is not asked, and one whose key is missing is refused first.
 """
 
@@ -29,7 +29,7 @@ PROBE = 8
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds a piece, and to get started."""
+    """Seconds per piece, and to get started."""
 
     start: float
     edit: float

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from harness.api import EditAsk, Group, SelfEdit
+from harness.api import EditAsk, Finish, Group, SelfEdit
 from harness.books.records import decode, encode
 from harness.errors import UsageError, nearest
 from harness.reading import conform, read_json_lines, user_path
@@ -158,7 +158,6 @@ class _Request(_Record):
     max_tokens: Annotated[int, Field(ge=1)]
     stop: list[str]
     seed: int
-    dropout: bool
     json_schema: _Json | None = Field(alias="schema")
 
 
@@ -168,8 +167,9 @@ class _Completion(_Record):
     text: str
     tokens: list[int] | None
     logprobs: list[_Finite] | None
-    finish: str
+    finish: Finish
     cost: _Json
+    reason: str
 
 
 class _Rollout(_Record):

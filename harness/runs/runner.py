@@ -48,7 +48,7 @@ _LIMIT = "max_cost"
 class Run:
     """A finished run.
 
-    ``rows`` are those of the result file; :meth:`scores` is one record a query, sample and seed.
+    ``rows`` are those of the result file; :meth:`scores` is one record per query, sample and seed.
     """
 
     folder: Path

@@ -1,8 +1,8 @@
 """What a run's remote editors would cost, before anything is sent: they are run against a model that only counts.
 
-Prompts are counted at four characters a token, and every answer at the most that it may have, so the price is an upper
-bound but for prompts in scripts that take more tokens. What an editor asks in answer to an answer (EntiGraph's texts
-after its lists) is not known beforehand and not in it.
+Prompts are counted at four characters per token, and every answer at the most that it may have, so the price is an
+upper bound but for prompts in scripts that take more tokens. What an editor asks in answer to an answer (EntiGraph's
+texts after its lists) is not known beforehand and not in it.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk
 
 
 def rewards(slot: BuiltComponent[Component], answered: Any, groups: Sequence[Group]) -> list[list[Reward]]:
-    """One reward an edit, in order: a number, or None exactly where it could not be had."""
+    """One reward per edit, in order: a number, or None exactly where it could not be had."""
     rows = _rows(slot, answered, len(groups), "groups")
     if [len(row) for row in rows] != [len(group.edits) for group in groups]:
         raise PluginError(f"{_who(slot)} must give one reward for every edit, in order")
@@ -92,7 +92,7 @@ def rewards(slot: BuiltComponent[Component], answered: Any, groups: Sequence[Gro
 
 
 def updates(slot: BuiltComponent[Component], results: Any, jobs: Collection[str]) -> list[Updated]:
-    """One answer a job, with a state exactly when it is ok."""
+    """One answer per job, with a state exactly when it is ok."""
     if not isinstance(results, list):
         raise PluginError(f"{_who(slot)} gave {_a(results)}, not an answer for each of the {len(jobs)} jobs")
     seen: set[str] = set()
@@ -117,7 +117,7 @@ def updates(slot: BuiltComponent[Component], results: Any, jobs: Collection[str]
 
 
 def scores(slot: BuiltComponent[Component], answered: Any, asks: Sequence[Ask]) -> list[list[Score]]:
-    """One score a query, in order, with a value in [0, 1] exactly when it is not an error."""
+    """One score per query, in order, with a value in [0, 1] exactly when it is not an error."""
     rows = _rows(slot, answered, len(asks), "asks")
     for ask, row in zip(asks, rows, strict=True):
         for score in row:

@@ -58,10 +58,10 @@ class Evaluation:
         return [decode(result) for result in results]
 
     def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:
-        """One list of scores an ask, from the component itself."""
+        """One list of scores per ask, from the component itself."""
         scope = self._scope
         full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]
-        references = scope.context.episodes.key([ask.episode.id for ask in asks])
+        references = scope.context.episodes.references([ask.episode.id for ask in asks])
         if not full:
             return []
         with scope.clock.span("grading"):
@@ -95,4 +95,4 @@ class Evaluation:
             book = self._scope.context.episodes
             for name in episodes:
                 if book.full(name).split != "made":
-                    self.labels.update(book.key([name])[name])
+                    self.labels.update(book.references([name])[name])

@@ -152,7 +152,7 @@ class SessionService:
         right = total = 0
         splits: tuple[Split, ...] = ("train", "validation", "test", "made")
         for episode in (e for split in splits for e in self.context.episodes.split(split)):
-            references = self.context.episodes.key([episode.id])[episode.id]
+            references = self.context.episodes.references([episode.id])[episode.id]
             for query in episode.queries:
                 if query.id in labels and query.id in references:
                     total += 1

@@ -47,7 +47,7 @@ class RankSet:
 
 
 def rank_sets(better: Flags) -> list[RankSet]:
-    """One set a row, from who is better than whom."""
+    """One set per row, from who is better than whom."""
     count = len(better)
     return [
         RankSet(1 + int(above), count - int(below))
@@ -84,7 +84,7 @@ def better_beyond_noise(tables: Sequence[Clustered], level: float = LEVEL) -> Fl
 
 @dataclass(frozen=True)
 class _Model:
-    """The board's model, one entry a row."""
+    """The board's model, one entry per row."""
 
     means: Array
     contexts: Array

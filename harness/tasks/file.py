@@ -62,7 +62,7 @@ class FileSettings:
     """What marks an answer: ``exact f1 contains recall``, or a judge such as ``offline-2``."""
     splitter: Splitter = "fixed"
     cap: int = 30
-    """Sequences an edit; 0 keeps all."""
+    """Sequences per edit; 0 keeps all."""
     title: bool = True
     """Whether every training sequence begins with a line that holds the title."""
     max_edit_chars: int = 100_000

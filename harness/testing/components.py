@@ -31,7 +31,7 @@ _PLACES = ["Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel",
 
 
 def world() -> ScriptedTask:
-    """Four passages a split; of each, who founded the place and when."""
+    """Four passages per split; of each, who founded the place and when."""
 
     def passage(at: int, name: str) -> tuple[str, Mapping[str, Sequence[str]]]:
         who, when = f"{name[::-1].capitalize()} Hart", str(1801 + 7 * at)
@@ -72,11 +72,13 @@ class Fit(Updater):
 class Match(Evaluator):
     """An answer is right where it is a reference."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         for ask in asks:
             requests = [Request(ask.state, s.task.prompt(q, ask.state.memory, chat=False)) for q in ask.episode.queries]
             texts = [row[0].text.strip() for row in s.generate(requests)]
-            golds = key[ask.episode.id]
+            golds = references[ask.episode.id]
             yield [
                 Score(ask.episode.id, query.id, float(text in golds[query.id]), answers=(text,))
                 for query, text in zip(ask.episode.queries, texts, strict=True)

@@ -144,7 +144,7 @@ class ScriptedTask(Task):
         return f"{memory.get('passage', '')}\nQuestion: {query.text}\nAnswer:"
 
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
-        """``passage`` is the text, ``repeat`` the text ``times`` over; ``lines`` one example a line of ``text``."""
+        """``passage`` is the text, ``repeat`` the text ``times`` over; ``lines`` one example per line of ``text``."""
         if recipe.name in {"passage", "repeat"}:
             return [Example("", str(episode.context["text"]))] * int(recipe.args.get("times", 1))
         if recipe.name == "lines":

@@ -47,7 +47,7 @@ class Lora(Updater):
         self._settings = settings
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One adapter a job, in order of completion.
+        """One adapter per job, in order of completion.
 
         Raises:
             UsageError: a job's settings name something that is no setting, or the model cannot be trained so.

@@ -39,7 +39,7 @@ class LoraReference(Updater):
         self._settings = settings
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One adapter a job, in job order.
+        """One adapter per job, in job order.
 
         Raises:
             UsageError: a job's settings name something that is no setting, or the model cannot be trained so.

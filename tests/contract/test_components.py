@@ -32,10 +32,13 @@ OPTIONAL = {
     api.Component: ["Settings", "nested", "meta_s"],
     api.Task: ["public", "join", "remarks"],
     api.Model: [
-        "name", "identity", "chunk", "profile", "memory", "over_long", "train", "borrow", "logprobs", "hidden",
+        "name", "identity", "chunk", "wave", "profile", "memory", "merge", "over_long", "train", "borrow", "logprobs",
+        "hidden",
     ],
     api.RewardFunction: ["updates_per_edit"],
-    api.Updater: ["wave"],
+    api.Updater: ["wave", "continues"],
+    api.Evaluator: ["metric"],
+    api.EvaluationProtocol: ["work"],
     api.Trainer: ["rounds", "candidates"],
 }  # fmt: skip
 REQUIRED: dict[type, list[str]] = {
@@ -45,6 +48,7 @@ REQUIRED: dict[type, list[str]] = {
     api.RewardFunction: ["score"],
     api.Updater: ["accepts", "apply"],
     api.Evaluator: ["evaluate"],
+    api.EvaluationProtocol: ["measure"],
     api.Trainer: ["run"],
 }
 

@@ -1,7 +1,7 @@
 """What plugins rely on is only added to: hooks and their arguments, records and their fields, protocols' methods.
 
-``contract-1.json`` is the contract as it was released. After an addition, which the changelog names, record it anew:
-``python -m tests.contract.test_stability``.
+``contract-N.json`` is version N of the contract as it was released. After an addition, which the changelog names,
+record it anew: ``python -m tests.contract.test_stability``.
 """
 
 from __future__ import annotations
@@ -25,21 +25,30 @@ def contract() -> dict[str, Any]:
         for name, value in vars(module).items()
         if dataclasses.is_dataclass(value) and value.__module__ == module.__name__
     }
-    protocols = {
-        name: {
-            method: list(inspect.signature(function).parameters)
-            for method, function in vars(value).items()
-            if inspect.isfunction(function) and not method.startswith("_")
-        }
-        for name, value in vars(api).items()
-        if getattr(value, "_is_protocol", False) and value.__module__ == api.__name__
-    }
+    protocols = {name: _members(value) for name, value in vars(api).items() if _is_kind(value)}
     hooks = {
         name: list(inspect.signature(spec).parameters)
         for name, spec in vars(hookspecs).items()
         if name.startswith("harness_")
     }
     return {"hooks": hooks, "records": records, "protocols": protocols}
+
+
+def _is_kind(value: Any) -> bool:
+    """Whether plugins derive from it, or are handed it."""
+    kinds = isinstance(value, type) and (getattr(value, "_is_protocol", False) or issubclass(value, api.Component))
+    return kinds and value.__module__ == api.__name__
+
+
+def _members(kind: type) -> dict[str, list[str]]:
+    """Methods with their arguments, and attributes."""
+    values = {name: ["<value>"] for name in inspect.get_annotations(kind) if not name.startswith("_")}
+    methods = {
+        name: list(inspect.signature(function).parameters)
+        for name, function in vars(kind).items()
+        if inspect.isfunction(function) and not name.startswith("_")
+    }
+    return values | methods
 
 
 def test_nothing_was_taken_away_or_moved() -> None:

@@ -271,4 +271,4 @@ def test_answers_do_not_depend_on_python_or_torch_seeds(llama: HfModel) -> None:
 def test_a_large_model_books_in_smaller_units(llama: HfModel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (llama.chunk, llama.wave) == (1024, 64)
     monkeypatch.setattr("harness.models.hf._QUICK", 0)
-    assert (llama.chunk, llama.wave) == (2 * llama.memory["rows"], llama.memory["slots"])
+    assert (llama.chunk, llama.wave) == (2 * llama.memory()["rows"], llama.memory()["slots"])

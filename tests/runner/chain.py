@@ -41,17 +41,19 @@ class Half(Evaluator):
 
     metric = "halves"
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         from harness.api import Request
 
         assert not hasattr(s.task, "load")
-        assert set(key) == {ask.episode.id for ask in asks}
+        assert set(references) == {ask.episode.id for ask in asks}
         for ask in asks:
             requests = [Request(ask.state, s.task.prompt(q, ask.state.memory, chat=False)) for q in ask.episode.queries]
             rows = s.lm(ask.state).generate(requests)
             yield [
                 Score(ask.episode.id, query.id, 0.5 * (row[0].text != "no idea"), answers=(row[0].text,),
-                      measures={"references": [list(key[ask.episode.id][query.id])]})
+                      measures={"references": [list(references[ask.episode.id][query.id])]})
                 for query, row in zip(ask.episode.queries, rows, strict=True)
             ]  # fmt: skip
 

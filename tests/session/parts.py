@@ -80,7 +80,9 @@ class Fit(Updater):
 
 
 class Exact(Evaluator):
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         requests = [
             Request(a.state, s.task.prompt(q, a.state.memory, chat=False)) for a in asks for q in a.episode.queries
         ]
@@ -88,7 +90,7 @@ class Exact(Evaluator):
         for ask in asks:
             texts = [(query, next(answers)[0].text) for query in ask.episode.queries]
             yield [
-                Score(ask.episode.id, q.id, float(text in key[ask.episode.id][q.id]), answers=(text,))
+                Score(ask.episode.id, q.id, float(text in references[ask.episode.id][q.id]), answers=(text,))
                 for q, text in texts
             ]
 

@@ -40,7 +40,7 @@ def to_json(gate: Gate, strict: bool = False) -> str:
 
 
 def to_junit(gate: Gate) -> str:
-    """One suite a benchmark, one case a row: failure is regressed, error is error or incomparable, skipped undecided.
+    """One suite a benchmark, one case per row: failure is regressed, error is error or incomparable, skipped undecided.
 
     Follows the common JUnit schema (suite properties first, then cases, then the two output elements).
     """

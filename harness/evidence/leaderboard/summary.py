@@ -62,12 +62,12 @@ class Entry:
 
 
 def summarise(found: ResultFile) -> list[Summary]:
-    """One summary a row, in the file's order. Rows are ranked only within one comparability key."""
+    """One summary per row, in the file's order. Rows are ranked only within one comparability key."""
     return summarise_all([Entry(found, row) for row in found.rows])
 
 
 def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
-    """One summary an entry, in order; entries of different files are ranked together where their keys agree."""
+    """One summary per entry, in order; entries of different files are ranked together where their keys agree."""
     headlines = [tables(entry.found.task, entry.row) if entry.row.scored else None for entry in entries]
     reasons = [
         _not_shares(entry.found.task) or why_unranked(entry.row, table)

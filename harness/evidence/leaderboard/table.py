@@ -127,7 +127,8 @@ def render(found: ResultFile) -> Table:
     others = beside(found)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", min_width=8)
-    for name in ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds, *others, "cost"):
+    headers = ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds)
+    for name in (*headers, *("\n".join(map(rich, name.split("\n"))) for name in others), "cost"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in ordered(summaries):
         for one in group:

@@ -52,7 +52,9 @@ class Grids(Evaluator):
                 raise UsageError(f"evaluator grids: no augmentation {name!r}.{nearest(name, NAMED)}")
         self.settings = settings
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         """
         Raises:
             UsageError: where the run's task is none of grid puzzles.
@@ -65,7 +67,9 @@ class Grids(Evaluator):
         ]
         answers = self._answers(task, asks, shown, s)
         for ask, ways in zip(asks, shown, strict=True):
-            yield score_puzzle(task, ask, [[(way, next(answers)) for way in one] for one in ways], key[ask.episode.id])
+            yield score_puzzle(
+                task, ask, [[(way, next(answers)) for way in one] for one in ways], references[ask.episode.id]
+            )
 
     def questions(self, query: Query, rng: random.Random) -> list[Shown]:
         """The different ways in which a test input is asked."""

@@ -1,8 +1,8 @@
 """The text forms in which models read and write grids.
 
 ``numpy`` is the published one (the second format of Akyürek et al., arXiv 2411.07279, which SEAL uses): grids as numpy
-prints them, demonstrations as ``input -> output#`` lines. ``compact`` is meant for small models: one row a line, single
-digits with spaces between, in ``Input:`` / ``Output:`` blocks.
+prints them, demonstrations as ``input -> output#`` lines. ``compact`` is meant for small models: one row per line,
+single digits with spaces between, in ``Input:`` / ``Output:`` blocks.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class NumpyText:
 
 
 class CompactText:
-    """One row a line, digits with spaces between."""
+    """One row per line, digits with spaces between."""
 
     stop: tuple[str, ...] = ("\n\n",)
 

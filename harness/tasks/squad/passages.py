@@ -203,7 +203,7 @@ def _folder(path: Path) -> list[Passage]:
         raise UsageError(f"{path}: no {' or '.join(TEXT_SUFFIXES)} file in this folder")
     if not asked.exists():
         raise UsageError(
-            f"{asked}: not found; it holds the questions about the texts beside it, one JSON object a line"
+            f"{asked}: not found; it holds the questions about the texts beside it, one JSON object per line"
         )
     texts = {name: read_text(item) for name, item in files.items()}
     keys = _Unique(path, "text")

@@ -30,7 +30,7 @@ class SquadSettings:
     lines: Literal["single", "always", "never"] = "single"
     """Whether each line of an edit is a sequence: ``single`` means not in continued pretraining."""
     cap: int = 30
-    """Sequences an edit, without the passage; 0 keeps all."""
+    """Sequences per edit, without the passage; 0 keeps all."""
     title: bool = True
     """Whether every sequence begins with a line that holds the title."""
     passage: Literal["once-per-completion", "once-per-context", "never"] = "once-per-completion"

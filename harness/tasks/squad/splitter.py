@@ -28,7 +28,7 @@ def split(text: str, splitter: Splitter, *, lines: bool, cap: int = 0, marker: s
     """The sequences of one completion, stripped, in order, without title or passage.
 
     Args:
-        lines: one sequence a line (or a question with its answer); otherwise only ``---`` splits, as in continued
+        lines: one sequence per line (or a question with its answer); otherwise only ``---`` splits, as in continued
             pretraining.
         cap: keep at most so many (the reference's second version keeps 30); 0 keeps all.
         marker: what stands before a line that begins with it is reasoning, not training text (the reference's second

@@ -57,7 +57,7 @@ class Contract:
         return cls(*([] if made is None else [made]), **nested)
 
     def task(self) -> Task:
-        """The task whose episodes the component meets: four passages a split, each with two questions."""
+        """The task whose episodes the component meets: four passages per split, each with two questions."""
         return components.world()
 
     def answer(self, request: Request, index: int) -> str:

@@ -103,10 +103,10 @@ class EvaluatorContract(Contract):
         lm = self.lm()
         with self._open(tmp_path, lm) as s:
             asks = self.asks(s)
-            key = {
+            references = {
                 ask.episode.id: {query.id: [f"{CANARY}-{query.id}"] for query in ask.episode.queries} for ask in asks
             }
-            list(self.make().evaluate(asks, key, s))
+            list(self.make().evaluate(asks, references, s))
             assert not any(CANARY in str(request.prompt) for request in lm.asked), "a prompt holds a reference"
 
     # --- how ---
@@ -118,8 +118,8 @@ class EvaluatorContract(Contract):
         return [s.context.episodes.full(episode.id) for episode in s.episodes("validation")]
 
     def _raw(self, s: SessionService, asks: Sequence[Ask]) -> list[Sequence[Score]]:
-        key = s.context.episodes.key([ask.episode.id for ask in asks])
-        return list(self.make().evaluate(asks, key, s))
+        references = s.context.episodes.references([ask.episode.id for ask in asks])
+        return list(self.make().evaluate(asks, references, s))
 
     def _answered(self, folder: Path, knows: bool) -> list[Sequence[Score]]:
         task = self.task()

@@ -14,7 +14,7 @@ class Passage(Editor):
     """Learn the passage, once. The edit is the same whatever ``n`` is, so there is one."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One edit a passage."""
+        """One edit per passage."""
         return [[_edit(ask, 0, (Recipe("repeat", {"times": 1}),))] for ask in asks]
 
 
@@ -40,7 +40,7 @@ class AtHand(Editor):
     """Learn nothing; have the passage in the prompt when questions are asked."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One edit a passage."""
+        """One edit per passage."""
         return [[_edit(ask, 0, (MemoryOps(({"set": {"passage": ask.episode.context["text"]}},)),))] for ask in asks]
 
 

@@ -39,7 +39,9 @@ class Rag(Evaluator):
         self._settings = settings
         self._inner = inner
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         """The scores of each ask's queries, ask by ask."""
         pools = {split: Pool(s.episodes(split)) for split in dict.fromkeys(ask.episode.split for ask in asks)}
         single: list[Ask] = []
@@ -50,7 +52,7 @@ class Rag(Evaluator):
             for query, order in zip(ask.episode.queries, ranked, strict=True):
                 single.append(self._one(ask, query, [pool.episodes[place] for place in order[: self._settings.k]]))
                 recalls.append(self._recall([pool.episodes[place].id for place in order], ask.episode.id))
-        rows = iter(zip(self._inner.evaluate(single, key, s), recalls, strict=True))
+        rows = iter(zip(self._inner.evaluate(single, references, s), recalls, strict=True))
         for ask in asks:
             scores = []
             for _ in ask.episode.queries:

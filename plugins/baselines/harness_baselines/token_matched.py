@@ -58,7 +58,7 @@ def _texts(data: Sequence[object], episode: Episode, s: Session) -> list[str]:
 
 
 def _counts(texts: Sequence[str], s: Session) -> dict[str, int]:
-    """Tokens of each text, as the student reads it: one log-probability a token."""
+    """Tokens of each text, as the student reads it: one log-probability per token."""
     student = s.roles["student"]
     rows = s.lm(student).logprobs([(student, "", text) for text in texts])
     return {text: len(row) for text, row in zip(texts, rows, strict=True)}

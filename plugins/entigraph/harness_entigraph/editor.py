@@ -56,9 +56,9 @@ class EntiGraphSettings:
     temperature: float = 1.0
     top_p: float = 0.95
     max_tokens: Annotated[int, Field(ge=1)] = 1024
-    """New tokens a text."""
+    """New tokens per text."""
     tries: Annotated[int, Field(ge=1)] = 1
-    """Samples a text, of which the first that names all its entities is kept (else the first); for weak writers."""
+    """Samples per text, of which the first that names all its entities is kept (else the first); for weak writers."""
     entity_tokens: Annotated[int, Field(ge=1)] = 512
     """New tokens of an entity list."""
 

@@ -49,7 +49,7 @@ class Generated(Updater):
         return Generator.cost(folder_of(self._settings.generator))
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One adapter a job. Raises :class:`UsageError` for a generator that was trained for another model."""
+        """One adapter per job. Raises :class:`UsageError` for a generator that was trained for another model."""
         from harness_generative_adapter.generator import Generator
 
         generator = Generator.load(folder_of(self._settings.generator))

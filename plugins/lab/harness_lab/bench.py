@@ -58,7 +58,7 @@ class Bench:
     def edits(
         self, pages: Sequence[AskedPage], style: str, *, state: State | None = None, n: int = 1, seed: int = 0
     ) -> list[list[str]]:
-        """`n` edits a page at temperature 1, as they are learnt: with their cue, without the reasoning before them."""
+        """`n` edits per page at temperature 1, as they are learnt: with their cue, without the reasoning before it."""
         asks = [
             Request(state or self.base, prompt, n=n, temperature=1.0, max_tokens=EDIT_TOKENS, seed=seed * 10_000 + i)
             for i, prompt in enumerate(self.prompts(pages, style))
@@ -83,7 +83,7 @@ class Bench:
         starts: Sequence[State] = (),
         seed: int = 0,
     ) -> list[State]:
-        """One adapter a job on top of its start; raises RuntimeError where one cannot be trained."""
+        """One adapter per job on top of its start; raises RuntimeError where one cannot be trained."""
         starts = starts or [self.base] * len(jobs)
         options = {key: value for key, value in settings.items() if key != "use"}
         items = [
@@ -106,7 +106,7 @@ class Bench:
         *,
         seed: int = 0,
     ) -> list[float]:
-        """Closed-book accuracy after one update a page on its texts, each under the page's title; then forgotten."""
+        """Closed-book accuracy after one update per page on its texts, each under the page's title; then forgotten."""
         states = self.train([titled(one, mine) for one, mine in zip(pages, texts, strict=True)], settings, seed=seed)
         accuracy = self.accuracy(pages, states)
         for state in states:

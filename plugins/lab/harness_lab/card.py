@@ -58,7 +58,7 @@ def resident_accuracy(bench: Bench, seed: int) -> dict[str, float]:
 
 
 def edit_quality(bench: Bench, pages: Sequence[AskedPage], style: str, seed: int) -> dict[str, float]:
-    """Means over one edit a page, sampled at temperature 1."""
+    """Means over one edit per page, sampled at temperature 1."""
     edits = bench.edits(pages, style, seed=seed)
     rows = [asdict(quality(edit, one.page)) for one, (edit,) in zip(pages, edits, strict=True)]
     return {name: fmean(row[name] for row in rows) for name in rows[0]}
@@ -70,9 +70,9 @@ def update_accuracy(bench: Bench, pages: Sequence[AskedPage], seed: int) -> dict
     stated = [[world.statement(f) for f in one.page.facts] for one in pages]
     texts = {
         "the page": [[one.page.text] for one in pages],
-        "its facts, one statement a line": stated,
+        "its facts, one statement per line": stated,
         "its facts, one paragraph": [[" ".join(mine)] for mine in stated],
-        "another page's facts, one a line": [*stated[1:], stated[0]],
+        "another page's facts, one per line": [*stated[1:], stated[0]],
     }
     return {name: bench.learnt(pages, mine, seed=seed) for name, mine in texts.items()}
 

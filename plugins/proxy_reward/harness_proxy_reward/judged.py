@@ -49,7 +49,7 @@ class Rubric(RewardFunction):
         self._prompt = prompt_files.load(settings.template, settings.prompt, ("text", "notes"))
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
-        """One reward a candidate, in order; every judge call of a round is one bulk call."""
+        """One reward per candidate, in order; every judge call of a round is one bulk call."""
         lm = s.lm("judge")
         rewards = {edit.id: rubric.without_marks(edit) for group in groups for edit in group.edits}
         open_edits = [(group, edit) for group in groups for edit in group.edits if rewards[edit.id] is None]

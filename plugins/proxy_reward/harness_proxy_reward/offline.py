@@ -62,7 +62,7 @@ class OfflineRubric(RewardFunction):
         self._prompt = load(settings.template, settings.prompt, ("text",))
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
-        """One reward a candidate, in order; all lines of a round are scored in one bulk call."""
+        """One reward per candidate, in order; all lines of a round are scored in one bulk call."""
         lm, judge = s.lm("judge"), s.roles["judge"]
         lines = [
             (group, line)

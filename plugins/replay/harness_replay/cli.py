@@ -33,11 +33,11 @@ def seal(
     cache: Annotated[Path, typer.Option(help="Folder of a remote judge's verdicts.")] = Path(".harness/judge"),
     pool: Annotated[bool, typer.Option("--pool", help="Retention matrices of several runs as one.")] = False,
     out: Annotated[str, typer.Option(help='Folder of runs to file the logs in; "" files none.')] = "runs",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, one a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per file, one per line.")] = False,
 ) -> None:
     """Recompute every figure of SEAL's published logs (arXiv 2506.10943, both versions) from the question rows.
 
-    Exit codes: 0 all files replayed, 2 a file could not be (the others are).
+    Exit codes: 0 all files replayed, 2 per file could not be (the others are).
     """
     from harness.api import HarnessError
     from harness.judges.base import Budget

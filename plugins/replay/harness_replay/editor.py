@@ -43,7 +43,7 @@ class Recorded(Editor):
         self._settings = settings
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One recorded completion a sample. Raises ``UsageError`` where the file lacks a passage or a completion."""
+        """One recorded completion per sample. Raises ``UsageError`` where the file lacks a passage or a completion."""
         return [self._edits(ask) for ask in asks]
 
     def _edits(self, ask: EditAsk) -> list[SelfEdit]:

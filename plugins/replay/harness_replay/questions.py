@@ -171,7 +171,7 @@ def flatten(passages: Sequence[Any]) -> tuple[Asked, ...]:
 
 
 def _listed(path: Path) -> tuple[Asked, ...]:
-    """Rows ``{row, context_sha1, question_index, title, question, gold}``, one a line, in order of ``row``."""
+    """Rows ``{row, context_sha1, question_index, title, question, gold}``, one per line, in order of ``row``."""
     asked: list[Asked] = []
     for number, value in read_json_lines(path, LogError):
         row = conform(_ListedQuestion, value, f"{path}: line {number}", LogError)

@@ -23,7 +23,7 @@ class PromptedSettings:
     temperature: float = 1.0
     top_p: float = 0.95
     max_tokens: int = 1024
-    """New tokens an edit (the reference allows 8,192)."""
+    """New tokens per edit (the reference allows 8,192)."""
 
 
 class Prompted(Editor):

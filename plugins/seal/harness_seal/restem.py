@@ -36,9 +36,9 @@ class RestEMSettings:
 
     rounds: Positive = 2
     contexts: Positive = 50
-    """Training contexts a round; each round takes the next ones, and starts over where there are no more."""
+    """Training contexts per round; each round takes the next ones, and starts over where there are no more."""
     samples: Positive = 5
-    """Candidate edits a context."""
+    """Candidate edits per context."""
     select: Rule = "best"
     """``best``: the best candidate of each context, as in the reference; ``improving``: equation 2 of the paper;
     ``positive``: every candidate with a reward above 0, as the reference does on ARC."""
@@ -61,7 +61,7 @@ class RestEM(Trainer):
         return self._settings.rounds * min(self._settings.contexts, contexts) * self._settings.samples
 
     def run(self, s: Session, /) -> Iterator[Round]:
-        """One checkpoint a round.
+        """One checkpoint per round.
 
         Raises:
             UsageError: there are no training contexts, or ``improving`` with a reward that reports no baseline.

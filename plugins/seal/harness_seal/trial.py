@@ -17,7 +17,7 @@ class TrialSettings:
     """How often an edit is tried, and against what."""
 
     inner_seeds: Annotated[int, Field(ge=1)] = 3
-    """Updates an edit; the reward is the mean over them."""
+    """Updates per edit; the reward is the mean over them."""
     of: Literal["accuracy", "gain"] = "accuracy"
     """``accuracy`` after the update, as in the reference; ``gain`` takes off what the student knew before."""
 
@@ -37,7 +37,7 @@ class Trial(RewardFunction):
         self.updates_per_edit = settings.inner_seeds
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
-        """One reward a candidate, in order; every trial of the round is one bulk call."""
+        """One reward per candidate, in order; every trial of the round is one bulk call."""
         student = s.roles["student"]
         episodes = [group.ask.episode for group in groups]
         baselines = [_accuracy(row) for row in s.evaluate([Ask(student, episode) for episode in episodes])]

@@ -13,7 +13,7 @@ import torch
 from harness_lab.pretraining.mix import EOS, Document, MixWriter, Resident, residents, shares
 from harness_lab.pretraining.tokenizer import CachedEncoder
 
-ROW = 384  # tokens a row; longer documents are left out (none is)
+ROW = 384  # tokens per row; longer documents are left out (none is)
 RESIDENT_SEED = 23
 _ROWS_A_CHUNK = 160
 _KEEP_PROMPT_LOSS = 0.35  # share of documents in which prompt tokens are learned too, with weight 0.3
