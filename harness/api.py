@@ -367,6 +367,38 @@ class Command:
 _NOTHING: JSON = MappingProxyType({})
 
 
+class Ledger(Protocol):
+    """The accounts of one run: a call is entered before it is sent, and settled when it ends. Threads may share it.
+
+    They hold over all lives of the run. What was on the way when a process was killed counts as spent.
+    """
+
+    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
+        """Enter a call, as soon as there is room for it beside those on the way; answers the entry's number.
+
+        ``account`` is the model, ``request`` a digest of what is asked, ``usd`` the most that it may cost, and
+        ``limit`` what the account may come to (0: no limit). Raises :class:`HarnessError` where that is reached.
+        """
+        ...
+
+    def settle(
+        self,
+        account: str,
+        request: str,
+        entry: int,
+        usd: float | None,
+        answered: str = "",
+        completions: Sequence[JSON] = (),
+    ) -> None:
+        """Enter how a call ended: what it cost (None: not known, so the most that it may), the model that the endpoint
+        says has answered, and what came, as plain JSON."""
+        ...
+
+    def answers(self, request: str) -> Sequence[JSON]:
+        """All that came for a request, in any life of the run: it is paid for, and need not be asked again."""
+        ...
+
+
 class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """What the kinds have in common. A component derives from the base class of its kind, not from this one.
 
@@ -388,6 +420,9 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """
     meta_s: float = 0.0
     """Seconds of one-off training before any run (a trained generator); shown apart from a run's own cost."""
+    ledger: Ledger | None = None
+    """What calls that cost money are entered in. The core sets a run's own before it asks anything of a model or an
+    evaluator, and of what is nested in them; None outside of a run."""
 
 
 class Task(Component):
@@ -488,6 +523,16 @@ class WeightSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Quote:
+    """A model that is not local, and its prices in US dollars per million tokens; None where they are not known."""
+
+    base: str
+    can: frozenset[str]
+    input_price: float | None = None
+    output_price: float | None = None
+
+
 class Model(Component):
     """A model backend. To components it appears as :class:`LM`, behind the journal.
 
@@ -507,8 +552,18 @@ class Model(Component):
     """Requests booked together. Fewer where each is slow or paid for, so that a kill loses little."""
     wave: int = 64
     """Updates booked together at most."""
+    local: ClassVar[bool] = False
+    """Whether it runs on this machine and costs nothing. ``--dry-run`` makes and asks no other model."""
     profile: ClassVar[JSON] = _NOTHING
     """Configuration that a run with this model takes unless told otherwise: ``{"task": ..., "updater": {...}}``."""
+
+    @classmethod
+    def quote(cls, settings: Any, /) -> Quote | None:
+        """What can be said of a model of these settings before it is made or asked, for ``--dry-run``.
+
+        Raises :class:`HarnessError` where it could not be made, such as for a missing key. By default None: not known.
+        """
+        return None
 
     @abstractmethod
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
@@ -611,6 +666,8 @@ class Evaluator(Component):
 
     metric: str = ""
     """Name of the measure that its values are; "" is the task's own."""
+    local: bool = True
+    """Whether it grades on this machine and costs nothing. ``--dry-run`` asks no other evaluator."""
 
     @abstractmethod
     def evaluate(

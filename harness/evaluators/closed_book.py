@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.api import Ask, Completion, Evaluator, Query, References, Request, Score, Session
 from harness.judges.base import Answer, Budget, Grade, Judge
-from harness.judges.load import load
+from harness.judges.load import is_remote, load
 from harness.metrics import MEASURES
 
 
@@ -57,6 +57,7 @@ class ClosedBook(Evaluator):
     def __init__(self, settings: ClosedBookSettings) -> None:
         self._settings = settings
         self.metric = settings.judge
+        self.local = not is_remote(settings.judge)
         self._judges: dict[str, Judge] = {}
         if settings.judge:  # one that cannot be had is refused before anything is spent
             self._judge("")
@@ -83,7 +84,9 @@ class ClosedBook(Evaluator):
             own = self._settings
             budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
             self._judges[name] = load(name, budget)
-        return self._judges[name]
+        judge = self._judges[name]
+        judge.ledger = self.ledger
+        return judge
 
     def _answers(self, asks: Sequence[Ask], references: Mapping[str, References], s: Session) -> list[list[_Asked]]:
         """What every query of every ask was answered."""

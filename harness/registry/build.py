@@ -23,6 +23,7 @@ from harness.api import (
     Editor,
     EvaluationProtocol,
     Evaluator,
+    Ledger,
     Model,
     RewardFunction,
     Task,
@@ -74,6 +75,14 @@ class BuiltComponent(Generic[C_co]):
     """What it is made around, by the constructor's argument."""
     reads: reads.Reader = field(default_factory=reads.Reader, compare=False)
     """The files that it has read so far."""
+
+
+def hand_ledger(built: BuiltComponent[Any], ledger: Ledger) -> None:
+    """Let a component, and those that it is made around, enter what they pay in a run's ledger."""
+    for part in built.nested.values():
+        hand_ledger(part, ledger)
+    with blaming(f"{built.plugin}: {built.kind} {built.name!r} takes no ledger:"):
+        built.instance.ledger = ledger
 
 
 def kind_of(base: type[Component]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from harness.evidence.result_file import (
     TaskItems,
     make_row,
 )
+from harness.models.prices import undated
 from harness.registry.build import BuiltComponent, compared
 from harness.runs import readable
 from harness.runs.bench import RunBench
@@ -120,6 +121,7 @@ def outcome(
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),
             *facts.remarks,
+            *_payments(context, {session.roles[role].base for role in session.roles}),
         ],
         facts,
     )
@@ -320,6 +322,27 @@ def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
     counts = bench.replaced()
     counts["answers and edits"] += int(sum(cost.get(REPLACED, 0.0) for cost in context.journal.costs(scope).values()))
     return [said(count, where) for where, count in counts.items() if count]
+
+
+def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
+    """Remarks on the accounts of a row's models, and on those of judges: other models' answers, and money lost."""
+    out = []
+    for name, account in sorted(context.journal.ledger.accounts().items()):
+        model = context.models.get(name)
+        if model is not None and name not in bases:
+            continue
+        asked = ((model and model.name) or name).partition(":")[2]
+        other = {one: calls for one, calls in account.answered.items() if one != asked}
+        # A name without a date stands for a dated one; two of them are two models.
+        if len(account.answered) > 1 or any(undated(one) != asked for one in other):
+            counts = ", ".join(f"{one!r} ({calls} calls)" for one, calls in sorted(other.items()))
+            out.append(f"warning: {asked!r} was asked, and {counts} answered")
+        if account.lost:
+            out.append(
+                f"{name}: ${account.spent:.2f} spent in all, of it at most ${account.lost:.2f} on calls that brought "
+                "no answer (timed out, or on the way when the run was killed)"
+            )
+    return out
 
 
 def _costs(context: RunContext, scope: str, bench: RunBench) -> dict[str, float]:

@@ -24,6 +24,7 @@ from harness.api import HEADLINE, JSON, Method, Split
 from harness.errors import UsageError, nearest
 from harness.reading import read_toml, user_path, within_limits
 from harness.registry.build import component_class
+from harness.registry.build import resolve as resolve_table
 from harness.registry.discover import KINDS, Plugins
 from harness.registry.settings import check_settings
 
@@ -222,6 +223,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         given.setdefault("model", next(iter(models)))
     model = model_table(plugins, given.get("model") or plugins.default("model"))
     model_class = component_class(plugins, "model", model["use"]).cls
+    resolve_table(plugins, "model", model, "model")
     profile: JSON = model_class.profile
     preset_name = str(given.get("preset", "")) or (model["use"] if model["use"] in main.presets else "")
     if preset_name and preset_name not in main.presets:
@@ -353,9 +355,14 @@ def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
     if isinstance(who, str) and who.startswith("@"):
         return who
     table = dict(model) if who == "model" else model_table(plugins, who)
-    settings = component_class(plugins, "model", table["use"]).cls.Settings
+    cls = component_class(plugins, "model", table["use"]).cls
+    settings = cls.Settings
+    for name, kind in cls.nested.items():
+        if kind == "model" and name in table:
+            table[name] = _role(plugins, table[name], model, max_cost)
     if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
         table.setdefault("max_cost", max_cost)
+    resolve_table(plugins, "model", table, "model")  # now, and not when the configuration has been written down
     return table
 
 

@@ -25,7 +25,7 @@ from harness.errors import PluginError, RunError, UsageError
 from harness.events import RunFinished, RunStarted
 from harness.evidence.result_file import ResultFile, Row, check, dumps, read, write
 from harness.reading import read_json, read_json_lines, within_limits
-from harness.registry.build import BuiltComponent, build
+from harness.registry.build import BuiltComponent, build, hand_ledger
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
 from harness.runs import record as records
@@ -45,6 +45,8 @@ from harness.session.progress import Progress, Quiet
 from harness.text import writable
 
 _log = logging.getLogger("harness")
+_LIMIT = "max_cost"
+"""Fact of the journal: the limit of every account that a resume has set."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,20 @@ def run(
 
 
 def resume(
-    folder: str | Path, *, recompute: bool = False, trust: bool = False, progress: Progress | None = None
+    folder: str | Path,
+    *,
+    recompute: bool = False,
+    trust: bool = False,
+    max_cost: float = 0.0,
+    progress: Progress | None = None,
 ) -> Run:
     """Go on with a run where it stopped; what is booked is not done again.
 
     Args:
         recompute: where a plugin's source, the configuration's meaning, or the machine and its libraries changed
             since, or something stored is damaged, run again what that touches, instead of refusing.
+        max_cost: US dollars that each remote model, judges included, may come to over all lives of the run, instead
+            of the limits that it was begun with; from now on. 0 leaves them.
         trust: run the plugin files that a run made elsewhere names; see :mod:`harness.runs.trust`.
 
     Raises:
@@ -148,7 +157,7 @@ def resume(
         record = records.make(
             _name(record, folder), record["given"], files, record["layers"], resolved, record.get("command", "")
         )
-    return _execute(folder, plugins, resolved, record, progress or Quiet(), recompute=recompute)
+    return _execute(folder, plugins, resolved, record, progress or Quiet(), recompute=recompute, max_cost=max_cost)
 
 
 def open_run(folder: str | Path) -> Run:
@@ -168,6 +177,7 @@ def _execute(
     *,
     fresh: bool = False,
     recompute: bool = False,
+    max_cost: float = 0.0,
 ) -> Run:
     journal, refused = None, fresh
     reads.own(folder)
@@ -178,6 +188,9 @@ def _execute(
         elif not recompute:
             records.check(journal, folder)
         opened = _open(folder, plugins, config, journal, progress, recompute)
+        if max_cost:
+            journal.set_fact(_LIMIT, max_cost)
+        journal.ledger.limit, journal.ledger.default = journal.fact(_LIMIT) or 0.0, config.options.max_cost
         if recompute:
             records.write(journal, folder, record)
         refused = False
@@ -322,6 +335,7 @@ def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltCom
     """A further measure with its task's items; without a task, the very items of the run."""
     where = f"also.{also.name}"
     evaluator = build(plugins, Evaluator, also.evaluator, f"{where}.evaluator")
+    hand_ledger(evaluator, context.journal.ledger)
     other = task if also.task is None else build(plugins, Task, also.task, f"{where}.task")
     book = context.episodes if also.task is None else EpisodeBook(other.instance, built=other, test_alone=alone)
     return OpenAlso(also.name, other, book, evaluator, also.split, also.limit, own_items=also.task is not None)
