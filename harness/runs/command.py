@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.errors import UsageError
 from harness.runs.config import assigned
 
 WHERE_AND_WHEN = frozenset({"out", "leaderboard", "reuse", "max_hours"})
@@ -67,9 +68,14 @@ def _assignments(table: Mapping[str, Any], under: str = "") -> Iterator[tuple[st
 
 def _text(value: Any) -> str:
     """A value as it stands where that is read as itself, or else as TOML."""
-    if isinstance(value, str) and value == value.strip() and assigned(value, "") == value:
-        return value
-    return _toml(value)
+    return value if isinstance(value, str) and _reads_as_itself(value) else _toml(value)
+
+
+def _reads_as_itself(text: str) -> bool:
+    try:
+        return text == text.strip() and assigned(text, "") == text
+    except UsageError:  # a number out of bounds, such as nan
+        return False
 
 
 def _toml(value: Any) -> str:

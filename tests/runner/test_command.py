@@ -18,7 +18,7 @@ from harness.runs.command import command
 
 _KEYS = st.sampled_from(["rank", "learning_rate", "a-b", "stop", "dotted.key", "two words"])
 _TEXTS = st.text(st.characters(codec="ascii"), max_size=8) | st.sampled_from(
-    ["true", "1", "5e-4", "[]", " ", "it's", "é"]
+    ["true", "1", "5e-4", "nan", "1e200", "[]", " ", "it's", "é"]
 )
 _PLAIN = _TEXTS | st.booleans() | st.integers(-9, 9) | st.floats(-1e9, 1e9)
 _VALUES = st.recursive(
