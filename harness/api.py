@@ -367,6 +367,38 @@ class Command:
 _NOTHING: JSON = MappingProxyType({})
 
 
+class Ledger(Protocol):
+    """The accounts of one run: a call is entered before it is sent, and settled when it ends. Threads may share it.
+
+    They hold over all lives of the run. What was on the way when a process was killed counts as spent.
+    """
+
+    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
+        """Enter a call, as soon as there is room for it beside those on the way; answers the entry's number.
+
+        ``account`` is the model, ``request`` a digest of what is asked, ``usd`` the most that it may cost, and
+        ``limit`` what the account may come to (0: no limit). Raises :class:`HarnessError` where that is reached.
+        """
+        ...
+
+    def settle(
+        self,
+        account: str,
+        request: str,
+        entry: int,
+        usd: float | None,
+        answered: str = "",
+        completions: Sequence[JSON] = (),
+    ) -> None:
+        """Enter how a call ended: what it cost (None: not known, so the most that it may), the model that the endpoint
+        says has answered, and what came, as plain JSON."""
+        ...
+
+    def answers(self, request: str) -> Sequence[JSON]:
+        """All that came for a request, in any life of the run: it is paid for, and need not be asked again."""
+        ...
+
+
 class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """What the kinds have in common. A component derives from the base class of its kind, not from this one.
 
@@ -375,7 +407,11 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """
 
     Settings: ClassVar[type | None] = None
-    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set."""
+    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set.
+
+    A field that cannot change a score (a cache, a limit on cost) says so in its metadata, and rows that differ in it
+    alone are compared: ``field(default=0, metadata={"changes_scores": False})``.
+    """
     nested: ClassVar[Mapping[str, str]] = _NOTHING
     """Components that this one is made around: constructor argument -> kind, such as ``{"inner": "editor"}``.
 
@@ -384,6 +420,9 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """
     meta_s: float = 0.0
     """Seconds of one-off training before any run (a trained generator); shown apart from a run's own cost."""
+    ledger: Ledger | None = None
+    """What calls that cost money are entered in. The core sets a run's own before it asks anything of a model or an
+    evaluator, and of what is nested in them; None outside of a run."""
 
 
 class Task(Component):
@@ -416,6 +455,13 @@ class Task(Component):
     @abstractmethod
     def same(self, query: Query, a: str, b: str, /) -> bool:
         """Whether two answers mean the same (majority votes need it)."""
+
+    def test_on_all(self) -> None:
+        """Said before anything is loaded where no row of the run trains on or validates with the other splits.
+
+        A task that deals one set of items into splits may then give all of them as the test split, and nothing as the
+        others. By default nothing changes.
+        """
 
     def join(self, edits: Sequence[SelfEdit], /) -> Sequence[SelfEdit]:
         """Edits of many episodes as they are learnt in one update (continued pretraining). By default as they are."""
@@ -477,6 +523,16 @@ class WeightSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Quote:
+    """A model that is not local, and its prices in US dollars per million tokens; None where they are not known."""
+
+    base: str
+    can: frozenset[str]
+    input_price: float | None = None
+    output_price: float | None = None
+
+
 class Model(Component):
     """A model backend. To components it appears as :class:`LM`, behind the journal.
 
@@ -496,8 +552,18 @@ class Model(Component):
     """Requests booked together. Fewer where each is slow or paid for, so that a kill loses little."""
     wave: int = 64
     """Updates booked together at most."""
+    local: ClassVar[bool] = False
+    """Whether it runs on this machine and costs nothing. ``--dry-run`` makes and asks no other model."""
     profile: ClassVar[JSON] = _NOTHING
     """Configuration that a run with this model takes unless told otherwise: ``{"task": ..., "updater": {...}}``."""
+
+    @classmethod
+    def quote(cls, settings: Any, /) -> Quote | None:
+        """What can be said of a model of these settings before it is made or asked, for ``--dry-run``.
+
+        Raises :class:`HarnessError` where it could not be made, such as for a missing key. By default None: not known.
+        """
+        return None
 
     @abstractmethod
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
@@ -540,6 +606,14 @@ class Model(Component):
         """Why one of the examples could not be trained on, as ``context length 700 > 512``; "" if all could.
 
         Asked before many edits are learnt together, so that an over-long one costs itself only. By default "".
+        """
+        return ""
+
+    def cannot_read(self, texts: Sequence[str], /) -> str:
+        """Why texts such as these mean nothing to the model, in one line that names it; "" where they do.
+
+        Asked with a task's contexts and questions when a run begins, so that a score of 0 is not taken for a finding.
+        By default "".
         """
         return ""
 
@@ -592,6 +666,8 @@ class Evaluator(Component):
 
     metric: str = ""
     """Name of the measure that its values are; "" is the task's own."""
+    local: bool = True
+    """Whether it grades on this machine and costs nothing. ``--dry-run`` asks no other evaluator."""
 
     @abstractmethod
     def evaluate(

@@ -2,7 +2,8 @@
 
 ``items`` is keyed by content, so a finished item is never done twice, whichever row of the run asks for it. ``calls``
 is the order in which each row's outer loop made its calls, so that a resumed loop which behaves differently is caught.
-``touched`` says which rows used which items, in which phase: the basis of the costs.
+``touched`` says which rows used which items, in which phase: the basis of the costs. ``ledger`` is what paid calls cost
+(:mod:`harness.books.ledger`).
 
 What results depend on is sealed with a checksum and checked when it is read. The format's number is SQLite's
 ``user_version``; a file of another one is refused.
@@ -24,6 +25,8 @@ from harness import reads
 from harness.books.dependencies import SCHEMA, Dependencies, unsettled
 from harness.books.folder import refuse_links
 from harness.books.item import COLUMNS, WITHIN, Item, from_row, is_sealed, seal, text, to_row
+from harness.books.ledger import TABLE as LEDGER
+from harness.books.ledger import Ledger
 from harness.errors import Damaged, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +88,13 @@ class Journal:
             check_format(self._db, self.path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(f"{_SCHEMA} {SCHEMA} PRAGMA user_version={FORMAT};")
+            self._db.executescript(f"{_SCHEMA} {SCHEMA} {LEDGER} PRAGMA user_version={FORMAT};")
+            self.ledger = Ledger(self.path, mend=recompute)
+            """What the run's paid calls cost, over all its lives."""
+        except Damaged:
+            self._db.close()
+            os.close(self._lock)
+            raise
         except (OSError, sqlite3.OperationalError) as error:
             raise RunError(f"the journal {self.path} cannot be written: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -98,13 +107,14 @@ class Journal:
 
     def close(self) -> None:
         """Fold the write-ahead log in and let others open the folder."""
+        self.ledger.close()
         self._db.close()
         os.close(self._lock)
 
     @property
     def empty(self) -> bool:
         """Whether nothing was booked yet, in any life of the run."""
-        return not self._rows("SELECT 1 FROM items LIMIT 1")
+        return not self._rows("SELECT 1 FROM items UNION ALL SELECT 1 FROM ledger LIMIT 1")
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.books import ledger
 from harness.books.folder import FILE, links, sha256
 from harness.books.item import COLUMNS, is_sealed
 from harness.books.journal import check_format, open_read_only
@@ -33,7 +34,7 @@ class Report:
     """What was looked at, and what of it is damaged."""
 
     checked: dict[str, int] = field(default_factory=dict)
-    """``items``, ``notes`` (of the journal), ``weights`` and ``files`` -> how many."""
+    """``items``, ``notes`` and ``payments`` (of the journal), ``weights`` and ``files`` -> how many."""
     damaged: list[Damage] = field(default_factory=list)
 
 
@@ -89,6 +90,12 @@ def _journal(
             elif table == "meta" and values[0].startswith(FILE):
                 files[values[0].removeprefix(FILE)] = json.loads(values[1])
     report.checked["notes"] = notes
+    entries = 0
+    for entry, *values, sealed in database.execute(f"SELECT entry, {', '.join(ledger.COLUMNS)}, seal FROM ledger"):
+        entries += 1
+        if not is_sealed(values, sealed):
+            report.damaged.append(Damage("journal.sqlite", f"entry {entry} of the ledger is not what was written"))
+    report.checked["payments"] = entries
     held = {str(digest) for (digest,) in database.execute("SELECT digest FROM refs WHERE count > 0")}
     return held, files
 

@@ -20,6 +20,12 @@ def command(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the plugin files that a run from elsewhere names.")
     ] = False,
+    max_cost: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="US dollars that each remote model may cost from the run's start; replaces its limit."
+        ),
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
 ) -> None:
     """Go on with a run where it stopped: what is booked is not done again, and errors are tried again.
@@ -31,5 +37,5 @@ def command(
     from harness.session.progress import on_terminal
 
     with answer_alone(as_json):
-        done = runner.resume(run, recompute=recompute, trust=trust, progress=on_terminal())
+        done = runner.resume(run, recompute=recompute, trust=trust, max_cost=max_cost, progress=on_terminal())
     finish(done, as_json)

@@ -7,12 +7,12 @@ task's prompt; whether the passage is in it is the state's memory's business.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api import Ask, Completion, Evaluator, Query, References, Request, Score, Session
 from harness.judges.base import Answer, Budget, Grade, Judge
-from harness.judges.load import load
+from harness.judges.load import is_remote, load
 from harness.metrics import MEASURES
 
 
@@ -22,11 +22,11 @@ class ClosedBookSettings:
 
     judge: str = ""
     """Who grades: ``exact f1 contains recall offline-1 offline-2 openai:MODEL``; "" is the task's own measure."""
-    max_judge_calls: int = 0
+    max_judge_calls: int = field(default=0, metadata={"changes_scores": False})
     """Calls that a remote judge may make; 0 is no limit. What is then left ungraded is ``error``."""
-    max_judge_cost: float = 0.0
+    max_judge_cost: float = field(default=0.0, metadata={"changes_scores": False})
     """US dollars that a remote judge may spend; 0 is no limit."""
-    judge_cache: str = ".harness/judge"
+    judge_cache: str = field(default=".harness/judge", metadata={"changes_scores": False})
     """Folder where a remote judge's verdicts are kept, under everything that shapes them."""
     max_tokens: int = 64
     temperature: float = 0.0
@@ -57,6 +57,7 @@ class ClosedBook(Evaluator):
     def __init__(self, settings: ClosedBookSettings) -> None:
         self._settings = settings
         self.metric = settings.judge
+        self.local = not is_remote(settings.judge)
         self._judges: dict[str, Judge] = {}
         if settings.judge:  # one that cannot be had is refused before anything is spent
             self._judge("")
@@ -83,7 +84,9 @@ class ClosedBook(Evaluator):
             own = self._settings
             budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
             self._judges[name] = load(name, budget)
-        return self._judges[name]
+        judge = self._judges[name]
+        judge.ledger = self.ledger
+        return judge
 
     def _answers(self, asks: Sequence[Ask], references: Mapping[str, References], s: Session) -> list[list[_Asked]]:
         """What every query of every ask was answered."""

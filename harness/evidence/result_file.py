@@ -192,6 +192,39 @@ class Table:
 
 
 @dataclass(frozen=True)
+class UsedComponent:
+    """A component as it ran."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
+    kind: str
+    name: str
+    distribution: str
+    """Of the plugin that provides it; a single-file plugin's file name."""
+    code: str
+    """Digest of all source that it can reach, that of nested components included."""
+    settings: Mapping[str, Any]
+    """All of them, defaults included; a nested component's under its name."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was run, as far as it is no environment: settings, code and versions, each kept once for the whole file."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
+    options: Mapping[str, Any]
+    """The run's own keys, defaults included (:class:`harness.runs.config.Options`)."""
+    components: Mapping[str, UsedComponent]
+    """Digest -> component; what rows share stands here once."""
+    rows: Mapping[str, Mapping[str, str]]
+    """Method -> slot -> a key of ``components``; besides slots ``task``, ``protocol``, ``roles.<role>`` (a model) and
+    ``also.<table>.task`` or ``.evaluator``."""
+    distributions: Mapping[str, str]
+    """Version of the harness, of the plugins' distributions, and of the packages that their code imports."""
+
+
+@dataclass(frozen=True)
 class ResultFile:
     """The tables of one run."""
 
@@ -201,12 +234,15 @@ class ResultFile:
     run: str
     kind: Kind
     source: str
-    """Where the figures come from: the command for a measured file, the publication for a published one."""
+    """Where the figures come from: the command that gives a measured file again, or the publication of a published one.
+    What a configuration file held stands in the command as ``--set``."""
     model: ModelCard
     environment: Mapping[str, Any]
     tables: tuple[Table, ...]
     headline: str = HEADLINE
     """Name of the table that rows are ranked, compared and gated by."""
+    provenance: Provenance | None = None
+    """None where it is not known: of a published file, or of one that was made before this was kept."""
 
     @property
     def head(self) -> Table:
@@ -326,6 +362,11 @@ def check(found: ResultFile, where: str) -> ResultFile:
         raise ResultError(f"{where}: headline: there is no table {found.headline!r}")
     for table in found.tables:
         _check_table(table, found.kind, f"{where}: table {table.name!r}")
+    known = found.provenance
+    for method, slots in known.rows.items() if known else ():
+        for slot, name in slots.items():
+            if known and name not in known.components:
+                raise ResultError(f"{where}: provenance.rows.{method}.{slot}: there is no component {name!r}")
     return found
 
 
@@ -453,7 +494,10 @@ def write(found: ResultFile, path: str | Path) -> Path:
 
 def dumps(found: ResultFile) -> str:
     """The file's text: one line per field, an item list or a seed's scores, so that it stays small and diffs well."""
-    return _layout(_plain(asdict(found)), 0) + "\n"
+    plain = _plain(asdict(found))
+    if found.provenance is None:
+        del plain["provenance"]
+    return _layout(plain, 0) + "\n"
 
 
 def _plain(value: Any) -> Any:

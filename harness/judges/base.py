@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from harness import metrics
+from harness.api import Ledger
 
 DEFAULT = "offline-2"
 OFFLINE = ("offline-1", "offline-2")
@@ -46,6 +47,9 @@ class Judge(Protocol):
     name: str
     """Part of every row's comparability key: scores by different judges are never ranked together."""
 
+    ledger: Ledger | None
+    """What calls that cost money are entered in; None, as it begins, where there is no run."""
+
     def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
         """One verdict an answer, in order. An answer without text is wrong, and is not sent anywhere."""
         ...
@@ -53,6 +57,8 @@ class Judge(Protocol):
 
 class Measure:
     """A string measure as a judge; needs nothing but the text."""
+
+    ledger: Ledger | None = None
 
     def __init__(self, name: str, measure: Callable[[str, Sequence[str]], float]) -> None:
         self.name = name
@@ -82,7 +88,7 @@ class Budget:
     max_calls: int = 0
     """0 is no limit."""
     max_cost: float = 0.0
-    """US dollars; 0 is no limit."""
+    """US dollars that the judge's model may come to in a run, or in this process without one; 0 is no limit."""
     cache: Path | None = None
     """Folder of verdicts; None keeps none."""
     base_url: str = ""

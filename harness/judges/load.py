@@ -6,6 +6,11 @@ from harness.errors import UsageError, nearest
 from harness.judges.base import DEFAULT, MEASURES, OFFLINE, Budget, Judge, Measure
 
 
+def is_remote(name: str) -> bool:
+    """Whether a judge of this name is asked over the network."""
+    return name.startswith("openai:")
+
+
 def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
     """A judge by name: ``exact f1 contains recall offline-1 offline-2`` or ``openai:MODEL``.
 
@@ -18,7 +23,7 @@ def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
         from harness.judges.offline import OfflineJudge
 
         return OfflineJudge(name)
-    if name.startswith("openai:") and len(name) > len("openai:"):
+    if is_remote(name) and len(name) > len("openai:"):
         from harness.judges.remote import RemoteJudge
 
         return RemoteJudge(name.removeprefix("openai:"), budget or Budget())

@@ -18,6 +18,7 @@ from importlib import resources
 from typing import Any
 
 from harness import metrics
+from harness.api import Ledger
 from harness.judges import measures as further
 from harness.judges.base import Answer, Grade
 
@@ -51,6 +52,8 @@ class Coefficients:
 
 class OfflineJudge:
     """Right or wrong, from the text alone. With several golds the best one counts."""
+
+    ledger: Ledger | None = None
 
     def __init__(self, name: str, coefficients: Coefficients | None = None) -> None:
         """``coefficients`` replace the shipped ones of that name."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import JSON, LM, HarnessError, Request, State, Turns
+from harness.api import JSON, LM, Component, HarnessError, Ledger, Request, State, Turns
 from harness.books.records import digest
 from harness.errors import UsageError
 from harness.files import write_text
@@ -51,6 +51,7 @@ class RemoteJudge:
         }
         self._budget = budget
         self._calls = 0
+        self.ledger: Ledger | None = None
 
     def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
         found: dict[str, Grade] = {}
@@ -83,6 +84,8 @@ class RemoteJudge:
         self._calls += allowed
         state = State(self._lm.base)
         requests = [Request(state, prompt(one), max_tokens=MAX_TOKENS) for _, one in todo[:allowed]]
+        if isinstance(self._lm, Component):
+            self._lm.ledger = self.ledger
         try:
             replies = self._lm.generate(requests)
         except HarnessError as error:

@@ -1,20 +1,23 @@
 """One call to a remote endpoint: paced, retried with back-off, and with the key kept out of every message.
 
-Three ends are told apart. :class:`Unanswered` is the endpoint's failure after all retries. :class:`Declined` is the
+An attempt has a hard deadline: a server that sends a byte now and then is given up too. Three ends are told apart.
+:class:`Unanswered` is the endpoint's failure after all retries. :class:`Declined` is the
 endpoint's verdict on this one text (too long, filtered). A :class:`harness.api.HarnessError` (wrong key, no such model,
 no credit) would meet every further call too, so it ends the run in a resumable state.
 """
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
+import functools
 import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import openai
 import tenacity
@@ -28,6 +31,9 @@ _FILTERED = re.compile(r"content[ _](filter|policy|management)", re.IGNORECASE)
 _KEY_LIKE = re.compile(r"\b(sk|pk|key)-[A-Za-z0-9_*.-]{4,}|Bearer\s+\S+")
 
 
+_T = TypeVar("_T")
+
+
 class Unanswered(Exception):
     """No usable answer came, however often it was asked."""
 
@@ -36,10 +42,18 @@ class Declined(Exception):
     """The endpoint will not answer this text; the message says why, in a few words."""
 
 
-class _Transient(Exception):
-    def __init__(self, why: str, retry_after: float | None = None) -> None:
+class Transient(Exception):
+    """One attempt failed, and the next may not.
+
+    Args:
+        retry_after: seconds that the server asks to wait.
+        charged: whether the endpoint may charge for it nevertheless.
+    """
+
+    def __init__(self, why: str, retry_after: float | None = None, *, charged: bool = False) -> None:
         super().__init__(why)
         self.retry_after = retry_after
+        self.charged = charged
 
 
 class Pace:
@@ -71,71 +85,92 @@ class Endpoint:
         key: the secret; held by the client only.
         retries: further attempts after the first, each after an exponential back-off or the server's Retry-After.
         backoff: seconds before the first retry; doubles each time, with jitter.
-        timeout: seconds for one attempt.
+        timeout: seconds for one attempt, from its start to the last byte of its answer.
         per_minute: calls that may start in a minute; 0 is no limit.
     """
 
     def __init__(
         self, base_url: str, key: str, *, retries: int, backoff: float, timeout: float, per_minute: int
     ) -> None:
-        self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=0)
+        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=0)
         self._url = base_url
         self._key = key
         self._retries = retries
+        self._timeout = timeout
         self._pace = Pace(per_minute)
         self._jitter = tenacity.wait_exponential_jitter(initial=backoff, max=60.0, jitter=backoff)
 
-    def ask(self, api: Literal["chat", "completions"], body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The parsed answer, with at least one choice.
+    def insist(self, attempt: Callable[[], _T]) -> _T:
+        """What an attempt answers, made again with a back-off while it raises :class:`Transient`.
 
         Raises:
             Unanswered: after all retries.
-            Declined: the endpoint refuses this text.
-            HarnessError: further calls would fail the same way.
         """
         attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Transient),
+            retry=tenacity.retry_if_exception_type(Transient),
             stop=tenacity.stop_after_attempt(self._retries + 1),
             wait=self._wait,
             reraise=True,
         )
         try:
-            return attempts(self._once, api, body)
-        except _Transient as error:
+            return attempts(attempt)
+        except Transient as error:
             raise Unanswered(f"{error} (after {self._retries + 1} attempts)") from None
+
+    def wait(self) -> None:
+        """Sleep until a call may start."""
+        self._pace.wait()
 
     def _wait(self, attempt: tenacity.RetryCallState) -> float:
         error = attempt.outcome.exception() if attempt.outcome else None
-        asked = error.retry_after if isinstance(error, _Transient) else None
+        asked = error.retry_after if isinstance(error, Transient) else None
         if asked is None:
             return self._jitter(attempt)
         self._pace.hold(asked)
         return asked
 
-    def _once(self, api: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        self._pace.wait()
-        # Everything travels as extra_body, so that a field which this client's version does not know gets through.
+    def send(self, api: Literal["chat", "completions"], body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make one call; its answer as parsed JSON, whatever it holds.
+
+        Raises:
+            Transient: another attempt may succeed.
+            Unanswered: none will, for this text.
+            Declined: the endpoint refuses this text.
+            HarnessError: further calls would fail the same way.
+        """
         model = str(body["model"])
         try:
-            if api == "chat":
-                chat = self._client.chat.completions.with_raw_response
-                text = chat.create(model=model, messages=[], extra_body=body).text
-            else:
-                text = self._client.completions.with_raw_response.create(model=model, prompt="", extra_body=body).text
+            text = asyncio.run_coroutine_threadsafe(self._exchange(api, body), _loop()).result()
             answer = json.loads(text)
-        except openai.APITimeoutError:
-            raise _Transient("timed out") from None
+        except (TimeoutError, openai.APITimeoutError):
+            raise Transient("timed out", charged=True) from None
         except openai.APIConnectionError as error:
-            raise _Transient(self._clean(f"no connection to {self._url}: {error.__cause__ or error}")) from None
+            cause = error.__cause__ or error
+            sent = type(cause).__name__ != "ConnectError"
+            why = self._clean(f"no connection to {self._url}: {cause}")
+            raise Transient(why, charged=sent) from None
         except openai.APIStatusError as error:
             raise self._of_status(error, model) from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise _Transient(f"the answer is not JSON: {error}") from None
-        if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list) or not answer["choices"]:
-            raise _Transient("the answer holds no choices")
-        if not all(isinstance(choice, dict) for choice in answer["choices"]):
-            raise _Transient("the answer's choices are malformed")
+        except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a nesting that is an attack
+            raise Transient(f"the answer is not JSON: {str(error)[:100]}", charged=True) from None
+        if not isinstance(answer, dict):
+            raise Transient("the answer is no JSON object", charged=True)
         return answer
+
+    async def _exchange(self, api: str, body: Mapping[str, Any]) -> str:
+        # Everything travels as extra_body, so that a field which this client's version does not know gets through.
+        model = str(body["model"])
+        async with asyncio.timeout(self._timeout):
+            if api == "chat":
+                chat = self._client.chat.completions.with_raw_response
+                return (await chat.create(model=model, messages=[], extra_body=body)).text
+            texts = self._client.completions.with_raw_response
+            return (await texts.create(model=model, prompt="", extra_body=body)).text
+
+    def said(self, error: object) -> str:
+        """What an answer's ``error`` field says, in one line and without the key."""
+        what = error.get("message") or error.get("code") if isinstance(error, Mapping) else error
+        return self._clean(str(what or error))
 
     def _of_status(self, error: openai.APIStatusError, model: str) -> Exception:
         text = self._clean(str(error.message))
@@ -148,7 +183,7 @@ class Endpoint:
         if code == "insufficient_quota":
             return _no_credit(self._url, text)
         if status in (408, 409, 425, 429) or status >= 500:
-            return _Transient(f"HTTP {status}: {text}", _retry_after(error.response.headers))
+            return Transient(f"HTTP {status}: {text}", _retry_after(error.response.headers))
         if _TOO_LONG.search(code + " " + text):
             return Declined("context length: " + text)
         if _FILTERED.search(code + " " + text):
@@ -158,6 +193,14 @@ class Endpoint:
     def _clean(self, text: str) -> str:
         """Without the key, which some servers repeat in their errors, and in one line."""
         return _KEY_LIKE.sub("***", " ".join(text.replace(self._key, "***").split()))[:300]
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop in which this process's calls run: only there can an attempt be cut off at its deadline."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="endpoint", daemon=True).start()
+    return loop
 
 
 def _no_credit(url: str, text: str) -> HarnessError:

@@ -76,6 +76,7 @@ class HfModel(Model):
     """A local model. The checkpoint is found and digested at once; the weights are loaded when first needed."""
 
     Settings: ClassVar[type] = HfSettings
+    local: ClassVar[bool] = True
 
     def __init__(self, settings: HfSettings, weights: WeightSource) -> None:
         """Raises :class:`UsageError`, in one line, for a model that cannot be used."""

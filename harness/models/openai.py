@@ -1,22 +1,29 @@
 """The model backend ``openai``: any endpoint that speaks the OpenAI protocol (OpenAI, vLLM, llama.cpp, ollama, ...).
 
-Requests run side by side, up to ``concurrency`` at once. There is no cache here: the session's journal is one.
+Requests run side by side, up to ``concurrency`` at once. There is no cache here: the session's journal is one. What
+calls cost, and answers that came and are not booked yet, are in the run's ledger.
 Needs the extra ``selfadapt-harness[openai]``.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
+import math
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from harness.api import JSON, Completion, Finish, HarnessError, Model, Request, WeightSource
-from harness.books.records import derive_seed
-from harness.errors import RunError, UsageError
-from harness.models.prices import Price, price_of
+from harness.api import JSON, Completion, Finish, HarnessError, Ledger, Model, Quote, Request, WeightSource
+from harness.books import ledger
+from harness.books.records import derive_seed, digest
+from harness.errors import UsageError
+from harness.models.prices import MOST, Price, price_of
 from harness.models.stopping import cut
 
 if TYPE_CHECKING:
@@ -45,9 +52,9 @@ class OpenAISettings:
     backoff: float = 1.0
     """Seconds before the first retry; doubles each time. A server's Retry-After goes before it."""
     timeout: float = 120.0
-    """Seconds for one attempt."""
+    """Seconds for one attempt, from its start to the last byte of its answer."""
     max_cost: float = 0.0
-    """US dollars that this process may spend on this model; 0 is no limit."""
+    """US dollars that this model may cost in a run, over all its lives; 0 is no limit."""
     prices: str = ""
     """A price table of the user's own, in the form of ``harness/models/prices.toml``."""
     input_price: float | None = None
@@ -58,6 +65,18 @@ class OpenAISettings:
     """Further fields of every call, such as ``{reasoning_effort = "low"}``."""
     omit: tuple[str, ...] = ()
     """Fields that this endpoint does not take, such as ``["temperature", "seed"]``."""
+
+    def __post_init__(self) -> None:
+        """Raises :class:`UsageError` for a price that cannot be meant, and for a key where it would be written down."""
+        _refuse_keys(self)
+        for name in ("input_price", "output_price"):
+            price = getattr(self, name)
+            if price is not None and not 0.0 <= price <= MOST:
+                raise UsageError(
+                    f"model openai: {name} is {price}; it is US dollars per million tokens, from 0 to {MOST:,.0f}"
+                )
+        if not 0.0 <= self.max_cost < math.inf:
+            raise UsageError(f"model openai: max_cost is {self.max_cost}; it is US dollars, 0 for no limit")
 
 
 class OpenAIModel(Model):
@@ -81,9 +100,18 @@ class OpenAIModel(Model):
         }
         self.chunk = 8 * settings.concurrency
         self._endpoint = _connect(settings)
-        self._price = self._find_price()
-        self._spent = 0.0
-        self._lock = threading.Lock()
+        self._price = _find_price(settings, self.base)
+
+    @classmethod
+    def quote(cls, settings: OpenAISettings, /) -> Quote:
+        """Its abilities and prices. Raises :class:`UsageError` for a missing name, key or price."""
+        if not settings.path:
+            raise UsageError("the model openai needs a name: --model openai:gpt-4.1-2025-04-14")
+        base = f"openai:{settings.path}"
+        price = _find_price(settings, base)
+        _key(settings)
+        known = (price.input, price.output) if price else (None, None)
+        return Quote(base, cls.abilities(settings), *known)
 
     @staticmethod
     def abilities(settings: OpenAISettings) -> frozenset[str]:
@@ -132,20 +160,77 @@ class OpenAIModel(Model):
             raise UsageError(f"{self.base} with api = 'completions' takes raw text, not turns; set api = 'chat'")
 
     def _answer(self, ask: Request) -> list[Completion]:
-        """All samples of one request, in as many calls as it takes: some servers give one choice whatever ``n``."""
+        """All samples of one request, in as many calls as it takes: some servers give one choice whatever ``n``.
+
+        Those that were paid for before, and not booked for a kill or for the failure of a later call, are not asked
+        again.
+        """
         from harness.models.endpoint import Declined
 
-        found: list[Completion] = []
+        request = digest([self.base, self.identity, ask])
+        found = [Completion(ask, **fields) for fields in self._accounts.answers(request)][: ask.n]
         while len(found) < ask.n:
-            self._check_cost()
-            body = self._body(ask, ask.n - len(found), len(found))
+            left = ask.n - len(found)
+            body = self._body(ask, left, len(found))
+            call = functools.partial(self._attempt, ask, request, body, left)
             try:
-                answer = self._endpoint.ask(self.settings.api, body)
+                found += self._endpoint.insist(call)
             except Declined as error:
-                left = ask.n - len(found)
                 return [*found, *(Completion(ask, "", finish="failed", reason=str(error)) for _ in range(left))]
-            found.extend(self._completions(ask, answer, ask.n - len(found)))
         return found
+
+    def _attempt(self, ask: Request, request: str, body: Mapping[str, Any], wanted: int) -> list[Completion]:
+        """One call, entered in the ledger before it is sent, and with what it brought when it ends."""
+        from harness.models.endpoint import Declined, Transient, Unanswered
+
+        self._endpoint.wait()
+        accounts = self._accounts
+        entry = accounts.reserve(self.base, request, self._most(body), self.settings.max_cost)
+        settle = functools.partial(accounts.settle, self.base, request, entry)
+        try:
+            answer = self._endpoint.send(self.settings.api, body)
+        except Transient as error:
+            settle(None if error.charged else 0.0)
+            raise
+        except (Declined, Unanswered, HarnessError):
+            settle(0.0)
+            raise
+        except BaseException:
+            settle(None)
+            raise
+        found, faults = read_answer(answer, self.settings.api, ask.stop)
+        usage = _usage(answer)
+        completions = self._completions(ask, found[:wanted], *(usage or (0, 0)))
+        if self._price is None:
+            usd: float | None = 0.0
+        elif usage is not None:
+            usd = self._price.usd(*usage)
+        else:  # an error says no usage, and is not charged; an answer that says none has cost the most that it may
+            usd = None if found else 0.0
+        if usd is None:
+            share = self._most(body) / len(completions)
+            completions = [dataclasses.replace(one, cost={**one.cost, "usd": share}) for one in completions]
+        fields = [{"text": c.text, "finish": c.finish, "cost": c.cost, "reason": c.reason} for c in completions]
+        settle(self._most(body) if usd is None else usd, _answered(answer), fields)
+        if not completions:
+            raise Transient(self._endpoint.said(faults[0]))
+        return completions
+
+    def _most(self, body: Mapping[str, Any]) -> float:
+        """The most that a call may cost, in US dollars: no token is shorter than a byte."""
+        if self._price is None:
+            return 0.0
+        prompt = len(json.dumps(body.get("messages") or body.get("prompt") or "", ensure_ascii=False).encode())
+        longest = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+        written = longest if isinstance(longest, int) else 0
+        return self._price.usd(prompt, int(body.get("n") or 1) * written)
+
+    @property
+    def _accounts(self) -> Ledger:
+        """The run's ledger; one of this process's own where there is no run."""
+        if self.ledger is None:
+            self.ledger = ledger.Ledger()
+        return self.ledger
 
     def _body(self, ask: Request, n: int, first: int) -> dict[str, Any]:
         own = self.settings
@@ -177,42 +262,62 @@ class OpenAIModel(Model):
         body.update(own.body)
         return {key: value for key, value in body.items() if key not in own.omit}
 
-    def _completions(self, ask: Request, answer: Mapping[str, Any], wanted: int) -> Iterator[Completion]:
-        choices = answer["choices"]
-        prompt_tokens, completion_tokens = _usage(answer)
-        if self._price is not None:
-            with self._lock:
-                self._spent += self._price.usd(prompt_tokens, completion_tokens)
-        kept = choices[:wanted]
-        for index, choice in enumerate(kept):
+    def _completions(
+        self, ask: Request, found: Sequence[tuple[str, Finish, str]], prompt_tokens: int, completion_tokens: int
+    ) -> list[Completion]:
+        out = []
+        for index, (text, finish, reason) in enumerate(found):
             # The endpoint bills the call: the prompt goes on the first sample, the rest is shared out, sums are exact.
-            share = completion_tokens // len(kept) + (1 if index < completion_tokens % len(kept) else 0)
+            share = completion_tokens // len(found) + (1 if index < completion_tokens % len(found) else 0)
             cost: dict[str, Any] = {"prompt_tokens": 0 if index else prompt_tokens, "completion_tokens": share}
             if self._price is not None:
                 cost["usd"] = self._price.usd(cost["prompt_tokens"], share)
-            text, finish, reason = _read(choice, ask.stop)
-            yield Completion(ask, text, finish=finish, cost=cost, reason=reason)
+            out.append(Completion(ask, text, finish=finish, cost=cost, reason=reason))
+        return out
 
-    def _find_price(self) -> Price | None:
-        own = self.settings
-        listed = price_of(own.path, own.prices) if own.prices or own.base_url.rstrip("/") == _OPENAI else None
-        paid_in = own.input_price if listed is None or own.input_price is not None else listed.input
-        paid_out = own.output_price if listed is None or own.output_price is not None else listed.output
-        if paid_in is not None and paid_out is not None:
-            return Price(paid_in, paid_out)
-        if own.max_cost:
-            raise UsageError(
-                f"{self.base}: max_cost needs a price, and the table has none; set input_price and output_price "
-                "(US dollars per million tokens)"
-            )
-        return None
 
-    def _check_cost(self) -> None:
-        limit = self.settings.max_cost
-        if limit and self._spent >= limit:
-            raise RunError(
-                f"{self.base}: max_cost of ${limit:.2f} reached (${self._spent:.2f} spent); raise it and resume"
-            )
+def _find_price(own: OpenAISettings, base: str) -> Price | None:
+    listed = price_of(own.path, own.prices) if own.prices or own.base_url.rstrip("/") == _OPENAI else None
+    paid_in = own.input_price if listed is None or own.input_price is not None else listed.input
+    paid_out = own.output_price if listed is None or own.output_price is not None else listed.output
+    if paid_in is not None and paid_out is not None:
+        return Price(paid_in, paid_out)
+    if own.max_cost:
+        raise UsageError(
+            f"{base}: max_cost needs a price, and the table has none; set input_price and output_price "
+            "(US dollars per million tokens)"
+        )
+    return None
+
+
+def _key(settings: OpenAISettings) -> str:
+    key = os.environ.get(settings.key_env, "") if settings.key_env else ""
+    if not key and settings.base_url.rstrip("/") == _OPENAI:
+        raise UsageError(f"the model openai needs a key: the environment variable {settings.key_env!r} is not set")
+    return key or "unused"
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"(?i)\b(sk|pk|rk|gsk|hf|xai|ghp)[-_][A-Za-z0-9_*.-]{12,}|\bAIza[\w-]{20,}|\bBearer\s+\S{8,}")
+
+
+def _refuse_keys(settings: OpenAISettings) -> None:
+    """Refuse a key that was pasted into the configuration, which is kept and shown; the message does not repeat it."""
+    mend = "put the key into an environment variable, and that variable's name into key_env"
+    name = settings.key_env
+    by_chance = len(name) >= 20 and name != name.upper() and any(letter.isdigit() for letter in name)
+    if name and (not _VARIABLE.fullmatch(name) or _SECRET.search(name) or by_chance):
+        raise UsageError(f"model openai: key_env is no name of an environment variable; {mend}")
+    try:
+        url = urllib.parse.urlsplit(settings.base_url)
+    except ValueError:
+        url = urllib.parse.SplitResult("", "", "", "", "")
+    if "@" in settings.base_url or url.query or url.fragment or _SECRET.search(settings.base_url):
+        raise UsageError(f"model openai: base_url holds more than an address (a user, a query or a key); {mend}")
+    if url.scheme not in ("http", "https") or not url.netloc:
+        raise UsageError("model openai: base_url is no address; it is one like http://127.0.0.1:8000/v1")
+    if _SECRET.search(json.dumps([settings.path, dict(settings.body)])):
+        raise UsageError(f"model openai: path or body holds a key; {mend}")
 
 
 def _connect(settings: OpenAISettings) -> Endpoint:
@@ -222,14 +327,9 @@ def _connect(settings: OpenAISettings) -> Endpoint:
         raise UsageError(
             f"the model openai needs the package {error.name}: pip install 'selfadapt-harness[openai]'"
         ) from error
-    key = os.environ.get(settings.key_env, "") if settings.key_env else ""
-    if not key:
-        if settings.base_url.rstrip("/") == _OPENAI:
-            raise UsageError(f"the model openai needs a key: the environment variable {settings.key_env!r} is not set")
-        key = "unused"
     return Endpoint(
         settings.base_url,
-        key,
+        _key(settings),
         retries=settings.retries,
         backoff=settings.backoff,
         timeout=settings.timeout,
@@ -241,27 +341,72 @@ def _errors(ask: Request, why: str) -> list[Completion]:
     return [Completion(ask, "", finish="error", reason=why) for _ in range(ask.n)]
 
 
-def _read(choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, Finish, str]:
-    """Text, finish and reason of a choice, cut at the first stop text, which some servers leave in."""
-    message = choice.get("message")
-    if isinstance(message, Mapping):
-        if message.get("refusal"):
-            return "", "failed", "refused"
-        text = str(message.get("content") or "")
-    else:
-        text = str(choice.get("text") or "")
+def read_answer(
+    answer: Mapping[str, Any], api: str, stop: Sequence[str]
+) -> tuple[list[tuple[str, Finish, str]], list[object]]:
+    """Text, finish and reason of every usable choice, and what is wrong with the others, or with the answer.
+
+    A text is used only where it is one: what an endpoint leaves out, or sends for its own failure, is never the
+    model's empty answer. Texts are cut at the first stop text, which some servers leave in.
+    """
+    choices = answer.get("choices")
+    if answer.get("error"):
+        return [], [answer["error"]]
+    if not isinstance(choices, list) or not choices:
+        return [], ["the answer holds no choices"]
+    found: list[tuple[str, Finish, str]] = []
+    faults: list[object] = []
+    for choice in choices:
+        try:
+            found.append(_read(choice, api, stop))
+        except _Unusable as error:
+            faults.append(str(error))
+    return found, faults
+
+
+class _Unusable(Exception):
+    """A choice without a text of the model's."""
+
+
+_BROKEN_OFF = frozenset({"error", "abort", "cancelled"})
+"""Finishes by which servers say that they failed."""
+
+
+def _read(choice: Any, api: str, stop: Sequence[str]) -> tuple[str, Finish, str]:
+    if not isinstance(choice, Mapping):
+        raise _Unusable("the answer's choices are malformed")
     reason = choice.get("finish_reason")
+    if choice.get("error") or reason in _BROKEN_OFF:
+        raise _Unusable(f"the endpoint broke off: {choice.get('error') or reason}")
+    holder = choice.get("message") if api == "chat" else choice
+    if not isinstance(holder, Mapping):
+        raise _Unusable("a choice holds no message")
+    if holder.get("refusal"):
+        return "", "failed", "refused"
     if reason == "content_filter":
         return "", "failed", "content filter"
+    field_name = "content" if api == "chat" else "text"
+    text = holder.get(field_name)
+    if not isinstance(text, str):
+        raise _Unusable(f"a choice holds no text ({field_name} is {text!r:.40}, finish_reason {reason!r:.40})")
     text, stopped = cut(text, stop)
     return text, "length" if reason == "length" and not stopped else "stop", ""
 
 
-def _usage(answer: Mapping[str, Any]) -> tuple[int, int]:
+def _usage(answer: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Prompt and completion tokens; None where the endpoint does not say."""
     usage = answer.get("usage")
-    counts = usage if isinstance(usage, Mapping) else {}
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    return prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0
+    if not isinstance(usage, Mapping):
+        return None
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    prompt, completion = (one if type(one) is int and 0 <= one < 2**40 else None for one in counts)
+    return None if prompt is None and completion is None else (prompt or 0, completion or 0)
+
+
+def _answered(answer: Mapping[str, Any]) -> str:
+    """The model that the endpoint says has answered; "" where it does not say."""
+    model = answer.get("model")
+    return model[:200] if isinstance(model, str) else ""
 
 
 def _is_strict(schema: JSON) -> bool:

@@ -10,6 +10,8 @@ from harness.errors import UsageError
 from harness.reading import parse_toml, read_text, user_path
 from harness.reads import untracked
 
+MOST = 1e6
+"""US dollars per million tokens that can be meant: a dollar a token."""
 _TABLE = Path(__file__).with_name("prices.toml")
 # What providers append to a model's name to pin it to a day: gpt-4.1-2025-04-14, some-model-20250929.
 _DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
@@ -21,6 +23,11 @@ class Price:
 
     input: float
     output: float
+
+    def __post_init__(self) -> None:
+        for price in (self.input, self.output):
+            if not 0.0 <= price <= MOST:
+                raise ValueError(f"{price} is no price in US dollars per million tokens; there are 0 to {MOST:,.0f}")
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         """The price of one call."""
@@ -42,10 +49,22 @@ def price_of(model: str, table: str = "") -> Price | None:
         content = parse_toml(read_text(path, where=f"price table {path}"), f"price table {path}")
     try:
         models = {
-            str(name): Price(float(price["input"]), float(price["output"])) for name, price in content["models"].items()
+            str(name): Price(_number(price["input"]), _number(price["output"]))
+            for name, price in content["models"].items()
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(
-            f"price table {path}: {error!r}; it needs models.NAME = {{ input = ..., output = ... }}"
+            f"price table {path}: {error!r}; it needs models.NAME = {{ input = ..., output = ... }}, each 0 or more"
         ) from error
-    return models.get(model) or models.get(_DATED.sub("", model))
+    return models.get(model) or models.get(undated(model))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} is no number")
+    return float(value)
+
+
+def undated(model: str) -> str:
+    """A model's name without the day that providers append."""
+    return _DATED.sub("", model)

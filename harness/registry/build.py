@@ -23,6 +23,7 @@ from harness.api import (
     Editor,
     EvaluationProtocol,
     Evaluator,
+    Ledger,
     Model,
     RewardFunction,
     Task,
@@ -76,6 +77,14 @@ class BuiltComponent(Generic[C_co]):
     """The files that it has read so far."""
 
 
+def hand_ledger(built: BuiltComponent[Any], ledger: Ledger) -> None:
+    """Let a component, and those that it is made around, enter what they pay in a run's ledger."""
+    for part in built.nested.values():
+        hand_ledger(part, ledger)
+    with blaming(f"{built.plugin}: {built.kind} {built.name!r} takes no ledger:"):
+        built.instance.ledger = ledger
+
+
 def kind_of(base: type[Component]) -> str:
     """``editor`` for :class:`harness.api.Editor`: the kind as configurations and slots name it."""
     return _KINDS[base]
@@ -121,6 +130,16 @@ def build(
         "nested": {name: part.identity for name, part in nested.items()},
     }
     return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found), nested, reader)
+
+
+def compared(built: BuiltComponent[Component]) -> dict[str, Any]:
+    """What rows are compared by of a component: its name and resolved settings, nested ones included, without those
+    whose class says that they cannot change a score (:attr:`harness.api.Component.Settings`)."""
+    settings_class = type(built.instance).Settings
+    known = dataclasses.fields(settings_class) if settings_class else ()
+    left_out = {one.name for one in known if one.metadata.get("changes_scores") is False}
+    own = {name: value for name, value in built.settings.items() if name not in left_out | built.nested.keys()}
+    return {"use": built.name, **own, **{name: compared(part) for name, part in built.nested.items()}}
 
 
 def _texts(value: Any) -> Iterator[str]:

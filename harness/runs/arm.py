@@ -13,7 +13,7 @@ from harness import reads
 from harness.api import HEADLINE, Component, EvaluationProtocol, HarnessError, Model, Round, State, Task, Trainer
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
-from harness.registry.build import BASES, BuiltComponent, build
+from harness.registry.build import BASES, BuiltComponent, build, hand_ledger
 from harness.registry.discover import Plugins, blaming
 from harness.runs.bench import OpenAlso, RunBench
 from harness.runs.collect import Outcome, RoundRecord, outcome
@@ -50,6 +50,7 @@ class OpenRun:
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
             built = build(self.plugins, Model, _with_limits(table, limits or {}), "model", self.context.weights)
+            hand_ledger(built, journal.ledger)
             model = built.instance
             self._opened[key] = model
             self.context.readers.setdefault(model.base, built.reads)
@@ -122,6 +123,9 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         name: build(opened.plugins, BASES[table["kind"]], {k: v for k, v in table.items() if k != "kind"}, name)
         for name, table in arm.slots.items()
     }
+    for slot in slots.values():
+        if slot.kind == "evaluator":
+            hand_ledger(slot, context.journal.ledger)
     protocol = build(opened.plugins, EvaluationProtocol, arm.protocol, "protocol")
     beside = {f"also.{one.name}.{kind}": getattr(one, kind) for one in opened.also for kind in ("task", "evaluator")}
     _check_sources(context, arm, {**slots, "protocol": protocol, **beside, "task": opened.task})

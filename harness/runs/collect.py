@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
 from harness.books.folder import write_recorded
 from harness.books.records import digest
-from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
-from harness.registry.build import BuiltComponent
+from harness.evidence.result_file import (
+    SCHEMA,
+    Card,
+    ModelCard,
+    Provenance,
+    ResultFile,
+    Row,
+    Snapshot,
+    Table,
+    TaskItems,
+    make_row,
+)
+from harness.models.prices import undated
+from harness.registry.build import BuiltComponent, compared
+from harness.runs import readable
 from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
@@ -86,7 +99,7 @@ def outcome(
         "model_settings": digest(dict(model.identity))[:16],
         "start_model": "policy" if student.adapters else "model",
         "protocol": protocol.name,
-        **({"protocol_settings": digest(dict(protocol.settings))[:16]} if protocol.settings else {}),
+        **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
         "open_book": arm.method.open_book,
     }
@@ -99,27 +112,29 @@ def outcome(
         rounds,
         chosen,
         {**_costs(context, session.scope.name, bench), "labels": float(len(session.labels)), "meta_s": meta_s},
-        {name: {**_asked(bench, arm, table), **shared} for name, table in tables.items()},
+        {name: {**_asked(bench, table), **shared} for name, table in tables.items()},
         _name(context, teacher) if wrote else "",
         _name(context, student),
         [
             *_remarks(session.task, bench, tables[HEADLINE]),
+            *readable.note(context, student),
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),
             *facts.remarks,
+            *_payments(context, {session.roles[role].base for role in session.roles}),
         ],
         facts,
     )
 
 
-def _asked(bench: RunBench, arm: Arm, table: SeedTable) -> dict[str, Any]:
+def _asked(bench: RunBench, table: SeedTable) -> dict[str, Any]:
     """The part of a comparability key that says what was asked and who graded it."""
     measure = table.measure
     items: Any = list(table.contexts.items())
     evaluator: str = measure.evaluator
     if table.asked:
         items = bench.identities(table.asked, table.contexts)
-        evaluator = digest(bench.evaluator_table(table.asked) or dict(arm.slots["evaluator"]))[:16]
+        evaluator = digest(compared(bench.evaluator(table.asked)))[:16]
     return {
         "task": measure.task,
         "version": measure.version,
@@ -130,8 +145,14 @@ def _asked(bench: RunBench, arm: Arm, table: SeedTable) -> dict[str, Any]:
     }
 
 
-def result_file(run: str, config: Config, context: RunContext, outcomes: Sequence[Outcome]) -> ResultFile:
-    """All rows of a run, table by table: one per method, over its seeds."""
+def result_file(
+    run: str, config: Config, context: RunContext, outcomes: Sequence[Outcome], source: str, provenance: Provenance
+) -> ResultFile:
+    """All rows of a run, table by table: one per method, over its seeds.
+
+    Args:
+        source: the command that gives such a run.
+    """
     grouped: dict[str, list[tuple[str, Outcome]]] = {}
     first: dict[str, Any] = {}
     for one in outcomes:
@@ -147,10 +168,11 @@ def result_file(run: str, config: Config, context: RunContext, outcomes: Sequenc
         SCHEMA,
         run,
         "measured",
-        _command(config),
+        source,
         ModelCard(base.name or base.base, base.base),
         context.journal.fact("environment") or describe_environment(),
         tuple(_table(place, config, members, recomputed) for place, members in grouped.items()),
+        provenance=provenance,
     )
     return repaired(made)[0]
 
@@ -244,8 +266,10 @@ def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]
     keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
     notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
     notes += of_run
-    said = [(outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks]
-    notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
+    said = list(dict.fromkeys((outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks))
+    of_all = [one for one, count in Counter(remark for _, remark in said).items() if count == len(outcomes)]
+    notes += of_all
+    notes += [f"seed {seed}: {remark}" for seed, remark in said if remark not in of_all]
     costs: dict[str, float | None] = {}
     for name in dict.fromkeys(name for outcome in outcomes for name in outcome.costs):
         digits = 6 if name == "usd" else 3
@@ -256,15 +280,6 @@ def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]
         "reliability": tuple(_reliability(outcomes)),
         "notes": tuple(notes),
     }
-
-
-def _command(config: Config) -> str:
-    """The command that makes such a run; what a configuration file set is in the run's folder."""
-    options = config.options
-    words = ["harness run --plugin", options.method]
-    words += ["--preset", options.preset] if options.preset and options.preset != config.model["use"] else []
-    words += ["--seeds", str(options.seeds)] if options.seeds > 1 else []
-    return " ".join(words)
 
 
 def _remarks(task: Task, bench: RunBench, headline: SeedTable) -> list[str]:
@@ -307,6 +322,27 @@ def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
     counts = bench.replaced()
     counts["answers and edits"] += int(sum(cost.get(REPLACED, 0.0) for cost in context.journal.costs(scope).values()))
     return [said(count, where) for where, count in counts.items() if count]
+
+
+def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
+    """Remarks on the accounts of a row's models, and on those of judges: other models' answers, and money lost."""
+    out = []
+    for name, account in sorted(context.journal.ledger.accounts().items()):
+        model = context.models.get(name)
+        if model is not None and name not in bases:
+            continue
+        asked = ((model and model.name) or name).partition(":")[2]
+        other = {one: calls for one, calls in account.answered.items() if one != asked}
+        # A name without a date stands for a dated one; two of them are two models.
+        if len(account.answered) > 1 or any(undated(one) != asked for one in other):
+            counts = ", ".join(f"{one!r} ({calls} calls)" for one, calls in sorted(other.items()))
+            out.append(f"warning: {asked!r} was asked, and {counts} answered")
+        if account.lost:
+            out.append(
+                f"{name}: ${account.spent:.2f} spent in all, of it at most ${account.lost:.2f} on calls that brought "
+                "no answer (timed out, or on the way when the run was killed)"
+            )
+    return out
 
 
 def _costs(context: RunContext, scope: str, bench: RunBench) -> dict[str, float]:

@@ -24,6 +24,7 @@ from harness.api import HEADLINE, JSON, Method, Split
 from harness.errors import UsageError, nearest
 from harness.reading import read_toml, user_path, within_limits
 from harness.registry.build import component_class
+from harness.registry.build import resolve as resolve_table
 from harness.registry.discover import KINDS, Plugins
 from harness.registry.settings import check_settings
 
@@ -167,7 +168,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
         path, sign, text = assignment.partition("=")
         if not sign or not path.strip():
             raise UsageError(f"--set {assignment!r}: write KEY=VALUE, such as updater.learning_rate=5e-4")
-        value = _assigned(text, f"--set {assignment!r:.80}")
+        value = assigned(text, f"--set {assignment!r:.80}")
         at = out
         *parents, last = path.strip().split(".")
         for parent in parents:
@@ -178,7 +179,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     return out
 
 
-def _assigned(text: str, where: str) -> Any:
+def assigned(text: str, where: str) -> Any:
     """The TOML value that a text is, or else the text itself."""
     try:
         tables = tomllib.loads(f"v = {text}")
@@ -222,6 +223,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         given.setdefault("model", next(iter(models)))
     model = model_table(plugins, given.get("model") or plugins.default("model"))
     model_class = component_class(plugins, "model", model["use"]).cls
+    resolve_table(plugins, "model", model, "model")
     profile: JSON = model_class.profile
     preset_name = str(given.get("preset", "")) or (model["use"] if model["use"] in main.presets else "")
     if preset_name and preset_name not in main.presets:
@@ -353,9 +355,14 @@ def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
     if isinstance(who, str) and who.startswith("@"):
         return who
     table = dict(model) if who == "model" else model_table(plugins, who)
-    settings = component_class(plugins, "model", table["use"]).cls.Settings
+    cls = component_class(plugins, "model", table["use"]).cls
+    settings = cls.Settings
+    for name, kind in cls.nested.items():
+        if kind == "model" and name in table:
+            table[name] = _role(plugins, table[name], model, max_cost)
     if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
         table.setdefault("max_cost", max_cost)
+    resolve_table(plugins, "model", table, "model")  # now, and not when the configuration has been written down
     return table
 
 

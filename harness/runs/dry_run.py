@@ -1,7 +1,7 @@
 """``--dry-run``: what a run would do, before it does it: configuration, counts, and an estimate of the time.
 
 Where the model is in this process, the seconds per piece are measured on a handful of test contexts in a temporary
-folder; nothing is estimated for a model that would have to be paid.
+folder; a model or a judge elsewhere is not asked, and one whose key is missing is refused first.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import escape
-from harness.api import Task
-from harness.registry.build import build
+from harness.api import Evaluator, Task
+from harness.registry.build import BuiltComponent, build
 from harness.registry.discover import Plugins
 from harness.runs import runner
 from harness.runs.config import Config, resolve
 from harness.runs.plan import Work, work
-from harness.runs.spending import Bill, bills
+from harness.runs.spending import Bill, bills, check_models, is_local
 
 PROBE = 8
 """Test contexts on which the pieces are timed."""
@@ -42,9 +42,12 @@ class Pace:
 
 def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None:
     """Time the pieces on a few test contexts without an outer loop; None where the model is not in this process."""
-    config = resolve(given, Plugins(tuple(files)))
-    asked = [config.model, *config.arms[0].roles.values()]
-    if any(isinstance(who, Mapping) and who["use"] == "openai" for who in asked):
+    plugins = Plugins(tuple(files))
+    config = resolve(given, plugins)
+    [arm, *_] = config.arms
+    asked = [config.model, *(who for who in arm.roles.values() if not isinstance(who, str))]
+    evaluators = [evaluator for evaluator in _evaluators(plugins, config) if not _is_local(evaluator)]
+    if evaluators or not all(is_local(plugins, table) for table in asked):
         return None
     with tempfile.TemporaryDirectory() as folder:
         probe = {**given, "out": folder, "leaderboard": "", "limit": PROBE, "seeds": 1, "beside": [], "validation": 0,
@@ -61,6 +64,21 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
         parts["update"] / contexts,
         parts["grading"] / max(1, row.expected),
     )
+
+
+def _evaluators(plugins: Plugins, config: Config) -> list[BuiltComponent[Evaluator]]:
+    """Every evaluator of the run; one whose judge cannot be had is refused here."""
+    tables = [(slot, table) for arm in config.arms for slot, table in arm.slots.items() if table["kind"] == "evaluator"]
+    tables += [(f"also.{also.name}", also.evaluator) for also in config.also]
+    return [
+        build(plugins, Evaluator, {key: value for key, value in table.items() if key != "kind"}, where)
+        for where, table in tables
+    ]
+
+
+def _is_local(evaluator: BuiltComponent[Any]) -> bool:
+    nested = all(_is_local(part) for part in evaluator.nested.values() if part.kind == "evaluator")
+    return nested and bool(evaluator.instance.local)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,8 @@ def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     """
     plugins = Plugins(tuple(files))
     config = resolve(given, plugins, layers)
+    check_models(config, plugins)
+    _evaluators(plugins, config)
     task = build(plugins, Task, config.task, "task")
     plan = Plan(config, work(config, plugins, task), bills(config, plugins, task.instance), None)
     pace = measure_pace(given, files)

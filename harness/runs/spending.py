@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.api import JSON, Completion, EditAsk, Editor, Model, Prompt, Request, State, Task
+from harness.api import JSON, Completion, EditAsk, Editor, Model, Prompt, Quote, Request, State, Task
 from harness.books.episodes import EpisodeBook, shown
 from harness.books.records import derive_seed
-from harness.models.openai import OpenAIModel, OpenAISettings
-from harness.models.prices import price_of
-from harness.registry.build import build
-from harness.registry.discover import Plugins
+from harness.registry.build import build, component_class
+from harness.registry.discover import Plugins, blaming
 from harness.registry.settings import check_settings
 from harness.runs.config import Arm, Config
+from harness.runs.plan import only_tests
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -45,20 +44,56 @@ class Bill:
         )
 
 
+def is_local(plugins: Plugins, table: JSON) -> bool:
+    """Whether a model's table, with the models that it is made around, needs nothing but this machine."""
+    cls = component_class(plugins, "model", str(table["use"])).cls
+    inner = (table.get(name) for name, kind in cls.nested.items() if kind == "model")
+    return bool(cls.local) and all(is_local(plugins, _table(one)) for one in inner)
+
+
+def check_models(config: Config, plugins: Plugins) -> None:
+    """Refuse a model that could not be reached, by what its class says of its settings; nothing is asked.
+
+    Raises:
+        HarnessError: such as for a missing key.
+    """
+    for arm in config.arms:
+        for who in arm.roles.values():
+            if not isinstance(who, str):
+                _check(plugins, who)
+
+
+def _check(plugins: Plugins, table: JSON) -> None:
+    quote(plugins, table)
+    for name, kind in component_class(plugins, "model", str(table["use"])).cls.nested.items():
+        if kind == "model":
+            _check(plugins, _table(table[name]))
+
+
+def quote(plugins: Plugins, table: JSON) -> Quote | None:
+    """What the class of a model says of it before it is made; None where it says nothing."""
+    use = str(table["use"])
+    found = component_class(plugins, "model", use)
+    given = {name: value for name, value in table.items() if name != "use" and name not in found.cls.nested}
+    settings = check_settings(found.cls.Settings, given, "model", f"model {use!r}", found.cls.nested)
+    with blaming(f"{found.plugin.found}: model {use!r}: quote raised"):
+        said: Quote | None = found.cls.quote(settings)
+    return said
+
+
 def bills(config: Config, plugins: Plugins, task: Task) -> list[Bill]:
-    """One bill for each method whose teacher is reached over the ``openai`` backend."""
-    book = EpisodeBook(task, config.options.limit)
+    """One bill for each method whose teacher is not a model of this machine."""
+    book = EpisodeBook(task, config.options.limit, test_alone=only_tests(config))
     return [bill for arm in config.arms if (bill := _bill(arm, config, plugins, task, book)) is not None]
 
 
 def _bill(arm: Arm, config: Config, plugins: Plugins, task: Task, book: EpisodeBook) -> Bill | None:
     table = arm.roles.get("teacher")
     editor = arm.slots.get("editor")
-    if not isinstance(table, Mapping) or table["use"] != "openai" or editor is None:
+    if not isinstance(table, Mapping) or editor is None or is_local(plugins, table):
         return None
-    given = {name: value for name, value in table.items() if name != "use"}
-    settings: OpenAISettings = check_settings(OpenAISettings, given, "roles.teacher", "model 'openai'")
-    counter = _Counter(settings)
+    said = quote(plugins, table) or Quote(str(table["use"]), frozenset({"generate", "chat", "schema"}))
+    counter = _Counter(said)
     session: Any = _Counting(task, counter)
     asks = [
         EditAsk(shown(episode, arm.method.sees), State(counter.base), config.options.samples, 0)
@@ -66,21 +101,22 @@ def _bill(arm: Arm, config: Config, plugins: Plugins, task: Task, book: EpisodeB
     ]
     component = {name: value for name, value in editor.items() if name != "kind"}
     build(plugins, Editor, component, "editor").instance.propose(asks, session)
-    listed = price_of(settings.path, settings.prices)
-    paid_in = settings.input_price if settings.input_price is not None else (listed.input if listed else None)
-    paid_out = settings.output_price if settings.output_price is not None else (listed.output if listed else None)
     usd = None
-    if paid_in is not None and paid_out is not None:
-        usd = (counter.prompt_tokens * paid_in + counter.completion_tokens * paid_out) / 1e6
+    if said.input_price is not None and said.output_price is not None:
+        usd = (counter.prompt_tokens * said.input_price + counter.completion_tokens * said.output_price) / 1e6
     return Bill(arm.method.name, counter.base, counter.calls, counter.prompt_tokens, counter.completion_tokens, usd)
+
+
+def _table(value: Any) -> JSON:
+    return {"use": value} if isinstance(value, str) else value
 
 
 class _Counter(Model):
     """A model that declines everything and remembers how much it was asked."""
 
-    def __init__(self, settings: OpenAISettings) -> None:
-        self.base = f"openai:{settings.path}"
-        self.can = OpenAIModel.abilities(settings)
+    def __init__(self, said: Quote) -> None:
+        self.base = said.base
+        self.can = said.can
         self.calls = self.prompt_tokens = self.completion_tokens = 0
 
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:

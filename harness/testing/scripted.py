@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from harness.api import (
     JSON,
@@ -56,6 +56,8 @@ class ScriptedLM(Model):
         name: part of the base digest: two scripted models of different names are different models.
         can: what it says it can; it can do all of it.
     """
+
+    local: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -191,6 +193,8 @@ def open_session(
         Quiet(),
     )
     context.weights.root.mkdir(exist_ok=True)
+    for model in models.values():
+        model.ledger = context.journal.ledger
     follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
     method = Method("scripted", "", "a test's method", {}, sees=sees)
     states = {role: State(model.base) for role, model in models.items()}

@@ -21,6 +21,8 @@ class Reply:
     raw: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    trickle: float = 0.0
+    """Seconds between one byte and the next."""
 
 
 @dataclass
@@ -72,8 +74,13 @@ def serve(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Fake]:
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(data)
-            except BrokenPipeError:
+                if not reply.trickle:
+                    self.wfile.write(data)
+                for byte in data if reply.trickle else b"":
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(reply.trickle)
+            except (BrokenPipeError, ConnectionResetError):
                 pass
 
         def log_message(self, format: str, *args: Any) -> None:

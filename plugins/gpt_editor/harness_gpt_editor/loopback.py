@@ -35,6 +35,7 @@ class LoopbackModel(OpenAIModel):
     """A teacher that can only be asked over HTTP; the endpoint lives as long as the model object."""
 
     Settings: ClassVar[type] = LoopbackSettings
+    local: ClassVar[bool] = True
 
     def __init__(self, settings: LoopbackSettings, weights: WeightSource) -> None:
         served = _local(settings.path, weights)
