@@ -407,7 +407,11 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """
 
     Settings: ClassVar[type | None] = None
-    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set."""
+    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set.
+
+    A field that cannot change a score (a cache, a limit on cost) says so in its metadata, and rows that differ in it
+    alone are compared: ``field(default=0, metadata={"changes_scores": False})``.
+    """
     nested: ClassVar[Mapping[str, str]] = _NOTHING
     """Components that this one is made around: constructor argument -> kind, such as ``{"inner": "editor"}``.
 
@@ -451,6 +455,13 @@ class Task(Component):
     @abstractmethod
     def same(self, query: Query, a: str, b: str, /) -> bool:
         """Whether two answers mean the same (majority votes need it)."""
+
+    def test_on_all(self) -> None:
+        """Said before anything is loaded where no row of the run trains on or validates with the other splits.
+
+        A task that deals one set of items into splits may then give all of them as the test split, and nothing as the
+        others. By default nothing changes.
+        """
 
     def join(self, edits: Sequence[SelfEdit], /) -> Sequence[SelfEdit]:
         """Edits of many episodes as they are learnt in one update (continued pretraining). By default as they are."""
@@ -595,6 +606,14 @@ class Model(Component):
         """Why one of the examples could not be trained on, as ``context length 700 > 512``; "" if all could.
 
         Asked before many edits are learnt together, so that an over-long one costs itself only. By default "".
+        """
+        return ""
+
+    def cannot_read(self, texts: Sequence[str], /) -> str:
+        """Why texts such as these mean nothing to the model, in one line that names it; "" where they do.
+
+        Asked with a task's contexts and questions when a run begins, so that a score of 0 is not taken for a finding.
+        By default "".
         """
         return ""
 

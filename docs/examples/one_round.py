@@ -17,8 +17,9 @@ class OneRound(Trainer):
         asks = [EditAsk(episode, teacher, 2, s.seed("ask", episode.id)) for episode in s.episodes("train")]
         best = [self._best(group) for group in s.reward(s.propose("teacher", asks))]
         [done] = s.update("policy", [UpdateJob("sft", teacher, tuple(best), s.seed("sft"))])
-        s.roles["teacher"] = done.state or teacher
-        yield Round(0, dict(s.roles), {"kept": len(best)})
+        if done.state is not None:  # else the row says why, and is not ranked
+            s.roles["teacher"] = done.state
+            yield Round(0, dict(s.roles), {"kept": len(best)})
 
     def _best(self, group):
         values = [reward.value or 0.0 for reward in group.rewards]

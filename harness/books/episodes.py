@@ -9,11 +9,11 @@ from typing import Any
 from harness import reads
 from harness.api import Episode, References, Split, Task
 from harness.books.records import canonical, digest
-from harness.errors import PluginError
+from harness.errors import PluginError, UsageError
 from harness.registry.build import BuiltComponent, named_paths
 from harness.text import repaired
 
-_PASSAGE = 40
+PASSAGE = 40
 """Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -25,8 +25,17 @@ class EpisodeBook:
     count by their content.
     """
 
-    def __init__(self, task: Task, test_limit: int = 0, built: BuiltComponent[Task] | None = None) -> None:
+    def __init__(
+        self, task: Task, test_limit: int = 0, built: BuiltComponent[Task] | None = None, *, test_alone: bool = False
+    ) -> None:
+        """
+        Args:
+            test_alone: whether the run needs no other split (:meth:`harness.api.Task.test_on_all`).
+        """
         self._task = task
+        self._alone = test_alone
+        if test_alone:
+            task.test_on_all()
         self._reader = built.reads if built else reads.Reader()
         self._data = named_paths(built.settings) if built else []
         self._test_limit = test_limit
@@ -37,7 +46,20 @@ class EpisodeBook:
         self._references: dict[str, References] = {}
 
     def split(self, name: Split, limit: int | None = None) -> Sequence[Episode]:
-        """The full episodes of a split, in the task's order; the run's ``limit`` holds for the test split alone."""
+        """The full episodes of a split, in the task's order; the run's ``limit`` holds for the test split alone.
+
+        Raises:
+            UsageError: a component asks for another split in a run that tests on all of the task's items.
+        """
+        self._load(name)
+        if self._alone and name in ("train", "validation") and not self._splits[name]:
+            raise UsageError(
+                f"all items of task {self._task.name!r} are tested on, as no row of this run has an outer loop, and a "
+                f"component asks for the split {name!r}: name task.{name}"
+            )
+        return self._splits[name][:limit] if limit else list(self._splits[name])
+
+    def _load(self, name: Split) -> None:
         if name not in self._splits:
             loaded = (
                 [] if name == "made" else reads.call(self._reader, lambda: list(self._task.load(name)), but=self._data)
@@ -50,10 +72,6 @@ class EpisodeBook:
             for episode, references in loaded:
                 self._add(episode, references)
                 self._splits[name].append(episode)
-        return self._splits[name][:limit] if limit else list(self._splits[name])
-
-    def _load(self, split: Split) -> list[tuple[Episode, References]]:
-        return reads.call(self._reader, lambda: list(self._task.load(split)), but=self._data)
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References]) -> None:
         """Take episodes that a method made.
@@ -75,12 +93,12 @@ class EpisodeBook:
 
     def _copied(self, made: Episode) -> str:
         """Id of the test episode whose context is (within) that of a made one, however it is spaced or cased."""
-        mine = _texts(made.context)
+        mine = texts(made.context)
         whole = canonical(made.context)
         for episode in self.split("test"):
             if not episode.context:
                 continue
-            theirs = [text for text in _texts(episode.context) if len(text) >= _PASSAGE]
+            theirs = [text for text in texts(episode.context) if len(text) >= PASSAGE]
             if whole == canonical(episode.context) or any(text in one for text in theirs for one in mine):
                 return episode.id
         return ""
@@ -89,7 +107,7 @@ class EpisodeBook:
         """The episode with its queries, whatever the method was shown of it."""
         for split in _LOADED:
             if episode_id not in self._full:
-                self.split(split)
+                self._load(split)
         if episode_id not in self._full:
             raise PluginError(
                 f"there is no episode {episode_id!r}; a method's own must be registered with Session.make"
@@ -116,9 +134,9 @@ def shown(episode: Episode, sees: str) -> Episode:
     return episode if sees == "context+queries" else dataclasses.replace(episode, queries=())
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     """All texts within a JSON value, in small letters and single spaces."""
     if isinstance(value, str):
         return [" ".join(value.casefold().split())]
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [text for part in parts for text in _texts(part)]
+    return [text for part in parts for text in texts(part)]

@@ -15,6 +15,9 @@ from harness.text import REPLACED, repaired
 COLUMNS = ("digest", "kind", "component", "status", "result", "cost", "weights")
 """What the checksum is over, in this order; the column ``seal`` after them holds it."""
 
+WITHIN = "within"
+"""Kind of what is noted beside an item of what happened inside it; a cost of that name says that something is."""
+
 
 @dataclass(frozen=True)
 class Item:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from harness import reads
 from harness.books.dependencies import SCHEMA, Dependencies, unsettled
 from harness.books.folder import refuse_links
-from harness.books.item import COLUMNS, Item, from_row, is_sealed, seal, text, to_row
+from harness.books.item import COLUMNS, WITHIN, Item, from_row, is_sealed, seal, text, to_row
 from harness.books.ledger import TABLE as LEDGER
 from harness.books.ledger import Ledger
 from harness.errors import Damaged, RunError, UsageError
@@ -32,8 +32,9 @@ from harness.errors import Damaged, RunError, UsageError
 if TYPE_CHECKING:
     from harness.books.reuse import ReuseSource
 
-FORMAT = 2
-"""Raised with every change of :data:`_SCHEMA`. Format 1 had no checksums."""
+FORMAT = 3
+"""Raised with every change of what is written. Format 1 had no checksums, format 2 no note of what happened inside
+an item."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, seal TEXT NOT NULL);
@@ -157,9 +158,8 @@ class Journal:
         out: dict[str, Item] = {}
         for start in range(0, len(digests), 500):
             part = list(digests[start : start + 500])
-            marks = ",".join("?" * len(part))
             files = self._files.of(self._db, part)
-            for row in self._rows(f"{ITEMS} WHERE digest IN ({marks}) AND status != 'error'", part):
+            for row in self._rows(f"{ITEMS} WHERE digest IN ({_marks(part)}) AND status != 'error'", part):
                 item = from_row(row, self.path, files.get(row[0]))
                 if self._still_holds(item):
                     out[item.digest] = item
@@ -170,7 +170,7 @@ class Journal:
             with self.writing():
                 self._write([item for item, _ in taken])
             out |= {item.digest: item for item, _ in taken}
-            self.taken.update(run.name for _, run in taken)
+            self.taken.update(run.name for item, run in taken if item.kind != WITHIN)
         for item in out.values():
             reads.note(item.files)
         return out
@@ -234,6 +234,18 @@ class Journal:
         self._db.executemany(
             "INSERT OR IGNORE INTO touched VALUES (?, ?, ?, ?)", [(scope, d, phase, stage) for d in digests]
         )
+
+    def bring_costs(self, digests: Sequence[str]) -> None:
+        """Book what items cost that only an earlier run has: they themselves stay unknown here."""
+        there: set[str] = set()
+        for start in range(0, len(digests), 500):
+            part = list(digests[start : start + 500])
+            there |= {d for (d,) in self._rows(f"SELECT digest FROM items WHERE digest IN ({_marks(part)})", part)}
+        missing = [digest for digest in digests if digest not in there]
+        if self.earlier and missing:
+            found = self.earlier.costs(missing)
+            with self.writing():
+                self._write(found)
 
     def costs(self, scope: str) -> dict[tuple[str, str], dict[str, float]]:
         """(stage, phase) -> summed costs of everything the row used, whoever of the run paid first."""
@@ -332,6 +344,10 @@ class Journal:
                 self._db.execute(f"DELETE FROM {table}")
 
 
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))
+
+
 def connect(path: Path, how: str = "") -> sqlite3.Connection:
     """The database; a text that is not UTF-8 comes back altered, so that its checksum names it."""
     where = f"{path.resolve().as_uri()}?{how}" if how else str(path)
@@ -362,8 +378,8 @@ def check_format(database: sqlite3.Connection, path: Path) -> None:
         )
     if version < FORMAT:
         raise UsageError(
-            f"{path} is of format {version or 1}, which an older harness wrote without checksums; resume it with that "
-            "version, or run it again"
+            f"{path} is of format {version or 1}, which an older harness wrote; resume it with that version, or run it "
+            "again"
         )
 
 

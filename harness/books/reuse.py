@@ -15,6 +15,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ class ReuseSource:
                     missing.pop(item.digest)
                     yield item, run
 
+    def costs(self, digests: Sequence[str]) -> list[Item]:
+        """What items cost, whole or not, as items that are not finished: nothing is answered by them."""
+        found: dict[str, Item] = {}
+        for run in self.runs:
+            with suppress(sqlite3.Error):
+                missing = [digest for digest in digests if digest not in found]
+                found |= {item.digest: item for item in self._items(run, missing, unfinished=True)}
+        return [replace(item, status="error", result=None, weights=None, files={}) for item in found.values()]
+
     def fact(self, key: str) -> Any:
         """A fact that the newest of the runs which know it was made under; None where none does."""
         return next((fact for run in self.runs if (fact := fact_of(run, key)) is not None), None)
@@ -101,15 +111,16 @@ class ReuseSource:
         differ = world.differences(recorded, self._environment)
         return f"that run was made with other versions or hardware ({'; '.join(differ)})" if differ else ""
 
-    def _items(self, run: Path, digests: list[str]) -> list[Item]:
+    def _items(self, run: Path, digests: list[str], *, unfinished: bool = False) -> list[Item]:
         """What is whole of it: an item that is not what was booked is done again here."""
         out = []
+        only = "" if unfinished else " AND status != 'error'"
         with closing(open_read_only(run)) as database:
             for start in range(0, len(digests), 500):
                 part = digests[start : start + 500]
                 marks = ",".join("?" * len(part))
                 files = self._files.of(database, part)
-                for row in database.execute(f"{ITEMS} WHERE digest IN ({marks}) AND status != 'error'", part):
+                for row in database.execute(f"{ITEMS} WHERE digest IN ({marks}){only}", part):
                     with suppress(Damaged):
                         out.append(from_row(row, run / "journal.sqlite", files.get(row[0])))
         return [item for item in out if item.kind not in _NEVER]

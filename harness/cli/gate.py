@@ -111,7 +111,7 @@ def _gate(
         return verdict.Gate(name, (verdict.Check("run", "error", str(error)),), margin)
     if not checks:
         checks = [verdict.Check("baseline", "incomparable", f"{baseline} has no rows with scores")]
-    notes = _notes(base, head)
+    notes = [*_notes(base, head), *verdict.notes(base, head)]
     if confirm and not exact and any(check.verdict == "regressed" for check in checks):
         checks = _confirm(base, head, run, confirm, checks, margin, table, trust, accept_one_seed)
     return verdict.Gate(name, tuple(checks), margin, tuple(notes))

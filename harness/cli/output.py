@@ -59,6 +59,9 @@ def finish(run: Run, as_json: bool) -> None:
         console.print(escape.line(f"run          {run.folder}"), highlight=False, markup=False, soft_wrap=True)
         if run.leaderboard:
             console.print(escape.line(f"leaderboard  {run.leaderboard}"), highlight=False, markup=False, soft_wrap=True)
+    for row in run.result.rows:
+        for why in row.unranked:
+            print(escape.line(f"harness: {row.method} is not ranked: {why}"), file=sys.stderr)
     if not run.complete:
         head, *others = run.result.tables
         missing = sum(row.expected - row.scored for row in head.rows)

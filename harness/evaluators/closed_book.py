@@ -7,7 +7,7 @@ task's prompt; whether the passage is in it is the state's memory's business.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api import Ask, Completion, Evaluator, Query, References, Request, Score, Session
@@ -22,11 +22,11 @@ class ClosedBookSettings:
 
     judge: str = ""
     """Who grades: ``exact f1 contains recall offline-1 offline-2 openai:MODEL``; "" is the task's own measure."""
-    max_judge_calls: int = 0
+    max_judge_calls: int = field(default=0, metadata={"changes_scores": False})
     """Calls that a remote judge may make; 0 is no limit. What is then left ungraded is ``error``."""
-    max_judge_cost: float = 0.0
+    max_judge_cost: float = field(default=0.0, metadata={"changes_scores": False})
     """US dollars that a remote judge may spend; 0 is no limit."""
-    judge_cache: str = ".harness/judge"
+    judge_cache: str = field(default=".harness/judge", metadata={"changes_scores": False})
     """Folder where a remote judge's verdicts are kept, under everything that shapes them."""
     max_tokens: int = 64
     temperature: float = 0.0

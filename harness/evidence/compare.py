@@ -239,6 +239,7 @@ def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[
         notes.append("forced: this is not a difference of the methods alone")
     if paired.a.one_draw or paired.b.one_draw:
         notes.append("one seed on a side: the interval covers the choice of contexts only, not run-to-run noise")
+    notes += keys.code((a.found, a.row), (b.found, b.row))
     notes += [said for said in (keys.unrecorded(a.row, b.row),) if said]
     notes += judge_error.notes(a.row, b.row)
     if paired.left_out:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from harness.evidence.result_file import ResultFile, Row
+from harness.evidence.result_file import ResultFile, Row, UsedComponent
 
 _DIGEST = re.compile(r"(?:\w+:)?[0-9a-f]{16,64}")
 _NAMES = {
@@ -49,6 +49,36 @@ def _value(name: str, found: ResultFile, row: Row) -> str:
     if not _DIGEST.fullmatch(text):
         return text
     return found.model.name if name == "base_model" else "as recorded"
+
+
+def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
+    """A sentence for each of task, evaluator and protocol whose code differs between the rows.
+
+    It is a note and no reason to refuse: whether scores still mean the same is said by the task's version, code changes
+    with every release, and a gate that refused it could never hold new code against an old baseline.
+    """
+    used = [_measured_with(*side) for side in (a, b)]
+    out = []
+    for slot in ("task", "evaluator", "protocol"):
+        one, other = (side.get(slot) for side in used)
+        if one and other and one.name == other.name and one.code != other.code:
+            out.append(
+                f"the code of {slot} {one.name!r} differs at version {a[0].task.version}: "
+                "part of the difference may be how it was measured"
+            )
+    return out
+
+
+def _measured_with(found: ResultFile, row: Row) -> dict[str, UsedComponent]:
+    """What asked and graded a row of the headline; empty where that is not recorded."""
+    known = found.provenance
+    slots = known.rows.get(row.method, {}) if known else {}
+    out = {}
+    for slot in ("task", "evaluator", "protocol"):
+        name = slots.get(f"also.{found.headline}.{slot}", slots.get(slot))
+        if known and name:
+            out[slot] = known.components[name]
+    return out
 
 
 def unrecorded(a: Row, b: Row) -> str:

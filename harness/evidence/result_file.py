@@ -147,6 +147,13 @@ class Row:
     reliability: tuple[Mapping[str, Any], ...] = ()
     """``{"round", "value", "low", "high"}`` for each round of an outer loop."""
     notes: tuple[str, ...] = ()
+    unranked: tuple[str, ...] = ()
+    """Why the row has no rank though every query was scored: training that failed, or a card that is not true."""
+    happened: Mapping[str, bool] = field(default_factory=dict)
+    """What the run's own record says of what the card declares: ``open_book``, ``queries``, ``transductive`` and
+    ``outside_teacher``. Empty where it is not known."""
+    samples: tuple[tuple[str, ...], ...] = ()
+    """``[seed][query]``: the letter of every sample; empty where each query has one."""
     reported: Reported | None = None
     earlier: tuple[Snapshot, ...] = ()
     """Parallel to the table's steps but the last."""
@@ -185,6 +192,39 @@ class Table:
 
 
 @dataclass(frozen=True)
+class UsedComponent:
+    """A component as it ran."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
+    kind: str
+    name: str
+    distribution: str
+    """Of the plugin that provides it; a single-file plugin's file name."""
+    code: str
+    """Digest of all source that it can reach, that of nested components included."""
+    settings: Mapping[str, Any]
+    """All of them, defaults included; a nested component's under its name."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was run, as far as it is no environment: settings, code and versions, each kept once for the whole file."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
+    options: Mapping[str, Any]
+    """The run's own keys, defaults included (:class:`harness.runs.config.Options`)."""
+    components: Mapping[str, UsedComponent]
+    """Digest -> component; what rows share stands here once."""
+    rows: Mapping[str, Mapping[str, str]]
+    """Method -> slot -> a key of ``components``; besides slots ``task``, ``protocol``, ``roles.<role>`` (a model) and
+    ``also.<table>.task`` or ``.evaluator``."""
+    distributions: Mapping[str, str]
+    """Version of the harness, of the plugins' distributions, and of the packages that their code imports."""
+
+
+@dataclass(frozen=True)
 class ResultFile:
     """The tables of one run."""
 
@@ -194,12 +234,15 @@ class ResultFile:
     run: str
     kind: Kind
     source: str
-    """Where the figures come from: the command for a measured file, the publication for a published one."""
+    """Where the figures come from: the command that gives a measured file again, or the publication of a published one.
+    What a configuration file held stands in the command as ``--set``."""
     model: ModelCard
     environment: Mapping[str, Any]
     tables: tuple[Table, ...]
     headline: str = HEADLINE
     """Name of the table that rows are ranked, compared and gated by."""
+    provenance: Provenance | None = None
+    """None where it is not known: of a published file, or of one that was made before this was kept."""
 
     @property
     def head(self) -> Table:
@@ -247,21 +290,25 @@ def single_table(task: TaskItems, rows: Iterable[Row], evaluator: str = "") -> t
 
 def _at(row: Row, place: int, queries: int) -> Row:
     then = row.earlier[place]
-    rest = {**_rest(row), "earlier": ()}
+    rest = {**_rest(row), "earlier": (), "samples": ()}
     return make_row(scores=then.scores, status=then.status, queries=queries, **rest)
 
 
 def make_row(*, scores: Sequence[Sequence[float | None]], status: Sequence[str], queries: int, **rest: Any) -> Row:
-    """A row whose counts follow from its scores and letters; ``queries`` is the number of items' queries."""
+    """A row whose counts follow from its scores and letters; ``queries`` is the number of items' queries.
+
+    ``failed`` and ``unparsed`` count samples, where a query has several; everything else counts queries.
+    """
     kept = tuple(tuple(one) for one in scores)
     letters = tuple(status)
+    of_samples = ["".join(one) for one in rest.get("samples") or ()] or letters
     return Row(
         scores=kept,
         status=letters,
         expected=queries * len(kept),
         scored=sum(value is not None for one in kept for value in one),
-        failed=sum(one.count("f") for one in letters),
-        unparsed=sum(one.count("u") for one in letters),
+        failed=sum(one.count("f") for one in of_samples),
+        unparsed=sum(one.count("u") for one in of_samples),
         errors=sum(one.count("e") for one in letters),
         **rest,
     )
@@ -315,6 +362,11 @@ def check(found: ResultFile, where: str) -> ResultFile:
         raise ResultError(f"{where}: headline: there is no table {found.headline!r}")
     for table in found.tables:
         _check_table(table, found.kind, f"{where}: table {table.name!r}")
+    known = found.provenance
+    for method, slots in known.rows.items() if known else ():
+        for slot, name in slots.items():
+            if known and name not in known.components:
+                raise ResultError(f"{where}: provenance.rows.{method}.{slot}: there is no component {name!r}")
     return found
 
 
@@ -364,6 +416,7 @@ def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
         for at, (value, letter) in enumerate(zip(values, letters, strict=True)):
             if not _agrees(value, letter, bounded):
                 raise ResultError(f"{where}: seed {seed}, query {at}: value {value} does not go with status {letter!r}")
+    _check_samples(row, where)
     counted = make_row(scores=row.scores, status=row.status, queries=queries, **_rest(row))
     for name in ("expected", "scored", "failed", "unparsed", "errors"):
         if getattr(row, name) != getattr(counted, name):
@@ -399,6 +452,25 @@ def _rest(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for one in fields(Row) if (name := one.name) not in counted}
 
 
+def _check_samples(row: Row, where: str) -> None:
+    """Hold the letters of samples, where there are some, against those of their queries."""
+    if row.samples and [len(one) for one in row.samples] != [len(one) for one in row.status]:
+        raise ResultError(f"{where}: samples: not one entry for every query of every seed")
+    for seed, letters, samples in zip(row.seeds, row.status, row.samples, strict=False):
+        for at, (letter, each) in enumerate(zip(letters, samples, strict=True)):
+            if set(each) - set("ofue") or letter != letter_of(each):
+                raise ResultError(f"{where}: seed {seed}, query {at}: samples {each!r} do not make status {letter!r}")
+
+
+def letter_of(samples: str) -> str:
+    """The letter of a query from those of its samples: what is not all lost or all wrong was scored."""
+    if not samples or "e" in samples:
+        return "e" if samples else "-"
+    if "o" in samples:
+        return "o"
+    return "u" if set(samples) == {"u"} else "f"
+
+
 def _agrees(value: float | None, letter: str, bounded: bool) -> bool:
     match letter:
         case "o":
@@ -422,7 +494,10 @@ def write(found: ResultFile, path: str | Path) -> Path:
 
 def dumps(found: ResultFile) -> str:
     """The file's text: one line per field, an item list or a seed's scores, so that it stays small and diffs well."""
-    return _layout(_plain(asdict(found)), 0) + "\n"
+    plain = _plain(asdict(found))
+    if found.provenance is None:
+        del plain["provenance"]
+    return _layout(plain, 0) + "\n"
 
 
 def _plain(value: Any) -> Any:

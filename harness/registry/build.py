@@ -132,6 +132,16 @@ def build(
     return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found), nested, reader)
 
 
+def compared(built: BuiltComponent[Component]) -> dict[str, Any]:
+    """What rows are compared by of a component: its name and resolved settings, nested ones included, without those
+    whose class says that they cannot change a score (:attr:`harness.api.Component.Settings`)."""
+    settings_class = type(built.instance).Settings
+    known = dataclasses.fields(settings_class) if settings_class else ()
+    left_out = {one.name for one in known if one.metadata.get("changes_scores") is False}
+    own = {name: value for name, value in built.settings.items() if name not in left_out | built.nested.keys()}
+    return {"use": built.name, **own, **{name: compared(part) for name, part in built.nested.items()}}
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
@@ -42,6 +42,8 @@ class Fingerprint:
     digest: str
     modules: frozenset[str]
     """The modules that it can reach, the harness's excepted."""
+    installed: Mapping[str, str] = field(default_factory=dict)
+    """Distributions that those modules import, with their versions."""
 
 
 def of_class(cls: type, also: Iterable[str] = ()) -> Fingerprint:
@@ -80,7 +82,8 @@ def _of_modules(starts: frozenset[str]) -> Fingerprint:
     for name in sorted(walk.installed):
         digest.update(f"{name}=={_version(name)}\0".encode())
     mine = frozenset(module for module in walk.seen if module.partition(".")[0] != "harness")
-    return Fingerprint(digest.hexdigest()[:20], mine)
+    distributions = {name for top in walk.installed for name in _distributions().get(top, ())}
+    return Fingerprint(digest.hexdigest()[:20], mine, {name: metadata.version(name) for name in sorted(distributions)})
 
 
 class _Walk:

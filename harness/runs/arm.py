@@ -140,7 +140,9 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         if not (options.validation and has_editor):
             return None
         bench = RunBench(session, "validation", samples=1, limit=options.validation)
-        return take(build(opened.plugins, EvaluationProtocol, {"use": "single"}, "protocol"), bench)[HEADLINE].macro()
+        single = build(opened.plugins, EvaluationProtocol, {"use": "single"}, "protocol")
+        with session.validating():
+            return take(single, bench)[HEADLINE].macro()
 
     rounds: list[RoundRecord] = []
     held: set[int] = set()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from harness.api import (
     HEADLINE,
-    JSON,
     Ask,
     EditAsk,
     Episode,
@@ -38,7 +37,6 @@ class OpenAlso:
     task: BuiltComponent[Task]
     episodes: EpisodeBook
     evaluator: BuiltComponent[Evaluator]
-    evaluator_table: JSON
     split: Split
     limit: int
     own_items: bool
@@ -139,10 +137,10 @@ class RunBench:
         """Digests of a measure's episodes and their references."""
         return [self._of(measure)[0].context.episodes.identity(episode) for episode in episodes]
 
-    def evaluator_table(self, measure: str) -> JSON:
-        """The configuration of the evaluator of a measure beside the headline; empty for the headline's own."""
-        also = self._of(measure)[1]
-        return {} if also is None else {"kind": "evaluator", **also.evaluator_table}
+    def evaluator(self, measure: str) -> BuiltComponent[Evaluator]:
+        """Who grades a measure."""
+        service, also = self._of(measure)
+        return service.scope.slot("evaluator", Evaluator) if also is None else also.evaluator
 
     def replaced(self) -> dict[str, int]:
         """Characters that could not be written and were replaced: in the tasks' texts, and in what was handed in."""

@@ -11,14 +11,27 @@ from typing import Any
 from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
 from harness.books.folder import write_recorded
 from harness.books.records import digest
-from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
+from harness.evidence.result_file import (
+    SCHEMA,
+    Card,
+    ModelCard,
+    Provenance,
+    ResultFile,
+    Row,
+    Snapshot,
+    Table,
+    TaskItems,
+    make_row,
+)
 from harness.models.prices import undated
-from harness.registry.build import BuiltComponent
+from harness.registry.build import BuiltComponent, compared
+from harness.runs import readable
 from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
 from harness.runs.environment import describe_environment
-from harness.runs.measured import SeedTable
+from harness.runs.facts import SeedFacts, happened, seed_facts, why_unranked
+from harness.runs.measured import SeedTable, sample_letters
 from harness.session.context import RunContext
 from harness.session.service import SessionService
 from harness.text import REPLACED, repaired, said
@@ -52,6 +65,7 @@ class Outcome:
     start_model: str
     remarks: Sequence[str] = ()
     """Notes on the row from this seed."""
+    facts: SeedFacts = field(default_factory=SeedFacts)
 
 
 def outcome(
@@ -85,10 +99,11 @@ def outcome(
         "model_settings": digest(dict(model.identity))[:16],
         "start_model": "policy" if student.adapters else "model",
         "protocol": protocol.name,
-        **({"protocol_settings": digest(dict(protocol.settings))[:16]} if protocol.settings else {}),
+        **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
         "open_book": arm.method.open_book,
     }
+    facts = seed_facts(arm.method, session, bench, [one.roles for one in rounds])
     wrote = any(edit.actions for group in bench.groups for edit in group.edits)
     return Outcome(
         arm,
@@ -97,26 +112,29 @@ def outcome(
         rounds,
         chosen,
         {**_costs(context, session.scope.name, bench), "labels": float(len(session.labels)), "meta_s": meta_s},
-        {name: {**_asked(bench, arm, table), **shared} for name, table in tables.items()},
+        {name: {**_asked(bench, table), **shared} for name, table in tables.items()},
         _name(context, teacher) if wrote else "",
         _name(context, student),
         [
             *_remarks(session.task, bench, tables[HEADLINE]),
+            *readable.note(context, student),
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),
+            *facts.remarks,
             *_payments(context, {session.roles[role].base for role in session.roles}),
         ],
+        facts,
     )
 
 
-def _asked(bench: RunBench, arm: Arm, table: SeedTable) -> dict[str, Any]:
+def _asked(bench: RunBench, table: SeedTable) -> dict[str, Any]:
     """The part of a comparability key that says what was asked and who graded it."""
     measure = table.measure
     items: Any = list(table.contexts.items())
     evaluator: str = measure.evaluator
     if table.asked:
         items = bench.identities(table.asked, table.contexts)
-        evaluator = digest(bench.evaluator_table(table.asked) or dict(arm.slots["evaluator"]))[:16]
+        evaluator = digest(compared(bench.evaluator(table.asked)))[:16]
     return {
         "task": measure.task,
         "version": measure.version,
@@ -127,8 +145,14 @@ def _asked(bench: RunBench, arm: Arm, table: SeedTable) -> dict[str, Any]:
     }
 
 
-def result_file(run: str, config: Config, context: RunContext, outcomes: Sequence[Outcome]) -> ResultFile:
-    """All rows of a run, table by table: one per method, over its seeds."""
+def result_file(
+    run: str, config: Config, context: RunContext, outcomes: Sequence[Outcome], source: str, provenance: Provenance
+) -> ResultFile:
+    """All rows of a run, table by table: one per method, over its seeds.
+
+    Args:
+        source: the command that gives such a run.
+    """
     grouped: dict[str, list[tuple[str, Outcome]]] = {}
     first: dict[str, Any] = {}
     for one in outcomes:
@@ -144,10 +168,11 @@ def result_file(run: str, config: Config, context: RunContext, outcomes: Sequenc
         SCHEMA,
         run,
         "measured",
-        _command(config),
+        source,
         ModelCard(base.name or base.base, base.base),
         context.journal.fact("environment") or describe_environment(),
         tuple(_table(place, config, members, recomputed) for place, members in grouped.items()),
+        provenance=provenance,
     )
     return repaired(made)[0]
 
@@ -215,6 +240,9 @@ def _row(
         status=snapshots[-1].status,
         queries=len(queries),
         earlier=tuple(snapshots[:-1]),
+        samples=sample_letters(tables, queries, at[-1]),
+        unranked=why_unranked([(one.seed, one.facts) for one in outcomes]),
+        happened=happened([(one.seed, one.facts) for one in outcomes]),
         **of_method,
     )
 
@@ -238,8 +266,10 @@ def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]
     keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
     notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
     notes += of_run
-    said = [(outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks]
-    notes += [remark if len(outcomes) == 1 else f"seed {seed}: {remark}" for seed, remark in said]
+    said = list(dict.fromkeys((outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks))
+    of_all = [one for one, count in Counter(remark for _, remark in said).items() if count == len(outcomes)]
+    notes += of_all
+    notes += [f"seed {seed}: {remark}" for seed, remark in said if remark not in of_all]
     costs: dict[str, float | None] = {}
     for name in dict.fromkeys(name for outcome in outcomes for name in outcome.costs):
         digits = 6 if name == "usd" else 3
@@ -250,15 +280,6 @@ def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]
         "reliability": tuple(_reliability(outcomes)),
         "notes": tuple(notes),
     }
-
-
-def _command(config: Config) -> str:
-    """The command that makes such a run; what a configuration file set is in the run's folder."""
-    options = config.options
-    words = ["harness run --plugin", options.method]
-    words += ["--preset", options.preset] if options.preset and options.preset != config.model["use"] else []
-    words += ["--seeds", str(options.seeds)] if options.seeds > 1 else []
-    return " ".join(words)
 
 
 def _remarks(task: Task, bench: RunBench, headline: SeedTable) -> list[str]:

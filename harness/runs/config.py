@@ -168,7 +168,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
         path, sign, text = assignment.partition("=")
         if not sign or not path.strip():
             raise UsageError(f"--set {assignment!r}: write KEY=VALUE, such as updater.learning_rate=5e-4")
-        value = _assigned(text, f"--set {assignment!r:.80}")
+        value = assigned(text, f"--set {assignment!r:.80}")
         at = out
         *parents, last = path.strip().split(".")
         for parent in parents:
@@ -179,7 +179,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     return out
 
 
-def _assigned(text: str, where: str) -> Any:
+def assigned(text: str, where: str) -> Any:
     """The TOML value that a text is, or else the text itself."""
     try:
         tables = tomllib.loads(f"v = {text}")

@@ -182,6 +182,21 @@ def over_samples(scores: Sequence[Score], *, bounded: bool) -> Cell:
     return round(value, 6), "o"
 
 
+def sample_letters(
+    tables: Sequence[SeedTable], queries: Sequence[str], step: int | None
+) -> tuple[tuple[str, ...], ...]:
+    """``[seed][query]``: the letter of every sample at a step; empty where no query has more than one."""
+    out = []
+    for table in tables:
+        letters: dict[str, str] = {}
+        for score in table.scores.get(None if None in table.scores else step, ()):
+            letters[score.query] = letters.get(score.query, "") + over_samples([score], bounded=True)[1]
+        out.append(tuple(letters.get(query, "") for query in queries))
+    several = any(len(one) > 1 for row in out for one in row)
+    unit = any(table.measure.unit for table in tables)
+    return tuple(out) if several and not unit else ()
+
+
 def _by_context(scores: Sequence[Score]) -> dict[tuple[str, str], list[Score]]:
     grouped: dict[tuple[str, str], list[Score]] = {}
     for score in scores:

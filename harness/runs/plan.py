@@ -33,8 +33,18 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent[Task] | None = N
     say what they do.
     """
     task = task or build(plugins, Task, config.task, "task")
-    book = EpisodeBook(task.instance, config.options.limit, task)
+    book = EpisodeBook(task.instance, config.options.limit, task, test_alone=only_tests(config))
     return {arm.method.name: _arm(arm, config, plugins, book) for arm in config.arms}
+
+
+def only_tests(config: Config) -> bool:
+    """Whether the run tests and does nothing else with its tasks: no row has an outer loop, and nothing is measured on
+    another split."""
+    return all(map(_without_loop, config.arms)) and all(one.split == "test" for one in config.also)
+
+
+def _without_loop(arm: Arm) -> bool:
+    return bool(arm.slots.get("trainer", {"use": "none"})["use"] == "none")
 
 
 def _arm(arm: Arm, config: Config, plugins: Plugins, book: EpisodeBook) -> Work:
@@ -52,7 +62,7 @@ def _arm(arm: Arm, config: Config, plugins: Plugins, book: EpisodeBook) -> Work:
         protocol = build(plugins, EvaluationProtocol, arm.protocol, "protocol").instance
         updates, answers = protocol.work(len(test), queries, samples)
     total = Work(edits, updates if trains else 0, answers)
-    if trainer is None:
+    if trainer is None or _without_loop(arm):
         return total
     train = book.split("train")
     tried = trainer.candidates(len(train))

@@ -52,17 +52,21 @@ class _Record(BaseModel):
     layers: list[str]
     resolved: _Resolved
     signature: str = ""
+    command: str = ""
 
 
-def make(run: str, given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[str], config: Config) -> Any:
+def make(
+    run: str, given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[str], config: Config, command: str
+) -> Any:
     """The record of a new run.
 
     Args:
         run: what the run is called on every board, whatever becomes of its folder.
+        command: what gives such a run again, for its result file.
     """
     return trust.signed({
         "run": run, "given": dict(given), "plugin_files": [str(Path(file).resolve()) for file in files],
-        "layers": list(layers), "resolved": config.as_json(),
+        "layers": list(layers), "resolved": config.as_json(), "command": command,
     })  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import shutil
@@ -31,15 +32,19 @@ from harness.runs import record as records
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
 from harness.runs.bench import OpenAlso
 from harness.runs.collect import result_file
+from harness.runs.command import command
 from harness.runs.config import Also, Config
 from harness.runs.edits import read_edits
 from harness.runs.environment import describe_environment
-from harness.runs.plan import Work, work
+from harness.runs.plan import Work, only_tests, work
+from harness.runs.provenance import provenance
+from harness.runs.readable import unreadable
 from harness.runs.trust import check_trust
 from harness.session.context import RunContext
 from harness.session.progress import Progress, Quiet
 from harness.text import writable
 
+_log = logging.getLogger("harness")
 _LIMIT = "max_cost"
 """Fact of the journal: the limit of every account that a resume has set."""
 
@@ -110,7 +115,8 @@ def run(
             raise UsageError(f"plugin file {str(file)!r}: its name is not UTF-8 and cannot be kept; rename it")
     resolved = configuration.resolve(given, plugins, layers)
     folder = _new_folder(resolved)
-    record = records.make(folder.name, given, plugin_files, layers, resolved)
+    said = command({**given, "method": resolved.options.method}, plugin_files)
+    record = records.make(folder.name, given, plugin_files, layers, resolved, said)
     return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True)
 
 
@@ -148,7 +154,9 @@ def resume(
             "`harness resume --recompute` takes the new one and runs again what it touches"
         )
     if recompute:
-        record = records.make(_name(record, folder), record["given"], files, record["layers"], resolved)
+        record = records.make(
+            _name(record, folder), record["given"], files, record["layers"], resolved, record.get("command", "")
+        )
     return _execute(folder, plugins, resolved, record, progress or Quiet(), recompute=recompute, max_cost=max_cost)
 
 
@@ -186,7 +194,7 @@ def _execute(
         if recompute:
             records.write(journal, folder, record)
         refused = False
-        return _all_rows(opened, progress, _name(record, folder))
+        return _all_rows(opened, progress, _name(record, folder), record.get("command", ""))
     except (UsageError, PluginError):
         refused = fresh and (journal is None or journal.empty)
         raise
@@ -203,8 +211,12 @@ def _execute(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _all_rows(opened: OpenRun, progress: Progress, name: str) -> Run:
-    """Every method under every seed, then the result file, under the run's name, and the observers."""
+def _all_rows(opened: OpenRun, progress: Progress, name: str, source: str) -> Run:
+    """Every method under every seed, then the result file, under the run's name, and the observers.
+
+    Args:
+        source: the command that gives such a run.
+    """
     config, plugins, folder, journal = opened.config, opened.plugins, opened.context.folder, opened.context.journal
     observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
     pieces = sum(work(config, plugins, opened.task).values(), Work()).times(config.options.seeds)
@@ -214,7 +226,8 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str) -> Run:
         for arm in config.arms:
             progress.row(f"{arm.method.name}, seed {seed}")
             outcomes.append(run_arm(opened, arm, seed))
-    result = check(result_file(name, config, opened.context, outcomes), str(folder / "result.json"))
+    made = result_file(name, config, opened.context, outcomes, source, provenance(opened))
+    result = check(made, str(folder / "result.json"))
     write_recorded(journal, folder, "result.json", dumps(result))
     copy = None
     if config.options.leaderboard:
@@ -259,7 +272,7 @@ def _open(
         folder,
         journal,
         weights,
-        EpisodeBook(task.instance, config.options.limit, task),
+        EpisodeBook(task.instance, config.options.limit, task, test_alone=only_tests(config)),
         {},
         progress,
         time.monotonic() + 3600 * hours if hours else 0.0,
@@ -268,9 +281,18 @@ def _open(
     (folder / "weights").mkdir(exist_ok=True)
     if config.options.edits:  # said now, and not when an outer loop has run
         read_edits(Path(config.options.edits), config.arms[0].method.name, config.options.seed)
-    opened = OpenRun(plugins, config, context, task, [_open_also(plugins, one, context, task) for one in config.also])
+    opened = OpenRun(
+        plugins,
+        config,
+        context,
+        task,
+        [_open_also(plugins, one, context, task, only_tests(config)) for one in config.also],
+    )
     for arm in config.arms:
         check_roles(opened, arm)
+    for base in context.models:
+        if said := unreadable(context, base):
+            _log.warning("%s", said)
     return opened
 
 
@@ -309,16 +331,14 @@ def _make_good(journal: Journal, weights: WeightStore) -> None:
         weights.remove(digest)
 
 
-def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent[Task]) -> OpenAlso:
+def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent[Task], alone: bool) -> OpenAlso:
     """A further measure with its task's items; without a task, the very items of the run."""
     where = f"also.{also.name}"
     evaluator = build(plugins, Evaluator, also.evaluator, f"{where}.evaluator")
     hand_ledger(evaluator, context.journal.ledger)
     other = task if also.task is None else build(plugins, Task, also.task, f"{where}.task")
-    book = context.episodes if also.task is None else EpisodeBook(other.instance, built=other)
-    return OpenAlso(
-        also.name, other, book, evaluator, also.evaluator, also.split, also.limit, own_items=also.task is not None
-    )
+    book = context.episodes if also.task is None else EpisodeBook(other.instance, built=other, test_alone=alone)
+    return OpenAlso(also.name, other, book, evaluator, also.split, also.limit, own_items=also.task is not None)
 
 
 _EFFECTS = {

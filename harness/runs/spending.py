@@ -18,6 +18,7 @@ from harness.registry.build import build, component_class
 from harness.registry.discover import Plugins, blaming
 from harness.registry.settings import check_settings
 from harness.runs.config import Arm, Config
+from harness.runs.plan import only_tests
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -82,7 +83,7 @@ def quote(plugins: Plugins, table: JSON) -> Quote | None:
 
 def bills(config: Config, plugins: Plugins, task: Task) -> list[Bill]:
     """One bill for each method whose teacher is not a model of this machine."""
-    book = EpisodeBook(task, config.options.limit)
+    book = EpisodeBook(task, config.options.limit, test_alone=only_tests(config))
     return [bill for arm in config.arms if (bill := _bill(arm, config, plugins, task, book)) is not None]
 
 

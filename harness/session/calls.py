@@ -42,6 +42,12 @@ class Calls:
         finally:
             self._depth -= 1
 
+    @property
+    def of_loop(self) -> bool:
+        """Whether the call is the outer loop's own, and not one that a component makes inside another."""
+        facts = self._scope.facts
+        return not self._depth and facts.stage == "outer" and not facts.validating
+
     def is_new(self) -> bool:
         """Whether the outer loop's next call is one that it has not made in an earlier life of the run."""
         return not self._depth and self._journal.call_at(self._scope.calls_name, self.position) is None
@@ -85,12 +91,12 @@ class Calls:
         self.log(kind, slot.name, slot.identity, inputs)
         depends = [slot.identity, scope.reachable, scope.built_task.identity, scope.models, dict(scope.roles)]
         key = digest([kind, *depends, scope.method.sees, inputs])
-        known = journal.find([key])
+        known = scope.facts.known(journal.find([key]))
         if key in known:
             journal.reused += 1
             result = known[key].result
         else:
-            with scope.clock.span(phase) as span:
+            with scope.clock.span(phase) as span, scope.facts.frame(kind) as frame:
                 value = run()
             made = writable_item(Item(key, kind, slot.name, status(value), encode(value), {"seconds": span.seconds}))
             result = made.result
@@ -98,9 +104,10 @@ class Calls:
             for adapter in deltas:
                 scope.context.weights.keep(adapter)
             with journal.writing():
-                journal.book([dataclasses.replace(made, weights=",".join(deltas) or None, files=scope.files(slot))])
+                made = dataclasses.replace(made, weights=",".join(deltas) or None, files=scope.files(slot))
+                journal.book(scope.facts.beside(frame, [made]))
         with journal.writing():
-            journal.touch(scope.name, phase or scope.clock.phase, scope.stage, [key])
+            scope.facts.use(phase or scope.clock.phase, [key])
         scope.check_time()
         return decode(result)
 
@@ -115,7 +122,8 @@ class Calls:
     ) -> list[Any]:
         """A call of independent jobs: those not booked yet are run and booked in waves; results in job order."""
         scope, journal, progress = self._scope, self._journal, self._scope.context.progress
-        known = {key: it.result for key, it in journal.find(list(dict.fromkeys(keys))).items()}
+        found = scope.facts.known(journal.find(list(dict.fromkeys(keys))))
+        known = {key: it.result for key, it in found.items()}
         journal.reused += len(known)
         pending = [job for key, job in {k: j for k, j in zip(keys, jobs, strict=True) if k not in known}.items()]
         if pending and phase == "update":
@@ -123,13 +131,14 @@ class Calls:
         with scope.clock.span(phase):
             for start in range(0, len(pending), wave):
                 part = pending[start : start + wave]
-                items = [writable_item(item(*result)) for result in run(part)]
+                with scope.facts.frame(phase) as frame:
+                    items = [writable_item(item(*result)) for result in run(part)]
                 with journal.writing():
-                    journal.book(items)
+                    journal.book(scope.facts.beside(frame, items))
                 known |= {it.digest: it.result for it in items}
                 if phase == "update":
                     progress.advance("updates", len(part), sum(it.cost["seconds"] for it in items))
                 scope.check_time()
         with journal.writing():
-            journal.touch(scope.name, phase, scope.stage, list(dict.fromkeys(keys)))
+            scope.facts.use(phase, list(dict.fromkeys(keys)))
         return [known[key] for key in keys]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from harness.api import Ask, Episode, Evaluator, Score, Updated
@@ -21,8 +22,6 @@ class Evaluation:
     def __init__(self, scope: Scope, calls: Calls) -> None:
         self._scope = scope
         self._calls = calls
-        self.labels: set[str] = set()
-        """Queries of the outer loop that were graded against a reference: the labels that the method used."""
 
     def evaluate(self, asks: Sequence[Ask], name: str = "evaluator") -> Sequence[Sequence[Score]]:
         """What a method gets to see: scores of test episodes come back without values."""
@@ -64,7 +63,7 @@ class Evaluation:
         references = scope.context.episodes.references([ask.episode.id for ask in asks])
         if not full:
             return []
-        with scope.clock.span("grading"):
+        with scope.clock.span("grading"), scope.watch.answers(full) if scope.watch else nullcontext():
             answered = self._calls.guard(
                 slot, lambda: checks.drawn(slot.instance.evaluate(full, references, scope.sealed))
             )
@@ -90,9 +89,11 @@ class Evaluation:
         return self._scope.files(self._scope.slot("evaluator", Evaluator))
 
     def count_labels(self, episodes: Iterable[str]) -> None:
-        """Count the references of the outer loop's episodes, save those of the method's own, as labels used."""
-        if self._scope.stage == "outer":
-            book = self._scope.context.episodes
-            for name in episodes:
-                if book.full(name).split != "made":
-                    self.labels.update(book.references([name])[name])
+        """Note whose references are used, save those of the method's own episodes."""
+        book = self._scope.context.episodes
+        self._scope.facts.note("graded", (name for name in episodes if book.full(name).split != "made"))
+
+    def labels(self) -> set[str]:
+        """Queries of the outer loop that were graded against a reference: the labels that the method used."""
+        book = self._scope.context.episodes
+        return {query for name in self._scope.facts.seen("graded", "outer") for query in book.references([name])[name]}

@@ -53,6 +53,8 @@ class BookedLM:
             return "error" if any(c["finish"] == "error" for c in result) else "ok"
 
         asks = self._scope.writable(list(asks))
+        if self._scope.watch:
+            self._scope.watch.prompted(self.base, [ask.prompt for ask in asks])
         results = self._booked("completion", list(asks), run, cost, status)
         return [
             [
@@ -74,6 +76,8 @@ class BookedLM:
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.logprobs(part)]
 
+        if self._scope.watch:
+            self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
         return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok)
 
     def hidden(
@@ -133,7 +137,7 @@ class BookedLM:
                 scope.context.progress.advance(piece, sum(_samples(ask) for _, ask in part), seconds * len(part))
                 scope.check_time()
         with journal.writing():
-            journal.touch(scope.name, scope.clock.phase, scope.stage, list(dict.fromkeys(keys)))
+            scope.facts.use(scope.clock.phase, list(dict.fromkeys(keys)))
         return [known[key] for key in keys]
 
     def _run(self, run: Callable[[Sequence[Any]], Sequence[Any]], part: Sequence[tuple[str, Any]]) -> Sequence[Any]:

@@ -13,7 +13,9 @@ from harness.errors import PluginError, RunError, UsageError, nearest
 from harness.registry.build import BuiltComponent, C, kind_of
 from harness.session.clock import Clock
 from harness.session.context import RunContext
+from harness.session.facts import Facts
 from harness.session.roles import Roles
+from harness.session.watch import Watch
 from harness.text import repaired
 
 if TYPE_CHECKING:
@@ -53,8 +55,9 @@ class Scope:
         self.name = f"{method.name}/{root_seed}"
         self.calls_name = self.name
         """Under which the order of its calls is logged: a session beside another one has an order of its own."""
-        self.stage: Literal["outer", "deploy"] = "outer"
-        """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
+        self.facts = Facts(self.journal, self.name)
+        self.watch: Watch | None = Watch(context.episodes, self.facts)
+        """None for a session beside another one, whose items are not the row's own."""
         self.replaced = 0
         """Characters replaced in what the components handed in; those of what came out are among the items' costs."""
         self.method = method
@@ -70,6 +73,11 @@ class Scope:
         """Role -> the start model and its backend's source: part of what a trial depends on."""
         self.reachable = {name: slot.identity for name, slot in slots.items() if slot.kind != "trainer"}
         """What an editor or a reward may call through the session, and so depends on: a trial needs the updater."""
+
+    @property
+    def stage(self) -> Literal["outer", "deploy"]:
+        """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
+        return self.facts.stage
 
     def writable(self, value: _Value) -> _Value:
         """What a component hands in, with its texts as they can be written; what was replaced is counted."""

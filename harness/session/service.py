@@ -95,6 +95,7 @@ class SessionService:
         scope = copy.copy(self.scope)
         scope.calls_name = f"{scope.name}#{name}"
         scope.replaced = 0
+        scope.watch = None
         scope.context = dataclasses.replace(scope.context, episodes=episodes)
         scope.built_task, scope.task = task, task.instance
         scope.slots = {**scope.slots, "evaluator": evaluator}
@@ -105,11 +106,20 @@ class SessionService:
     @property
     def labels(self) -> set[str]:
         """Queries of the outer loop that were graded against a reference: the labels that the method used."""
-        return self._evaluation.labels
+        return self._evaluation.labels()
 
     def deploying(self) -> None:
         """The outer loop is over: from here on, costs are those of deployment."""
-        self.scope.stage = "deploy"
+        self.scope.facts.stage = "deploy"
+
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """What is done inside is the core's, and not the outer loop's."""
+        self.scope.facts.validating = True
+        try:
+            yield
+        finally:
+            self.scope.facts.validating = False
 
     # --- values ---
 
@@ -170,6 +180,8 @@ class SessionService:
         def run() -> Any:
             for ask in asks:
                 self.context.episodes.full(ask.episode.id)
+            if self.scope.watch:
+                self.scope.watch.asked([ask.episode for ask in asks])
             answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.propose(asks, self.sealed)))
             return checks.edits(slot, answered, asks)
 
@@ -177,7 +189,10 @@ class SessionService:
             return "error" if any(edit.status == "error" for row in rows for edit in row) else "ok"
 
         rows = self._calls.whole("edits", slot, asks, run, status, "generation")
-        return [Group(ask, tuple(row)) for ask, row in zip(asks, rows, strict=True)]
+        groups = [Group(ask, tuple(row)) for ask, row in zip(asks, rows, strict=True)]
+        if self._calls.of_loop:
+            self.scope.facts.outer.proposed(groups)
+        return groups
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
         slot = self.scope.slot(name, RewardFunction)
@@ -191,10 +206,16 @@ class SessionService:
             return "error" if any(reward.status == "error" for row in rows for reward in row) else "ok"
 
         rows = self._calls.whole("rewards", slot, groups, run, status, "reward")
-        return [dataclasses.replace(group, rewards=tuple(row)) for group, row in zip(groups, rows, strict=True)]
+        groups = [dataclasses.replace(group, rewards=tuple(row)) for group, row in zip(groups, rows, strict=True)]
+        if self._calls.of_loop:
+            self.scope.facts.outer.scored(groups)
+        return groups
 
     def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
-        return self._updates.update(name, self.scope.writable(list(jobs)))
+        results = self._updates.update(name, self.scope.writable(list(jobs)))
+        if self._calls.of_loop:
+            self.scope.facts.outer.learnt(name, results)
+        return results
 
     def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
         jobs = self.scope.writable(list(jobs))
@@ -209,6 +230,8 @@ class SessionService:
         return [scores for (scores,) in self.measure(jobs)]
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        if self.scope.watch:
+            self.scope.watch.asked([ask.episode for ask in asks])
         return self._evaluation.evaluate(self.scope.writable(list(asks)), name)
 
     def expand(self, job: UpdateJob, /) -> Sequence[Data]:

@@ -64,6 +64,8 @@ class Updates:
 
     def update(self, name: str, jobs: Sequence[UpdateJob]) -> Sequence[Updated]:
         slot = self._scope.slot(name, Updater)
+        if self._scope.watch:
+            self._scope.watch.learnt(jobs)
         keys = [self._job_key("updated", slot, job) for job in jobs]
         if self._calls.is_new():
             self._scope.journal.adopt(list(dict.fromkeys(keys)), self._weights.has)
@@ -91,6 +93,8 @@ class Updates:
         Answers, for each job, the session's own scores, then those of each evaluation beside it.
         """
         updater = self._scope.slot("updater", Updater)
+        if self._scope.watch:
+            self._scope.watch.learnt([job.job for job in jobs])
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
         asked = [AskedBeside(self._evaluation, None), *beside]
 

@@ -77,7 +77,8 @@ class Chain(EvaluationProtocol):
         for step, start in enumerate(steps):
             for edit in edits[start : start + self._settings.every]:
                 [done] = s.update("updater", [UpdateJob(f"chain/{edit.id}", state, (edit,), s.seed(edit.id))])
-                state = done.state or state
+                assert done.state is not None
+                state = done.state
             # The last measurement comes with the other measures, below.
             yield Measurement("retention", self._ask(bench, state, "score"), step, "score")
         nats = Measure("animals", "1", "distance", "adapters", unit="nats", lower_is_better=True)

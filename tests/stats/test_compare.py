@@ -139,7 +139,7 @@ def test_the_command_exits_3_where_rows_are_incomparable(tmp_path: Path) -> None
     )
     done = CliRunner().invoke(app, [f"{path}#a", f"{path}#b"])
     assert done.exit_code == 3
-    assert "judge not recorded against f1" in done.stdout
+    assert "judge exact against f1" in done.stdout
 
 
 def test_a_run_is_its_folder_and_an_interrupted_one_is_told_from_none(tmp_path: Path) -> None:

@@ -89,6 +89,22 @@ def test_contexts_that_all_agree_leave_some_doubt() -> None:
 # --- rows of zeros ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("per", "contexts"), [(2, 1), (1, 2)])
+def test_two_queries_give_no_interval_without_width(per: int, contexts: int) -> None:
+    """Two queries that nobody answered: it was `0.0 [0.0, 0.0]`, and `+0.0 [+0.0, +0.0]` between two such rows."""
+    task = items(contexts=contexts, per_context=per)
+    a, b = (_given(name, [[0.0, 0.0]] * 3, task) for name in "ab")
+    for shown in summarise(result_file([a, b], task=task)):
+        assert shown.low == 0.0
+        assert shown.high > 0.5, "two wrong answers say little of the third"
+        assert shown.rank is None
+    found = compare(_source(a, task), _source(b, task))
+    assert found.verdict == "inconclusive"
+    assert found.ci95 is not None
+    assert found.ci95[0] < -0.5
+    assert found.ci95[1] > 0.5
+
+
 @given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.0, 1.0]))
 def test_a_row_of_zeros_or_ones_has_an_interval(contexts: int, per: int, seeds: int, value: float) -> None:
     table = stats.cluster([[value] * contexts * per] * seeds, [per] * contexts, range(seeds))

@@ -17,7 +17,7 @@ from typing import Literal
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.compare import pair, too_little
-from harness.evidence.keys import differences
+from harness.evidence.keys import code, differences
 from harness.evidence.result_file import ResultFile, Row, differing, make_row
 from harness.evidence.sources import Source
 
@@ -160,6 +160,13 @@ def _decide(check: Check, margin: float) -> Check:
     if not check.lost and not check.won:
         return replace(check, verdict="pass", reason="every score is equal", needed=None)
     return replace(check, verdict="inconclusive", reason=f"{points}; a drop of {100 * margin:g} is not excluded")
+
+
+def notes(base: ResultFile, head: ResultFile) -> list[str]:
+    """What may explain a difference without being one of the method: other code that asks and grades."""
+    rows = {row.method: row for row in head.rows}
+    said = [one for row in base.rows if row.method in rows for one in code((base, row), (head, rows[row.method]))]
+    return list(dict.fromkeys(said))
 
 
 def exact(base: ResultFile, head: ResultFile) -> list[Check]:

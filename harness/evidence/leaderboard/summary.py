@@ -121,6 +121,8 @@ def why_unranked(row: Row, table: stats.Clustered | None) -> str:
         return "nothing measured"
     if not row.complete:
         return f"incomplete: {row.scored} of {row.expected} scored"
+    if row.unranked:
+        return f"unranked: {'; '.join(row.unranked)}"
     if table.contexts < stats.MIN_CONTEXTS:
         return f"{table.contexts} contexts, fewer than {stats.MIN_CONTEXTS}, unranked"
     if table.one_draw:

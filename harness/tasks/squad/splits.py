@@ -23,6 +23,11 @@ class Splits:
 
     def __init__(self, settings: SquadSettings) -> None:
         self._settings = settings
+        self._alone = False
+
+    def test_on_all(self) -> None:
+        """Let ``data`` be the test split as a whole; there are others only where they have files of their own."""
+        self._alone = True
 
     def of(self, split: Literal["train", "validation", "test"]) -> list[Passage]:
         """The passages of a split, in their fixed order.
@@ -41,7 +46,7 @@ class Splits:
         """Whether ``data`` is not split: training passages come from elsewhere, or a published choice needs all."""
         chosen = SUBSETS[self._settings.subset]
         published = chosen.contexts is not None or chosen.questions is not None
-        return self._settings.data == HUB or bool(self._settings.train) or published
+        return self._settings.data == HUB or bool(self._settings.train) or published or self._alone
 
     @cached_property
     def _data(self) -> list[Passage]:
@@ -80,6 +85,8 @@ class Splits:
             train = read(settings.train)
         elif settings.data == HUB:
             train = from_hub("train", settings.revision)
+        elif self._alone:
+            return [], validation or []
         elif self._whole_is_test:
             raise UsageError(
                 f"task.subset {settings.subset!r} tests on all of {settings.data}: name task.train as well"

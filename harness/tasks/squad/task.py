@@ -64,6 +64,10 @@ class Squad(Task):
             return []
         return [_episode(passage, split) for passage in self._passages.of(split)]
 
+    def test_on_all(self) -> None:
+        """A single file is not dealt into splits then: all of it is tested on."""
+        self._passages.test_on_all()
+
     # --- answering -------------------------------------------------------------------------------------------------
 
     def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:

@@ -55,6 +55,17 @@ class TrainerContract(Contract):
         with self._open(tmp_path / "cut") as s:
             same(whole, self._rounds(s), "after a kill in the middle it comes out otherwise")
 
+    def test_the_policy_is_what_its_updates_made(self, tmp_path: Path) -> None:
+        with self._open(tmp_path) as s:
+            before = dict(s.roles)
+            rounds = self._rounds(s)
+            outer = s.scope.facts.outer
+            assert not outer.faults(), outer.faults()[0]
+            assert not outer.updated or any(dict(one.roles) != before for one in rounds), (
+                f"it made {outer.updated} updates, and no round holds what they made: set the role that was trained "
+                "(s.roles['teacher'] = done.state) and yield Round(index, dict(s.roles), ...)"
+            )
+
     def test_never_touches_the_test_split(self, tmp_path: Path) -> None:
         lm = self.lm()
         with self._open(tmp_path, lm) as s:

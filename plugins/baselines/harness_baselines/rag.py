@@ -38,6 +38,7 @@ class Rag(Evaluator):
     def __init__(self, settings: RagSettings, inner: Evaluator) -> None:
         self._settings = settings
         self._inner = inner
+        self.metric = inner.metric
 
     def evaluate(
         self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /

@@ -1,0 +1,191 @@
+"""What happened in a row's session, as far as its card and its rank depend on it, and what its calls used inside.
+
+A call that is answered from the journal does not run, so whatever happened inside it has to be kept with it: the
+journal notes, beside an item, which other items were used on the way (the costs) and what was seen (the facts). Then a
+row that was resumed, or taken over from an earlier run, costs what it cost and says what it said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.api import Group, Updated
+from harness.books.item import WITHIN, Item
+from harness.books.records import digest
+
+if TYPE_CHECKING:
+    from harness.books.journal import Journal
+
+Kind = Literal["graded", "open_book", "queries", "test", "wrote"]
+"""What is noted; the values are texts.
+
+* ``graded``: ids of episodes whose references were used;
+* ``open_book``: ids of test contexts whose text stood in the prompt or the memory of an answer;
+* ``queries``: ids of test episodes whose queries stood in a prompt that an edit was written by;
+* ``test``: ids of test episodes whose context or query was asked, prompted or trained on;
+* ``wrote``: base digests of the models that wrote edits.
+"""
+
+
+@dataclass
+class Frame:
+    """One call, and what happened inside it."""
+
+    kind: str
+    uses: dict[tuple[str, str], None] = field(default_factory=dict)
+    """(phase, digest) of the items that were used."""
+    seen: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Fact -> its values."""
+
+    def as_json(self) -> dict[str, Any]:
+        seen = {kind: sorted(values) for kind, values in sorted(self.seen.items())}
+        return {"uses": [list(one) for one in self.uses], "seen": seen}
+
+
+class Facts:
+    """The facts of one row, by stage."""
+
+    def __init__(self, journal: Journal, row: str) -> None:
+        self._journal = journal
+        self._row = row
+        self._frames: list[Frame] = []
+        self._seen: dict[tuple[str, str], dict[str, None]] = {}
+        self.stage: Literal["outer", "deploy"] = "outer"
+        self.outer = OuterLoop()
+        self.validating = False
+        """Whether the core is measuring a round, and not the loop doing something."""
+
+    def seen(self, kind: Kind, stage: str = "") -> list[str]:
+        """What was noted of a kind, in one stage or in both."""
+        found: dict[str, None] = {}
+        for (where, name), values in self._seen.items():
+            if name == kind and stage in ("", where):
+                found |= values
+        return list(found)
+
+    def note(self, kind: str, values: Iterable[str]) -> None:
+        """Something happened, inside every call that is open."""
+        new = dict.fromkeys(values)
+        if new:
+            self._seen.setdefault((self.stage, kind), {}).update(new)
+            for frame in self._frames:
+                frame.seen.setdefault(kind, {}).update(new)
+
+    def inside(self, kind: str) -> bool:
+        """Whether a call of that kind is open."""
+        return any(frame.kind == kind for frame in self._frames)
+
+    def use(self, phase: str, digests: Sequence[str]) -> None:
+        """Say that the row used these items. Call inside :meth:`Journal.writing`."""
+        self._journal.touch(self._row, phase, self.stage, digests)
+        for frame in self._frames:
+            frame.uses.update(dict.fromkeys((phase, one) for one in digests))
+
+    @contextmanager
+    def frame(self, kind: str) -> Iterator[Frame]:
+        """Gather what happens inside."""
+        frame = Frame(kind)
+        self._frames.append(frame)
+        try:
+            yield frame
+        finally:
+            self._frames.pop()
+
+    # --- beside items ---
+
+    def beside(self, frame: Frame, items: Sequence[Item]) -> list[Item]:
+        """The items marked; what happened while they were made is noted. Call inside :meth:`Journal.writing`.
+
+        Items that were made together share one note: what was used then cannot be told apart.
+        """
+        if not (frame.uses or frame.seen):
+            return list(items)
+        keys = [item.digest for item in items]
+        note = digest([WITHIN, "of", keys])
+        self._journal.note(Item(note, WITHIN, "session", "ok", frame.as_json()))
+        for key in keys:
+            self._journal.note(Item(_pointer(key), WITHIN, "session", "ok", note))
+        return [dataclasses.replace(item, cost={**item.cost, WITHIN: 1.0}) for item in items]
+
+    def known(self, items: Mapping[str, Item]) -> dict[str, Item]:
+        """The found items that are whole: what happened inside them is noted again, as if they had been made now.
+
+        An item whose note is gone is not among them, and is made again.
+        """
+        marked = [key for key, item in items.items() if WITHIN in item.cost]
+        pointers = self._journal.find([_pointer(key) for key in marked]) if marked else {}
+        names = {key: str(pointers[_pointer(key)].result) for key in marked if _pointer(key) in pointers}
+        notes = self._journal.find(list(dict.fromkeys(names.values()))) if names else {}
+        lost = {key for key in marked if names.get(key) not in notes}
+        uses: dict[tuple[str, str], None] = {}
+        for key in dict.fromkeys(names[key] for key in marked if key not in lost):
+            result = notes[key].result
+            uses |= dict.fromkeys((phase, used) for phase, used in result["uses"])
+            for kind, values in result["seen"].items():
+                self.note(kind, values)
+        self._journal.bring_costs(list(dict.fromkeys(used for _, used in uses)))
+        with self._journal.writing():
+            for phase in dict.fromkeys(phase for phase, _ in uses):
+                self.use(phase, [used for of, used in uses if of == phase])
+        return {key: item for key, item in items.items() if key not in lost}
+
+
+def _pointer(key: str) -> str:
+    return digest([WITHIN, key])
+
+
+@dataclass
+class OuterLoop:
+    """What the outer loop's own calls came to. They are made again in every life of the run, so nothing is kept."""
+
+    asked: int = 0
+    """Edits that were asked for, and how many came."""
+    edits: int = 0
+    rewarded: int = 0
+    """Rewards that were asked for, and how many had a value."""
+    valued: int = 0
+    updated: int = 0
+    """Updates that gave a state."""
+    updates: list[str] = field(default_factory=list)
+    """What is said of each update that gave none."""
+    of_policy: bool = False
+    """Whether one of those was of a slot that only an outer loop uses."""
+
+    def proposed(self, groups: Sequence[Group]) -> None:
+        self.asked += sum(group.ask.n for group in groups)
+        self.edits += sum(len(group.edits) for group in groups)
+
+    def scored(self, groups: Sequence[Group]) -> None:
+        rewards = [reward for group in groups for reward in group.rewards]
+        self.rewarded += len(rewards)
+        self.valued += sum(reward.value is not None for reward in rewards)
+
+    def learnt(self, slot: str, results: Sequence[Updated]) -> None:
+        self.updated += sum(one.state is not None for one in results)
+        lost = [one for one in results if one.state is None]
+        for one in lost:
+            became = "failed" if one.status == "failed" else "was lost"
+            self.updates.append(f"outer update {one.job!r} {became}: {one.reason or 'no reason given'}")
+        self.of_policy |= bool(lost) and slot != "updater"
+
+    def faults(self) -> list[str]:
+        """Why what was measured is not what the method's training makes; nothing where it is."""
+        out = []
+        if self.asked and not self.edits:
+            out.append("the editor passed over every context of the outer loop")
+        if self.rewarded and not self.valued:
+            out.append(f"none of the {self.rewarded} rewards of the outer loop has a value")
+        if self.updates and (self.of_policy or not self.updated):
+            more = f" ({len(self.updates)} such updates)" if len(self.updates) > 1 else ""
+            out.append(self.updates[0] + more)
+        return out
+
+    def remarks(self) -> list[str]:
+        """What is to be said, and is no fault."""
+        if self.updates and not self.faults():
+            return [f"{self.updates[0]} ({len(self.updates)} of {self.updated + len(self.updates)} updates)"]
+        return []

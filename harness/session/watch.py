@@ -1,0 +1,87 @@
+"""What a method's calls show of what its card declares: whose texts stand in its prompts and in what it learns.
+
+Seen is what goes through the session. What a component reads from a file of its own, or does with a module that it
+borrowed, is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
+
+from harness.api import Ask, Episode, Prompt, UpdateJob
+from harness.books.episodes import EpisodeBook, texts
+from harness.books.quotes import Quotes
+from harness.books.records import encode
+from harness.session.facts import Facts
+
+
+class Watch:
+    """Notes facts about the test split of one task."""
+
+    def __init__(self, episodes: EpisodeBook, facts: Facts) -> None:
+        self._episodes = episodes
+        self._facts = facts
+        self._answering: frozenset[str] = frozenset()
+        # The same prompts are asked of many states.
+        self._contexts = lru_cache(4096)(lambda text: self._quotes.contexts(text))
+        self._queries = lru_cache(4096)(lambda text: self._quotes.queries(text))
+
+    @cached_property
+    def _quotes(self) -> Quotes:
+        book = self._episodes
+        return Quotes(book.split("test"), [*book.split("train"), *book.split("validation")])
+
+    @property
+    def _matters(self) -> bool:
+        """Whether something of the test split would be out of its place, or is kept with the call that is open."""
+        return self._facts.stage == "outer" or self._facts.inside("edits") or self._facts.inside("rewards")
+
+    def asked(self, episodes: Sequence[Episode]) -> None:
+        """Something is asked of episodes by a component."""
+        self._facts.note("test", (e.id for e in episodes if self._episodes.full(e.id).split == "test"))
+
+    def prompted(self, base: str, prompts: Sequence[Prompt]) -> None:
+        """A model is asked prompts."""
+        writing = self._facts.inside("edits")
+        if writing:
+            self._facts.note("wrote", [base])
+        for text in dict.fromkeys(map(_text, prompts)):
+            if self._answering:
+                if base in self._answering:
+                    self._facts.note("open_book", self._contexts(text))
+            elif self._matters:
+                self._facts.note("test", self._contexts(text) | self._queries(text))
+                if writing:
+                    self._facts.note("queries", self._quotes.queries(text, every=True))
+
+    def learnt(self, jobs: Sequence[UpdateJob]) -> None:
+        """Updates are about to be made of edits."""
+        edits = [edit for job in jobs for edit in job.edits]
+        self._facts.note("wrote", (action.request.state.base for edit in edits for action in edit.actions))
+        if not self._matters:
+            return
+        for edit in edits:
+            if self._episodes.full(edit.episode).split == "test":
+                self._facts.note("test", [edit.episode])
+            text = "\n".join(texts(encode(list(edit.data))))
+            self._facts.note("test", self._contexts(text) | self._queries(text))
+
+    @contextmanager
+    def answers(self, asks: Sequence[Ask]) -> Iterator[None]:
+        """Inside, an evaluator has test queries answered; of a state's memory it is said here what it holds."""
+        of_test = [ask for ask in asks if ask.episode.split == "test"]
+        for ask in of_test:
+            if ask.state.memory:
+                held = "\n".join(texts(ask.state.memory))
+                self._facts.note("open_book", self._contexts(held) & {ask.episode.id})
+        before, self._answering = self._answering, frozenset(ask.state.base for ask in of_test)
+        try:
+            yield
+        finally:
+            self._answering = before
+
+
+def _text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(text for _, text in prompt)
