@@ -10,7 +10,7 @@ from harness_gpt_editor.editor import SCHEMA, Structured, StructuredSettings, li
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import EditAsk, EditFailed, Group, Recipe
+from harness.api import EditAsk, EditFailed, Group, Recipe, Request, State
 from harness.errors import RunError, UsageError
 from harness.models.openai import OpenAIModel, OpenAISettings
 from harness.testing import ScriptedLM, ScriptedTask, open_session
@@ -87,7 +87,7 @@ def test_the_limit_stops_the_run_before_more_is_spent(tmp_path: Path) -> None:
         model = paid(server.url, max_cost=1e-9)
         proposed(tmp_path / "first", model)
         with pytest.raises(RunError, match="max_cost"):
-            proposed(tmp_path / "second", model)
+            model.generate([Request(State(model.base), "More.")])
         assert len(server.calls) == 1
 
 

@@ -36,8 +36,8 @@ def found(tmp_path: Path, **roles: object) -> list[Bill]:
     return bills(config, plugins, built.instance)
 
 
-def test_tokens_and_money_of_the_edits_without_a_key_or_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+def test_tokens_and_money_of_the_edits_without_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
     [bill] = found(tmp_path)
     assert (bill.method, bill.model) == ("gpt-editor", "openai:gpt-4.1-2025-04-14")
     assert bill.calls == 2  # a fifth of ten pages is tested on
@@ -47,7 +47,8 @@ def test_tokens_and_money_of_the_edits_without_a_key_or_a_call(tmp_path: Path, m
     assert "at most $" in bill.line()
 
 
-def test_a_model_without_a_price_and_a_local_teacher(tmp_path: Path) -> None:
+def test_a_model_without_a_price_and_a_local_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
     [bill] = found(tmp_path, roles={"teacher": "openai:nobody-knows"})
     assert bill.usd is None
     assert "its price is not known" in bill.line()
