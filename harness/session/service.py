@@ -160,8 +160,7 @@ class SessionService:
 
     def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
         right = total = 0
-        splits: tuple[Split, ...] = ("train", "validation", "test", "made")
-        for episode in (e for split in splits for e in self.context.episodes.split(split)):
+        for episode in self.context.episodes.loaded("train", "validation", "test", "made"):
             references = self.context.episodes.references([episode.id])[episode.id]
             for query in episode.queries:
                 if query.id in labels and query.id in references:

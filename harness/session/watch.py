@@ -30,8 +30,8 @@ class Watch:
 
     @cached_property
     def _quotes(self) -> Quotes:
-        book = self._episodes
-        return Quotes(book.split("test"), [*book.split("train"), *book.split("validation")])
+        # What was not read for the run is not read for this: a hub's train split is a download.
+        return Quotes(self._episodes.split("test"), self._episodes.loaded("train", "validation"))
 
     @property
     def _matters(self) -> bool:

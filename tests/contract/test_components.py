@@ -29,15 +29,15 @@ from harness.testing.check import check
 from harness.testing.scripted import made_up_weights
 
 OPTIONAL = {
-    api.Component: ["Settings", "nested", "meta_s"],
-    api.Task: ["public", "join", "remarks"],
+    api.Component: ["Settings", "nested", "meta_s", "ledger"],
+    api.Task: ["public", "join", "remarks", "test_on_all"],
     api.Model: [
         "name", "identity", "chunk", "wave", "profile", "memory", "merge", "over_long", "train", "borrow", "logprobs",
-        "hidden",
+        "hidden", "cannot_read", "local", "quote",
     ],
     api.RewardFunction: ["updates_per_edit"],
     api.Updater: ["wave", "continues"],
-    api.Evaluator: ["metric"],
+    api.Evaluator: ["metric", "local"],
     api.EvaluationProtocol: ["work"],
     api.Trainer: ["rounds", "candidates"],
 }  # fmt: skip

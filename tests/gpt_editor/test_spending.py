@@ -40,9 +40,9 @@ def test_tokens_and_money_of_the_edits_without_a_call(tmp_path: Path, monkeypatc
     monkeypatch.setenv("OPENAI_API_KEY", "unused")
     [bill] = found(tmp_path)
     assert (bill.method, bill.model) == ("gpt-editor", "openai:gpt-4.1-2025-04-14")
-    assert bill.calls == 2  # a fifth of ten pages is tested on
-    assert bill.completion_tokens == 2 * 3 * 1000
-    assert 2 * 100 < bill.prompt_tokens < 2 * 250
+    assert bill.calls == 10  # all ten pages: no row has an outer loop
+    assert bill.completion_tokens == 10 * 3 * 1000
+    assert 10 * 100 < bill.prompt_tokens < 10 * 250
     assert bill.usd == pytest.approx((2 * bill.prompt_tokens + 8 * bill.completion_tokens) / 1e6)
     assert "at most $" in bill.line()
 

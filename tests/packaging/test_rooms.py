@@ -76,7 +76,7 @@ def test_the_core_names_no_plugin() -> None:
     """Names of packages, methods and models that plugins bring are not in the core's code, save in what it says."""
     packages = {entry.value.split(":")[0] for entry in metadata.entry_points(group="harness.plugins")}
     foreign = {name for name in packages if name.startswith("harness_")}
-    names = {"seal", "seal-no-rl", "restem", "lab", "lab-facts", "lab-grids", "icl", "replay"}
+    names = {"seal-no-rl", "restem", "lab", "lab-facts", "lab-grids", "icl", "replay"}
     for path in FILES:
         for node in ast.walk(_without_docstrings(ast.parse(path.read_text("utf-8")))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
