@@ -31,7 +31,7 @@ class WeightStore:
         self._cached: OrderedDict[str, Artefact] = OrderedDict()
 
     def put(self, artefact: Artefact) -> str:
-        """Hold weights in memory until :meth:`keep` writes them or :meth:`drop` lets them go; answers their digest."""
+        """Hold weights in memory until :meth:`persist` writes or :meth:`drop` forgets them; answers their digest."""
         digest = artefact.digest()
         if digest not in self._cached:
             self._passing[digest] = artefact
@@ -57,7 +57,7 @@ class WeightStore:
         return artefact
 
     def folder(self, digest: str, /) -> Path:
-        """The same as files. What is in memory only is written out first, and goes when it is dropped or kept.
+        """The same as files. What is in memory only is written out first, and goes when it is dropped or persisted.
 
         Raises:
             RunError: there are no such weights, or the disk refuses.
@@ -76,7 +76,7 @@ class WeightStore:
         """Where kept weights lie: a LoRA adapter there is in the format that ``peft`` loads."""
         return self.root / digest
 
-    def keep(self, digest: str) -> None:
+    def persist(self, digest: str) -> None:
         """Put weights on disk, whole or not at all."""
         if not self.path(digest).is_dir():
             self._write(digest, self.path(digest))

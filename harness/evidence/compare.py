@@ -100,7 +100,7 @@ def compare(
     """
     fields = tuple(differing(a.row.key, b.row.key))
     if fields and not force:
-        return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_said(a, b, fields)))
+        return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_differences(a, b, fields)))
     chosen = average or a.found.task.average
     paired = pair(a, b, chosen)
     noise = stats.difference(paired.a, paired.b, bounded=not a.found.task.unit)
@@ -229,12 +229,12 @@ def _over_seeds(table: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
     return tuple(sum(value or 0.0 for value in values) / len(values) for values in zip(*table, strict=True))
 
 
-def _said(a: Source, b: Source, fields: Sequence[str]) -> list[str]:
+def _differences(a: Source, b: Source, fields: Sequence[str]) -> list[str]:
     return keys.differences((a.found, a.row), (b.found, b.row), fields)
 
 
 def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[str]:
-    notes = _said(a, b, fields)
+    notes = _differences(a, b, fields)
     if fields:
         notes.append("forced: this is not a difference of the methods alone")
     if paired.a.one_draw or paired.b.one_draw:

@@ -120,7 +120,7 @@ def build(
     named: dict[str, Any] = {name: part.instance for name, part in nested.items()}
     if kind == "model":
         named["weights"] = weights
-    with blaming(f"{found.plugin.found}: {kind} {found.name!r} cannot be made:"):
+    with blaming(f"{found.plugin.info}: {kind} {found.name!r} cannot be made:"):
         instance = reads.call(reader, lambda: found.cls(*arguments, **named))
     _check_attributes(found, base, instance)
     identity = {
@@ -129,7 +129,7 @@ def build(
         "settings": {k: v for k, v in resolved.items() if k not in nested},
         "nested": {name: part.identity for name, part in nested.items()},
     }
-    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.found), nested, reader)
+    return BuiltComponent(kind, found.name, instance, resolved, identity, str(found.plugin.info), nested, reader)
 
 
 def compared(built: BuiltComponent[Component]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def check_class(found: ComponentClass) -> None:
         PluginError: it does not derive from the kind's base class, lacks one of its methods, or nests what it may not.
     """
     base, cls = BASES[found.kind], found.cls
-    what = f"{found.plugin.found}: {found.kind} {found.name!r}"
+    what = f"{found.plugin.info}: {found.kind} {found.name!r}"
     if not (isinstance(cls, type) and issubclass(cls, base)):
         name = cls.__name__ if isinstance(cls, type) else type(cls).__name__
         mend = f"derive it: `from harness.api import {base.__name__}` and `class {name}({base.__name__})`"
@@ -244,7 +244,7 @@ def _check_attributes(found: ComponentClass, base: type[Component], instance: Co
     known = {*vars(instance), *(name for cls in type(instance).__mro__ for name in vars(cls))}
     lacks = next((name for name in base.__annotations__ if name not in known), None)
     if lacks is not None:
-        what = f"{found.plugin.found}: {found.kind} {found.name!r}"
+        what = f"{found.plugin.info}: {found.kind} {found.name!r}"
         raise PluginError(f"{what} has no attribute {lacks!r}, which every {found.kind} has{_place(found.cls)}")
 
 

@@ -63,7 +63,7 @@ class PluginInfo:
 class Plugin:
     """An imported plugin: its module, and what its providers answered."""
 
-    found: PluginInfo
+    info: PluginInfo
     module: ModuleType
     manager: pluggy.PluginManager
     api: int = API_VERSION
@@ -82,12 +82,12 @@ class Plugin:
         Raises:
             PluginError: it raised, or gave something else.
         """
-        with blaming(f"{self.found}: hook {hook} raised"):
+        with blaming(f"{self.info}: hook {hook} raised"):
             found = getattr(self.manager.hook, hook)()
         merged: dict[str, Any] = {}
         for answer in found:
             if not isinstance(answer, Mapping):
-                raise PluginError(f"{self.found}: hook {hook} must return a mapping, not {type(answer).__name__}")
+                raise PluginError(f"{self.info}: hook {hook} must return a mapping, not {type(answer).__name__}")
             merged.update(answer)
         return merged
 
@@ -210,7 +210,7 @@ class Plugins:
             PluginError: two plugins do, or its class cannot be imported.
         """
         plugin, target = self._provider(kind, name)
-        self._named[plugin.found.name] = plugin
+        self._named[plugin.info.name] = plugin
         return ComponentClass(kind, name, import_target(plugin, kind, name, target), plugin)
 
     def component_of(self, plugin: Plugin, kind: str, name: str) -> ComponentClass:
@@ -237,7 +237,7 @@ class Plugins:
         plugin, target = self._provider("method", name)
         method = target if isinstance(target, Method) else import_target(plugin, "method", name, target)
         if not isinstance(method, Method):
-            raise PluginError(f"{plugin.found}: method {name!r} is a {type(method).__name__}, not a harness.api.Method")
+            raise PluginError(f"{plugin.info}: method {name!r} is a {type(method).__name__}, not a harness.api.Method")
         return method, plugin
 
     def _in_place(self, plugin: Plugin) -> Method:
@@ -245,13 +245,13 @@ class Plugins:
         many = next((kind for kind, names in own.items() if len(names) > 1), None)
         if many or not own:
             what = f"{len(own[many])} {many}s" if many else "no component"
-            raise UsageError(f"{plugin.found} has no method to run, and {what}; name one with {many or 'editor'}.use, "
+            raise UsageError(f"{plugin.info} has no method to run, and {what}; name one with {many or 'editor'}.use, "
                              "beside a method of another plugin, or give it a method")  # fmt: skip
         base = self._host("host_with_loop" if {"reward", "trainer"} & own.keys() else "host")
         slots = {kind: {"use": next(iter(names))} for kind, names in own.items() if kind in base.components}
         return dataclasses.replace(
             base,
-            name=plugin.found.name,
+            name=plugin.info.name,
             paper="",
             summary=f"{base.name} with " + " and ".join(f"{kind} {next(iter(names))!r}" for kind, names in own.items()),
             components={**base.components, **slots},
@@ -266,7 +266,7 @@ class Plugins:
         plugin, target = self._default(key)
         host = import_target(plugin, "default", key, target)
         if not isinstance(host, Method):
-            raise PluginError(f"{plugin.found}: the default {key!r} is a {type(host).__name__}, not a Method")
+            raise PluginError(f"{plugin.info}: the default {key!r} is a {type(host).__name__}, not a Method")
         return host
 
     def default(self, key: Literal["method", "model"]) -> str:
@@ -289,7 +289,7 @@ class Plugins:
         for plugin in self._loadable():
             for name, command in plugin.answers("harness_commands").items():
                 if not isinstance(command, Command):
-                    raise PluginError(f"{plugin.found}: verb {name!r} is a {type(command).__name__}, not a Command")
+                    raise PluginError(f"{plugin.info}: verb {name!r} is a {type(command).__name__}, not a Command")
                 out.setdefault(name, (plugin, command))
         return dict(sorted(out.items()))
 
@@ -298,7 +298,7 @@ class Plugins:
         out: dict[str, PluginInfo] = {}
         for plugin in self._loadable():
             for name in plugin.provides(kind):
-                out.setdefault(name, plugin.found)
+                out.setdefault(name, plugin.info)
         return dict(sorted(out.items()))
 
     def observe(self, name: str) -> Plugin:
@@ -324,7 +324,7 @@ class Plugins:
                     return plugin, plugin.provides(kind)[name]
         everywhere = [p for p in self._loadable() if name in p.provides(kind)]
         if len(everywhere) > 1:
-            both = " and ".join(str(p.found) for p in everywhere)
+            both = " and ".join(str(p.info) for p in everywhere)
             raise PluginError(f"{kind} {name!r} is provided by {both}; uninstall one, or rename one")
         if not everywhere:
             unseen = "".join(f" (broken: `harness plugins why {broken}`)" for broken in sorted(self._broken))
@@ -407,13 +407,13 @@ def import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
     if not isinstance(target, str):
         return target
     module_name, _, attribute = target.partition(":")
-    with blaming(f"{plugin.found}: {kind} {name!r} = {target!r} fails:"):
+    with blaming(f"{plugin.info}: {kind} {name!r} = {target!r} fails:"):
         module = importlib.import_module(module_name)
     value: Any = module
     for part in attribute.split("."):
         if not hasattr(value, part):
             raise PluginError(
-                f"{plugin.found}: {kind} {name!r} = {target!r}: there is no {part!r} in {module.__file__}."
+                f"{plugin.info}: {kind} {name!r} = {target!r}: there is no {part!r} in {module.__file__}."
                 + nearest(part, [known for known in vars(value) if not known.startswith("_")])
             )
         value = getattr(value, part)

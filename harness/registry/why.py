@@ -36,7 +36,7 @@ def why(name: str, plugins: Plugins) -> list[str]:
 
 def _of_plugin(name: str, plugins: Plugins) -> list[str]:
     plugin = plugins.load(name)
-    lines = [f"{plugin.found} is found and can be used"]
+    lines = [f"{plugin.info} is found and can be used"]
     for kind in KINDS:
         for component in plugin.provides(kind):
             plugins.component_of(plugin, kind, component)

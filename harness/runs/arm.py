@@ -213,7 +213,7 @@ def observe(plugins: Plugins, hook: str, event: Any) -> None:
     """Call an observer hook of every imported plugin; what one raises is one warning."""
     for plugin in plugins.observers():
         try:
-            with blaming(f"{plugin.found}: observer {hook} raised"):
+            with blaming(f"{plugin.info}: observer {hook} raised"):
                 getattr(plugin.manager.hook, hook)(event=event)
         except HarnessError as error:
             _log.warning("%s; the run goes on", error)

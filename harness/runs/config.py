@@ -217,7 +217,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     given = dict(within_limits(dict(given), "configuration"))
     judging = {key: given.pop(key) for key in JUDGING if key in given}
     main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
-    plugins.at_hand.append(main_plugin.found.name)
+    plugins.at_hand.append(main_plugin.info.name)
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
     if len(models) == 1 and not main_plugin.provides("method"):  # beside a method it may be there for one of its roles
         given.setdefault("model", next(iter(models)))
@@ -274,7 +274,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
                 graded_by = slots["evaluator"]["use"]
                 raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
             slots = {**slots, "evaluator": judged or slots["evaluator"]}
-        arms.append(Arm(method, plugin.found.name, slots, roles, _protocol(method, main, asked_protocol, same_update)))
+        arms.append(Arm(method, plugin.info.name, slots, roles, _protocol(method, main, asked_protocol, same_update)))
     also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
 

@@ -31,8 +31,8 @@ def provenance(opened: OpenRun) -> Provenance:
             mine[slot] = digest(asdict(used))[:12]
             components[mine[slot]] = used
             versions |= fingerprint.of_class(found.cls).installed
-            if found.plugin.found.path is None:
-                versions[found.plugin.found.distribution] = found.plugin.found.version
+            if found.plugin.info.path is None:
+                versions[found.plugin.info.distribution] = found.plugin.info.version
     options = {key: value for key, value in opened.config.as_json().items() if key not in _STAND_ELSEWHERE}
     return Provenance(options, components, rows, dict(sorted(versions.items())))
 
@@ -55,7 +55,7 @@ def _identities(opened: OpenRun, arm: Arm) -> Iterator[tuple[str, str, JSON]]:
 
 
 def _provider(found: ComponentClass) -> str:
-    info = found.plugin.found
+    info = found.plugin.info
     return info.path.name if info.path else info.distribution
 
 

@@ -76,7 +76,7 @@ def quote(plugins: Plugins, table: JSON) -> Quote | None:
     found = component_class(plugins, "model", use)
     given = {name: value for name, value in table.items() if name != "use" and name not in found.cls.nested}
     settings = check_settings(found.cls.Settings, given, "model", f"model {use!r}", found.cls.nested)
-    with blaming(f"{found.plugin.found}: model {use!r}: quote raised"):
+    with blaming(f"{found.plugin.info}: model {use!r}: quote raised"):
         said: Quote | None = found.cls.quote(settings)
     return said
 

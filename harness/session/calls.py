@@ -102,7 +102,7 @@ class Calls:
             result = made.result
             deltas = sorted(checks.deltas(value))
             for adapter in deltas:
-                scope.context.weights.keep(adapter)
+                scope.context.weights.persist(adapter)
             with journal.writing():
                 made = dataclasses.replace(made, weights=",".join(deltas) or None, files=scope.files(slot))
                 journal.book(scope.facts.beside(frame, [made]))

@@ -77,7 +77,7 @@ class Updates:
         def item(job: UpdateJob, updated: Updated, seconds: float) -> Item:
             weights = updated.state.adapters if updated.state else ()
             for adapter in weights:
-                self._weights.keep(adapter)
+                self._weights.persist(adapter)
             cost = _update_cost(updated, seconds)
             return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
                         encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip

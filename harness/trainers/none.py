@@ -1,4 +1,4 @@
-"""The outer loop that is none: the policy is used as it is."""
+"""No outer loop: the policy is used as it is."""
 
 from __future__ import annotations
 

@@ -315,7 +315,7 @@ def test_a_folder_of_weights_goes_with_them(tmp_path: Path) -> None:
     passing = store.folder(name)
     assert sorted(path.name for path in passing.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     assert store.folder(name) == passing
-    store.keep(name)
+    store.persist(name)
     assert (passing.exists(), store.folder(name)) == (False, store.path(name))
     other = store.put(artefact(*made_up_weights("b")))
     gone = store.folder(other)

@@ -138,7 +138,7 @@ def test_a_plugin_without_methods_runs_in_place_of_seals_parts(place: Path) -> N
     reward = GOOD.replace("harness_editors", "harness_rewards").replace("good-editor", "generous")
     install(place, "generous", reward)
     method, plugin = Plugins().method("generous")
-    assert (method.name, plugin.found.name) == ("generous", "generous")
+    assert (method.name, plugin.info.name) == ("generous", "generous")
     assert method.components["reward"] == {"use": "generous"}
     assert method.components["trainer"] == {"use": "restem"}
     assert all("reward" not in preset for preset in method.presets.values())

@@ -72,7 +72,7 @@ def test_one_that_was_only_searched_is_not_called(place: Path) -> None:
     install(place, "elsewhere", GOOD.replace("good_plugin", "elsewhere_plugin").replace("good-editor", "popular"))
     plugins = Plugins()
     plugins.component("editor", "popular")
-    assert [plugin.found.name for plugin in plugins.observers()] == ["elsewhere"]
+    assert [plugin.info.name for plugin in plugins.observers()] == ["elsewhere"]
 
 
 def test_an_observer_that_is_not_there_is_said(tmp_path: Path, place: Path) -> None:

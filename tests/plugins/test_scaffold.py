@@ -56,7 +56,7 @@ def test_a_new_plugin_keeps_every_rule(tmp_path: Path, installed: str, kind: str
     broken = [outcome for outcome in check(name, run=False) if outcome.status == "failed"]
     assert not broken, broken
     method, plugin = Plugins().method(name)
-    assert plugin.found.distribution == f"harness-{name}"
+    assert plugin.info.distribution == f"harness-{name}"
     assert method.components.get(kind, {"use": name})["use"] == name
     assert (method.protocol == name) == (kind == "protocol")
 

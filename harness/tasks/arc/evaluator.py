@@ -33,7 +33,7 @@ class Shown:
 
 
 class Grids(Evaluator):
-    """Evaluator of grid puzzles. Decoding is greedy, so that an ask's ``samples`` would be alike: one is had."""
+    """Evaluator of grid puzzles. Decoding is greedy, so all samples of an ask would be equal; one is drawn."""
 
     @dataclass(frozen=True)
     class Settings:

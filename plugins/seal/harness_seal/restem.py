@@ -76,7 +76,7 @@ class RestEM(Trainer):
                 for episode in _batch(train, index, self._settings.contexts)
             ]
             groups = s.reward(s.propose("teacher", asks))
-            kept = [edit for group in groups for edit in self._kept(group)]
+            kept = [edit for group in groups for edit in self._selected(group)]
             metrics = {**_measured(groups), "kept": len(kept)}
             if kept:
                 metrics |= self._train(kept, index, s)
@@ -85,7 +85,7 @@ class RestEM(Trainer):
                 _log.warning("restem, round %d: nothing was kept: the policy stays as it was", index)
             yield Round(index, dict(s.roles), metrics)
 
-    def _kept(self, group: Group) -> list[SelfEdit]:
+    def _selected(self, group: Group) -> list[SelfEdit]:
         """The edits of one context to train on; one that failed is never among them."""
         rewards = [
             reward.value if edit.status == "ok" else None
