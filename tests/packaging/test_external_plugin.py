@@ -48,7 +48,7 @@ def test_it_is_listed_with_its_distribution_and_licence(clean: Environment, tmp_
     where = clean.call("python", "-c", "import harness; print(harness.__file__)", cwd=tmp_path)
     assert str(clean.bin.parent) in where, "the wheel's harness, not the checkout's"
     listed = clean.call("harness", "plugins", "list", "--verbose", cwd=tmp_path)
-    assert "notes  harness-notes 0.3.1  harness_notes  API 1  MIT" in listed
+    assert "notes  harness-notes 0.3.1  harness_notes  API 2  MIT" in listed
     assert "editors     notes" in listed
     assert "notes' (harness-notes 0.3.1, harness_notes) is found" in clean.call(
         "harness", "plugins", "why", "notes", cwd=tmp_path
