@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,7 @@ def interrupted(folder: Path, at: int) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "harness", "run", "--config", str(toml), "--plugin", str(PLUGIN)], cwd=ROOT,
         env={**os.environ, "KILL_AT": str(at), "KILL_WITH": "SIGINT"},
         capture_output=True, text=True, timeout=240, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )  # fmt: skip
 
 
