@@ -43,7 +43,7 @@ def effect() -> None:
         os.kill(os.getpid(), signal.Signals[os.environ.get("KILL_WITH", "SIGKILL")])
 
 
-_keep = WeightStore.keep
+_keep = WeightStore.persist
 
 
 def _keep_with_effects(self: WeightStore, digest: str) -> None:
@@ -52,7 +52,7 @@ def _keep_with_effects(self: WeightStore, digest: str) -> None:
     effect()
 
 
-WeightStore.keep = _keep_with_effects  # type: ignore[method-assign]
+WeightStore.persist = _keep_with_effects  # type: ignore[method-assign]
 
 
 class Model(ScriptedLM):
