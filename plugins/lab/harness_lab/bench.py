@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from harness.api import Data, Example, Request, State, TrainItem
+from harness.errors import UsageError
 from harness.metrics import normalize
 from harness.models.hf import HfModel
 from harness.models.hf_settings import HfSettings
@@ -27,7 +28,7 @@ class Adapters(dict[str, Any]):
         return self[digest]
 
     def folder(self, digest: str, /) -> Path:
-        raise NotImplementedError("a measurement keeps its adapters in memory")
+        raise UsageError("lab bench: a measurement keeps its adapters in memory, so that there is no folder of them")
 
 
 class Bench:
