@@ -102,7 +102,8 @@ def harness_protocols() -> Mapping[str, str]:
 
 @hookspec
 def harness_defaults() -> Mapping[str, str]:
-    """What is meant where nothing is named. The first installed plugin, by name, that answers a key decides it.
+    """What is meant where nothing is named. The first plugin that answers a key decides it: those given as files, then
+    those that come with the harness, then the others, by name.
 
     Keys: ``method`` (run without ``--plugin``), ``model`` (run without ``--model``), and ``host`` and
     ``host_with_loop``: ``"module:attribute"`` of the method in which a plugin without a method of its own puts its

@@ -278,7 +278,13 @@ class Plugins:
         return str(self._default(key)[1])
 
     def _default(self, key: str) -> tuple[Plugin, str]:
-        for plugin in self._loadable():
+        own = self._found["core"].distribution
+
+        def order(plugin: Plugin) -> tuple[bool, bool]:
+            return plugin.info.name not in self.at_hand, plugin.info.distribution != own
+
+        # Whatever else is installed, a command without a name means what it means on a fresh machine.
+        for plugin in sorted(self._loadable(), key=order):
             if key in (given := plugin.answers("harness_defaults")):
                 return plugin, given[key]
         raise UsageError(f"no installed plugin says which {key} is meant by default; name one")

@@ -70,6 +70,15 @@ def test_defaults_come_from_plugins() -> None:
         Plugins().default("sauce")  # type: ignore[arg-type]
 
 
+def test_an_installed_plugin_does_not_change_what_a_bare_command_means(tmp_path: Path) -> None:
+    hijack = "from harness import hookimpl\n@hookimpl\ndef harness_defaults():\n    return {'method': 'icl'}\n"
+    install(tmp_path, "aaa", hijack)
+    code = "plugins = Plugins(); print(plugins.default('method'), 'aaa' in [one.name for one in plugins])"
+    start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from harness.registry.discover import Plugins; {code}"
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["seal", "True"]
+
+
 def test_a_judge_reaches_the_evaluator_inside_another_one() -> None:
     given = {"method": "rag", "judge": "f1"}
     [arm, *beside] = resolve(given, Plugins()).arms
