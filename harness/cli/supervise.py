@@ -52,14 +52,14 @@ def supervised(work: Callable[[], int]) -> int:
 
 
 def _wait(child: int) -> int:
-    """The child's exit code. Signals that only this process got are passed on; Ctrl-C reaches both by itself."""
+    """The child's exit code. Signals that only this process got are passed on."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
     before: dict[signal.Signals, Any] = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN if _at_a_terminal() else pass_on)
     try:
         _, status = os.waitpid(child, 0)
     finally:
@@ -67,6 +67,14 @@ def _wait(child: int) -> int:
             signal.signal(number, handler)
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
+
+
+def _at_a_terminal() -> bool:
+    """Whether Ctrl-C is typed at us: the terminal sends it to both processes, and twice would be once too often."""
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def _end_with_parent() -> None:

@@ -76,7 +76,8 @@ def test_an_unrelated_plugin_whose_hook_exits_is_not_silent(tmp_path: Path, call
     assert done.stderr.startswith("harness: ")
 
 
-def test_signals_reach_the_one_that_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_the_one_that_works(tmp_path: Path, number: signal.Signals) -> None:
     plugin = tmp_path / "rude.py"
     plugin.write_text(
         EDITOR.format(what="open('pid', 'w').write(str(os.getpid())); import time; time.sleep(60)"), "utf-8"
@@ -102,7 +103,7 @@ def test_signals_reach_the_one_that_works(tmp_path: Path) -> None:
         time.sleep(0.1)
     worker = int(pid.read_text())
     assert worker != process.pid
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 128 + signal.SIGTERM
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number
     with pytest.raises(ProcessLookupError):
         os.kill(worker, 0)
