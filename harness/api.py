@@ -549,9 +549,9 @@ class Model(Component):
     identity: JSON = _NOTHING
     """What an answer depends on besides request and weights (precision, endpoint): part of every journal key."""
     chunk: int = 1024
-    """Requests booked together. Fewer where each is slow or paid for, so that a kill loses little."""
+    """Requests of a pack: asked and booked together. Fewer where each is slow or paid for: a kill loses one pack."""
     wave: int = 64
-    """Updates booked together at most."""
+    """Updates of a pack, at most."""
     local: ClassVar[bool] = False
     """Whether it runs on this machine and costs nothing. ``--dry-run`` makes and asks no other model."""
     profile: ClassVar[JSON] = _NOTHING
@@ -651,7 +651,7 @@ class Updater(Component):
     accepts: frozenset[type]
     """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
     wave: int = 64
-    """Jobs it is handed at a time, and booked together: a kill loses no more. Part of what makes batches repeat."""
+    """Jobs of a pack, at most: handed over at a time and booked together, so a kill loses no more."""
     continues: bool = False
     """Whether it can train a start's last adapter on (``start_as = "continue"``). The other ways to start need nothing
     of an updater: it is handed the folded or merged state."""

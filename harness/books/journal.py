@@ -351,7 +351,7 @@ def _marks(values: Sequence[str]) -> str:
 def connect(path: Path, how: str = "") -> sqlite3.Connection:
     """The database; a text that is not UTF-8 comes back altered, so that its checksum names it."""
     where = f"{path.resolve().as_uri()}?{how}" if how else str(path)
-    database = sqlite3.connect(where, uri=bool(how), isolation_level=None, timeout=30)
+    database = sqlite3.connect(where, uri=bool(how), isolation_level=None, timeout=30, check_same_thread=False)
     database.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return database
 

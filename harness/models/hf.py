@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
-_QUICK = 200_000_000
-"""Bytes of weights below which a wave of trainings takes seconds on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -118,18 +116,13 @@ class HfModel(Model):
 
     @property
     def chunk(self) -> int:  # type: ignore[override]  # needs the engine, so it waits to be asked
-        """Requests booked together, which is what a kill may cost: two decoding batches, where one takes minutes."""
-        return 1024 if self._quick else 2 * int(self._limits["rows"])
+        """Requests of a pack: two decoding batches, so that waiting rows fill the places of finished ones."""
+        return 2 * int(self._limits["rows"])
 
     @property
     def wave(self) -> int:  # type: ignore[override]  # as above
-        """Trainings booked together, at most: as many as run side by side, where one takes minutes."""
-        return 64 if self._quick else int(self._limits["slots"])
-
-    @property
-    def _quick(self) -> bool:
-        """Whether a bulk call takes seconds. It follows from the files alone, so a resumed run batches alike."""
-        return sum(shard.stat().st_size for shard in self._checkpoint.shards) < _QUICK
+        """Trainings of a pack: as many as run side by side. A larger pack is no faster, and a kill costs more of it."""
+        return int(self._limits["slots"])
 
     @property
     def _limits(self) -> JSON:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
+from harness.books.environment import describe_environment
 from harness.books.folder import write_recorded
 from harness.books.records import digest
 from harness.evidence.result_file import (
@@ -29,7 +30,6 @@ from harness.runs import readable
 from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
-from harness.runs.environment import describe_environment
 from harness.runs.facts import SeedFacts, happened, seed_facts, why_unranked
 from harness.runs.measured import SeedTable, sample_letters
 from harness.session.context import RunContext

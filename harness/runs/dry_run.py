@@ -22,6 +22,9 @@ from harness.runs import runner
 from harness.runs.config import Config, resolve
 from harness.runs.plan import Work, work
 from harness.runs.spending import Bill, bills, check_models, is_local
+from harness.workers.chosen import NO_WORKERS, Workers
+from harness.workers.executors import places
+from harness.workers.model import STAYS
 
 PROBE = 8
 """Test contexts on which the pieces are timed."""
@@ -114,7 +117,7 @@ def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     return plan if pace is None else replace(plan, seconds=pace.start + pace.seconds(plan.total))
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
+def show_plan(plan: Plan, *, as_json: bool, workers: Workers = NO_WORKERS) -> None:
     """Print a plan."""
     import tomli_w
     from rich.console import Console
@@ -143,6 +146,10 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     console.print(table)
     layers = " < ".join(("the method", "the model", "its preset", *config.layers))
     console.print(f"layers: {escape.rich(layers)}", highlight=False)
+    if workers:
+        count, of = len(places(workers.devices)), workers.executor or "processes"
+        line = f"workers: {count} ({of}, {workers.devices}); in the driver stay {STAYS}; the time is that of one worker"
+        console.print(escape.rich(line), highlight=False)
     for bill in plan.bills:
         console.print(escape.rich(bill.line()), highlight=False)
     time_needed = "not measured: a model is not in this process" if plan.seconds is None else as_time(plan.seconds)

@@ -74,15 +74,20 @@ class Updates:
         def run(part: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
             yield from self._apply(slot, part)
 
-        def item(job: UpdateJob, updated: Updated, seconds: float) -> Item:
+        def item(name: str, job: UpdateJob, updated: Updated, seconds: float) -> Item:
             weights = updated.state.adapters if updated.state else ()
             for adapter in weights:
                 self._weights.persist(adapter)
             cost = _update_cost(updated, seconds)
-            return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
+            return Item(name, "updated", slot.name, updated.status,
                         encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
-        results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
+        def discard(updated: Updated) -> None:
+            if updated.state and updated.state.adapters:
+                self._weights.drop(updated.state.adapters[-1])
+
+        size = self._pack_size(slot, jobs)
+        results = self._calls.in_packs(jobs, keys, run, item, "update", size, discard=discard)
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
     def measure(
@@ -116,7 +121,7 @@ class Updates:
                         self._weights.drop(adapter)
                 yield trial, (updated, [row[place] for row in rows]), seconds
 
-        def item(trial: TrialJob, result: Any, seconds: float) -> Item:
+        def item(name: str, trial: TrialJob, result: Any, seconds: float) -> Item:
             updated, rows = result
             bad = updated.status == "error" or any(s.status == "error" for row in rows for s in row)
             cost = _update_cost(updated, seconds)
@@ -124,10 +129,10 @@ class Updates:
             files = self._scope.files(updater)
             for one in asked:
                 files |= one.evaluation.files()
-            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
+            return Item(name, "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
-        wave = self._wave(updater, [trial.job for trial in jobs])
-        results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
+        size = self._pack_size(updater, [trial.job for trial in jobs])
+        results = self._calls.in_packs(jobs, [key(job) for job in jobs], run, item, "update", size)
         return [(value["scores"], *value.get("beside", ())) for value in map(decode, results)]
 
     def _graded(self, asked: AskedBeside, done: Sequence[tuple[TrialJob, Updated, float]]) -> list[Sequence[Score]]:
@@ -210,10 +215,10 @@ class Updates:
         for adapter in gone:
             self._weights.remove(adapter)
 
-    def _wave(self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]) -> int:
-        """Jobs booked together: what the updater says, and no more than each model that they start from says."""
-        models = [self._scope.backend(base) for base in {job.start.base for job in jobs}]
-        return min([slot.instance.wave, *(model.wave for model in models)])
+    def _pack_size(self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]) -> int:
+        """Jobs of a pack: what the updater says, and no more than each model that they start from says."""
+        bases = {job.start.base for job in jobs}
+        return min([slot.instance.wave, *(self._scope.pack_sizes(base).updates for base in bases)])
 
     def _job_key(self, kind: str, slot: BuiltComponent[Updater], job: UpdateJob) -> str:
         """What an update depends on: not its label, and not who wrote the edits."""
