@@ -168,7 +168,7 @@ def test_another_plugins_space() -> None:
     assert edit.settings == {"learning_rate": 0.5}
     with pytest.raises(UsageError, match=r"no configuration space 'tests\.arc\.nowhere:X'"):
         ArcConfig(ArcConfig.Settings(space="tests.arc.nowhere:X"))
-    with pytest.raises(UsageError, match="is no subclass of"):
+    with pytest.raises(UsageError, match="is not a subclass of"):
         ArcConfig(ArcConfig.Settings(space="json:JSONDecoder"))
 
 

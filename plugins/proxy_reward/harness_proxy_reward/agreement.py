@@ -1,4 +1,4 @@
-"""The reward ``beside-trial``: the proxy reward is used, and the true reward of the same edits is measured beside it."""
+"""The reward ``beside-trial``: the proxy reward is used, and the true reward of the same edits is measured too."""
 
 from __future__ import annotations
 

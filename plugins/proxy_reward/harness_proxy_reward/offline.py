@@ -1,4 +1,4 @@
-"""The reward ``rubric-offline``: the same four marks from measurements, for models that cannot follow a judge's prompt."""
+"""The reward ``rubric-offline``: the same four marks from measurements, for models too weak to act as a judge."""
 
 from __future__ import annotations
 

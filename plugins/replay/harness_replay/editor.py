@@ -1,4 +1,4 @@
-"""The editor ``recorded``: published self-edits, so that updaters, models and evaluators are compared on the same edits.
+"""The editor ``recorded``: published self-edits, to compare updaters, models and evaluators on the same edits.
 
 A file is a JSON list of ``{title, context, completions, prompt}``, as SEAL's repository publishes its synthetic data.
 Passages are matched by their text; nothing is generated and no model is asked.
