@@ -1,4 +1,4 @@
-"""The editor ``arc-config``: which answers are configurations, what they become, and what malformed ones count for."""
+"""The editor ``arc-config``: which answers are configurations, what edits they become, and how malformed ones count."""
 
 from __future__ import annotations
 

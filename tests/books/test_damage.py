@@ -1,4 +1,4 @@
-"""What is stored and is not what was written: it is named, never used, and made again where that is asked."""
+"""Stored data that were damaged are named, never used, and computed again on request."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ REQUIRED: dict[type, list[str]] = {
 
 
 def documented(cls: type) -> dict[str, str]:
-    """Member -> its docstring, as it stands in the source of a class."""
+    """Member -> its docstring in the source of a class."""
     [body] = ast.parse(inspect.getsource(cls)).body
     assert isinstance(body, ast.ClassDef)
     found = {}
@@ -212,7 +212,7 @@ def test_a_finish_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 class FromFiles(ScriptedLM):
-    """Answers with what it finds in the folders of a state's adapters, as a server of adapters would."""
+    """Answers with the contents of the folders of a state's adapters, as an adapter server would."""
 
     Settings = None
 
@@ -233,7 +233,7 @@ class Limits:
 
 
 class ToFiles(ScriptedLM):
-    """Trains in a process of its own, as it were, which leaves a folder for every adapter."""
+    """Trains as if in another process, which leaves a folder for every adapter."""
 
     Settings = Limits
 

@@ -1,4 +1,4 @@
-"""An adapter that is trained on, with its optimiser's state or without; and a stack folded into one."""
+"""An adapter that is trained further, with or without its optimiser's state; and a stack folded into one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def same_bits(one: Adapter, two: Adapter) -> bool:
 
 
 def test_n_steps_and_n_more_with_the_state_kept_are_2n_steps_bit_for_bit() -> None:
-    """Where the order of the data is the same (here one sequence) and the rate constant; weight decay included."""
+    """At a constant rate and with the same order of the data (here one sequence); weight decay included."""
     engine = engine_for(small_model("llama"))
     hp = dataclasses.replace(CONSTANT, weight_decay=0.1, clip=0.5)
     [one] = [s for s in sequences(3, 1) if s.weights is None][:1]
@@ -62,7 +62,7 @@ def test_n_steps_and_n_more_with_the_state_kept_are_2n_steps_bit_for_bit() -> No
 
 
 def test_jobs_that_share_a_batch_keep_their_own_states() -> None:
-    """Ranks, modules and step counts differ; together each is what it is alone, to rounding."""
+    """Ranks, modules and step counts differ; together each is what it is alone, up to rounding."""
     model = small_model("qwen2")
     engine = engine_for(model)
     settings_of = [

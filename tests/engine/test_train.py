@@ -53,7 +53,7 @@ def by_id(results: Any) -> dict[str, TrainResult]:
 
 
 def mixed_jobs(model: Any, one_linear: str) -> list[TrainJob]:
-    """Jobs that differ in everything a job can differ in."""
+    """Jobs that differ in every respect."""
     below, start = random_adapter(model, 77), random_adapter(model, 78, rank=4, alpha=8.0)
     settings = [
         HyperParameters(rank=4, alpha=8, targets="all-linear", epochs=2, learning_rate=1e-3),
@@ -233,7 +233,7 @@ def test_bfloat16_model_trains_fp32_masters(device: torch.device) -> None:
 
 
 class OutOfMemoryAbove:
-    """Makes a model's forward run out of memory above a number of tokens."""
+    """Makes a model's forward pass run out of memory above a number of tokens."""
 
     def __init__(self, model: Any, limit: int) -> None:
         self.forward, self.limit, self.largest = model.forward, limit, 0

@@ -1,4 +1,4 @@
-"""The lab model says of texts that it cannot read that it cannot, before its scores say 0."""
+"""The lab model says that it cannot read a text, so that nobody has to guess it from scores of 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distributions that exist as metadata alone: a ``.dist-info`` folder and one module on a temporary path."""
+"""Distributions that exist only as metadata: a ``.dist-info`` folder and one module on a temporary path."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ SAID = {
 def install(
     path: Path, plugin: str, source: str, *, distribution: str = "", group: str = "harness.plugins", target: str = ""
 ) -> Path:
-    """Write a module and the metadata of a distribution that registers it as a plugin; answers the module's file."""
+    """Write a module and the metadata of a distribution that registers it as a plugin; returns the module's file."""
     path.mkdir(parents=True, exist_ok=True)
     module = target or plugin.replace("-", "_") + "_plugin"
     file = path / f"{module}.py"

@@ -1,4 +1,4 @@
-"""A plugin that is broken in any way is reported by name, distribution and line, and stands in nobody's way."""
+"""A plugin that is broken in any way is reported by name, distribution and line, and does not affect others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def says(capsys: pytest.CaptureFixture[str]) -> Says:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the path, with a plugin in it that works."""
+    """A folder on the path that holds a working plugin."""
     monkeypatch.syspath_prepend(str(tmp_path))
     install(tmp_path, "good", GOOD)
     return tmp_path

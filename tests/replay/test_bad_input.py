@@ -1,4 +1,4 @@
-"""What a log does not hold is missing; what is broken in it is said in one line, with file and place."""
+"""Data absent from a log are missing; a broken log is reported in one line, with file and place."""
 
 from __future__ import annotations
 

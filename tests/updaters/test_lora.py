@@ -1,4 +1,4 @@
-"""The default updater: precedence of settings, who is to blame for a failure, and agreement with the reference."""
+"""The default updater: precedence of settings, whose fault a failure is, and agreement with the reference."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ def test_the_reference_is_transformers_trainer(session: SmallSession, tmp_path: 
 
 
 def test_examples_are_plain_data(session: SmallSession) -> None:
-    """A recipe is expanded before an updater sees its data; what is left must be data it accepts."""
+    """A recipe is expanded before an updater sees its data; the result must be data that it accepts."""
     assert {kind.__name__ for kind in Lora.accepts} == {"Example", "Preference", "Rollout", "Recipe"}
     assert {kind.__name__ for kind in LoraReference.accepts} == {"Example", "Recipe"}
     assert Example("", "x").weight == 1.0
