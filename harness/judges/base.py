@@ -91,5 +91,3 @@ class Budget:
     """US dollars that the judge's model may come to in a run, or in this process without one; 0 is no limit."""
     cache: Path | None = None
     """Folder of verdicts; None keeps none."""
-    base_url: str = ""
-    """An OpenAI-compatible endpoint; "" is OpenAI's."""

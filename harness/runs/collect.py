@@ -93,11 +93,13 @@ def outcome(
     teacher, student = session.roles["teacher"], session.roles["student"]
     context.journal.keep(session.scope.name, "deployed", {role: _state(session.roles[role]) for role in session.roles})
     model = context.models[student.base]
+    # Edits that are applied to a trained policy cannot be compared with edits that are applied to the model. A method
+    # whose trained policy is itself what is measured, or that is held against its own start, did train the model.
     shared = {
         "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
         "model_settings": digest(dict(model.identity))[:16],
-        "start_model": "policy" if student.adapters else "model",
+        "start_model": "policy" if student.adapters and bench.groups and not arm.method.transductive else "model",
         "protocol": protocol.name,
         **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
@@ -342,6 +344,8 @@ def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
                 f"{name}: ${account.spent:.2f} spent in all, of it at most ${account.lost:.2f} on calls that brought "
                 "no answer (timed out, or on the way when the run was killed)"
             )
+        if model is None and account.spent:
+            out.append(f"{name} graded for ${account.spent:.2f}, all rows of the run together; usd leaves that out")
     return out
 
 
