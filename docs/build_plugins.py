@@ -154,7 +154,7 @@ A protocol says how a policy is deployed and what is measured of it. Its generat
 one name become one table of the result file; `score` is the headline. It is handed a bench, which answers with the
 values of test scores, as an evaluator is handed references. Neither can be sealed off from what it is there to see: use
 a protocol or an evaluator only of an author whose figures you would believe, and name it where you publish a row. (It
-is in the row's comparability key, and its source is among those that a run is held against when it is resumed.)
+is one of the row's conditions, and its source is among those that a run is held against when it is resumed.)
 """
 
 

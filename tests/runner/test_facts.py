@@ -138,8 +138,8 @@ def test_what_the_card_says_is_no_fault(tmp_path: Path, method: str) -> None:
 
 def test_transductive_rows_rank_among_themselves(tmp_path: Path) -> None:
     done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0)
-    keys = [dict(one.key) for one in done.result.rows]
-    assert [key.pop("transductive") for key in keys] == [True, False]
+    conditions = [dict(one.conditions) for one in done.result.rows]
+    assert [one.pop("transductive") for one in conditions] == [True, False]
     ranked = {one.row.method: one.why_unranked for one in summarise(done.result)}
     assert "transductive" not in " ".join(ranked.values())
 
