@@ -430,7 +430,8 @@ class Task(Component):
 
     name: str
     version: str
-    """Part of every row's comparability key: change it whenever items, prompts or scoring change."""
+    """One of every row's conditions (what must agree for rows to be compared): change it whenever items, prompts or
+    scoring change."""
     metric: str
     """Name of the headline measure that an evaluator reports for this task."""
     public: ClassVar[tuple[str, ...]] = ()

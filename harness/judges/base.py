@@ -45,7 +45,7 @@ class Judge(Protocol):
     """Grades answers in bulk."""
 
     name: str
-    """Part of every row's comparability key: scores by different judges are never ranked together."""
+    """One of every row's conditions: scores by different judges are never ranked together."""
 
     ledger: Ledger | None
     """What calls that cost money are entered in; None, as it begins, where there is no run."""

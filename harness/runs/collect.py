@@ -59,8 +59,8 @@ class Outcome:
     rounds: Sequence[RoundRecord]
     chosen: int | None
     costs: Mapping[str, float]
-    keys: Mapping[str, Mapping[str, Any]]
-    """Table -> comparability key."""
+    conditions: Mapping[str, Mapping[str, Any]]
+    """Table -> conditions of its row, as :attr:`harness.evidence.result_file.Row.conditions`."""
     editor_model: str
     start_model: str
     remarks: Sequence[str] = ()
@@ -130,7 +130,7 @@ def outcome(
 
 
 def _asked(bench: RunBench, table: SeedTable) -> dict[str, Any]:
-    """The part of a comparability key that says what was asked and who graded it."""
+    """The part of a row's conditions that says what was asked and who graded it."""
     measure = table.measure
     items: Any = list(table.contexts.items())
     evaluator: str = measure.evaluator
@@ -236,7 +236,7 @@ def _row(
         protocol=str(arm.protocol["use"]),
         editor_model=first.editor_model,
         start_model=first.start_model,
-        key=first.keys[members[0][0]],
+        conditions=first.conditions[members[0][0]],
         seeds=tuple(outcome.seed for outcome in outcomes),
         scores=snapshots[-1].scores,
         status=snapshots[-1].status,
@@ -265,8 +265,8 @@ def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[s
 def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> dict[str, Any]:
     """What is said of a method once, in the headline: costs, curve, reliability and notes."""
     outcomes = [one for _, one in members]
-    keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
-    notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    conditions = {json.dumps(dict(one.conditions[own]), sort_keys=True) for own, one in members}
+    notes = [] if len(conditions) == 1 else ["its seeds deployed different start models"]
     notes += of_run
     said = list(dict.fromkeys((outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks))
     of_all = [one for one, count in Counter(remark for _, remark in said).items() if count == len(outcomes)]
