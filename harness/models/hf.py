@@ -31,6 +31,7 @@ from harness.books.records import derive_seed
 from harness.errors import PluginError, UsageError
 from harness.models.checkpoint import find_checkpoint
 from harness.models.hf_settings import HfSettings
+from harness.models.loss_curve import thinned
 from harness.models.stopping import StopTexts, cut
 
 if TYPE_CHECKING:
@@ -457,6 +458,7 @@ def _trained(result: TrainResult) -> Trained:
         "tokens": result.tokens,
         "seconds": result.seconds,
         "loss": result.losses[-1] if result.losses else None,
+        "losses": thinned(result.losses),
     }
     if result.reduced:
         log["reduced"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from harness import reads
 from harness.api import (
+    JSON,
     Artefact,
     Ask,
     Data,
@@ -83,7 +85,10 @@ class Updates:
                         encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
         results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
-        return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
+        done = [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
+        for job, updated in zip(jobs, done, strict=True):
+            self._deployed(job, updated.log, updated)
+        return done
 
     def measure(
         self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
@@ -127,8 +132,22 @@ class Updates:
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
         wave = self._wave(updater, [trial.job for trial in jobs])
-        results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
-        return [(value["scores"], *value.get("beside", ())) for value in map(decode, results)]
+        results = list(map(decode, self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)))
+        for trial, value in zip(jobs, results, strict=True):
+            self._deployed(trial.job, value["log"])
+        return [(value["scores"], *value.get("beside", ())) for value in results]
+
+    def _deployed(self, job: UpdateJob, log: JSON, done: Updated | None = None) -> None:
+        """Note an update of the measured policy, with the sequences that its edits became."""
+        facts = self._scope.facts
+        if facts.stage != "deploy" or facts.validating:
+            return
+        sequences = {}
+        for place, edit in enumerate(job.edits):
+            if edit.status == "ok":
+                with suppress(EditFailed):  # why is among the log, or beside the scores
+                    sequences[place] = self.expand(dataclasses.replace(job, edits=(edit,)))
+        self._scope.history.deployed(job, sequences, log, done)
 
     def _graded(self, asked: AskedBeside, done: Sequence[tuple[TrialJob, Updated, float]]) -> list[Sequence[Score]]:
         """The scores of each trial's state, by one evaluation."""
