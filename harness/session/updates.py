@@ -240,7 +240,10 @@ class Updates:
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings])
+        earlier = [[e.episode, e.data, e.settings] for e in job.earlier] if slot.instance.rehearses else []
+        earlier += [self._episodes.identity(e.episode) for e in job.earlier] if earlier else []
+        more = [earlier] if earlier else []
+        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings, *more])
 
     def _apply(
         self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]
@@ -254,7 +257,8 @@ class Updates:
                 yield job, refused, 0.0
             else:
                 self._check_continues(slot, usable)
-                ready.append(self._starts.prepared(usable))
+                shown = usable if slot.instance.rehearses else dataclasses.replace(usable, earlier=())
+                ready.append(self._starts.prepared(shown))
                 left_out[job.id] = reasons
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):
