@@ -81,7 +81,7 @@ def result_file(scores: np.ndarray) -> ResultFile:
     rows: list[Row] = [
         make_row(
             scores=one.tolist(), status=["o" * one.shape[1]] * seeds, queries=one.shape[1], method=f"m{place}",
-            plugin="simulated", card=Card(), protocol="single", editor_model="simulated", start_model="", key={},
+            plugin="simulated", card=Card(), protocol="single", editor_model="simulated", start_model="", conditions={},
             seeds=tuple(range(seeds)),
         )
         for place, one in enumerate(flat)

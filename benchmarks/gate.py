@@ -153,7 +153,7 @@ class World:
         chance = _chance(level + run)
         scores = (rng.random(chance.shape) < chance).astype(float).reshape(self._seeds, -1)
         task = self._task
-        key = {
+        conditions = {
             "task": task.name,
             "version": task.version,
             "items": "simulated",
@@ -162,7 +162,7 @@ class World:
         }
         row: Row = make_row(
             scores=scores.tolist(), status=["o" * scores.shape[1]] * self._seeds, queries=scores.shape[1], method="m",
-            plugin="simulated", card=Card(), protocol="single", editor_model="", start_model="", key=key,
+            plugin="simulated", card=Card(), protocol="single", editor_model="", start_model="", conditions=conditions,
             seeds=tuple(range(self._seeds)),
         )  # fmt: skip
         return ResultFile(

@@ -159,7 +159,7 @@ A protocol says how a policy is deployed and what is measured then. Its generato
 those of one name become one table of the result file; `score` is the headline. It is handed a bench, which returns the
 values of test scores, as an evaluator is handed references. Neither can be sealed off from what it is there to see: use
 a protocol or an evaluator only from an author whose figures you would believe, and name it where you publish a row. (It
-is in the row's comparability key, and its source is among those that are compared when a run is resumed.)
+is one of the row's conditions, and its source is among those that are compared when a run is resumed.)
 """
 
 

@@ -33,7 +33,7 @@ def command(
         str, typer.Option(help="Compare by this table instead of the headline; NAME@STEP is one step.")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Compare although comparability fields differ; marks the output.")
+        bool, typer.Option("--force", help="Compare although the conditions differ; marks the output.")
     ] = False,
     accept_one_seed: Annotated[
         bool, typer.Option("--accept-one-seed", help="Give a verdict for one seed too; it holds for that seed alone.")

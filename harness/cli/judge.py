@@ -22,7 +22,6 @@ def calibrate(
     max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make; 0 means no limit.")] = 0,
     max_cost: Annotated[float, typer.Option(help="US dollars that a remote judge may spend; 0 means no limit.")] = 0.0,
     cache: Annotated[Path, typer.Option(help="Folder for a remote judge's verdicts.")] = Path(".harness/judge"),
-    base_url: Annotated[str, typer.Option(help="An OpenAI-compatible endpoint instead of OpenAI's.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Accuracy and Cohen's kappa over distinct (question, gold, answer) triples, and how the arms' order changes.
@@ -38,7 +37,7 @@ def calibrate(
     from harness.judges.base import Budget
     from harness.judges.load import load
 
-    budget = Budget(max_judge_calls, max_cost, cache, base_url)
+    budget = Budget(max_judge_calls, max_cost, cache)
     graders = [load(name, budget) for name in judge or OFFLINE]
     verdicts = read_verdicts(files)
     as_published = [open_file(path) for path in _with_rows(files)]

@@ -30,7 +30,7 @@ def command(
     ] = "",
     all_methods: Annotated[bool, typer.Option("--all", help="Every method that has the preset, in one table.")] = False,
     judge: Annotated[
-        str, typer.Option(help="Judge of free text: exact, f1, contains, recall, offline-1, offline-2, openai:MODEL.")
+        str, typer.Option(help="Judge of free text: a measure, offline-1, offline-2, or openai:MODEL[@URL].")
     ] = "",
     max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make.")] = 0,
     max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,

@@ -1,7 +1,7 @@
 """Two rows on the same items: the difference, its interval, a verdict, and the queries that flipped.
 
 Differences are ``b - a``. Rows are paired by query and clustered by context; seeds are a level of their own. Rows whose
-comparability keys differ are refused, because their difference is not the difference of the methods. Where contexts or
+conditions differ are refused, because their difference is not the difference of the methods. Where contexts or
 seeds are too few to speak for others there is no verdict, and the comparison says which.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from harness import stats
 from harness.errors import RunError
-from harness.evidence import judge_error, keys
+from harness.evidence import conditions, judge_error
 from harness.evidence.learnt import learnt
 from harness.evidence.result_file import Average, Row, differing
 from harness.evidence.sources import Source
@@ -91,14 +91,14 @@ def compare(
     """``b`` against ``a``.
 
     Args:
-        force: compare although comparability fields differ.
+        force: compare although the conditions differ.
         average: the task's own where it is None.
         accept_one_seed: give a verdict of one seed too, which holds for that seed alone.
 
     Raises:
         NothingMeasured: no query has a value in both rows.
     """
-    fields = tuple(differing(a.row.key, b.row.key))
+    fields = tuple(differing(a.row.conditions, b.row.conditions))
     if fields and not force:
         return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_differences(a, b, fields)))
     chosen = average or a.found.task.average
@@ -230,7 +230,7 @@ def _over_seeds(table: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
 
 
 def _differences(a: Source, b: Source, fields: Sequence[str]) -> list[str]:
-    return keys.differences((a.found, a.row), (b.found, b.row), fields)
+    return conditions.differences((a.found, a.row), (b.found, b.row), fields)
 
 
 def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[str]:
@@ -239,8 +239,8 @@ def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[
         notes.append("forced: this is not a difference of the methods alone")
     if paired.a.one_draw or paired.b.one_draw:
         notes.append("one seed on a side: the interval covers the choice of contexts only, not run-to-run noise")
-    notes += keys.code((a.found, a.row), (b.found, b.row))
-    notes += [said for said in (keys.unrecorded(a.row, b.row),) if said]
+    notes += conditions.code((a.found, a.row), (b.found, b.row))
+    notes += [said for said in (conditions.unrecorded(a.row, b.row),) if said]
     notes += judge_error.notes(a.row, b.row)
     if paired.left_out:
         notes.append(f"{paired.left_out} queries left out: no score on one side")

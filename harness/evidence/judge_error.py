@@ -28,7 +28,7 @@ from harness.stats import student
 
 def of_row(row: Row) -> Error | None:
     """The measured error of the judge that graded a row; None where it is exact, remote, or was never measured."""
-    name = row.key.get("metric")
+    name = row.conditions.get("metric")
     return shipped(str(name)).error if name in OFFLINE else None
 
 
@@ -39,7 +39,7 @@ def note(row: Row) -> str:
         return ""
     counts = f"{abs(100 * error.bias):.1f} points {'fewer' if error.bias < 0 else 'more'}"
     return (
-        f"{row.key['metric']} counts {counts} than {error.reference} on average, with a standard deviation of "
+        f"{row.conditions['metric']} counts {counts} than {error.reference} on average, with a standard deviation of "
         f"{100 * error.spread:.1f} between {error.arms} arms; the interval holds both"
     )
 

@@ -154,8 +154,8 @@ def of_rows(
 def _same_answers(weak: Source, strong: Source) -> None:
     apart = [
         name
-        for name in sorted({*weak.row.key, *strong.row.key} - {"metric", "evaluator", "items"})
-        if weak.row.key.get(name) != strong.row.key.get(name)
+        for name in sorted({*weak.row.conditions, *strong.row.conditions} - {"metric", "evaluator", "items"})
+        if weak.row.conditions.get(name) != strong.row.conditions.get(name)
     ]
     if apart:
         raise RunError(f"{weak.label} and {strong.label} are not one row under two judges: {', '.join(apart)} differ")

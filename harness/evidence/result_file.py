@@ -126,8 +126,9 @@ class Row:
     """Who wrote the edits; "" where nobody did."""
     start_model: str
     """What the updates start from: the bare model, or a trained policy."""
-    key: Mapping[str, str | int | float | bool | None]
-    """Comparability: rows are ranked, paired and gated only where every field agrees."""
+    conditions: Mapping[str, str | int | float | bool | None]
+    """What was asked, of which model and under which settings: rows are ranked, paired and gated only where every field
+    agrees. A null field is not recorded."""
     seeds: tuple[int, ...]
     scores: tuple[tuple[float | None, ...], ...]
     """``[seed][query]`` in the items' order, in [0, 1] unless the table has a unit; at its last step."""
@@ -423,18 +424,18 @@ def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
             raise ResultError(f"{where}: {name} is {getattr(row, name)}, its rows give {getattr(counted, name)}")
 
 
-KEY_FIELDS: Mapping[Kind, tuple[str, ...]] = {
+REQUIRED_CONDITIONS: Mapping[Kind, tuple[str, ...]] = {
     "measured": ("task", "version", "items", "metric", "base_model"),
     "published": ("task", "version"),
 }
-"""What a row's key holds at the least; without it the row would be ranked and paired with what it is no match for."""
+"""Conditions that every row must state: without them it would be ranked and paired with rows of another kind."""
 
 
 def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
-    """Raise :class:`ResultError` where a row's key lacks a field, or says otherwise than the row, its card or task."""
-    lacks = [name for name in KEY_FIELDS[kind] if name not in row.key]
+    """Raise :class:`ResultError` where a row's conditions lack a field, or contradict the row, its card or its task."""
+    lacks = [name for name in REQUIRED_CONDITIONS[kind] if name not in row.conditions]
     if lacks:
-        raise ResultError(f"{where}: key: {lacks[0]!r} is missing: it is not known what may be compared with the row")
+        raise ResultError(f"{where}: conditions: {lacks[0]!r} is missing: what the row may be compared with is unknown")
     stated = {
         "task": (table.task.name, "task.name"),
         "version": (table.task.version, "task.version"),
@@ -443,8 +444,9 @@ def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
         "open_book": (row.card.open_book, "card.open_book"),
     }
     for name, (value, place) in stated.items():
-        if name in row.key and row.key[name] != value:
-            raise ResultError(f"{where}: key.{name} is {row.key[name]!r}, {place} is {value!r}; one of them is wrong")
+        if name in row.conditions and row.conditions[name] != value:
+            given = row.conditions[name]
+            raise ResultError(f"{where}: conditions.{name} is {given!r}, {place} is {value!r}; one of them is wrong")
 
 
 def _rest(row: Row) -> dict[str, Any]:
@@ -531,13 +533,13 @@ def result_paths(folder: str | Path) -> list[Path]:
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Names of the comparability fields in which two keys differ, in alphabetical order."""
+    """Names of the fields in which two rows' conditions differ, in alphabetical order."""
     return [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
 
 
-def key_groups(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows by equal comparability key, in order of first appearance."""
+def condition_groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows grouped by equal conditions, in order of first appearance."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(json.dumps(dict(row.key), sort_keys=True), []).append(row)
+        groups.setdefault(json.dumps(dict(row.conditions), sort_keys=True), []).append(row)
     return list(groups.values())

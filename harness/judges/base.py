@@ -45,7 +45,7 @@ class Judge(Protocol):
     """Grades answers in bulk."""
 
     name: str
-    """Part of every row's comparability key: scores by different judges are never ranked together."""
+    """One of every row's conditions: scores by different judges are never ranked together."""
 
     ledger: Ledger | None
     """What calls that cost money are entered in; None, as it begins, where there is no run."""
@@ -91,5 +91,3 @@ class Budget:
     """US dollars that the judge's model may come to in a run, or in this process without one; 0 is no limit."""
     cache: Path | None = None
     """Folder of verdicts; None keeps none."""
-    base_url: str = ""
-    """An OpenAI-compatible endpoint; "" is OpenAI's."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
+from harness.api import HEADLINE, JSON, Episode, EvaluationProtocol, State, Task
+from harness.books.episodes import EpisodeBook
 from harness.books.folder import write_recorded
-from harness.books.records import digest
+from harness.books.records import digest, encode
 from harness.evidence.result_file import (
     SCHEMA,
     Card,
@@ -59,8 +60,8 @@ class Outcome:
     rounds: Sequence[RoundRecord]
     chosen: int | None
     costs: Mapping[str, float]
-    keys: Mapping[str, Mapping[str, Any]]
-    """Table -> comparability key."""
+    conditions: Mapping[str, Mapping[str, Any]]
+    """Table -> conditions of its row, as :attr:`harness.evidence.result_file.Row.conditions`."""
     editor_model: str
     start_model: str
     remarks: Sequence[str] = ()
@@ -90,14 +91,18 @@ def outcome(
         write_recorded(context.journal, context.folder, f"edits/{name}.jsonl", edit_lines(bench.groups))
     for table in tables.values():
         _write_scores(context, name, arm.method.name, seed, table)
+    happened_there = [*_cost_lines(context, session.scope.name), *session.scope.history.lines(chosen)]
+    write_recorded(context.journal, context.folder, f"history/{name}.jsonl", _json_lines(happened_there))
     teacher, student = session.roles["teacher"], session.roles["student"]
     context.journal.keep(session.scope.name, "deployed", {role: _state(session.roles[role]) for role in session.roles})
     model = context.models[student.base]
+    # Edits that are applied to a trained policy cannot be compared with edits that are applied to the model. A method
+    # whose trained policy is itself what is measured, or that is held against its own start, did train the model.
     shared = {
         "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
         "model_settings": digest(dict(model.identity))[:16],
-        "start_model": "policy" if student.adapters else "model",
+        "start_model": "policy" if student.adapters and bench.groups and not arm.method.transductive else "model",
         "protocol": protocol.name,
         **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
@@ -128,7 +133,7 @@ def outcome(
 
 
 def _asked(bench: RunBench, table: SeedTable) -> dict[str, Any]:
-    """The part of a comparability key that says what was asked and who graded it."""
+    """The part of a row's conditions that says what was asked and who graded it."""
     measure = table.measure
     items: Any = list(table.contexts.items())
     evaluator: str = measure.evaluator
@@ -234,7 +239,7 @@ def _row(
         protocol=str(arm.protocol["use"]),
         editor_model=first.editor_model,
         start_model=first.start_model,
-        key=first.keys[members[0][0]],
+        conditions=first.conditions[members[0][0]],
         seeds=tuple(outcome.seed for outcome in outcomes),
         scores=snapshots[-1].scores,
         status=snapshots[-1].status,
@@ -263,8 +268,8 @@ def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[s
 def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> dict[str, Any]:
     """What is said of a method once, in the headline: costs, curve, reliability and notes."""
     outcomes = [one for _, one in members]
-    keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
-    notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    conditions = {json.dumps(dict(one.conditions[own]), sort_keys=True) for own, one in members}
+    notes = [] if len(conditions) == 1 else ["its seeds deployed different start models"]
     notes += of_run
     said = list(dict.fromkeys((outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks))
     of_all = [one for one, count in Counter(remark for _, remark in said).items() if count == len(outcomes)]
@@ -342,6 +347,8 @@ def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
                 f"{name}: ${account.spent:.2f} spent in all, of it at most ${account.lost:.2f} on calls that brought "
                 "no answer (timed out, or on the way when the run was killed)"
             )
+        if model is None and account.spent:
+            out.append(f"{name} graded for ${account.spent:.2f}, all rows of the run together; usd leaves that out")
     return out
 
 
@@ -370,9 +377,35 @@ def _write_scores(context: RunContext, name: str, method: str, seed: int, table:
                 **({} if step is None else {"step": step}), **dict(score.measures),
             }  # fmt: skip
             seen[score.episode, score.query] += 1
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+            lines.append(line)
     place = "scores" if table.name == HEADLINE else f"scores/{table.name}"
-    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", "".join(lines))
+    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", _json_lines(lines))
+
+
+def write_items(context: RunContext, name: str, episodes: Sequence[Episode], book: EpisodeBook) -> None:
+    """What a table asks, with the accepted answers, so that its answers can be read, and graded again, without the
+    task's data. Written when every row is finished: nothing of it lies there while a method works."""
+    lines = [
+        {
+            "episode": one.id, "context": encode(one.context),
+            "queries": [{"id": query.id, "text": query.text} for query in one.queries],
+            "references": {query: list(accepted) for query, accepted in book.references([one.id])[one.id].items()},
+        }
+        for one in episodes
+    ]  # fmt: skip
+    write_recorded(context.journal, context.folder, f"items/{name}.jsonl", _json_lines(lines))
+
+
+def _cost_lines(context: RunContext, scope: str) -> list[dict[str, Any]]:
+    """What the row used, by stage and phase; what several rows used is counted in each."""
+    return [
+        {"kind": "cost", "stage": stage, "phase": phase, **{name: round(value, 6) for name, value in cost.items()}}
+        for (stage, phase), cost in sorted(context.journal.costs(scope).items())
+    ]
+
+
+def _json_lines(lines: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _state(state: State) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware, commit. Recorded with every result; never part of a key.
+"""What a run ran on: versions, hardware, commit. Recorded with every result; never part of the conditions.
 
 :mod:`harness.books.world` says which of it must stay the same while a run lasts.
 """

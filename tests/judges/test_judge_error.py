@@ -74,7 +74,9 @@ def test_the_output_says_so(judge: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("judge", JUDGES)
 def test_the_interval_of_a_score_speaks_of_the_reference(judge: str) -> None:
     one = row("a", 0.4, task=TASK, metric=judge)
-    graded, exact = (summarise(_file(replace(one, key={**one.key, "metric": name})))[0] for name in (judge, "exact"))
+    graded, exact = (
+        summarise(_file(replace(one, conditions={**one.conditions, "metric": name})))[0] for name in (judge, "exact")
+    )
     error = shipped(judge).error
     assert error is not None
     assert graded.score == exact.score

@@ -50,7 +50,7 @@ def test_counts_follow_from_scores(cells: list[tuple[str, float | None]]) -> Non
         status=["".join(letter for letter, _ in cells)],
         queries=task.queries,
         start_model="lab",
-        key=base.key,
+        conditions=base.conditions,
         seeds=(0,),
         **kept,
     )
@@ -117,7 +117,7 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
     assert ranks == {"none": RankSet(3, 3), "a": RankSet(1, 2), "b": RankSet(1, 2)}
 
 
-def test_other_keys_are_ranked_apart_and_one_seed_not_at_all() -> None:
+def test_other_conditions_are_ranked_apart_and_one_seed_not_at_all() -> None:
     task = items()
     rows = [
         row("none", 0.1, task=task),

@@ -135,8 +135,8 @@ def test_the_abstraction_log_is_replayed(tmp_path: Path) -> None:
     assert graded is not None
     assert graded.adapter is not None
     assert graded.result.task.name == "arc"
-    assert graded.adapter.key["base_model"] == "Llama-3.2-1B-Instruct"
-    assert graded.adapter.key["decoding"] is None
+    assert graded.adapter.conditions["base_model"] == "Llama-3.2-1B-Instruct"
+    assert graded.adapter.conditions["decoding"] is None
     assert recorded(none) == []
     two = [dict(zip(tasks, right, strict=True)) for right in ((True, False, True, True), (True, False, False, False))]
     assert replay(save(tmp_path / "two.json", _abstraction(*two)))[0]["macro"] == 0.5
@@ -177,7 +177,7 @@ def test_logs_of_other_conditions_in_the_shared_data() -> None:
         open_source(str(shared(f"seal/{name}.json")))
         for name in ("v2/cpt200_fullft_passage", "v2/cpt200_ga_mistral", "continued_pretraining/cpt_naive")
     )
-    assert full.row.key["decoding"] == "greedy, 64 tokens"
-    assert lora.row.key["decoding"] is None
+    assert full.row.conditions["decoding"] == "greedy, 64 tokens"
+    assert lora.row.conditions["decoding"] is None
     assert "base model Qwen2.5-7B against Mistral-7B-Instruct-v0.2" in compare(full, adapter).notes
     assert {"decoding", "items"} <= set(compare(full, lora).differing)

@@ -31,7 +31,8 @@ def _given(method: str, scores: list[list[float]], task: TaskItems, **costs: flo
     base = row(method, 0.5, task=task, seeds=range(len(scores)))
     return make_row(
         scores=scores, status=["o" * task.queries] * len(scores), queries=task.queries, method=method, plugin="p",
-        card=base.card, protocol="single", editor_model="", start_model="lab", key=base.key, seeds=base.seeds,
+        card=base.card, protocol="single", editor_model="", start_model="lab", conditions=base.conditions,
+        seeds=base.seeds,
         costs=costs or base.costs,
     )  # fmt: skip
 

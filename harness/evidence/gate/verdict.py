@@ -17,7 +17,7 @@ from typing import Literal
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.compare import pair, too_little
-from harness.evidence.keys import code, differences
+from harness.evidence.conditions import code, differences
 from harness.evidence.result_file import ResultFile, Row, differing, make_row
 from harness.evidence.sources import Source
 
@@ -109,10 +109,10 @@ def _compare(
     method = base_row.method
     if head_row is None:
         return Check(method, "error", "the run has no such row; it failed or left this method out")
-    fields = differing(base_row.key, head_row.key)
+    fields = differing(base_row.conditions, head_row.conditions)
     if fields:
         said = "; ".join(differences((base, base_row), (head, head_row), fields))
-        return Check(method, "incomparable", f"comparability fields differ ({said})")
+        return Check(method, "incomparable", f"conditions differ ({said})")
     if not head_row.scores or head_row.scored == 0:
         return Check(method, "error", "nothing was measured")
     if not head_row.complete:
@@ -214,7 +214,7 @@ def pool(first: ResultFile, further: ResultFile) -> ResultFile:
     out = []
     for row in first.rows:
         more = rows.get(row.method)
-        if more is None or first.task.items != further.task.items or differing(row.key, more.key):
+        if more is None or first.task.items != further.task.items or differing(row.conditions, more.conditions):
             raise UsageError(f"the further seeds are not of the same run as {first.run!r}: row {row.method!r} differs")
         if set(row.seeds) & set(more.seeds):
             raise UsageError(f"the further seeds repeat seeds of {first.run!r}")
@@ -233,7 +233,7 @@ def _joined(row: Row, more: Row, queries: int) -> Row:
         protocol=row.protocol,
         editor_model=row.editor_model,
         start_model=row.start_model,
-        key=row.key,
+        conditions=row.conditions,
         seeds=(*row.seeds, *more.seeds),
     )
 

@@ -25,9 +25,9 @@ RANKS = (
     "and seeds, paired by context). Rows are listed by the better end. A group is what may be compared: equal task "
     "version, items, metric, models, decoding and openness; groups are never ranked against each other. Rows of one "
     "seed (seeds with identical scores count as one), of fewer than 8 contexts, with missing scores, or known only "
-    "from a paper have no rank. A method that was run again on the same model and key has one row, of its newest run "
-    "that may be ranked; earlier runs are named in its notes. Costs are means over seeds; meta-training is paid once, "
-    "before any run."
+    "from a paper have no rank. A method that was run again on the same model under the same conditions has one "
+    "row, of its newest run that may be ranked; earlier runs are named in its notes. Costs are means over seeds; "
+    "meta-training is paid once, before any run."
 )
 FOLDED = 3
 """Earlier runs that a table names before it counts the rest; JSON and CSV name all."""

@@ -28,12 +28,12 @@ class Summary:
     contexts: int
     queries: int
     ranks: stats.RankSet | None
-    """The ranks that the row may have among rows of the same key; None where it cannot be ranked."""
+    """The ranks that the row may have among rows of the same conditions; None where it cannot be ranked."""
     why_unranked: str
 
     @property
     def rank(self) -> int | None:
-        """1 + the number of rows of the same key that are better beyond noise: the best rank that it may have."""
+        """The best rank that the row may have: 1 + the number of rows of its group that are better beyond noise."""
         return self.ranks.low if self.ranks else None
 
     @property
@@ -57,17 +57,17 @@ class Entry:
 
     @property
     def group(self) -> tuple[str, str, object]:
-        """What rows must share to be ranked together: kind, comparability key, and the very same items."""
-        return self.found.kind, json.dumps(dict(self.row.key), sort_keys=True), self.found.task.items
+        """What rows must share to be ranked together: kind, conditions, and the very same items."""
+        return self.found.kind, json.dumps(dict(self.row.conditions), sort_keys=True), self.found.task.items
 
 
 def summarise(found: ResultFile) -> list[Summary]:
-    """One summary per row, in the file's order. Rows are ranked only within one comparability key."""
+    """One summary per row, in the file's order. Only rows of equal conditions are ranked together."""
     return summarise_all([Entry(found, row) for row in found.rows])
 
 
 def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
-    """One summary per entry, in order; entries of different files are ranked together where their keys agree."""
+    """One summary per entry, in order; entries of different files are ranked together where their conditions agree."""
     headlines = [tables(entry.found.task, entry.row) if entry.row.scored else None for entry in entries]
     reasons = [
         _not_shares(entry.found.task) or why_unranked(entry.row, table)
@@ -149,9 +149,9 @@ def _where(one: Mapping[str, Any]) -> str:
     return f"{seed}round {one['round']}"
 
 
-def key_differences(rows: Sequence[Row]) -> list[str]:
-    """Fields in which the keys of some rows differ: why they are not all ranked together."""
+def differing_conditions(rows: Sequence[Row]) -> list[str]:
+    """Names of the conditions in which some of the rows differ: why they are not all ranked together."""
     if not rows:
         return []
-    names = {name for row in rows[1:] for name in differing(rows[0].key, row.key)}
+    names = {name for row in rows[1:] for name in differing(rows[0].conditions, row.conditions)}
     return sorted(names)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from harness import stats
 from harness.escape import rich
 from harness.evidence import judge_error
-from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise, tables
-from harness.evidence.result_file import ResultFile, Row, key_groups
+from harness.evidence.leaderboard.summary import Summary, differing_conditions, said_of_reward, summarise, tables
+from harness.evidence.result_file import ResultFile, Row, condition_groups
 from harness.evidence.result_file import Table as ResultTable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def interval(low: float | None, high: float | None, unit: str = "") -> str:
 
 def metrics(found: ResultFile) -> str:
     """What the headline's rows were graded by: their evaluators' own metrics, and their unit where they have one."""
-    names = dict.fromkeys(str(row.key.get("metric") or found.task.metric) for row in found.rows)
+    names = dict.fromkeys(str(row.conditions.get("metric") or found.task.metric) for row in found.rows)
     return " and ".join(names or [found.task.metric]) + (f" in {found.task.unit}" if found.task.unit else "")
 
 
@@ -109,7 +109,7 @@ def notes(summary: Summary) -> str:
 
 
 def render(found: ResultFile) -> Table:
-    """The rows of one result file as a table for the terminal, best first within each comparability key."""
+    """The rows of one result file as a table for the terminal, best first within each group of equal conditions."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -162,15 +162,16 @@ def _footnotes(table: ResultTable, summaries: Sequence[Summary]) -> list[str]:
 
 
 def _caption(found: ResultFile) -> str:
-    apart = key_differences(found.rows)
+    apart = differing_conditions(found.rows)
     return RANK_NOTE + (f"; sections differ in {', '.join(apart)}, so they are not ranked together" if apart else "")
 
 
 def ordered(summaries: Sequence[Summary]) -> list[list[Summary]]:
-    """Summaries by comparability key, the group with the best row first; within a group by rank, then by score."""
+    """Summaries grouped by equal conditions, best group first; within a group by rank, then by score."""
     by_row = {id(one.row): one for one in summaries}
     groups = [
-        sorted((by_row[id(row)] for row in group), key=_order) for group in key_groups(one.row for one in summaries)
+        sorted((by_row[id(row)] for row in group), key=_order)
+        for group in condition_groups(one.row for one in summaries)
     ]
     return sorted(groups, key=lambda group: -(group[0].score or 0.0))
 

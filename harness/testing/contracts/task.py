@@ -27,7 +27,7 @@ class TaskContract(Contract):
         for name in ("name", "version", "metric"):
             value = getattr(task, name, None)
             assert isinstance(value, str), f"{name} must be a string, not {value!r}"
-            assert value, f"{name} must not be empty: it is part of every row's comparability key"
+            assert value, f"{name} must not be empty: it is one of every row's conditions"
 
     def test_loads_its_splits_in_a_fixed_order(self) -> None:
         once = under_global_seed(1, lambda: {split: [e.id for e, _ in self.make().load(split)] for split in SPLITS})

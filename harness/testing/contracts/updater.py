@@ -12,6 +12,7 @@ from harness.api import (
     Completion,
     Data,
     Delta,
+    Distillation,
     Example,
     MemoryOps,
     Preference,
@@ -30,7 +31,7 @@ from harness.testing.contracts.base import Contract, permuted, same, survives_js
 from harness.testing.embedded import lab_model
 from harness.testing.scripted import made_up_weights
 
-_KINDS = (Example, Preference, Rollout, Recipe, MemoryOps, Delta)
+_KINDS = (Example, Preference, Rollout, Recipe, MemoryOps, Delta, Distillation)
 
 
 class UpdaterContract(Contract):

@@ -1,4 +1,4 @@
-"""The reward ``beside-trial``: the proxy reward is used, and the true reward of the same edits is measured too."""
+"""The reward ``beside-trial``: the proxy reward is used, with the true reward of the same edits beside it."""
 
 from __future__ import annotations
 

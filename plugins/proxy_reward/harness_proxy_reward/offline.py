@@ -1,4 +1,4 @@
-"""The reward ``rubric-offline``: the same four marks from measurements, for models too weak to act as a judge."""
+"""The reward ``rubric-offline``: four marks from measurements, for models that cannot follow a judge prompt."""
 
 from __future__ import annotations
 

@@ -43,10 +43,6 @@ class Conditions:
     prompt: str | None = None
     """How questions are asked."""
 
-    def as_key(self) -> dict[str, str | None]:
-        """The fields of a comparability key."""
-        return dict(vars(self))
-
 
 def of_log(raw: Mapping[str, Any], answers: Iterable[str]) -> Conditions:
     """The conditions of a knowledge-incorporation log, from its own fields and its answers' lengths."""

@@ -96,13 +96,13 @@ def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Jud
         protocol=log.protocol,
         editor_model="",
         start_model=log.model or "",
-        key={
+        conditions={
             "task": task.name,
             "version": task.version,
             "items": _digest(task.items),
             "metric": task.metric,
             "protocol": log.protocol,
-            **log.conditions.as_key(),
+            **vars(log.conditions),
             "transductive": False,
             "open_book": False,
         },

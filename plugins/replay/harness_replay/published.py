@@ -75,7 +75,7 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
         protocol=table["protocol"],
         editor_model=row.get("editor", ""),
         start_model=row["start"],
-        key={
+        conditions={
             "task": task.name,
             "version": task.version,
             "base_model": row["base"],

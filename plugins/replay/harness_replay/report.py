@@ -42,7 +42,7 @@ class Claim:
     words_b: str
     words_a: str
     force: bool = False
-    """Whether the two differ in a comparability field; the page then names it."""
+    """Whether the two rows' conditions differ; the report then names the difference."""
 
     @property
     def command(self) -> str:

@@ -1,4 +1,4 @@
-"""Comparability keys in words: in what two rows differ, and what neither of them records."""
+"""Rows' conditions in words: where two rows differ, and what neither of them records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _difference(name: str, a: tuple[ResultFile, Row], b: tuple[ResultFile, Row])
 
 
 def _value(name: str, found: ResultFile, row: Row) -> str:
-    value: Any = row.key.get(name)
+    value: Any = row.conditions.get(name)
     if value is None:
         return "not recorded"
     if name == "items":
@@ -83,7 +83,7 @@ def _measured_with(found: ResultFile, row: Row) -> dict[str, UsedComponent]:
 
 def unrecorded(a: Row, b: Row) -> str:
     """What neither row records and may therefore differ, in words; "" where there is no such field."""
-    names = [name for name, value in a.key.items() if value is None and b.key.get(name) is None]
+    names = [name for name, value in a.conditions.items() if value is None and b.conditions.get(name) is None]
     if not names:
         return ""
     called = [_NAMES.get(name, name.replace("_", " ")) for name in names]
