@@ -15,7 +15,7 @@ def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
     """A judge by name: ``exact f1 contains recall offline-1 offline-2`` or ``openai:MODEL``.
 
     Raises:
-        UsageError: for an unknown name.
+        UsageError: the name is unknown.
     """
     if name in MEASURES:
         return Measure(name, MEASURES[name])
