@@ -15,11 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from harness.models.base import TrainItem
 from harness_lab.lab_model import LabModel
 from harness_lab.world.squad import asked_pages
 
-from harness.api import Example, Request, SelfEdit, State, UpdateJob
+from harness.api import Example, Request, SelfEdit, State, TrainItem, UpdateJob
 from harness.books.store import WeightStore
 from harness.models.hf_settings import HfSettings
 from harness.testing import ScriptedTask, open_session

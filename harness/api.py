@@ -190,7 +190,27 @@ class Delta:
     scale: float = 1.0
 
 
-Data: TypeAlias = Example | Preference | Rollout | Recipe | MemoryOps | Delta
+@dataclass(frozen=True)
+class Distillation:
+    """One training sequence whose target is learnt as a teacher would have said it: its distributions, token by token.
+
+    With ``teacher_prompt`` holding what the student is to do without, it is context distillation (arXiv 2209.15189);
+    with the same prompt and the teacher ``base``, a tether to the model as it was. The loss is the divergence
+    KL(teacher || student) per token of ``target``, in nats; it stands in one mean with the examples of its update.
+    """
+
+    prompt: Prompt
+    target: str
+    teacher_prompt: Prompt | None = None
+    """What the teacher reads before the target; None: the same as the student."""
+    teacher: Literal["start", "base"] = "start"
+    """Who teaches: the model that the update starts from, or its frozen weights without any adapter."""
+    top: int = 32
+    """Tokens of each distribution that are kept, the most probable ones; all others count as one."""
+    weight: float = 1.0
+
+
+Data: TypeAlias = Example | Preference | Rollout | Recipe | MemoryOps | Delta | Distillation
 
 
 @dataclass(frozen=True)
@@ -237,6 +257,9 @@ class UpdateJob:
 
     ``fold`` and ``merge`` leave a start without adapters as it is; ``continue`` has nothing to continue there.
     """
+    earlier: tuple[SelfEdit, ...] = ()
+    """Edits that the start has learnt already, the oldest first, where a protocol applies one update after another.
+    They reach updaters that say so (:attr:`Updater.rehearses`)."""
 
 
 @dataclass(frozen=True)
@@ -653,6 +676,8 @@ class Updater(Component):
     """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
     wave: int = 64
     """Jobs it is handed at a time, and booked together: a kill loses no more. Part of what makes batches repeat."""
+    rehearses: bool = False
+    """Whether it is handed :attr:`UpdateJob.earlier`. Its updates then depend on them; those of others do not."""
     continues: bool = False
     """Whether it can train a start's last adapter on (``start_as = "continue"``). The other ways to start need nothing
     of an updater: it is handed the folded or merged state."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.books.journal import Journal
 
 _OWN = frozenset({"lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "config.json", "result.json",
-                  "weights", "edits", "scores"})  # fmt: skip
+                  "weights", "edits", "scores", "history", "items"})  # fmt: skip
 FILE = "file/"
 """Facts of the journal of this prefix: a file's path in the run's folder -> the SHA-256 of what was written."""
 
@@ -58,7 +58,7 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written; only for who holds the run's lock."""
     for partial in folder.glob("weights/.*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
-    for pattern in (".*.json.*", "edits/.*.jsonl.*", "scores/.*.jsonl.*"):
+    for pattern in (".*.json.*", *(f"{place}/.*.jsonl.*" for place in ("edits", "scores", "history", "items"))):
         for partial in folder.glob(pattern):
             partial.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ harness. Token ids in, token ids and adapters out.
 """
 
 from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_digest
+from .distil import Distribution, divergence
 from .engine import Engine
 from .fold import fold
 from .full import FullResult, full_finetune
@@ -17,6 +18,7 @@ from .score import HiddenRow, ScoreRow
 __all__ = [
     "AdamState",
     "Adapter",
+    "Distribution",
     "Dpo",
     "Engine",
     "FullResult",
@@ -33,6 +35,7 @@ __all__ = [
     "TrainJob",
     "TrainResult",
     "TrainSequence",
+    "divergence",
     "epoch_order",
     "fold",
     "full_finetune",

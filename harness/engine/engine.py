@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from .adapter import Adapter, Targets, init_lora, resolve_targets
+from .distil import Distribution, distributions
 from .forward import FrozenModel
 from .generate import generate
 from .jobs import Generated, GenerationRow, TrainJob, TrainResult
@@ -67,6 +68,13 @@ class Engine:
     ) -> list[list[float]]:
         """Natural-log probability of each continuation token; rows are (prompt ids, continuation ids, adapters)."""
         return self._within_memory(lambda plan: logprobs(self._frozen, plan, [ScoreRow(*row) for row in rows]))[0]
+
+    def distributions(self, rows: Sequence[ScoreRow], *, top: int) -> list[Distribution]:
+        """What each row's model says at every token of its continuation: its `top` tokens and their log-probabilities.
+
+        Given to a training sequence as `meta["teacher"]`, it is what the loss "sft" learns there.
+        """
+        return self._within_memory(lambda plan: distributions(self._frozen, plan, rows, top))[0]
 
     def hidden(
         self,

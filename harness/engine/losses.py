@@ -29,7 +29,10 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class Sft:
-    """Weighted mean cross-entropy over the targets of an optimiser step; computed for all jobs at once."""
+    """Weighted mean cross-entropy over the targets of an optimiser step; computed for all jobs at once.
+
+    The targets of a sequence with `meta["teacher"]` count with their divergence from it instead (see `distil`).
+    """
 
     def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
         weights = [torch.tensor(target_weights(s), device=lp.device) for s, lp in zip(sequences, logprobs, strict=True)]

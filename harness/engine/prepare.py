@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from . import distil
 from .adapter import Adapter, init_lora, stack_digest
 from .forward import FrozenModel
 from .jobs import TrainJob, TrainResult, TrainSequence
@@ -41,6 +42,8 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
         loss = resolve_loss(job.loss)
         if not isinstance(loss, Sft) and any(sequence.padding is not None for sequence in job.sequences):
             raise ValueError("only the loss 'sft' can train padding positions")
+        if not isinstance(loss, Sft) and any("teacher" in sequence.meta for sequence in job.sequences):
+            raise ValueError("only the loss 'sft' can learn from a teacher's distributions")
         hp = job.hp
         start = init_lora(frozen.model, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=job.seed)
         if job.init is not None:
@@ -84,7 +87,7 @@ def data_problem(sequences: Sequence[TrainSequence], vocab: int, window: int | N
             return f"sequence {i} is padded to {sequence.padding.to}, beyond the model's attention window of {window}"
     if not any(targets(s) or pad_targets(s) for s in sequences):
         return "there is nothing to train on: no target has a loss weight"
-    return None
+    return distil.problem(sequences) or None
 
 
 def pad_targets(sequence: TrainSequence) -> int:

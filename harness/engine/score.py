@@ -27,7 +27,7 @@ class HiddenRow(NamedTuple):
     adapters: tuple[Adapter, ...] = ()
 
 
-class _Pack(NamedTuple):
+class RowPack(NamedTuple):
     """Rows of one forward, in canonical order, with what it needs."""
 
     rows: list[int]
@@ -42,7 +42,7 @@ def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) ->
     out: list[list[float]] = [[] for _ in rows]
     texts = [row.prompt + row.continuation for row in rows]
     with torch.inference_mode():
-        for pack in _packs(frozen, plan, texts, [row.adapters for row in rows]):
+        for pack in packs(frozen, plan, texts, [row.adapters for row in rows]):
             keep, targets, owners, at = [], [], [], 0
             for i in pack.rows:
                 first = max(len(rows[i].prompt), 1)
@@ -73,7 +73,7 @@ def hidden(
         raise ValueError(f"layer {layer} does not exist; 0 is the embeddings, {depth} the last of this model")
     out: list[list[float]] = [[] for _ in rows]
     with torch.inference_mode():
-        for pack in _packs(frozen, plan, [row.ids for row in rows], [row.adapters for row in rows]):
+        for pack in packs(frozen, plan, [row.ids for row in rows], [row.adapters for row in rows]):
             attend = PackedAttention(pack.lengths, device=frozen.device)
             states = frozen.hidden(pack.ids, pack.positions, attend, pack.parts, layer)
             for i, part in zip(pack.rows, torch.split(states.float(), pack.lengths), strict=True):
@@ -81,9 +81,9 @@ def hidden(
     return out
 
 
-def _packs(
+def packs(
     frozen: FrozenModel, plan: MemoryPlan, texts: Sequence[tuple[int, ...]], adapters: Sequence[tuple[Adapter, ...]]
-) -> Iterator[_Pack]:
+) -> Iterator[RowPack]:
     """Packs of at most `plan.tokens` tokens and `plan.slots` stacks, whatever the order of the rows."""
     stacks = [stack_digest(stack) for stack in adapters]
     order = sorted((i for i in range(len(texts)) if texts[i]), key=lambda i: (stacks[i], len(texts[i]), texts[i]))
@@ -101,7 +101,7 @@ def _packs(
         order = order[len(rows) :]
         counts = [sum(len(texts[i]) for i in rows if stacks[i] == stack) for stack in used]
         chosen = [next(adapters[i] for i in rows if stacks[i] == stack) for stack in used]
-        yield _Pack(
+        yield RowPack(
             rows,
             [t for i in rows for t in texts[i]],
             [p for i in rows for p in range(len(texts[i]))],

@@ -21,7 +21,7 @@ class ClosedBookSettings:
     """How answers are decoded and graded."""
 
     judge: str = ""
-    """Who grades: ``exact f1 contains recall offline-1 offline-2 openai:MODEL``; "" is the task's metric."""
+    """Who grades: ``exact f1 contains recall offline-1 offline-2 openai:MODEL[@URL]``; "" is the task's metric."""
     max_judge_calls: int = field(default=0, metadata={"changes_scores": False})
     """Calls that a remote judge may make; 0 is no limit. Answers beyond the limit are ``error``."""
     max_judge_cost: float = field(default=0.0, metadata={"changes_scores": False})

@@ -92,5 +92,3 @@ class Budget:
     """US dollars that the judge's model may cost in a run (outside one, in this process); 0 is no limit."""
     cache: Path | None = None
     """Folder of verdicts; None keeps none."""
-    base_url: str = ""
-    """An OpenAI-compatible endpoint; "" is OpenAI's."""

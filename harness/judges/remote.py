@@ -7,7 +7,9 @@ is a zero.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from harness.errors import UsageError
 from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
+from harness.models.prices import price_of
 from harness.reading import read_json
 from harness.reads import untracked
 
@@ -35,12 +38,26 @@ _CHUNK = 256
 class RemoteJudge:
     """Grades with ``openai:MODEL``. Equal triples of question, golds and answer are asked once."""
 
-    def __init__(self, model: str, budget: Budget, lm: LM | None = None) -> None:
-        """``lm`` replaces the endpoint. Raises ``UsageError`` for a missing key, package or price."""
-        self.name = f"openai:{model}"
+    def __init__(self, model: str, budget: Budget, lm: LM | None = None, base_url: str = "") -> None:
+        """A judge at OpenAI's endpoint, or at ``base_url``, where a key is sent only if there is one.
+
+        Args:
+            lm: replaces the endpoint.
+
+        Raises:
+            UsageError: a key, a package or a price is missing.
+        """
+        self.name = f"openai:{model}" + (f"@{base_url}" if base_url else "")
         settings = OpenAISettings(path=model, max_cost=budget.max_cost)
-        if budget.base_url:
-            settings = OpenAISettings(path=model, max_cost=budget.max_cost, base_url=budget.base_url)
+        if base_url:
+            price = price_of(model)  # of a proxy; what a model of one's own costs is not known
+            settings = dataclasses.replace(
+                settings,
+                base_url=base_url,
+                key_env=settings.key_env if os.environ.get(settings.key_env) else "",
+                input_price=price.input if price else None,
+                output_price=price.output if price else None,
+            )
         self._lm: LM = lm or OpenAIModel(settings)
         self._identity: JSON = {
             "judge": self.name,

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from harness.api import Data, EditFailed, Example, Preference, Rollout
+from harness.api import Data, Distillation, EditFailed, Example, Preference, Prompt, Rollout
 from harness.engine import HyperParameters, Padding, TrainSequence
 from harness.models.prompts import PromptEncoder
 from harness.models.train_settings import FitSettings
 
 _ANY = (Example, Preference, Rollout)
-_LEARNS_FROM = {"sft": (Example,), "dpo": (Preference,), "grpo": (Rollout,)}
+_LEARNS_FROM = {"sft": (Example, Distillation), "dpo": (Preference,), "grpo": (Rollout,)}
 _NAMED_TARGETS = {"qv": ("q_proj", "v_proj")}
 
 
@@ -28,6 +29,17 @@ def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
     if isinstance(targets, str) and targets != "all-linear":
         values["targets"] = _NAMED_TARGETS.get(targets, (targets,))
     return HyperParameters(**values, **other)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """``meta["taught"]`` of a sequence whose teacher's distributions are still to be computed."""
+
+    teacher: Literal["start", "base"]
+    prompt: tuple[int, ...]
+    """What the teacher reads before the target."""
+    target: tuple[int, ...]
+    top: int
 
 
 class Encoder:
@@ -66,6 +78,17 @@ class Encoder:
             if settings.pad_loss == "reference" and end is not None:
                 padding = Padding(min(settings.max_length, self._positions), end, settings.pad_nodes)
             return [self._sequence(before, after, item.weight, settings, padding)]
+        if isinstance(item, Distillation):
+            before, after = self._split(item.prompt, item.target, settings)
+            read, said = before, after
+            if item.teacher_prompt is not None:
+                read = self._prompts.prompt_ids(item.teacher_prompt)
+                said = after if before else after[len(self._prompts.text_ids("")) :]  # no start token in the middle
+            if len(read) + len(said) > self._positions:
+                raise EditFailed(f"context length of the teacher {len(read) + len(said)} > {self._positions}")
+            on_target = replace(settings, loss_on="target")
+            told = {"taught": Taught(item.teacher, read, said, item.top)}
+            return [self._sequence(before, after, item.weight, on_target, None, None, told)]
         if isinstance(item, Preference):
             sides = []
             for side, text in (("chosen", item.chosen), ("rejected", item.rejected)):
@@ -79,7 +102,7 @@ class Encoder:
             return [self._sequence(before, after, 1.0, settings, None, item.group, meta)]
         raise EditFailed(f"nothing can be trained on {type(item).__name__}")
 
-    def _split(self, prompt: Any, target: str, settings: FitSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _split(self, prompt: Prompt, target: str, settings: FitSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids before and in the target, with what ends it."""
         if not target.strip():
             raise EditFailed("an empty training target")

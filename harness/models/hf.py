@@ -31,6 +31,7 @@ from harness.books.records import derive_seed
 from harness.errors import PluginError, UsageError
 from harness.models.checkpoint import find_checkpoint
 from harness.models.hf_settings import HfSettings
+from harness.models.loss_curve import thinned
 from harness.models.stopping import StopTexts, cut
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from harness.books.artefacts import FullWeights
     from harness.engine import Adapter, Engine, MemoryPlan, TrainJob, TrainResult
-    from harness.models.encode import Encoder
+    from harness.models.encode import Encoder, Taught
     from harness.models.prompts import PromptEncoder
 
 
@@ -287,6 +288,7 @@ class HfModel(Model):
             except ValueError as error:
                 raise UsageError(f"model {self.settings.path!r}: {error}") from error
             jobs.append((item, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
+        jobs = self._with_teachers(jobs)
         for group in self._groups([item.start for item, _ in jobs]):
             part = [_started(*jobs[place], stack) for place, stack in group.stacks]
             if not group.full:
@@ -296,6 +298,38 @@ class HfModel(Model):
                 with self._weights_of(group):
                     results = list(self.engine.train(part))
                 yield from map(_trained, results)
+
+    def _with_teachers(self, jobs: Sequence[tuple[TrainItem, TrainJob]]) -> list[tuple[TrainItem, TrainJob]]:
+        """The jobs with the distributions of their teachers, each computed once however many jobs ask for it."""
+        from harness.engine import Distribution, ScoreRow
+
+        asked = [
+            (item.start if taught.teacher == "start" else State(self.base), taught)
+            for item, job in jobs
+            for one in job.sequences
+            if (taught := one.meta.get("taught"))
+        ]
+        rows = list({(state.adapters, taught): (state, taught) for state, taught in asked}.values())
+        found: dict[tuple[tuple[str, ...], Taught], Distribution] = {}
+        for group in self._groups([state for state, _ in rows]):
+            for top in sorted({rows[place][1].top for place, _ in group.stacks}):
+                mine = [(rows[place], stack) for place, stack in group.stacks if rows[place][1].top == top]
+                with self._weights_of(group):
+                    texts = [ScoreRow(taught.prompt, taught.target, stack) for (_, taught), stack in mine]
+                    said = self.engine.distributions(texts, top=top)
+                for ((state, taught), _), one in zip(mine, said, strict=True):
+                    found[state.adapters, taught] = one
+        out = []
+        for item, job in jobs:
+            sequences = []
+            for one in job.sequences:
+                if taught := one.meta.get("taught"):
+                    start = item.start.adapters if taught.teacher == "start" else ()
+                    count = sum(weight != 0 for weight in (one.weights or ())[1:])
+                    one = dataclasses.replace(one, meta={"teacher": found[start, taught].last(count)})
+                sequences.append(one)
+            out.append((item, dataclasses.replace(job, sequences=tuple(sequences))))
+        return out
 
     def over_long(self, data: Sequence[Example], max_length: int, /) -> str:
         """Why one of the sequences could not be trained on, as ``context length 700 > 512``; "" if all could."""
@@ -457,6 +491,7 @@ def _trained(result: TrainResult) -> Trained:
         "tokens": result.tokens,
         "seconds": result.seconds,
         "loss": result.losses[-1] if result.losses else None,
+        "losses": thinned(result.losses),
     }
     if result.reduced:
         log["reduced"] = True

@@ -148,12 +148,14 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     held: set[int] = set()
     if slots["trainer"].name != "none":
         rounds.append(RoundRecord(-1, dict(Roles(states, follows)), validate()))
+        session.scope.history.checkpoint(-1, rounds[-1].validation, {})
     for done in _rounds(session.scope.slot("trainer", Trainer), session):
         # The method may release the round's states as soon as it goes on; a checkpoint must be there to be chosen.
         session.hold(f"round {len(rounds)}", _states(done.roles))
         held.add(len(rounds))
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
+        session.scope.history.checkpoint(done.index, score, done.metrics)
         validates = options.validation > 0 and has_editor
         open_to_choice = choosable([record.validation for record in rounds], options.checkpoint, validates)
         for index in sorted(held - open_to_choice):

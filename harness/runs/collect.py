@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
+from harness.api import HEADLINE, JSON, Episode, EvaluationProtocol, State, Task
+from harness.books.episodes import EpisodeBook
 from harness.books.folder import write_recorded
-from harness.books.records import digest
+from harness.books.records import digest, encode
 from harness.evidence.result_file import (
     SCHEMA,
     Card,
@@ -90,14 +91,18 @@ def outcome(
         write_recorded(context.journal, context.folder, f"edits/{name}.jsonl", edit_lines(bench.groups))
     for table in tables.values():
         _write_scores(context, name, arm.method.name, seed, table)
+    happened_there = [*_cost_lines(context, session.scope.name), *session.scope.history.lines(chosen)]
+    write_recorded(context.journal, context.folder, f"history/{name}.jsonl", _json_lines(happened_there))
     teacher, student = session.roles["teacher"], session.roles["student"]
     context.journal.keep(session.scope.name, "deployed", {role: _state(session.roles[role]) for role in session.roles})
     model = context.models[student.base]
+    # Edits that are applied to a trained policy cannot be compared with edits that are applied to the model. A method
+    # whose trained policy is itself what is measured, or that is held against its own start, did train the model.
     shared = {
         "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
         "model_settings": digest(dict(model.identity))[:16],
-        "start_model": "policy" if student.adapters else "model",
+        "start_model": "policy" if student.adapters and bench.groups and not arm.method.transductive else "model",
         "protocol": protocol.name,
         **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
@@ -343,6 +348,8 @@ def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
                 f"{name}: ${account.spent:.2f} spent in all, at most ${account.lost:.2f} of it on calls that brought "
                 "no answer (timed out, or on the way when the run was killed)"
             )
+        if model is None and account.spent:
+            out.append(f"{name} graded for ${account.spent:.2f}, all rows of the run together; usd leaves that out")
     return out
 
 
@@ -371,9 +378,35 @@ def _write_scores(context: RunContext, name: str, method: str, seed: int, table:
                 **({} if step is None else {"step": step}), **dict(score.measures),
             }  # fmt: skip
             seen[score.episode, score.query] += 1
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+            lines.append(line)
     place = "scores" if table.name == HEADLINE else f"scores/{table.name}"
-    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", "".join(lines))
+    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", _json_lines(lines))
+
+
+def write_items(context: RunContext, name: str, episodes: Sequence[Episode], book: EpisodeBook) -> None:
+    """What a table asks, with the accepted answers, so that its answers can be read, and graded again, without the
+    task's data. Written when every row is finished: nothing of it lies there while a method works."""
+    lines = [
+        {
+            "episode": one.id, "context": encode(one.context),
+            "queries": [{"id": query.id, "text": query.text} for query in one.queries],
+            "references": {query: list(accepted) for query, accepted in book.references([one.id])[one.id].items()},
+        }
+        for one in episodes
+    ]  # fmt: skip
+    write_recorded(context.journal, context.folder, f"items/{name}.jsonl", _json_lines(lines))
+
+
+def _cost_lines(context: RunContext, scope: str) -> list[dict[str, Any]]:
+    """What the row used, by stage and phase; what several rows used is counted in each."""
+    return [
+        {"kind": "cost", "stage": stage, "phase": phase, **{name: round(value, 6) for name, value in cost.items()}}
+        for (stage, phase), cost in sorted(context.journal.costs(scope).items())
+    ]
+
+
+def _json_lines(lines: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _state(state: State) -> dict[str, Any]:

@@ -277,8 +277,23 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
                 raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
             slots = {**slots, "evaluator": judged or slots["evaluator"]}
         arms.append(Arm(method, plugin.info.name, slots, roles, _protocol(method, main, asked_protocol, same_update)))
+    arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
     also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
+
+
+def _untrained(arm: Arm) -> Arm:
+    """The start of a method that learns from the test items, as a row of its own: what its gain is measured from.
+
+    It is ranked with the transductive rows, since rows of other conditions are not compared with them.
+    """
+    method = dataclasses.replace(
+        arm.method,
+        name=f"{arm.method.name}-untrained",
+        summary=f"the start of {arm.method.name}, without its outer loop",
+    )
+    slots = {**arm.slots, "trainer": {"kind": "trainer", "use": "none"}}
+    return dataclasses.replace(arm, method=method, slots=slots)
 
 
 def _protocol(method: Method, main: Method, asked: JSON, same_update: bool) -> dict[str, Any]:

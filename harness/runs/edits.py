@@ -197,13 +197,23 @@ class _Delta(_Record):
     scale: _Finite
 
 
+class _Distillation(_Record):
+    tag: Literal["Distillation"] = Field(alias="$")
+    prompt: _Prompt
+    target: str
+    teacher_prompt: _Prompt | None
+    teacher: Literal["start", "base"]
+    top: Annotated[int, Field(ge=1)]
+    weight: _Finite
+
+
 class _Edit(_Record):
     tag: Literal["SelfEdit"] = Field(alias="$")
     id: str
     episode: _Filled
     data: list[
         Annotated[
-            _Example | _Preference | _Rollout | _Recipe | _MemoryOps | _Delta,
+            _Example | _Preference | _Rollout | _Recipe | _MemoryOps | _Delta | _Distillation,
             Field(discriminator="tag"),
         ]
     ]

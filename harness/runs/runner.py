@@ -31,7 +31,7 @@ from harness.runs import config as configuration
 from harness.runs import record as records
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
 from harness.runs.bench import OpenAlso
-from harness.runs.collect import result_file
+from harness.runs.collect import result_file, write_items
 from harness.runs.command import command
 from harness.runs.config import Also, Config
 from harness.runs.edits import read_edits
@@ -227,6 +227,11 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str, source: str) -> Ru
         for arm in config.arms:
             progress.row(f"{arm.method.name}, seed {seed}")
             outcomes.append(run_arm(opened, arm, seed))
+    book = opened.context.episodes
+    write_items(opened.context, HEADLINE, book.split("test"), book)
+    for one in opened.also:
+        if one.own_items:
+            write_items(opened.context, one.name, one.episodes.split(one.split, one.limit or None), one.episodes)
     made = result_file(name, config, opened.context, outcomes, source, provenance(opened))
     result = check(made, str(folder / "result.json"))
     write_recorded(journal, folder, "result.json", dumps(result))

@@ -54,6 +54,8 @@ def _asks(record: Mapping[str, Any]) -> Iterator[str]:
             yield "a model whose own code would be run (trust_remote_code)"
         if key == "base_url":
             yield f"the address {value}, to which your API key would be sent"
+        if key == "judge" and "@http" in str(value):
+            yield f"the judge {value}, to which your API key would be sent"
 
 
 def _settings(value: Any) -> Iterator[tuple[str, Any]]:

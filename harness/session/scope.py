@@ -14,6 +14,7 @@ from harness.registry.build import BuiltComponent, C, kind_of
 from harness.session.clock import Clock
 from harness.session.context import RunContext
 from harness.session.facts import Facts
+from harness.session.history import History
 from harness.session.roles import Roles
 from harness.session.watch import Watch
 from harness.text import repaired
@@ -56,6 +57,7 @@ class Scope:
         self.calls_name = self.name
         """Name under which the order of its calls is logged; a session beside another one has an order of its own."""
         self.facts = Facts(self.journal, self.name)
+        self.history = History()
         self.watch: Watch | None = Watch(context.episodes, self.facts)
         """None for a session beside another one, whose items are not the row's own."""
         self.replaced = 0

@@ -173,6 +173,7 @@ class SessionService:
         # A namespace of its own, so that `keep` cannot read the counts.
         where = f"{self.scope.name}#diagnoses"
         self.journal.keep(where, f"{name}/{self._calls.position}", {"right": right, "compared": total})
+        self.scope.history.diagnosed(name, right, total)
 
     # --- effects ---
 
@@ -195,6 +196,7 @@ class SessionService:
         groups = [Group(ask, tuple(row)) for ask, row in zip(asks, rows, strict=True)]
         if self._calls.of_loop:
             self.scope.facts.outer.proposed(groups)
+            self.scope.history.proposed(groups)
         return groups
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
@@ -212,12 +214,15 @@ class SessionService:
         groups = [dataclasses.replace(group, rewards=tuple(row)) for group, row in zip(groups, rows, strict=True)]
         if self._calls.of_loop:
             self.scope.facts.outer.scored(groups)
+            self.scope.history.scored(name, groups)
         return groups
 
     def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
-        results = self._updates.update(name, self.scope.writable(list(jobs)))
+        jobs = self.scope.writable(list(jobs))
+        results = self._updates.update(name, jobs)
         if self._calls.of_loop:
             self.scope.facts.outer.learnt(name, results)
+            self.scope.history.learnt(name, jobs, results)
         return results
 
     def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from harness import reads
 from harness.api import (
+    JSON,
     Artefact,
     Ask,
     Data,
@@ -83,7 +85,10 @@ class Updates:
                         encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
         results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
-        return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
+        done = [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
+        for job, updated in zip(jobs, done, strict=True):
+            self._deployed(job, updated.log, updated)
+        return done
 
     def measure(
         self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
@@ -128,8 +133,22 @@ class Updates:
             return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
         wave = self._wave(updater, [trial.job for trial in jobs])
-        results = self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)
-        return [(value["scores"], *value.get("beside", ())) for value in map(decode, results)]
+        results = list(map(decode, self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)))
+        for trial, value in zip(jobs, results, strict=True):
+            self._deployed(trial.job, value["log"])
+        return [(value["scores"], *value.get("beside", ())) for value in results]
+
+    def _deployed(self, job: UpdateJob, log: JSON, done: Updated | None = None) -> None:
+        """Note an update of the measured policy, with the sequences that its edits became."""
+        facts = self._scope.facts
+        if facts.stage != "deploy" or facts.validating:
+            return
+        sequences = {}
+        for place, edit in enumerate(job.edits):
+            if edit.status == "ok":
+                with suppress(EditFailed):  # why is among the log, or beside the scores
+                    sequences[place] = self.expand(dataclasses.replace(job, edits=(edit,)))
+        self._scope.history.deployed(job, sequences, log, done)
 
     def _graded(self, asked: AskedBeside, done: Sequence[tuple[TrialJob, Updated, float]]) -> list[Sequence[Score]]:
         """The scores of each trial's state, by one evaluation."""
@@ -222,7 +241,10 @@ class Updates:
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings])
+        earlier = [[e.episode, e.data, e.settings] for e in job.earlier] if slot.instance.rehearses else []
+        earlier += [self._episodes.identity(e.episode) for e in job.earlier] if earlier else []
+        more = [earlier] if earlier else []
+        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings, *more])
 
     def _apply(
         self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]
@@ -236,7 +258,8 @@ class Updates:
                 yield job, refused, 0.0
             else:
                 self._check_continues(slot, usable)
-                ready.append(self._starts.prepared(usable))
+                shown = usable if slot.instance.rehearses else dataclasses.replace(usable, earlier=())
+                ready.append(self._starts.prepared(shown))
                 left_out[job.id] = reasons
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
+from harness.models.loss_curve import thinned
 from harness.models.train_settings import FitSettings, check_ranges
 from harness.registry.settings import check_settings
 
@@ -69,6 +70,7 @@ class Full(Updater):
             "tokens": done.tokens,
             "seconds": done.seconds,
             "loss": done.losses[-1] if done.status == "ok" else None,
+            "losses": thinned(done.losses),
         }
         if done.reduced:
             log["reduced"] = True

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from harness.api import EditFailed, Example, Preference, Recipe, Rollout, Session, Updated, UpdateJob, Updater
+from harness.api import Distillation, EditFailed, Example, Preference, Recipe, Rollout, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
 from harness.models.train_settings import TrainSettings, check_ranges, train_settings
 
@@ -34,14 +34,14 @@ class LoraSettings(AdapterSettings):
     """A LoRA fine-tune in the batched engine."""
 
     loss: Literal["sft", "dpo", "grpo"] = "sft"
-    """``sft`` learns from examples, ``dpo`` from preferences, ``grpo`` from rollouts."""
+    """``sft`` learns from examples and distillations, ``dpo`` from preferences, ``grpo`` from rollouts."""
 
 
 class Lora(Updater):
     """Trains one adapter per job, in bulk: a new one on top of the job's start, or the start's last one further."""
 
     Settings: ClassVar[type] = LoraSettings
-    accepts = frozenset({Example, Preference, Rollout, Recipe})
+    accepts = frozenset({Example, Distillation, Preference, Rollout, Recipe})
     continues = True
 
     def __init__(self, settings: LoraSettings) -> None:

@@ -55,7 +55,7 @@ from harness.testing import (
     UpdaterContract,
 )
 from harness.testing.check import run_contract
-from harness.testing.components import Fit, Match, Tried, Writer, world
+from harness.testing.components import Fit, Match, TrialReward, Writer, world
 from harness.testing.contracts import Contract
 from harness.testing.embedded import lab_model
 from harness.updaters.lora import Lora
@@ -218,7 +218,7 @@ class Batchwise(Writer):
         ]
 
 
-class Short(Tried):
+class Short(TrialReward):
     """Forgets the candidates that failed."""
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
@@ -226,19 +226,19 @@ class Short(Tried):
         return super().score(kept, s)
 
 
-class Zero(Tried):
+class Zero(TrialReward):
     """Counts a lost trial as 0."""
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
         return [[Reward(reward.value or 0.0) for reward in row] for row in super().score(groups, s)]
 
 
-class NotANumber(Tried):
+class NotANumber(TrialReward):
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
         return [[Reward(float("nan")) for _ in group.edits] for group in groups]
 
 
-class Drawn(Tried):
+class Drawn(TrialReward):
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
         return [[Reward(random.random()) for _ in group.edits] for group in groups]
 
@@ -400,13 +400,13 @@ BUGS: Sequence[tuple[type[Contract], Any, str]] = [
     (EditorContract, Dice, "one seed gives the same edits"),
     (EditorContract, Stubborn, "another seed reaches the model"),
     (EditorContract, Greedy, "never gives more than was asked for"),
-    (EditorContract, Twins, "candidates are drawn apart"),
+    (EditorContract, Twins, "candidates are sampled independently"),
     (EditorContract, Brittle, "unusable texts make failed edits with a reason"),
     (EditorContract, Silent, "a lost answer is an error and never an edit"),
     (EditorContract, Tuples, "edits survive the journal"),
     (EditorContract, Meddler, "leaves the asks as they are"),
     (EditorContract, Batchwise, "the order of asks does not matter"),
-    (EditorContract, Batchwise, "an ask alone gets what it gets among others"),
+    (EditorContract, Batchwise, "an ask alone gets the same edits as among others"),
     (EditorContract, Loose, "settings are a frozen dataclass with defaults"),
     (RewardContract, Short, "gives every candidate one reward"),
     (RewardContract, Zero, "a lost trial is an error"),
@@ -415,20 +415,20 @@ BUGS: Sequence[tuple[type[Contract], Any, str]] = [
     (UpdaterContract, Lazy, "answers every job once"),
     (UpdaterContract, Unseeded, "one seed gives the same weights"),
     (UpdaterContract, Positional, "the order of jobs does not matter"),
-    (UpdaterContract, Restart, "a state exactly when ok that stands on its start"),
-    (UpdaterContract, Touching, "base weights are what they were"),
+    (UpdaterContract, Restart, "a state exactly when ok and on the same base"),
+    (UpdaterContract, Touching, "base weights stay unchanged"),
     (EvaluatorContract, Generous, "right answers beat wrong ones"),
     (EvaluatorContract, Generous, "a lost answer is an error without a value"),
-    (EvaluatorContract, Generous, "what the model cannot take failed"),
+    (EvaluatorContract, Generous, "a failed answer gives a failed score"),
     (EvaluatorContract, Leaky, "references stay out of the prompts"),
-    (EvaluatorContract, Endless, "values are in range and none exactly for errors"),
+    (EvaluatorContract, Endless, "values are in range and none only for errors"),
     (TaskContract, Shuffled, "loads its splits in a fixed order"),
     (TaskContract, Repeated, "loads its splits in a fixed order"),
     (TaskContract, Unanswerable, "every query has references and an id of its own"),
     (TaskContract, Crashing, "recipes expand the same way every time"),
     (TaskContract, Crashing, "unknown recipes and empty texts are refused"),
-    (TaskContract, Crashing, "sameness is symmetric and not everything"),
-    (TrainerContract, Forgetful, "another life repeats it from the journal"),
+    (TaskContract, Crashing, "sameness is symmetric and not universal"),
+    (TrainerContract, Forgetful, "resuming repeats it from the journal"),
     (TrainerContract, Forgetful, "rounds count up and hold states"),
     (TrainerContract, Peeking, "never touches the test split"),
     (ModelContract, Chance, "gives every request its completions"),

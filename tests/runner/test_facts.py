@@ -139,9 +139,20 @@ def test_what_the_card_says_is_no_fault(tmp_path: Path, method: str) -> None:
 def test_transductive_rows_rank_among_themselves(tmp_path: Path) -> None:
     done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0)
     conditions = [dict(one.conditions) for one in done.result.rows]
-    assert [one.pop("transductive") for one in conditions] == [True, False]
+    assert [one.pop("transductive") for one in conditions] == [True, False, True]
     ranked = {one.row.method: one.why_unranked for one in summarise(done.result)}
     assert "transductive" not in " ".join(ranked.values())
+
+
+def test_a_transductive_row_stands_beside_its_untrained_start_on_the_same_items(tmp_path: Path) -> None:
+    done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0, seeds=3)
+    trained, start = row(done, "on-the-test-openly"), row(done, "on-the-test-openly-untrained")
+    assert start.conditions == trained.conditions
+    assert start.expected == trained.expected
+    assert not any(start.happened.values())
+    lines = {line.row.method: line for line in summarise(done.result)}
+    assert {line.why_unranked for line in lines.values()} == {"5 contexts, fewer than 8, unranked"}
+    assert harness.resume(done.folder).ran == 0
 
 
 def test_an_honest_outer_loop_on_passages_has_nothing_said_of_it(tmp_path: Path) -> None:

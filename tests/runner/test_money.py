@@ -209,6 +209,34 @@ def test_nor_a_judge_and_it_misses_a_key_at_once(tmp_path: Path, monkeypatch: py
         assert not fake.bodies
 
 
+def test_a_judge_is_of_the_runs_ledger_over_all_its_lives(tmp_path: Path) -> None:
+    """500,000 tokens a verdict: $1 each at the price of gpt-4.1. Every life is told of what the others spent."""
+
+    def answer(index: int, body: dict[str, Any]) -> Reply:
+        if body["model"] == "gpt-4.1":
+            reply = chat("yes", prompt_tokens=500_000, completion_tokens=0)
+            reply.delay = 0.02
+            return reply
+        return chat("an answer", prompt_tokens=10, completion_tokens=0)
+
+    with serve(answer) as fake:
+        given = config(tmp_path, fake)
+        given["evaluator"] = {**given["evaluator"], "judge": f"openai:gpt-4.1@{fake.url}", "max_judge_cost": 3.0,
+                              "judge_cache": str(tmp_path / "verdicts")}  # fmt: skip
+        said = lives(given, 3)
+        judged = [body for body in fake.bodies if body["model"] == "gpt-4.1"]
+        assert len(judged) == 3, "the limit is one of the run, not of each life"
+        [folder] = (tmp_path / "runs").iterdir()
+        one = harness.resume(folder).result.rows[0]
+        assert not said
+        assert (one.errors, one.scored) == (QUESTIONS - 3, 3), "what could not be graded has no value"
+        done = harness.resume(folder, max_cost=100.0)
+        judged = [body for body in fake.bodies if body["model"] == "gpt-4.1"]
+    assert done.complete
+    assert len(judged) == QUESTIONS, "no verdict is paid twice"
+    assert any("graded for $30.00" in note for note in done.result.rows[0].notes)
+
+
 KEY = "sk-proj-0123456789abcdefABCDEF"
 PASTED = [
     {"key_env": KEY},
