@@ -203,7 +203,7 @@ def test_a_finish_that_is_none_is_refused(tmp_path: Path) -> None:
 
     lm = Old({})
     s = open_session(tmp_path, components.world(), {"teacher": lm}, components.slots())
-    with pytest.raises(PluginError, match="has the finish 'failed: too long'; there are stop, length, failed, error"):
+    with pytest.raises(PluginError, match="has the finish 'failed: too long'; it may be stop, length, failed, error"):
         s.sealed.generate([Request(State(lm.base), "x")])
     s.journal.close()
 

@@ -68,7 +68,7 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].pop(), "seed 0: 59 scores and 60 letters for 60 queries"),
+        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].pop(), "59 scores and 60 status letters for 60 queries"),
         (lambda raw: raw["tables"][0]["rows"][0].update(scored=1), "scored is 1, its rows give 300"),
         (lambda raw: raw["tables"][0]["rows"][1].update(speed=1), "rows.1.speed: "),
         (

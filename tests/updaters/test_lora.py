@@ -253,7 +253,7 @@ def test_bad_configurations_are_refused(session: SmallSession) -> None:
     for changes, message in [
         ({"rank": 0}, "updater lora: rank must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
-        ({"own": ("lr",)}, "'lr' is no training setting"),
+        ({"own": ("lr",)}, "'lr' is not a training setting"),
     ]:
         with pytest.raises(HarnessError, match=message):
             lora(**changes)
