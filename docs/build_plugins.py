@@ -108,7 +108,7 @@ is a program that its user runs; the harness keeps honest plugins honest, and sh
 A component is a class that derives from the base class of its kind in `harness.api`. The abstract methods there must be
 written; everything else has a default that its docstring explains, and nothing is looked for that is not there. A class
 that does not derive from its base is refused in one line. What all kinds share is under
-[every component](#every-component): its settings, and the components that it is made around.
+[every component](#every-component): its settings, and the components that it wraps.
 
 Observers are called in the runs that name their plugin, through its method or a component, and in those whose
 configuration lists it: `--set 'observers=["diary"]'`. What one raises is a warning, and the run goes on.
