@@ -1,4 +1,4 @@
-"""The core's own components, registered through the same door as everyone else's."""
+"""The core's own components, registered through the same hooks as a plugin's."""
 
 from __future__ import annotations
 

@@ -125,13 +125,13 @@ def plugin(folder: Path, kind: str, source: str) -> Path:
          "editor 'odd' is written for API 1, and this harness has API 2"),
         ("editor", "class Odd(Updater):\n    def apply(self, jobs, s): return []\n", "does not derive from Editor"),
         ("editor", "class Odd(Editor):\n    def propse(self, asks, s): return []\n",
-         "class Odd lacks the method propose of its kind"),
+         "class Odd lacks propose, which every editor has"),
         ("updater", "class Odd(Updater):\n    def apply(self, jobs, s): return []\n",
          "updater 'odd' has no attribute 'accepts', which every updater has"),
         ("editor", "class Odd(Editor):\n    nested = {'a': 'model'}\n    def propose(self, asks, s): return []\n",
-         "is made around a model; it asks models through the session"),
+         "wraps a model, which only a model may do; it asks models through the session"),
         ("editor", "class Odd(Editor):\n    nested = {'a': 'editr'}\n    def propose(self, asks, s): return []\n",
-         "nested names no kind 'editr'. Did you mean 'editor'"),
+         "nested has an unknown kind, 'editr'. Did you mean 'editor'"),
     ],
 )  # fmt: skip
 def test_a_class_that_is_no_component_is_refused_in_one_line(tmp_path: Path, kind: str, source: str, said: str) -> None:
