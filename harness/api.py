@@ -707,7 +707,7 @@ class Updater(Component):
     """Jobs handed over in one call and booked together, so the most that a kill can lose. Fixed, because the batches,
     and with them the bits of a result, depend on it."""
     rehearses: bool = False
-    """Whether it is handed :attr:`UpdateJob.earlier`; its updates then depend on those edits, and no other updater's do."""
+    """Whether it is handed :attr:`UpdateJob.earlier`; only then do its updates depend on those edits."""
     continues: bool = False
     """Whether it can train the start's last adapter further (``start_as = "continue"``). The other values ask nothing
     of an updater: the core hands it the folded or merged state."""
