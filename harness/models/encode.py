@@ -33,7 +33,7 @@ def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
 
 @dataclass(frozen=True)
 class Taught:
-    """``meta["taught"]`` of a sequence whose teacher's distributions are still to be computed."""
+    """``meta["taught"]`` of a sequence: whose distributions it learns, which the model then computes."""
 
     teacher: Literal["start", "base"]
     prompt: tuple[int, ...]
