@@ -15,7 +15,8 @@ _KINDS: dict[str, type] = {
     cls.__name__: cls
     for cls in (
         api.State, api.Query, api.Episode, api.Request, api.Completion, api.Example, api.Preference, api.Rollout,
-        api.Recipe, api.MemoryOps, api.Delta, api.Distillation, api.SelfEdit, api.UpdateJob, api.Updated, api.Ask, api.Score, api.Reward,
+        api.Recipe, api.MemoryOps, api.Delta, api.Distillation, api.SelfEdit, api.UpdateJob, api.Updated, api.Ask,
+        api.Score, api.Reward,
         api.EditAsk, api.Group, api.Round, api.TrialJob,
     )
 }  # fmt: skip

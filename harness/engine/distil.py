@@ -30,8 +30,8 @@ _LEAST = 1e-6
 class Distribution:
     """A teacher's distribution at each target of a sequence.
 
-    `ids` `[targets, k]` (int64) are its k most probable tokens there, `logprobs` `[targets, k]` (fp32) their log
-    probabilities. Both lie on the CPU.
+    `ids` `[targets, k]` (int64) are its k most probable tokens there, `logprobs` `[targets, k]` (fp32) the natural
+    logarithms of their probabilities. Both lie on the CPU.
     """
 
     ids: Tensor
