@@ -18,7 +18,8 @@ from harness.cli.gate import command as gate_command
 from harness.evidence.compare import compare, compare_all
 from harness.evidence.gate.verdict import check_all
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import Row, TaskItems, make_row, write
+from harness.evidence.result import Row, TaskItems, make_row
+from harness.evidence.result_file import write
 from harness.evidence.sources import Source
 from tests.leaderboard.examples import items, result_file, row
 
