@@ -42,7 +42,7 @@ def command(
     questions: Annotated[Path | None, typer.Option(help="File with the questions of a log that lacks them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Difference, 95% interval and verdict of B against A, paired by query and clustered by context.
+    """Compare B with A: difference, 95% interval and verdict, paired by query and clustered by context.
 
     Below 8 contexts, or with one seed on a side, the verdict is inconclusive and says why.
 

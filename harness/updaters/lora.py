@@ -12,7 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from harness.api import Distillation, EditFailed, Example, Preference, Recipe, Rollout, Session, Updated, UpdateJob, Updater
+from harness.api import (
+    Distillation,
+    EditFailed,
+    Example,
+    Preference,
+    Recipe,
+    Rollout,
+    Session,
+    Updated,
+    UpdateJob,
+    Updater,
+)
 from harness.errors import UsageError
 from harness.models.train_settings import TrainSettings, check_ranges, train_settings
 

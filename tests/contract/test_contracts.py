@@ -1,4 +1,4 @@
-"""The contracts: components that keep the rules pass, and each kind of bug is caught by the check that is for it."""
+"""The contract tests: components that keep the rules pass, and each kind of bug is caught by the check for it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class TestScriptedModel(ModelContract):
         return self.component(WeightStore(folder))
 
     def test_importing_the_plugin_is_light(self) -> None:
-        """This module is a test, and imports what it likes."""
+        """This module is a test, and may import anything."""
 
 
 class TestLabModel(ModelContract):
@@ -126,10 +126,10 @@ class TestLabModel(ModelContract):
         return lab_model(WeightStore(folder))
 
     def test_settings_are_a_frozen_dataclass_with_defaults(self) -> None:
-        """The backend is named, not given."""
+        """The nested backend comes from its name, not from the test."""
 
     def test_importing_the_plugin_is_light(self) -> None:
-        """The backend is named, not given."""
+        """The nested backend comes from its name, not from the test."""
 
 
 # --- each of these breaks one rule ---
@@ -151,21 +151,21 @@ class Dice(Writer):
 
 
 class Stubborn(Writer):
-    """Takes no notice of the ask's seed."""
+    """Ignores the ask's seed."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return super().propose([replace(ask, seed=1) for ask in asks], s)
 
 
 class Greedy(Writer):
-    """Gives one edit more than was asked for."""
+    """Returns one edit more than was asked for."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return super().propose([replace(ask, n=ask.n + 1) for ask in asks], s)
 
 
 class Twins(Writer):
-    """Asks twice for the same."""
+    """Asks for the same sample twice."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         halves = [super(Twins, self).propose([replace(ask, n=1) for ask in asks], s) for _ in range(2)]
@@ -176,7 +176,7 @@ class Twins(Writer):
 
 
 class Brittle(Writer):
-    """Expects what a model says to be a list."""
+    """Expects every completion to be a list."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         rows = super().propose(asks, s)
@@ -186,14 +186,14 @@ class Brittle(Writer):
 
 
 class Silent(Writer):
-    """Does not say which completion an edit is from."""
+    """Does not say which completion an edit comes from."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return [[replace(edit, actions=()) for edit in row] for row in super().propose(asks, s)]
 
 
 class Tuples(Writer):
-    """Puts into the settings what JSON cannot hold."""
+    """Puts a value into the settings that JSON cannot hold."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return [[replace(edit, settings={"own": {1, 2}}) for edit in row] for row in super().propose(asks, s)]
@@ -256,14 +256,14 @@ class Unseeded(Fit):
 
 
 class Positional(Fit):
-    """Seeds a job by its place."""
+    """Seeds a job by its position."""
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         yield from super().apply([replace(job, seed=place) for place, job in enumerate(jobs)], s)
 
 
 class Restart(Fit):
-    """Forgets what the start had learnt, and learns nothing."""
+    """Returns the base model: forgets what the start had learnt, and learns nothing."""
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         for job in jobs:
@@ -361,7 +361,7 @@ class _Rounds:
 
 
 class Forgetful(Trainer):
-    """Starts otherwise in every life."""
+    """Starts differently in every process."""
 
     Settings = _Rounds
 

@@ -1,4 +1,4 @@
-"""What a remote editor would cost is said before anything is sent."""
+"""The cost of a remote editor is shown before anything is sent."""
 
 from __future__ import annotations
 

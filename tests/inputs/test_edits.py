@@ -1,4 +1,4 @@
-"""``--edits RUN`` takes the method's own edits of that run, whole, or says in a line why not."""
+"""``--edits RUN`` takes all of the method's own edits from that run, or says in one line why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result file is accepted only where its conditions say what its rows may be compared with."""
+"""A result file is accepted only if its conditions say what its rows may be compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The offline judge and the string measures: fixed, and held against recorded verdicts."""
+"""The offline judge and the string measures: fixed, and checked against recorded verdicts."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ COLOURS = ("red", "green", "blue", "white", "black", "grey", "pink", "brown")
 
 
 def _records(arms: int, titles: int = 24) -> list[Recorded]:
-    """Arms whose answers are right or wrong in plain sight; the last arm is told the opposite of every eighth."""
+    """Arms whose answers are plainly right or wrong; in the last arm every eighth verdict is inverted."""
     out = []
     for arm in range(arms):
         for at in range(titles * 4):

@@ -1,4 +1,4 @@
-"""Boards that grow: a method has one row however often it was run, and thousands of files are built in seconds."""
+"""Growing leaderboards: a method has one row however often it was run, and thousands of files are built in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rendering says the same, says it safely, and is known to be stale when it is."""
+"""All renderings agree, are escaped, and are reported as stale when they are."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_run_in_a_checkout_makes_nothing_stale(tmp_path: Path) -> None:
 
 
 def test_the_shipped_renderings_are_up_to_date(tmp_path: Path) -> None:
-    """Of the files under version control only: a run in the checkout adds its own, which nobody has to commit."""
+    """Only files under version control count: a run in the checkout adds its own, which nobody has to commit."""
     root = Path(__file__).parents[2]
     listed = subprocess.run(["git", "ls-files", "leaderboards"], cwd=root, capture_output=True, text=True, check=False)
     if listed.returncode or not listed.stdout:

@@ -1,4 +1,4 @@
-"""Named tables of a result file: they survive a round trip, are picked by name and step, and are refused when torn."""
+"""Named tables of a result file: they survive a round trip, are picked by name and step, and refused when damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks from files: one's own data and questions without a plugin."""
+"""Tasks from files: your own data and questions without a plugin."""
 
 from __future__ import annotations
 

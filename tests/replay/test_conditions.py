@@ -1,4 +1,4 @@
-"""Every published log keeps its own conditions, and what differs or is unknown is said in words."""
+"""Every published log keeps its own conditions; differences and unknown conditions are stated in words."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _compared(tmp_path: Path, a: dict[str, Any], b: dict[str, Any]) -> Any:
 
 
 def test_reasoned_answers_are_not_compared_with_short_ones(tmp_path: Path) -> None:
-    """Also where the log says nothing of it: answers of 760 characters are more than 64 tokens."""
+    """Even if the log does not state it: answers of 760 characters have more than 64 tokens."""
     named = _compared(tmp_path, _scored(), _long(_scored(exp_name="eval_cot")))
     assert named.differing == ("decoding", "prompt")
     assert f"decoding not recorded against {LONG}" in named.notes
@@ -162,7 +162,7 @@ def test_a_damaged_abstraction_log_is_said(tmp_path: Path) -> None:
 
 
 def test_printed_figures_are_those_of_the_rows() -> None:
-    """To the digit that is printed: a figure that the log rounded first and the table once more is not."""
+    """To the printed digit; except a figure that was rounded in the log and once more in the table."""
     checked = 0
     for found in result_files(shared("seal")):
         for row in found.rows:

@@ -1,4 +1,4 @@
-"""What a row says of itself is held against what happened: training that failed, cards, costs and labels."""
+"""A row's claims are checked against what happened: training that failed, cards, costs and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run pays: the limit holds over its lives and its threads, and nothing that was paid for is paid again."""
+"""What a run pays: the limit holds across resumes and threads, and nothing that was paid for is paid again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUESTIONS = 30
 
 
 def config(folder: Path, fake: Fake, **model: Any) -> dict[str, Any]:
-    """A control that asks a remote model every question, at $0.15 a call."""
+    """A control that asks a remote model every question, at $0.15 per call."""
     asked: list[Any] = [{"question": f"Question {n}?", "answer": f"answer {n}"} for n in range(QUESTIONS)]
     data = folder / "pages.json"
     data.write_text(json.dumps([{"title": "Page", "context": "A page.", "questions": asked}]), encoding="utf-8")
@@ -62,7 +62,7 @@ def prompts(fake: Fake) -> Counter[str]:
 
 
 def lives(given: Mapping[str, Any], count: int) -> list[str]:
-    """Run and resume until it is done, at most so often; what each life said when it stopped."""
+    """Run and resume until done, at most ``lives`` times; returns what each process said when it stopped."""
     said = []
     try:
         harness.run(given)
@@ -119,7 +119,7 @@ def test_what_was_answered_before_a_kill_is_not_paid_again_and_what_was_in_fligh
     [note] = [note for note in done.result.rows[0].notes if "brought no answer" in note]
     told = re.match(r"openai:m-1: \$(\d+\.\d+) spent in all, of it at most \$", note)
     assert told, note
-    # What never came is counted by its length, as a multiple of which the others were charged.
+    # A call whose answer never arrived is charged by its length, at the rate of the others.
     assert float(told[1]) == pytest.approx((QUESTIONS + 8) * PRICE, rel=0.05)
     assert done.result.rows[0].costs["usd"] == pytest.approx(QUESTIONS * PRICE)
 

@@ -1,4 +1,4 @@
-"""A result says what was run, and rows are compared by resolved settings."""
+"""A result records what was run, and rows are compared by resolved settings."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_result_file_says_what_was_run(tmp_path: Path) -> None:
 
 
 def _marked(folder: Path, value: str) -> Path:
-    """The folder of a run whose evaluator gives every answer that value."""
+    """The folder of a run whose evaluator gives every answer the same value."""
     folder.mkdir()
     file = folder / "marking.py"
     file.write_text(

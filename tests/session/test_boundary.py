@@ -1,4 +1,4 @@
-"""What a component gives back is checked at the door: a wrong return is one line that names the right plugin."""
+"""What a component returns is checked at once: a wrong value gives one line that names the plugin at fault."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.session import parts
 
 
 class Gives(Editor, RewardFunction, Updater, Evaluator, Trainer):
-    """A component of any kind that gives what it is told to, or raises it."""
+    """A component of any kind that returns (or raises) what it is told to."""
 
     accepts = frozenset({Example})
 

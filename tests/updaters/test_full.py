@@ -1,4 +1,4 @@
-"""Full fine-tuning: a state of its own weights, on which everything else works as on any other."""
+"""Full fine-tuning: a state with its own weights, which works like any other state."""
 
 from __future__ import annotations
 

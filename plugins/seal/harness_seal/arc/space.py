@@ -61,7 +61,7 @@ class Training(BaseModel):
 
 
 class ArcChoice(Choice):
-    """SEAL's space: four groups of augmentations, the tokens in the loss, learning rate, epochs (appendix B.2).
+    """SEAL's space: four groups of augmentations, the tokens in the loss, learning rate, epochs (section 3.2).
 
     The ranges are ours; the published code checks none, and treats a configuration that it cannot use as no training
     at all, which counts as unsolved. Here that is a failed edit, which counts as unsolved too.
