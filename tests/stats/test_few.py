@@ -228,7 +228,7 @@ def test_help_and_the_table_agree_on_how_many_seeds_rank() -> None:
     app = Typer()
     app.command()(run_command)
     helped = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.split())
-    assert f"{stats.MIN_SEEDS} or more that differ are ranked" in helped
+    assert f"ranked from {stats.MIN_SEEDS} that differ" in helped
     assert f"{stats.MIN_SEEDS} or more seeds that differ" in RANK_NOTE
     task = items()
     for seeds in (1, 2):
