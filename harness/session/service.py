@@ -16,14 +16,12 @@ from harness.api import (
     JSON,
     Ask,
     Completion,
-    Component,
     Data,
     EditAsk,
     Editor,
     Episode,
     Evaluator,
     Group,
-    Method,
     References,
     Request,
     RewardFunction,
@@ -42,7 +40,6 @@ from harness.errors import PluginError
 from harness.registry.build import BuiltComponent
 from harness.session import checks
 from harness.session.calls import Calls
-from harness.session.context import RunContext
 from harness.session.evaluation import Evaluation
 from harness.session.facade import sealed
 from harness.session.lm import BookedLM
@@ -51,26 +48,13 @@ from harness.session.updates import AskedBeside, Updates
 
 
 class SessionService:
-    """One method under one root seed; see :class:`harness.session.scope.Scope` for the arguments.
+    """One method under one root seed, as its scope describes it.
 
     Every method of :class:`harness.api.Session` is here under its name, and is documented there. Beside them stand the
     calls that reach test scores, which only the core makes.
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        method: Method,
-        task: BuiltComponent[Task],
-        slots: Mapping[str, BuiltComponent[Component]],
-        states: Mapping[str, State],
-        follows: Mapping[str, str],
-        settings: JSON,
-        root_seed: int,
-    ) -> None:
-        self._open(Scope(context, method, task, slots, states, follows, settings, root_seed))
-
-    def _open(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.context = scope.context
         self.journal = scope.journal
@@ -103,9 +87,7 @@ class SessionService:
         scope.context = dataclasses.replace(scope.context, episodes=episodes)
         scope.built_task, scope.task = task, task.instance
         scope.slots = {**scope.slots, "evaluator": evaluator}
-        other = SessionService.__new__(SessionService)
-        other._open(scope)
-        return other
+        return SessionService(scope)
 
     @property
     def labels(self) -> set[str]:
