@@ -30,8 +30,8 @@ _LEAST = 1e-6
 class Distribution:
     """What a teacher says at each target of a sequence.
 
-    `ids` `[targets, k]` (int64) are its k most probable tokens there, `logprobs` `[targets, k]` (fp32) their natural-log
-    probabilities. Both lie on the CPU.
+    `ids` `[targets, k]` (int64) are its k most probable tokens there, `logprobs` `[targets, k]` (fp32) the natural
+    logarithms of their probabilities. Both lie on the CPU.
     """
 
     ids: Tensor
@@ -77,9 +77,7 @@ def divergence(logits: Tensor, teacher: Distribution) -> Tensor:
     return found + torch.where(rest > _LEAST, rest * (rest.clamp(min=_LEAST).log() - own_rest.log()), 0.0)
 
 
-def distributions(
-    frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow], top: int
-) -> list[Distribution]:
+def distributions(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow], top: int) -> list[Distribution]:
     """What each row's model says at every token of its continuation, `top` tokens deep, in the order of `rows`.
 
     As in `logprobs`, the first token after an empty prompt has no distribution.

@@ -54,8 +54,8 @@ def _value(name: str, found: ResultFile, row: Row) -> str:
 def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
     """A sentence for each of task, evaluator and protocol whose code differs between the rows.
 
-    It is a note and no reason to refuse: whether scores still mean the same is said by the task's version, code changes
-    with every release, and a gate that refused it could never hold new code against an old baseline.
+    This is a note and no reason to refuse: the task's version says whether scores still mean the same, code changes
+    with every release, and a gate that refused it could never compare new code with an old baseline.
     """
     used = [_measured_with(*side) for side in (a, b)]
     out = []
@@ -70,7 +70,7 @@ def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
 
 
 def _measured_with(found: ResultFile, row: Row) -> dict[str, UsedComponent]:
-    """What asked and graded a row of the headline; empty where that is not recorded."""
+    """The components that asked and graded a row of the headline, by slot; empty where they are not recorded."""
     known = found.provenance
     slots = known.rows.get(row.method, {}) if known else {}
     out = {}

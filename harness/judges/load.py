@@ -16,7 +16,7 @@ def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
     another OpenAI-compatible endpoint than OpenAI's.
 
     Raises:
-        UsageError: for an unknown name.
+        UsageError: the name is unknown.
     """
     if name in MEASURES:
         return Measure(name, MEASURES[name])

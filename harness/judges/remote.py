@@ -1,8 +1,8 @@
 """A language model as judge, over the OpenAI protocol: cached on disk, budget-limited, and honest about its failures.
 
 A verdict is cached under everything that shapes it: endpoint, model, instruction, decoding, question, gold and answer.
-What could not be had is an ``error``; a reply that says neither yes nor no, or both, is ``unparsed``. Neither is a
-zero.
+A verdict that did not arrive is an ``error``; a reply that says neither yes nor no, or both, is ``unparsed``. Neither
+is a zero.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ INSTRUCTION = (
 )
 MAX_TOKENS = 8
 _CHUNK = 256
-"""Verdicts that are booked together: what a kill can lose."""
+"""Verdicts that are asked for and kept together; a kill loses at most these."""
 
 
 class RemoteJudge:
-    """Grades with ``openai:MODEL``. Equal triples are asked once."""
+    """Grades with ``openai:MODEL``. Equal triples of question, golds and answer are asked once."""
 
     def __init__(self, model: str, budget: Budget, lm: LM | None = None, base_url: str = "") -> None:
         """A judge at OpenAI's endpoint, or at ``base_url``, where a key is sent only if there is one.
@@ -124,7 +124,7 @@ class RemoteJudge:
         if path is None or not path.exists():
             return None
         try:
-            with untracked():  # cached under all that shapes it
+            with untracked():  # cached under everything that shapes it
                 return read_grade(read_json(path)["reply"])
         except (UsageError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.

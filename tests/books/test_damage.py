@@ -147,7 +147,7 @@ def test_a_journal_that_is_none_is_one_line(copy: harness.Run) -> None:
         harness.resume(copy.folder)
     assert "\n" not in str(caught.value)
     path.write_text("no database at all")
-    with pytest.raises(RunError, match="is damaged, or no journal"):
+    with pytest.raises(RunError, match="is damaged, or not a journal"):
         harness.resume(copy.folder)
     assert verify(copy.folder).damaged
 

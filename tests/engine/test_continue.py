@@ -111,7 +111,7 @@ def test_what_cannot_be_continued_says_why() -> None:
     engine = engine_for(model)
     bare = random_adapter(model, 1, rank=4, alpha=8.0)
     job = TrainJob("job", sequences(2, 0), CONSTANT, init=bare)
-    assert "was stored without its optimiser's state" in failure(engine, job).reason
+    assert "was stored without its optimiser state" in failure(engine, job).reason
     other = dataclasses.replace(job, hp=dataclasses.replace(CONSTANT, rank=8, keep_optimizer=False))
     assert "(rank 4, alpha 8, down_proj" in failure(engine, other).reason
     assert "does not have the job's rank 8" in failure(engine, other).reason

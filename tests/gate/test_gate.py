@@ -90,7 +90,7 @@ def test_other_items_are_incomparable() -> None:
     fewer = items(contexts=59)
     found = check_all(_file(_row(0.5)), _file(row("m", 0.5, task=fewer), task=fewer))[0]
     assert found.verdict == "incomparable"
-    assert "3 queries are in one of the two only" in found.reason
+    assert "3 queries have a score on one side only" in found.reason
 
 
 def test_the_order_of_items_does_not_matter() -> None:

@@ -113,8 +113,8 @@ def test_why_a_plugin_is_not_found(place: Path, says: Says) -> None:
     for name, said in {
         "lost": "dist-of-lost registers 'lost' in the wrong group, 'harness.plugin': write",
         "renaming": "the distribution renaming 2.5 is installed, and its plugins are called 'renamed'",
-        "pluggy": 'is installed, and registers no plugin: add [project.entry-points."harness.plugins"]',
-        "loose": "a module 'loose' can be imported, and no installed distribution registers it",
+        "pluggy": 'is installed, but registers no plugin: add [project.entry-points."harness.plugins"]',
+        "loose": "a module 'loose' can be imported, but no installed distribution registers it",
         "gut": f"no plugin named 'gut' is installed in this environment ({sys.prefix})",
     }.items():
         code, _, err = says("plugins", "why", name)
@@ -130,7 +130,7 @@ def test_why_of_a_component_says_whose_it_is(place: Path, says: Says) -> None:
 def test_a_file_may_not_take_the_name_of_a_module(tmp_path: Path) -> None:
     file = tmp_path / "random.py"
     file.write_text("", "utf-8")
-    with pytest.raises(PluginError, match=r"a module is called 'random' already; rename random\.py"):
+    with pytest.raises(PluginError, match=r"there is already a module 'random'; rename random\.py"):
         Plugins((file,)).load("random")
 
 

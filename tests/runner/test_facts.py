@@ -30,7 +30,7 @@ def row(done: harness.Run, method: str) -> Row:
     [
         ("fails", "outer update 'policy' failed: no rollouts can be learnt"),
         ("lost", "outer update 'policy' was lost: no rollouts can be learnt"),
-        ("forgets", "the outer loop made 1 updates, and no round holds what they made"),
+        ("forgets", "the outer loop made 1 updates, and no round has their result"),
         ("unrewarded", "none of the 12 rewards of the outer loop has a value"),
         ("passes-over", "the editor passed over every context of the outer loop"),
     ],

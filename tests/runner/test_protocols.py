@@ -138,7 +138,7 @@ def test_the_tables_are_shown_as_columns_steps_and_pages(tmp_path: Path) -> None
     [
         ("none", "yielded no measurement 'score'"),
         ("text", "yielded a str, not a Measurement"),
-        ("name", "no name of a table"),
+        ("name", "not a table name"),
         ("unknown", "there is no measure 'other'"),
         ("twice", "yielded measurement 'score' twice"),
         ("steps", "either every measurement of a name has a step"),

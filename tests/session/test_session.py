@@ -239,7 +239,7 @@ def test_made_episodes_bring_their_own_references(tmp_path: Path, lm: ScriptedLM
     s = parts.session(tmp_path, lm)
     [made] = s.make([Episode("m", "made", {"text": "owls hoot"})], {"m": {}})
     assert made.split == "made"
-    with pytest.raises(PluginError, match="a method's own are 'made'"):
+    with pytest.raises(PluginError, match="a method's own must be 'made'"):
         s.make([Episode("n", "train", {})], {})
 
 

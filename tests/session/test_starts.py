@@ -220,7 +220,7 @@ def test_wrong_starts_are_one_clear_line(
     ("settings", "reason"),
     [
         ({"rank": 8}, "(rank 4, alpha 8, "),
-        ({"keep_optimizer": True}, "was stored without its optimiser's state"),
+        ({"keep_optimizer": True}, "was stored without its optimiser state"),
     ],
 )
 def test_settings_that_the_adapter_does_not_have_are_ours_to_mend(

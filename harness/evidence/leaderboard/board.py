@@ -1,4 +1,4 @@
-"""The leaderboard as one list of sections, made from all result files of a folder; every rendering starts from it."""
+"""The leaderboard as a list of sections, made from all result files of a folder; every rendering starts from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNSHOWN = frozenset({"task", "version", "items", "metric"})
 
 @dataclass(frozen=True)
 class Line:
-    """One row, ready to be shown. Scores are fractions, costs are means over seeds, None is "not measured"."""
+    """One row, ready to be shown. Scores are fractions, costs are means over seeds; None means not measured."""
 
     run: str
     method: str
@@ -66,7 +66,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """All rows of one kind, task, split, metric and table; those that may be compared with each other share a group."""
+    """All rows of one kind, task, split, metric and table; rows that may be compared share a group."""
 
     kind: Kind
     title: str
@@ -84,7 +84,7 @@ def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Secti
     """The sections of a folder: measured ones first, each with its best row first.
 
     Args:
-        paths: its result files that count; by default all.
+        paths: the result files to use; by default all of the folder.
 
     Raises:
         ResultError: a file cannot be read, or two files claim the same run.
@@ -126,7 +126,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Name:
-    """What rows share that stand in one section."""
+    """What the rows of one section share."""
 
     kind: Kind
     title: str

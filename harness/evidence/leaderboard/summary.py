@@ -1,4 +1,4 @@
-"""What a row's scores amount to: headline and second average, interval, rank among rows it may be compared with."""
+"""A row's figures: its average and the other average, an interval, and its ranks among comparable rows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tables(task: TaskItems, row: Row, average: str | None = None) -> stats.Clust
 
 @dataclass(frozen=True)
 class Entry:
-    """A row, and the file that it stands in."""
+    """A row, and the file that it is from."""
 
     found: ResultFile
     row: Row
@@ -88,7 +88,8 @@ def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
 
 
 def _better(ranked: Sequence[stats.Clustered], row: Row) -> stats.Flags:
-    """``[i, j]``: whether row i is better than row j beyond noise and, as ``row`` has it, their judge's own error."""
+    """``[i, j]``: whether row i is better than row j beyond noise and beyond the error of ``row``'s judge, which is
+    theirs too."""
     better = stats.better_beyond_noise(ranked)
     if judge_error.of_row(row) is None:
         return better
@@ -132,12 +133,12 @@ def why_unranked(row: Row, table: stats.Clustered | None) -> str:
 
 
 def _not_shares(task: TaskItems) -> str:
-    """Why no row of a table is ranked; "" where its values are shares in [0, 1], which the ranks are made for."""
+    """Why no row of a table is ranked; "" where its values are shares in [0, 1], which ranks are made for."""
     return f"in {task.unit}, unranked" if task.unit else ""
 
 
 def said_of_reward(row: Row) -> tuple[str, ...]:
-    """The reliability of the outer loop's reward, round by round, with its interval."""
+    """Notes on the reliability of the outer loop's reward, round by round, with its interval."""
     return tuple(
         f"reward reliability, {_where(one)}: {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
         for one in row.reliability

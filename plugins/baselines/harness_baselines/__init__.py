@@ -37,4 +37,4 @@ def harness_editors() -> Mapping[str, str]:
 
 @hookimpl
 def harness_evaluators() -> Mapping[str, str]:
-    return {"rag": "harness_baselines.rag:Rag"}
+    return {"rag": "harness_baselines.rag:Rag", "open-book": "harness_baselines.open_book:OpenBook"}

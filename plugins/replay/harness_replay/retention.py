@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness import stats
 from harness.reading import conform
+from harness.stats.retention import figures
 from harness_replay.questions import LogError, load_json
 from harness_replay.schemas import RetentionFile
 
@@ -63,36 +64,6 @@ def _blank(matrix: NDArray[np.float64], unmet: NDArray[np.bool_]) -> NDArray[np.
     return out
 
 
-@dataclass(frozen=True)
-class Figures:
-    """All are fractions. ``backward_transfer`` and ``forgetting`` are means over all passages but the last."""
-
-    base: float
-    learned: float
-    """Mean accuracy on each passage just after its own edit."""
-    final: float
-    """Mean accuracy on all passages after the last edit."""
-    backward_transfer: float
-    """Mean of final minus just-learned accuracy (Lopez-Paz & Ranzato 2017, arXiv 1706.08840)."""
-    forgetting: float
-    """Mean of best-so-far minus final accuracy (Chaudhry et al. 2018, arXiv 1801.10112)."""
-
-
-def figures(mean: NDArray[np.float64]) -> Figures:
-    """The figures of one ``[edits + 1, passages]`` matrix."""
-    passages = mean.shape[1]
-    learned = np.array([mean[j + 1, j] for j in range(passages)])
-    best = np.array([np.nanmax(mean[j + 1 :, j]) for j in range(passages)])
-    final = mean[-1]
-    return Figures(
-        float(mean[0].mean()),
-        float(learned.mean()),
-        float(final.mean()),
-        float((final - learned)[:-1].mean()),
-        float((best - final)[:-1].mean()),
-    )
-
-
 def pool(runs: Sequence[Retention]) -> Retention:
     """Several runs as one: the mean over all sequences, and their pooled standard deviation (n-1).
 
@@ -130,10 +101,12 @@ def summary(one: Retention, runs: Sequence[Retention] = ()) -> dict[str, Any]:
         "expected": passages + passages * (passages + 1) // 2,
         "ci95": intervals.get("final"),
         "base": found.base,
-        "learned": found.learned,
+        "net_gain": found.gain,
+        "learned": found.learning,
         "final": found.final,
-        "backward_transfer": found.backward_transfer,
+        "backward_transfer": found.backward,
         "backward_transfer_ci95": intervals.get("backward_transfer"),
+        "forward_transfer": found.forward,
         "forgetting": found.forgetting,
         "forgetting_ci95": intervals.get("forgetting"),
         "mean": _listed(one.mean),
@@ -146,6 +119,9 @@ def summary(one: Retention, runs: Sequence[Retention] = ()) -> dict[str, Any]:
     }
 
 
+_WITH_INTERVALS = {"final": "final", "backward_transfer": "backward", "forgetting": "forgetting"}
+
+
 def _intervals(runs: Sequence[Retention]) -> dict[str, list[float]]:
     """Percentile intervals of the pooled matrix's figures over resampled runs, each weighted by its sequences."""
     weights = np.array([run.sequences for run in runs], dtype=np.float64)
@@ -153,8 +129,8 @@ def _intervals(runs: Sequence[Retention]) -> dict[str, list[float]]:
     shares = times * weights / (times @ weights)[:, None]
     drawn = [figures(mean) for mean in np.tensordot(shares, np.stack([run.mean for run in runs]), axes=1)]
     out = {}
-    for name in ("final", "backward_transfer", "forgetting"):
-        found = stats.interval(np.array([getattr(one, name) for one in drawn]))
+    for name, field in _WITH_INTERVALS.items():
+        found = stats.interval(np.array([getattr(one, field) for one in drawn]))
         out[name] = [found.low, found.high]
     return out
 
