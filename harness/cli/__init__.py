@@ -18,6 +18,7 @@ from harness.escape import line
 _VERBS = {
     "run": "run a method, and those beside it, into a table",
     "resume": "go on with a run where it stopped",
+    "view": "write one page on which a run can be looked at",
     "show": "draw a grid task in the terminal",
     "verify": "check everything that a run has stored",
     "export": "write a run's policy to a folder that transformers or peft loads",
