@@ -144,12 +144,12 @@ table.heat th, table.heat td { padding: .2rem .35rem; text-align: center; border
 table.heat td { background: color-mix(in oklab, var(--mark) calc(var(--v) * 75%), var(--soft)); }
 table.heat thead th { max-width: 5rem; overflow: hidden; text-overflow: ellipsis; }
 :root { --p0: oklch(52% .15 255); --p1: oklch(66% .15 60); --p2: oklch(58% .13 150); --p3: oklch(55% .17 330);
-  --p4: oklch(62% .1 200); --p5: oklch(55% .02 260); 
+  --p4: oklch(62% .1 200); --p5: oklch(55% .02 260);
   --p6: oklch(72% .1 25); --p7: oklch(42% .09 120); }
 @media (prefers-color-scheme: dark) { :root {
   --p0: oklch(70% .14 255); --p1: oklch(78% .13 70); --p2: oklch(74% .13 150);
   --p3: oklch(70% .15 330);
-  --p4: oklch(78% .09 200); --p5: oklch(70% .02 260); 
+  --p4: oklch(78% .09 200); --p5: oklch(70% .02 260);
   --p6: oklch(80% .09 25); --p7: oklch(62% .09 120); } }
 """
 """What the figures need of a page that defines ``--ink --faint --line --soft --mark``."""

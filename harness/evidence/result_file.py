@@ -1,13 +1,12 @@
-"""The result file: one JSON file a run, with the score of every query, so that runs can be paired offline.
+"""The result file: one JSON file per run, with the score of every query, so that runs can be paired offline.
 
 A file holds named tables, one of which is the headline. A table holds its task's items once and one row per method.
-Scores are kept per seed and query in the order of the items; beside every score stands one letter that says what became
-of it:
+Scores are kept per seed and query in the order of the items; every score has a status of one letter:
 
 ====== ================================================================= ==============
-letter meaning                                                           value
+status meaning                                                           value
 ====== ================================================================= ==============
-``o``  scored                                                            in [0, 1]
+``o``  scored (a table with a unit: any finite number)                   in [0, 1]
 ``f``  failed: the method's doing, counts as wrong                       0
 ``u``  unparsed: the answer (0) or the judge's verdict (null) is unclear 0 or null
 ``e``  error: ours; has no value                                         null
@@ -37,7 +36,7 @@ Average = Literal["macro", "micro"]
 """``macro``: the mean over contexts of each context's mean over its queries. ``micro``: the mean over queries."""
 
 _DEEP = 6
-"""Nesting from which a value stands on one line: below it are single seeds and contexts."""
+"""Depth from which a value is written on one line: at and below it are single seeds and contexts."""
 _STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
 
@@ -47,7 +46,7 @@ class ResultError(HarnessError):
 
 @dataclass(frozen=True)
 class TaskItems:
-    """What was asked: the task, and its items in their fixed order."""
+    """The task that was asked, with its items in their fixed order."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
@@ -56,11 +55,12 @@ class TaskItems:
     split: str
     metric: str
     items: tuple[tuple[str, tuple[str, ...]], ...]
-    """``(context id, query ids)`` in order; empty where only a paper's figure is known."""
+    """``(context id, query ids)`` in order; empty where only a figure from a paper is known."""
     average: Average = "macro"
-    """The headline figure of this task (SEAL's single-passage table is macro, its continued pretraining micro)."""
+    """The average that makes the task's figure (SEAL's single-passage table is macro, continued pretraining
+    micro)."""
     unit: str = ""
-    """"" for scores in [0, 1]; else what the values are in, such as ``nats``: shown and compared, not ranked."""
+    """"" for scores in [0, 1]; else the unit of the values, such as ``nats``; those are compared, not ranked."""
     lower_is_better: bool = False
 
     @property
@@ -103,7 +103,8 @@ class Reported:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A row's scores at an earlier step, as :attr:`Row.scores` and :attr:`Row.status` are at the last."""
+    """A row's scores at an earlier step, in the form of :attr:`Row.scores` and :attr:`Row.status`, which are the last
+    step's."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
@@ -126,13 +127,14 @@ class Row:
     """Who wrote the edits; "" where nobody did."""
     start_model: str
     """What the updates start from: the bare model, or a trained policy."""
-    key: Mapping[str, str | int | float | bool | None]
-    """Comparability: rows are ranked, paired and gated only where every field agrees."""
+    conditions: Mapping[str, str | int | float | bool | None]
+    """What was asked, of which model and under which settings: rows are ranked, paired and gated only where every field
+    agrees. A null field is not recorded."""
     seeds: tuple[int, ...]
     scores: tuple[tuple[float | None, ...], ...]
-    """``[seed][query]`` in the items' order, in [0, 1] unless the table has a unit; at its last step."""
+    """``[seed][query]`` in the items' order, in [0, 1] unless the table has a unit; at the table's last step."""
     status: tuple[str, ...]
-    """One string per seed, one letter per query; see the module's table."""
+    """One string per seed, one letter per query; the module's docstring lists the letters."""
     expected: int
     scored: int
     failed: int
@@ -148,19 +150,19 @@ class Row:
     """``{"round", "value", "low", "high"}`` for each round of an outer loop."""
     notes: tuple[str, ...] = ()
     unranked: tuple[str, ...] = ()
-    """Why the row has no rank though every query was scored: training that failed, or a card that is not true."""
+    """Why the row has no rank although every query was scored: failed training, or a card that is not true."""
     happened: Mapping[str, bool] = field(default_factory=dict)
     """What the run's own record says of what the card declares: ``open_book``, ``queries``, ``transductive`` and
     ``outside_teacher``. Empty where it is not known."""
     samples: tuple[tuple[str, ...], ...] = ()
-    """``[seed][query]``: the letter of every sample; empty where each query has one."""
+    """``[seed][query]``: a string with the status of every sample; empty where each query has one sample."""
     reported: Reported | None = None
     earlier: tuple[Snapshot, ...] = ()
-    """Parallel to the table's steps but the last."""
+    """Parallel to the table's steps, without the last."""
 
     @property
     def missing(self) -> int:
-        """Queries that were expected and have no value for want of a measurement."""
+        """How many queries were expected, but never measured."""
         return sum(letters.count("-") for letters in self.status)
 
     @property
@@ -171,7 +173,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One measure of all rows."""
+    """One measure, for all rows."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
@@ -181,10 +183,10 @@ class Table:
     """Name of the evaluator; "" where it is not known."""
     rows: tuple[Row, ...]
     steps: tuple[int, ...] = ()
-    """Where measurements followed each other, their places in rising order; empty for a single one."""
+    """The steps at which the measure was taken, in rising order; empty where it was taken once."""
 
     def at(self, step: int) -> Table:
-        """The table as it was at one of its steps, without the others."""
+        """The table at one of its steps, without the others."""
         place = self.steps.index(step)
         if place == len(self.steps) - 1:
             return replace(self, steps=(), rows=tuple(replace(row, earlier=()) for row in self.rows))
@@ -200,23 +202,23 @@ class UsedComponent:
     kind: str
     name: str
     distribution: str
-    """Of the plugin that provides it; a single-file plugin's file name."""
+    """The distribution of the plugin that provides it; for a single-file plugin its file name."""
     code: str
-    """Digest of all source that it can reach, that of nested components included."""
+    """Digest of all source code that it can reach, including that of nested components."""
     settings: Mapping[str, Any]
-    """All of them, defaults included; a nested component's under its name."""
+    """All settings, defaults included; a nested component's are under its slot's name."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What was run, as far as it is no environment: settings, code and versions, each kept once for the whole file."""
+    """What was run, apart from the environment: settings, code and versions, each kept once for the whole file."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
     options: Mapping[str, Any]
     """The run's own keys, defaults included (:class:`harness.runs.config.Options`)."""
     components: Mapping[str, UsedComponent]
-    """Digest -> component; what rows share stands here once."""
+    """Digest -> component; one that several rows share is kept once."""
     rows: Mapping[str, Mapping[str, str]]
     """Method -> slot -> a key of ``components``; besides slots ``task``, ``protocol``, ``roles.<role>`` (a model) and
     ``also.<table>.task`` or ``.evaluator``."""
@@ -242,25 +244,25 @@ class ResultFile:
     headline: str = HEADLINE
     """Name of the table that rows are ranked, compared and gated by."""
     provenance: Provenance | None = None
-    """None where it is not known: of a published file, or of one that was made before this was kept."""
+    """None where it is not known: for a published file, or one made before provenance was kept."""
 
     @property
     def head(self) -> Table:
-        """The headline's table."""
+        """The headline table."""
         return next(table for table in self.tables if table.name == self.headline)
 
     @property
     def task(self) -> TaskItems:
-        """What the headline asks."""
+        """The task of the headline table."""
         return self.head.task
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The headline's rows."""
+        """The rows of the headline table."""
         return self.head.rows
 
     def of_table(self, name: str) -> ResultFile:
-        """The same run with that table alone, as its headline; ``NAME@STEP`` is a table as it was at one of its steps.
+        """The same run with that table alone, as its headline; ``NAME@STEP`` is the table at one of its steps.
 
         Raises:
             UsageError: there is no such table or step.
@@ -278,13 +280,13 @@ class ResultFile:
         return replace(self, tables=(table,), headline=wanted)
 
     def with_rows(self, rows: Iterable[Row]) -> ResultFile:
-        """The same run with other rows in its headline."""
+        """The same run with other rows in its headline table."""
         new = replace(self.head, rows=tuple(rows))
         return replace(self, tables=tuple(new if table is self.head else table for table in self.tables))
 
 
 def single_table(task: TaskItems, rows: Iterable[Row], evaluator: str = "") -> tuple[Table, ...]:
-    """The tables of a file that holds the headline alone."""
+    """The tables of a file that has only a headline table."""
     return (Table(HEADLINE, task, evaluator, tuple(rows)),)
 
 
@@ -295,9 +297,13 @@ def _at(row: Row, place: int, queries: int) -> Row:
 
 
 def make_row(*, scores: Sequence[Sequence[float | None]], status: Sequence[str], queries: int, **rest: Any) -> Row:
-    """A row whose counts follow from its scores and letters; ``queries`` is the number of items' queries.
+    """A row with its counts computed from scores and status.
 
-    ``failed`` and ``unparsed`` count samples, where a query has several; everything else counts queries.
+    ``failed`` and ``unparsed`` count samples where a query has several; the other counts are of queries.
+
+    Args:
+        queries: the number of queries in the table's items.
+        rest: the other fields of :class:`Row`.
     """
     kept = tuple(tuple(one) for one in scores)
     letters = tuple(status)
@@ -338,7 +344,7 @@ def parse(text: str, where: str) -> ResultFile:
 
 
 def _check_schema(value: Any, where: str) -> None:
-    """Refuse a file of another schema, whose fields would only confuse."""
+    """Refuse a file of another schema in one line, instead of naming its unknown fields."""
     schema = value.get("schema") if isinstance(value, dict) else None
     if type(schema) is not int or schema == SCHEMA:
         return
@@ -356,7 +362,7 @@ def _adapter() -> Any:
 
 
 def check(found: ResultFile, where: str) -> ResultFile:
-    """Return the file where scores, letters, counts and items agree; raise :class:`ResultError` else."""
+    """Return the file if scores, status, counts and items agree; otherwise raise :class:`ResultError`."""
     _unique([table.name for table in found.tables], f"{where}: tables: name")
     if all(table.name != found.headline for table in found.tables):
         raise ResultError(f"{where}: headline: there is no table {found.headline!r}")
@@ -376,7 +382,7 @@ def _check_table(table: Table, kind: Kind, where: str) -> None:
     _unique(contexts, f"{where}: task.items: context")
     _unique(queries, f"{where}: task.items: query")
     if list(table.steps) != sorted(set(table.steps)) or any(step < 0 for step in table.steps):
-        raise ResultError(f"{where}: steps: {list(table.steps)} are not rising from 0 or more")
+        raise ResultError(f"{where}: steps: {list(table.steps)} are not rising numbers from 0 on")
     for index, row in enumerate(table.rows):
         inside = f"{where}: rows.{index} ({row.method})"
         _check_row(row, len(queries), inside, bounded=not table.task.unit)
@@ -406,12 +412,12 @@ def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
     if not len(row.seeds) == len(row.scores) == len(row.status):
         raise ResultError(
             f"{where}: {len(row.seeds)} seeds, {len(row.scores)} lists of scores and {len(row.status)} of status; "
-            "one of each is needed a seed"
+            "one of each is needed per seed"
         )
     for seed, values, letters in zip(row.seeds, row.scores, row.status, strict=True):
         if not len(values) == len(letters) == queries:
             raise ResultError(
-                f"{where}: seed {seed}: {len(values)} scores and {len(letters)} letters for {queries} queries"
+                f"{where}: seed {seed}: {len(values)} scores and {len(letters)} status letters for {queries} queries"
             )
         for at, (value, letter) in enumerate(zip(values, letters, strict=True)):
             if not _agrees(value, letter, bounded):
@@ -423,18 +429,18 @@ def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
             raise ResultError(f"{where}: {name} is {getattr(row, name)}, its rows give {getattr(counted, name)}")
 
 
-KEY_FIELDS: Mapping[Kind, tuple[str, ...]] = {
+REQUIRED_CONDITIONS: Mapping[Kind, tuple[str, ...]] = {
     "measured": ("task", "version", "items", "metric", "base_model"),
     "published": ("task", "version"),
 }
-"""What a row's key holds at the least; without it the row would be ranked and paired with what it is no match for."""
+"""Conditions that every row must state: without them it would be ranked and paired with rows of another kind."""
 
 
 def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
-    """Raise :class:`ResultError` where a row's key lacks a field, or says otherwise than the row, its card or task."""
-    lacks = [name for name in KEY_FIELDS[kind] if name not in row.key]
+    """Raise :class:`ResultError` where a row's conditions lack a field, or contradict the row, its card or its task."""
+    lacks = [name for name in REQUIRED_CONDITIONS[kind] if name not in row.conditions]
     if lacks:
-        raise ResultError(f"{where}: key: {lacks[0]!r} is missing: it is not known what may be compared with the row")
+        raise ResultError(f"{where}: conditions: {lacks[0]!r} is missing: what the row may be compared with is unknown")
     stated = {
         "task": (table.task.name, "task.name"),
         "version": (table.task.version, "task.version"),
@@ -443,8 +449,9 @@ def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
         "open_book": (row.card.open_book, "card.open_book"),
     }
     for name, (value, place) in stated.items():
-        if name in row.key and row.key[name] != value:
-            raise ResultError(f"{where}: key.{name} is {row.key[name]!r}, {place} is {value!r}; one of them is wrong")
+        if name in row.conditions and row.conditions[name] != value:
+            given = row.conditions[name]
+            raise ResultError(f"{where}: conditions.{name} is {given!r}, {place} is {value!r}; one of them is wrong")
 
 
 def _rest(row: Row) -> dict[str, Any]:
@@ -453,7 +460,7 @@ def _rest(row: Row) -> dict[str, Any]:
 
 
 def _check_samples(row: Row, where: str) -> None:
-    """Hold the letters of samples, where there are some, against those of their queries."""
+    """Check that the samples' status, where there are several samples, makes that of their queries."""
     if row.samples and [len(one) for one in row.samples] != [len(one) for one in row.status]:
         raise ResultError(f"{where}: samples: not one entry for every query of every seed")
     for seed, letters, samples in zip(row.seeds, row.status, row.samples, strict=False):
@@ -463,7 +470,7 @@ def _check_samples(row: Row, where: str) -> None:
 
 
 def letter_of(samples: str) -> str:
-    """The letter of a query from those of its samples: what is not all lost or all wrong was scored."""
+    """The status of a query from those of its samples: an ``error`` prevails, else one scored sample suffices."""
     if not samples or "e" in samples:
         return "e" if samples else "-"
     if "o" in samples:
@@ -493,7 +500,7 @@ def write(found: ResultFile, path: str | Path) -> Path:
 
 
 def dumps(found: ResultFile) -> str:
-    """The file's text: one line per field, an item list or a seed's scores, so that it stays small and diffs well."""
+    """The file's text, with one line per field, per list of items and per seed's scores: small, and easy to diff."""
     plain = _plain(asdict(found))
     if found.provenance is None:
         del plain["provenance"]
@@ -531,13 +538,13 @@ def result_paths(folder: str | Path) -> list[Path]:
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Names of the comparability fields in which two keys differ, in alphabetical order."""
+    """Names of the fields in which two rows' conditions differ, in alphabetical order."""
     return [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
 
 
-def key_groups(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows by equal comparability key, in order of first appearance."""
+def condition_groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows grouped by equal conditions, in order of first appearance."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(json.dumps(dict(row.key), sort_keys=True), []).append(row)
+        groups.setdefault(json.dumps(dict(row.conditions), sort_keys=True), []).append(row)
     return list(groups.values())

@@ -32,7 +32,7 @@ from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
 from harness.runs.environment import describe_environment
 from harness.runs.facts import SeedFacts, happened, seed_facts, why_unranked
-from harness.runs.measured import SeedTable, sample_letters
+from harness.runs.measured import SeedTable, sample_status
 from harness.session.context import RunContext
 from harness.session.service import SessionService
 from harness.text import REPLACED, repaired, said
@@ -40,7 +40,7 @@ from harness.text import REPLACED, repaired, said
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """A checkpoint of an outer loop; index -1 is the start."""
+    """A checkpoint of an outer loop; index -1 is the start, before the first round."""
 
     index: int
     roles: Mapping[str, State]
@@ -60,12 +60,12 @@ class Outcome:
     rounds: Sequence[RoundRecord]
     chosen: int | None
     costs: Mapping[str, float]
-    keys: Mapping[str, Mapping[str, Any]]
-    """Table -> comparability key."""
+    conditions: Mapping[str, Mapping[str, Any]]
+    """Table -> conditions of its row, as :attr:`harness.evidence.result_file.Row.conditions`."""
     editor_model: str
     start_model: str
     remarks: Sequence[str] = ()
-    """Notes on the row from this seed."""
+    """Notes on the row that come from this seed."""
     facts: SeedFacts = field(default_factory=SeedFacts)
 
 
@@ -96,11 +96,13 @@ def outcome(
     teacher, student = session.roles["teacher"], session.roles["student"]
     context.journal.keep(session.scope.name, "deployed", {role: _state(session.roles[role]) for role in session.roles})
     model = context.models[student.base]
+    # Edits that are applied to a trained policy cannot be compared with edits that are applied to the model. A method
+    # whose trained policy is itself what is measured, or that is held against its own start, did train the model.
     shared = {
         "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
         "model_settings": digest(dict(model.identity))[:16],
-        "start_model": "policy" if student.adapters else "model",
+        "start_model": "policy" if student.adapters and bench.groups and not arm.method.transductive else "model",
         "protocol": protocol.name,
         **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
@@ -131,7 +133,7 @@ def outcome(
 
 
 def _asked(bench: RunBench, table: SeedTable) -> dict[str, Any]:
-    """The part of a comparability key that says what was asked and who graded it."""
+    """The part of a row's conditions that says what was asked and who graded it."""
     measure = table.measure
     items: Any = list(table.contexts.items())
     evaluator: str = measure.evaluator
@@ -154,7 +156,8 @@ def result_file(
     """All rows of a run, table by table: one per method, over its seeds.
 
     Args:
-        source: the command that gives such a run.
+        run: the run's name.
+        source: the command that makes such a run again.
     """
     grouped: dict[str, list[tuple[str, Outcome]]] = {}
     first: dict[str, Any] = {}
@@ -184,7 +187,7 @@ def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]], of
     """One table over methods and seeds; a query that one of them was not asked is missing there.
 
     Args:
-        of_run: what is to be known of every row of the run.
+        of_run: notes that belong on every row of the run.
     """
     contexts: dict[str, dict[str, None]] = {}
     steps: set[int] = set()
@@ -237,13 +240,13 @@ def _row(
         protocol=str(arm.protocol["use"]),
         editor_model=first.editor_model,
         start_model=first.start_model,
-        key=first.keys[members[0][0]],
+        conditions=first.conditions[members[0][0]],
         seeds=tuple(outcome.seed for outcome in outcomes),
         scores=snapshots[-1].scores,
         status=snapshots[-1].status,
         queries=len(queries),
         earlier=tuple(snapshots[:-1]),
-        samples=sample_letters(tables, queries, at[-1]),
+        samples=sample_status(tables, queries, at[-1]),
         unranked=why_unranked([(one.seed, one.facts) for one in outcomes]),
         happened=happened([(one.seed, one.facts) for one in outcomes]),
         **of_method,
@@ -251,7 +254,7 @@ def _row(
 
 
 def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[str]) -> Snapshot:
-    """The scores of all seeds at a step; what a protocol measured without steps stands at the last one."""
+    """The scores of all seeds at a step; what a protocol measured without steps is the same at every step."""
     missing = (None, "-")
     columns = []
     for table in tables:
@@ -259,15 +262,15 @@ def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[s
         columns.append([cells.get(query, missing) for query in queries])
     return Snapshot(
         tuple(tuple(value for value, _ in column) for column in columns),
-        tuple("".join(letter for _, letter in column) for column in columns),
+        tuple("".join(status for _, status in column) for column in columns),
     )
 
 
 def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> dict[str, Any]:
-    """What is said of a method once, in the headline: costs, curve, reliability and notes."""
+    """The fields that a method has once, in its headline row: costs, curve, reliability and notes."""
     outcomes = [one for _, one in members]
-    keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
-    notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    conditions = {json.dumps(dict(one.conditions[own]), sort_keys=True) for own, one in members}
+    notes = [] if len(conditions) == 1 else ["its seeds deployed different start models"]
     notes += of_run
     said = list(dict.fromkeys((outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks))
     of_all = [one for one, count in Counter(remark for _, remark in said).items() if count == len(outcomes)]
@@ -286,7 +289,7 @@ def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]
 
 
 def _remarks(task: Task, bench: RunBench, headline: SeedTable) -> list[str]:
-    """What the editor said of edits that it deployed all the same, and what the task has to say of the scores."""
+    """Notes: reasons that the editor gave with usable edits, the protocol's remarks, and the task's on the scores."""
     edits = [edit for group in bench.groups for edit in group.edits]
     marked = [edit.reason for edit in edits if edit.status == "ok" and edit.reason]
     said = [f"{len(marked)} of {len(edits)} edits marked, the first: {marked[0]}"] if marked else []
@@ -315,9 +318,9 @@ def _reliability(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def _reduced(context: RunContext, scope: str) -> list[str]:
-    """A remark where memory ran out on the way: smaller batches round differently."""
+    """A remark where batches were shrunk because memory ran out: smaller batches round differently."""
     times = sum(cost.get("reduced", 0.0) for cost in context.journal.costs(scope).values())
-    return [f"batches shrunk for want of memory ({times:.0f} results)"] if times else []
+    return [f"batches shrunk because memory ran out ({times:.0f} results)"] if times else []
 
 
 def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
@@ -328,7 +331,7 @@ def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
 
 
 def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
-    """Remarks on the accounts of a row's models, and on those of judges: other models' answers, and money lost."""
+    """Remarks on the accounts of a row's models and of judges: another model answered, or money was lost."""
     out = []
     for name, account in sorted(context.journal.ledger.accounts().items()):
         model = context.models.get(name)
@@ -336,15 +339,17 @@ def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
             continue
         asked = ((model and model.name) or name).partition(":")[2]
         other = {one: calls for one, calls in account.answered.items() if one != asked}
-        # A name without a date stands for a dated one; two of them are two models.
+        # A name without a date stands for one dated model; where two dated ones answered, that is worth a warning.
         if len(account.answered) > 1 or any(undated(one) != asked for one in other):
             counts = ", ".join(f"{one!r} ({calls} calls)" for one, calls in sorted(other.items()))
             out.append(f"warning: {asked!r} was asked, and {counts} answered")
         if account.lost:
             out.append(
-                f"{name}: ${account.spent:.2f} spent in all, of it at most ${account.lost:.2f} on calls that brought "
+                f"{name}: ${account.spent:.2f} spent in all, at most ${account.lost:.2f} of it on calls that brought "
                 "no answer (timed out, or on the way when the run was killed)"
             )
+        if model is None and account.spent:
+            out.append(f"{name} graded for ${account.spent:.2f}, all rows of the run together; usd leaves that out")
     return out
 
 
@@ -361,7 +366,7 @@ def _costs(context: RunContext, scope: str, bench: RunBench) -> dict[str, float]
 
 
 def _write_scores(context: RunContext, name: str, method: str, seed: int, table: SeedTable) -> None:
-    """One line per score, as it was yielded: the headline's in ``scores``, another table's in a folder of its own."""
+    """Write one line per score, as it was yielded: the headline's to ``scores``, another table's to one below it."""
     lines = []
     for step, scores in table.scores.items():
         seen: Counter[tuple[str, str]] = Counter()

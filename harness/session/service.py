@@ -1,4 +1,4 @@
-"""The session as the core has it: every effect of a method, on any split, booked.
+"""The session as the core uses it: every effect of a method, on any split, booked.
 
 Components are handed :func:`harness.session.facade.sealed` of it, which offers the contract's calls and nothing else.
 """
@@ -53,8 +53,8 @@ from harness.session.updates import AskedBeside, Updates
 class SessionService:
     """One method under one root seed; see :class:`harness.session.scope.Scope` for the arguments.
 
-    Every method of :class:`harness.api.Session` is here under its name; what the contract's docstrings say is not said
-    again. Beside them stand the calls that reach test scores, which only the core makes.
+    Every method of :class:`harness.api.Session` is here under its name, and is documented there. Beside them stand the
+    calls that reach test scores, which only the core makes.
     """
 
     def __init__(
@@ -88,9 +88,13 @@ class SessionService:
     def beside(
         self, name: str, evaluator: BuiltComponent[Evaluator], task: BuiltComponent[Task], episodes: EpisodeBook
     ) -> SessionService:
-        """The same method with another evaluator or task: its states are asked other items, whose references it keeps.
+        """A session of the same method with another evaluator or task, in which its states are asked other items.
 
         Roles, clock, journal and costs are those of this session; the order of its calls is its own.
+
+        Args:
+            name: of the other session's order of calls.
+            episodes: the items that are asked, with their references.
         """
         scope = copy.copy(self.scope)
         scope.calls_name = f"{scope.name}#{name}"
@@ -109,12 +113,12 @@ class SessionService:
         return self._evaluation.labels()
 
     def deploying(self) -> None:
-        """The outer loop is over: from here on, costs are those of deployment."""
+        """End the outer loop: from here on, costs are those of deployment."""
         self.scope.facts.stage = "deploy"
 
     @contextmanager
     def validating(self) -> Iterator[None]:
-        """What is done inside is the core's, and not the outer loop's."""
+        """Calls made inside are the core's own, and not the outer loop's."""
         self.scope.facts.validating = True
         try:
             yield
@@ -166,7 +170,7 @@ class SessionService:
                 if query.id in labels and query.id in references:
                     total += 1
                     right += any(self.task.same(query, labels[query.id], gold) for gold in references[query.id])
-        # A namespace of its own: `keep` must not read what came of it.
+        # A namespace of its own, so that `keep` cannot read the counts.
         where = f"{self.scope.name}#diagnoses"
         self.journal.keep(where, f"{name}/{self._calls.position}", {"right": right, "compared": total})
         self.scope.history.diagnosed(name, right, total)
@@ -263,7 +267,7 @@ class SessionService:
     def measure(
         self, jobs: Sequence[TrialJob], beside: Sequence[tuple[SessionService, tuple[Episode, ...] | None]] = ()
     ) -> Sequence[tuple[Sequence[Score], ...]]:
-        """Update, ask, release, on any split: for each job its own scores, then those of each session beside this one.
+        """Update, evaluate, release, on any split. For each job: its scores, then those by each session in ``beside``.
 
         Args:
             beside: sessions made by :meth:`beside`, each with the episodes that it asks; None asks those of each job.
@@ -283,5 +287,5 @@ class SessionService:
         return self._evaluation.answer(asks)
 
     def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
-        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
+        """The scores of an episode whose update came to nothing: 0.0 if the method failed, no value if we did."""
         return self._evaluation.without_answer(episode, updated)

@@ -1,4 +1,4 @@
-"""Updates: edits sorted out, learnt by an updater, booked; tried and thrown away; released."""
+"""Updates: the edits of a job are checked and learnt, the new state is booked, tried or released."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from harness.session.starts import Starts
 
 @dataclass(frozen=True)
 class AskedBeside:
-    """What the states of trials are asked beside the session's own evaluation."""
+    """A further evaluation of trials' states, beside the session's own."""
 
     evaluation: Evaluation
     episodes: tuple[Episode, ...] | None
-    """None: those of each trial."""
+    """What is asked; None for each trial's own episodes."""
 
     def of(self, trial: TrialJob) -> tuple[Episode, ...]:
         return trial.episodes if self.episodes is None else self.episodes
@@ -93,9 +93,10 @@ class Updates:
     def measure(
         self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
     ) -> Sequence[tuple[Sequence[Score], ...]]:
-        """Update, ask, release, on any split: what the core itself does with test episodes.
+        """Update, evaluate, release, on any split, for the core's own use.
 
-        Answers, for each job, the session's own scores, then those of each evaluation beside it.
+        Returns:
+            For each job, the session's own scores, then those of each evaluation in ``beside``.
         """
         updater = self._scope.slot("updater", Updater)
         if self._scope.watch:
@@ -218,7 +219,7 @@ class Updates:
         self._let_go(digest(["unhold", self._scope.name, name]), states)
 
     def _let_go(self, key: str, states: Sequence[State]) -> None:
-        """Give up a reference on each weight of the states, once; what nobody refers to any more goes."""
+        """Drop one reference to each of the states' weights, once per key; weights without references are removed."""
         if self._scope.journal.find([key]):
             return
         gone = []
@@ -230,22 +231,25 @@ class Updates:
             self._weights.remove(adapter)
 
     def _wave(self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]) -> int:
-        """Jobs booked together: what the updater says, and no more than each model that they start from says."""
+        """How many jobs are booked together: the least of what the updater and the jobs' models allow."""
         models = [self._scope.backend(base) for base in {job.start.base for job in jobs}]
         return min([slot.instance.wave, *(model.wave for model in models)])
 
     def _job_key(self, kind: str, slot: BuiltComponent[Updater], job: UpdateJob) -> str:
-        """What an update depends on: not its label, and not who wrote the edits."""
+        """Digest of what an update depends on, which is neither its label nor who wrote the edits."""
         edits = [[e.episode, e.data, e.settings, e.status] for e in job.edits]
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings])
+        earlier = [[e.episode, e.data, e.settings] for e in job.earlier] if slot.instance.rehearses else []
+        earlier += [self._episodes.identity(e.episode) for e in job.earlier] if earlier else []
+        more = [earlier] if earlier else []
+        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings, *more])
 
     def _apply(
         self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]
     ) -> Iterator[tuple[UpdateJob, Updated, float]]:
-        """Run an updater over jobs; what cannot be trained on is sorted out first. Seconds are split evenly."""
+        """Run an updater over jobs, without the edits that cannot be learnt. Seconds are split evenly over the jobs."""
         ready: list[UpdateJob] = []
         left_out: dict[str, list[str]] = {}
         for job in jobs:
@@ -254,7 +258,8 @@ class Updates:
                 yield job, refused, 0.0
             else:
                 self._check_continues(slot, usable)
-                ready.append(self._starts.prepared(usable))
+                shown = usable if slot.instance.rehearses else dataclasses.replace(usable, earlier=())
+                ready.append(self._starts.prepared(shown))
                 left_out[job.id] = reasons
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):
@@ -279,7 +284,7 @@ class Updates:
             )
 
     def _sort_out(self, slot: BuiltComponent[Updater], job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
-        """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
+        """The job without the edits that cannot be learnt, the reasons, and the outcome where no edit is left."""
         for edit in job.edits:
             if edit.status == "error":
                 return job, [], Updated(job.id, None, "error", edit.reason or "the edit could not be written")
@@ -296,7 +301,7 @@ class Updates:
         return (dataclasses.replace(job, edits=tuple(good)) if reasons else job), reasons, None
 
     def _unlearnable(self, slot: BuiltComponent[Updater], job: UpdateJob, edit: SelfEdit) -> str:
-        """Why an edit cannot be learnt; "" where it can, or where the updater is to say so of the whole job."""
+        """Why an edit cannot be learnt; "" where it can, or where the updater is to judge the job as a whole."""
         if edit.status == "failed":
             return edit.reason or "the edit failed"
         wrong = [d for d in edit.data if type(d) not in slot.instance.accepts and type(d) is not Recipe]
@@ -304,7 +309,7 @@ class Updates:
             return f"updater {slot.name!r} cannot learn from {type(wrong[0]).__name__}"
         if len(job.edits) == 1:
             return ""
-        # Where many edits are learnt together, one that makes no sequences, or over-long ones, costs itself only.
+        # Where many edits are learnt together, one that makes no sequences, or over-long ones, is left out alone.
         try:
             data = self.expand(dataclasses.replace(job, edits=(edit,)))
         except EditFailed as error:
@@ -315,7 +320,7 @@ class Updates:
 
 
 def _artefact(adapter: Artefact | Path) -> Artefact:
-    """Weights as a backend gives them: itself, or a folder of files in peft's format."""
+    """The weights that a backend trained: an artefact already, or a folder of files in peft's format."""
     if not isinstance(adapter, Path):
         return adapter
     from harness.books.artefacts import load_artefact

@@ -1,7 +1,7 @@
 """One LoRA adapter through ``peft`` and a plain loop with the mathematics of ``transformers.Trainer``.
 
-AdamW, clipping, linear decay, and a loss that is the mean over all target tokens of an optimiser step. The start and
-the order of the data are the engine's, so that both train the same thing.
+AdamW, clipping, linear decay, and a loss that is the mean over all target tokens of an optimiser step. Initial weights
+and the order of the data are the engine's, so that both train the same thing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def finetune(
         (positions computed), ``seconds``, ``loss`` of the last step.
 
     Raises:
-        ValueError: the model has no such target modules.
+        ValueError: the model lacks a target module.
     """
     began = time.perf_counter()
     start = init_lora(module, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=seed)

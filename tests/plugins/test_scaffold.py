@@ -22,7 +22,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def make(kind: str, name: str, folder: Path) -> Path:
-    """Write a package and lay it out as an installer would; answers its module's file."""
+    """Write a package and lay it out as an installer would; returns its module's file."""
     files = scaffold.write(name, kind, folder)
     project = tomllib.loads((folder / f"harness-{name}" / "pyproject.toml").read_text("utf-8"))
     module = files[0].parent

@@ -1,4 +1,4 @@
-"""The session: what is booked, what is refused, what comes back."""
+"""The session: what is journalled, what is refused, what is returned."""
 
 from __future__ import annotations
 
@@ -239,12 +239,12 @@ def test_made_episodes_bring_their_own_references(tmp_path: Path, lm: ScriptedLM
     s = parts.session(tmp_path, lm)
     [made] = s.make([Episode("m", "made", {"text": "owls hoot"})], {"m": {}})
     assert made.split == "made"
-    with pytest.raises(PluginError, match="a method's own are 'made'"):
+    with pytest.raises(PluginError, match="a method's own must be 'made'"):
         s.make([Episode("n", "train", {})], {})
 
 
 def test_a_model_says_how_much_a_kill_may_cost(tmp_path: Path) -> None:
-    """Where one training takes minutes, few are booked together, whatever the updater would take at once."""
+    """If one training takes minutes, few are journalled together, whatever the updater's own wave is."""
 
     class Slow(ScriptedLM):
         wave = 2

@@ -43,7 +43,7 @@ def test_flips_name_the_queries() -> None:
     a = row("a", 0, task=task, seeds=(0,))
     b = make_row(
         scores=[[1.0, 0.0, 0.0, 0.0]], status=["oooo"], queries=4, method="b", plugin="b", card=a.card,
-        protocol="single", editor_model="", start_model="lab", key=a.key, seeds=(0,),
+        protocol="single", editor_model="", start_model="lab", conditions=a.conditions, seeds=(0,),
     )  # fmt: skip
     found = compare(_source(a, task), _source(b, task))
     assert (found.won, found.lost) == (("c0/q0",), ())
@@ -60,7 +60,7 @@ def test_the_order_of_items_does_not_matter() -> None:
     assert compare(_source(a, task), _source(b_turned, turned)).difference == pytest.approx(wanted.difference)
 
 
-def test_other_keys_are_refused_with_the_field_and_marked_when_forced() -> None:
+def test_other_conditions_are_refused_with_the_field_and_marked_when_forced() -> None:
     task = items()
     a, b = row("a", 0.3, task=task), row("b", 0.5, task=task, start_model="policy")
     found = compare(_source(a, task), _source(b, task))

@@ -1,4 +1,4 @@
-"""Comparability keys in words: in what two rows differ, and what neither of them records."""
+"""Rows' conditions in words: where two rows differ, and what neither of them records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _difference(name: str, a: tuple[ResultFile, Row], b: tuple[ResultFile, Row])
 
 
 def _value(name: str, found: ResultFile, row: Row) -> str:
-    value: Any = row.key.get(name)
+    value: Any = row.conditions.get(name)
     if value is None:
         return "not recorded"
     if name == "items":
@@ -54,8 +54,8 @@ def _value(name: str, found: ResultFile, row: Row) -> str:
 def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
     """A sentence for each of task, evaluator and protocol whose code differs between the rows.
 
-    It is a note and no reason to refuse: whether scores still mean the same is said by the task's version, code changes
-    with every release, and a gate that refused it could never hold new code against an old baseline.
+    This is a note and no reason to refuse: the task's version says whether scores still mean the same, code changes
+    with every release, and a gate that refused it could never compare new code with an old baseline.
     """
     used = [_measured_with(*side) for side in (a, b)]
     out = []
@@ -70,7 +70,7 @@ def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
 
 
 def _measured_with(found: ResultFile, row: Row) -> dict[str, UsedComponent]:
-    """What asked and graded a row of the headline; empty where that is not recorded."""
+    """The components that asked and graded a row of the headline, by slot; empty where they are not recorded."""
     known = found.provenance
     slots = known.rows.get(row.method, {}) if known else {}
     out = {}
@@ -83,7 +83,7 @@ def _measured_with(found: ResultFile, row: Row) -> dict[str, UsedComponent]:
 
 def unrecorded(a: Row, b: Row) -> str:
     """What neither row records and may therefore differ, in words; "" where there is no such field."""
-    names = [name for name, value in a.key.items() if value is None and b.key.get(name) is None]
+    names = [name for name, value in a.conditions.items() if value is None and b.conditions.get(name) is None]
     if not names:
         return ""
     called = [_NAMES.get(name, name.replace("_", " ")) for name in names]
