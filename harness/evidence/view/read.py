@@ -184,7 +184,8 @@ def _scores(folder: Path, table: str) -> Iterator[JSON]:
 
 
 def _row(folder: Path, row: Row) -> RowFiles:
-    edits, kinds = {}, defaultdict(dict)
+    edits: dict[int, list[JSON]] = {}
+    kinds: dict[str, dict[int, list[JSON]]] = defaultdict(dict)
     for seed in row.seeds:
         path = folder / "edits" / f"{row.method}-{seed}.jsonl"
         if path.exists():

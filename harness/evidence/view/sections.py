@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from harness.escape import html
-from harness.evidence.leaderboard.summary import Summary, key_differences, tables
+from harness.evidence.leaderboard.summary import Summary, differing_conditions, tables
 from harness.evidence.leaderboard.table import (
     RANK_NOTE,
     beside,
@@ -62,8 +62,8 @@ def scores_table(rows: Sequence[Shown], summaries: Mapping[str, Summary]) -> str
 def held_equal(rows: Sequence[Shown]) -> str:
     """What all rows share, and in what they differ: why some are not ranked together."""
     all_rows = [_row(one) for one in rows]
-    apart = key_differences(all_rows)
-    first = all_rows[0].key
+    apart = differing_conditions(all_rows)
+    first = all_rows[0].conditions
     found = rows[0].run.found
     said = {
         "task": f"{found.task.name} {found.task.version}, {found.task.split} split",
