@@ -13,10 +13,11 @@ import logging
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from harness.api import HarnessError
 from harness.errors import UsageError, nearest
@@ -203,10 +204,11 @@ def conform(
     Raises:
         error: it does not conform, as ``where, field a.b[3].c: what is wrong``.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(model).validate_python(value)
+        checked: _Model = _adapter(cast("Hashable", model)).validate_python(value)
+        return checked
     except ValidationError as why:
         first = why.errors(include_url=False)[0]
         path = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
@@ -216,6 +218,14 @@ def conform(
 
 _LONG_KEY = f"a key longer than {MAX_KEY} characters"
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
+
+@cache
+def _adapter(model: Hashable) -> Any:
+    """A file may have many thousands of lines of one model, and making this takes longer than checking a line."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cast("Any", model))
 
 
 def plain(kind: str, message: str) -> str:
