@@ -17,7 +17,7 @@ def command(
         bool, typer.Option("--trust", help="Run the plugin files that a run from elsewhere names.")
     ] = False,
 ) -> None:
-    """Write the policy that a run tested as a whole model, its adapters merged, that transformers loads.
+    """Write the policy that a run tested, with its adapters merged, as a model folder that transformers loads.
 
     Example:  harness export runs/20261120-101500-seal-lab-facts ./policy
     """

@@ -1,9 +1,9 @@
-"""What a run is: layers of tables become one resolved configuration, and one arm for every method of the run.
+"""A run's configuration: layers of tables are resolved into one, with an arm for every method of the run.
 
 Later layers win: the method < the model's profile < the preset < the configuration file < ``--set`` < flags. A section
 such as ``[updater]`` is a slot; ``use`` names its component and everything else is a setting of that component. What is
-set for a slot holds for every method of the run whose slot uses the same component, so that rows differ in what they
-are about and in nothing else.
+set for a slot holds for every method of the run whose slot uses the same component, so that rows differ only in what
+is being compared.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 Count = Annotated[int, Field(ge=0)]
 
 JUDGING = ("judge", "max_judge_calls", "max_judge_cost")
-"""Settings of who grades free text, given once for every row of the run whose evaluator has a judge."""
+"""Settings of the judge, given once for every row of the run whose evaluator has one."""
 
 
 @dataclass(frozen=True)
@@ -41,42 +41,44 @@ class Options:
     """The keys of a run's configuration that are not slots."""
 
     method: str = ""
-    """"" is the default of the installed plugins."""
+    """Name of the main method; "" takes the default of the installed plugins."""
     preset: str = ""
     """"" takes the method's preset that is named like the model, if there is one."""
     seeds: Annotated[int, Field(ge=1)] = 1
-    """Runs with different seeds; below 3 the rows are shown but not ranked."""
+    """Number of root seeds that every method is run under. A row of one seed is shown but not ranked."""
     seed: int = 0
     """The first of the root seeds."""
     limit: Count = 0
-    """Test contexts; 0 is all."""
+    """Test contexts; 0 takes all."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Self-edits per test context; their scores are averaged (single), or all are trained on (cpt)."""
     also: Mapping[str, Any] = field(default_factory=dict)
     """Table of the result -> what is measured beside the headline, as :class:`AlsoSettings` says."""
     checkpoint: Literal["validation", "last"] = "validation"
-    """Which round's policy is tested: the best on the validation split, the start included, or the last one."""
+    """Which round's policy is tested: the best on the validation split (the start counts as a round), or the last."""
     validation: Count = 0
-    """Validation contexts measured after every round; 0 is none, and then the last round is tested."""
+    """Validation contexts that are measured after every round; with 0 nothing is, and the last round is tested."""
     beside: tuple[str, ...] | None = None
-    """Methods run beside this one; by default those that it names itself."""
+    """Methods to run beside this one; by default those that the method itself names."""
     all: bool = False
-    """Run beside this one every method that has the preset, and those that each of them names itself."""
+    """Run every other method that has the preset as well, with the methods that each of them names."""
     max_cost: Annotated[float, Field(ge=0)] = 0.0
     """US dollars that may be spent on each remote model that sets no limit of its own; 0 is no limit."""
     out: str = "runs"
+    """Folder in which the run's folder is made."""
     leaderboard: str = "leaderboards"
+    """Folder into which the result file is copied; "" copies it nowhere."""
     max_hours: Annotated[float, Field(ge=0)] = 0.0
-    """Stop, resumable, after this long; 0 is never."""
+    """Hours after which the run stops and can be resumed; 0 is no limit."""
     edits: str = ""
-    """Folder of a run whose test edits are taken instead of writing new ones: those of the same method, and of the same
-    seed, or else of the first seed that it has there."""
+    """Folder of a run whose test edits are used instead of writing new ones: those of the same method and seed, or else
+    of the first seed that the method has there."""
     reuse: str = ""
-    """``auto``: take over what earlier runs under ``out`` did already; or the folder of one run. "" is nothing."""
+    """``auto`` reuses what earlier runs under ``out`` have computed; a run's folder, what that run has; "" nothing."""
     observers: tuple[str, ...] = ()
     """Plugins to import for their observer hooks, besides those that the run names."""
     roles: Mapping[str, Any] = field(default_factory=dict)
-    """Role -> model table or spec, over the method's own."""
+    """Role -> a model (name, folder or table); replaces the method's own."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +86,21 @@ class AlsoSettings:
     """One table of the section ``also``: another evaluator for the run's own items, or other items."""
 
     task: str | Mapping[str, Any] | None = None
-    """None is the run's task."""
+    """None for the run's task."""
     evaluator: str | Mapping[str, Any] | None = None
-    """A component, or ``"@slot"``: the main method's evaluator of that slot. None is its slot ``evaluator``."""
+    """A component, or ``"@slot"``: the main method's evaluator of that slot. None for its slot ``evaluator``."""
     split: Literal["train", "validation", "test"] = "test"
     limit: Count = 0
-    """Contexts; 0 is all."""
+    """Contexts; 0 takes all."""
 
 
 @dataclass(frozen=True)
 class Also:
-    """What is measured beside the headline, as one table of the result."""
+    """A measure beside the headline: one table of the result."""
 
     name: str
     task: JSON | None
-    """None: the very items that the headline asks."""
+    """None for the items of the headline."""
     evaluator: JSON
     split: Split
     limit: int
@@ -111,7 +113,7 @@ class Arm:
     method: Method
     plugin: str
     slots: Mapping[str, JSON]
-    """Slot -> table; ``kind`` is always there."""
+    """Slot -> table, which always has the key ``kind``."""
     roles: Mapping[str, Any]
     """Role -> model table, or ``"@other"``."""
     protocol: JSON
@@ -119,7 +121,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run is made from."""
+    """A resolved configuration."""
 
     options: Options
     task: JSON
@@ -152,7 +154,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """A TOML configuration.
 
     Raises:
-        UsageError: not there, or not TOML, with the line.
+        UsageError: the file is absent, or is not TOML (with the line).
     """
     path = user_path(path)
     if not path.exists():
@@ -162,7 +164,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
-    """``updater.learning_rate=5e-4`` as nested tables; the right side is TOML, or else a text."""
+    """``updater.learning_rate=5e-4`` as nested tables; the right side is TOML, or else a string."""
     out: dict[str, Any] = {}
     for assignment in assignments:
         path, sign, text = assignment.partition("=")
@@ -180,18 +182,18 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def assigned(text: str, where: str) -> Any:
-    """The TOML value that a text is, or else the text itself."""
+    """The TOML value that a text spells, or else the text itself."""
     try:
         tables = tomllib.loads(f"v = {text}")
     except tomllib.TOMLDecodeError:
         return text.strip()
     except (RecursionError, ValueError) as why:
-        raise UsageError(f"{where}: no value that a setting can have: {why}") from None
+        raise UsageError(f"{where}: not a value that a setting can have: {why}") from None
     return within_limits(tables["v"], where) if len(tables) == 1 else text.strip()
 
 
 def model_table(plugins: Plugins, spec: Any) -> dict[str, Any]:
-    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as the table of a model."""
+    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table."""
     if isinstance(spec, Mapping):
         if not isinstance(spec.get("use"), str):
             raise UsageError('a model is a name, a folder, or a table with use = "name"')
@@ -219,7 +221,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
     plugins.at_hand.append(main_plugin.info.name)
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
-    if len(models) == 1 and not main_plugin.provides("method"):  # beside a method it may be there for one of its roles
+    if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
     model = model_table(plugins, given.get("model") or plugins.default("model"))
     model_class = component_class(plugins, "model", model["use"]).cls
@@ -266,7 +268,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
             if role not in method.roles:
                 raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
         roles = {role: _role(plugins, who, model, options.max_cost) for role, who in wanted.items()}
-        # A row with another update (icl's memory) keeps its own protocol; to one with none, all are the same.
+        # A row with another updater (icl's memory) keeps its own protocol; to one without an updater, any will do.
         same_update = slots.get("updater", {}).get("use") in {None, main_slots.get("updater", {}).get("use")}
         if judging and "evaluator" in slots:
             judged = _with_judge(plugins, slots["evaluator"], judging)
@@ -275,8 +277,23 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
                 raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
             slots = {**slots, "evaluator": judged or slots["evaluator"]}
         arms.append(Arm(method, plugin.info.name, slots, roles, _protocol(method, main, asked_protocol, same_update)))
+    arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
     also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
+
+
+def _untrained(arm: Arm) -> Arm:
+    """The untrained start of a method that learns from the test items, as a row from which its gain is measured.
+
+    It counts as transductive too, for rows of other conditions are not compared with transductive ones.
+    """
+    method = dataclasses.replace(
+        arm.method,
+        name=f"{arm.method.name}-untrained",
+        summary=f"the start of {arm.method.name}, without its outer loop",
+    )
+    slots = {**arm.slots, "trainer": {"kind": "trainer", "use": "none"}}
+    return dataclasses.replace(arm, method=method, slots=slots)
 
 
 def _protocol(method: Method, main: Method, asked: JSON, same_update: bool) -> dict[str, Any]:
@@ -296,7 +313,7 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
     """One further measure, with its tables filled in.
 
     Raises:
-        UsageError: its name is the headline's or no name of a table, or a key of it is wrong.
+        UsageError: its name is the headline's or not a valid table name, or one of its keys is wrong.
     """
     where = f"also.{name}"
     if name == HEADLINE or not TABLE_NAME.fullmatch(name):
@@ -318,7 +335,7 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
 
 
 def _with_judge(plugins: Plugins, table: JSON, judging: JSON) -> dict[str, Any] | None:
-    """An evaluator's table with the judge in it, or in the one that it is made around; None where neither has one."""
+    """An evaluator's table with the judge set, in itself or in a nested evaluator; None where none of them has one."""
     component = component_class(plugins, "evaluator", str(table["use"])).cls
     settings = component.Settings
     if settings is not None and "judge" in {f.name for f in dataclasses.fields(settings)}:
@@ -331,7 +348,7 @@ def _with_judge(plugins: Plugins, table: JSON, judging: JSON) -> dict[str, Any] 
 
 
 def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model: str) -> Mapping[str, JSON]:
-    """What ``"@editor"`` means in a control that is run by itself: the slots of the default method, as it would run."""
+    """What ``"@editor"`` refers to in a control that is run by itself: the slots of the default method."""
     if not any(str(v).startswith("@") for table in main.components.values() for v in table.values()):
         return {}
     default, _ = plugins.method(plugins.default("method"))
@@ -339,10 +356,10 @@ def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model:
 
 
 def _with_preset(plugins: Plugins, preset: str) -> list[str]:
-    """Every method that has a preset, with those that it wants beside it; by name, whatever is installed when.
+    """Names of the methods that have a preset, and of those that each names beside it, in alphabetical order.
 
     Raises:
-        UsageError: no preset is named, so it is not said which methods belong together.
+        UsageError: no preset is named to say which methods belong together.
     """
     if not preset:
         raise UsageError("all: name the preset that the methods share, such as --preset quick")
@@ -362,7 +379,7 @@ def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
             table[name] = _role(plugins, table[name], model, max_cost)
     if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
         table.setdefault("max_cost", max_cost)
-    resolve_table(plugins, "model", table, "model")  # now, and not when the configuration has been written down
+    resolve_table(plugins, "model", table, "model")  # refused here, before the configuration is written down
     return table
 
 
@@ -408,7 +425,7 @@ def _slot_table(value: Any) -> dict[str, Any]:
 
 
 def _overlay(under: JSON, over: JSON, strict: bool) -> dict[str, Any]:
-    """``over`` on top of ``under``. Another component drops the settings of the first, or is left out (not strict)."""
+    """``over`` on top of ``under``. Naming another component, ``over`` replaces ``under`` (strict) or is ignored."""
     use = over.get("use", under.get("use"))
     if use != under.get("use") and "use" in under:
         return {**({"kind": under["kind"]} if "kind" in under else {}), **over} if strict else dict(under)
@@ -416,7 +433,7 @@ def _overlay(under: JSON, over: JSON, strict: bool) -> dict[str, Any]:
 
 
 def _fill(table: JSON, main_slots: JSON) -> dict[str, Any]:
-    """``"@editor"`` inside a table is the main method's table of that slot."""
+    """The table with ``"@editor"`` replaced by the main method's table of that slot."""
     out: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, str) and value.startswith("@") and value[1:] in main_slots:

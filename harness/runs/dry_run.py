@@ -1,7 +1,7 @@
-"""``--dry-run``: what a run would do, before it does it: configuration, counts, and an estimate of the time.
+"""``--dry-run``: what a run would do: its configuration, counts, and an estimate of the time.
 
-Where the model is in this process, the seconds per piece are measured on a handful of test contexts in a temporary
-folder; a model or a judge elsewhere is not asked, and one whose key is missing is refused first.
+Where the models run in this process, the seconds per piece are measured on a handful of test contexts in a temporary
+folder. A remote model or judge is not asked; one whose API key is missing is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROBE = 8
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds per piece, and to get started."""
+    """Seconds per piece of each kind, and for starting."""
 
     start: float
     edit: float
@@ -44,7 +44,7 @@ class Pace:
 
 
 def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None:
-    """Time the pieces on a few test contexts without an outer loop; None where the model is not in this process."""
+    """Time the pieces on a few test contexts without an outer loop; None where a model or judge is remote."""
     plugins = Plugins(tuple(files))
     config = resolve(given, plugins)
     [arm, *_] = config.arms
@@ -70,7 +70,7 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
 
 
 def _evaluators(plugins: Plugins, config: Config) -> list[BuiltComponent[Evaluator]]:
-    """Every evaluator of the run; one whose judge cannot be had is refused here."""
+    """Every evaluator of the run; one with an unusable judge is refused here."""
     tables = [(slot, table) for arm in config.arms for slot, table in arm.slots.items() if table["kind"] == "evaluator"]
     tables += [(f"also.{also.name}", also.evaluator) for also in config.also]
     return [
@@ -93,11 +93,11 @@ class Plan:
     """Method -> its pieces for one seed."""
     bills: Sequence[Bill]
     seconds: float | None
-    """None where a model is not in this process, and nothing was timed."""
+    """Estimated seconds of the run; None where a model or judge is remote, and nothing was timed."""
 
     @property
     def total(self) -> Work:
-        """All pieces, over the seeds."""
+        """All pieces, over all seeds."""
         return sum(self.work.values(), Work()).times(self.config.options.seeds)
 
 
@@ -105,7 +105,7 @@ def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     """Resolve the configuration and count; run nothing but the probe.
 
     Raises:
-        HarnessError: as a run of it would, before it spends anything.
+        HarnessError: whatever a run would raise before it spends anything.
     """
     plugins = Plugins(tuple(files))
     config = resolve(given, plugins, layers)
@@ -157,7 +157,7 @@ def show_plan(plan: Plan, *, as_json: bool, workers: Workers = NO_WORKERS) -> No
 
 
 def _without_none(value: Any) -> Any:
-    """TOML has no null: a setting that is none is left out."""
+    """The value without settings that are None, for TOML has no null."""
     if isinstance(value, Mapping):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

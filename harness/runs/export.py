@@ -16,13 +16,16 @@ from harness.runs.trust import check_trust
 
 
 def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None, *, trust: bool = False) -> str:
-    """Write the policy that a row of the run tested, adapters merged, with its tokenizer; answers ``method, seed N``.
+    """Write the policy that a row of the run tested, with adapters merged, and its tokenizer.
+
+    Returns:
+        ``METHOD, seed N``, for messages.
 
     Args:
-        trust: run the plugin files that a run made elsewhere names.
+        trust: run the plugin files that the record of a run made elsewhere names.
 
     Raises:
-        UsageError: no such run or row, the row trained no policy, or ``to`` exists.
+        UsageError: there is no such run or finished row, the row trained no policy, or ``to`` exists.
     """
     if to.exists():
         raise UsageError(f"{to} exists; name a folder that does not")

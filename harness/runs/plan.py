@@ -1,4 +1,4 @@
-"""How much a run will do: its edits, updates and answers, as they follow from the task and the settings."""
+"""How much work a run is: its numbers of edits, updates and answers, from the task and the settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent[Task] | None = N
     """Method -> its pieces for one seed, the outer loop and its validation included.
 
     An outer loop is counted as far as its trainer (``candidates``, ``rounds``) and its reward (``updates_per_edit``)
-    say what they do.
+    declare their work.
     """
     task = task or build(plugins, Task, config.task, "task")
     book = EpisodeBook(task.instance, config.options.limit, task, test_alone=only_tests(config))
@@ -38,8 +38,7 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent[Task] | None = N
 
 
 def only_tests(config: Config) -> bool:
-    """Whether the run tests and does nothing else with its tasks: no row has an outer loop, and nothing is measured on
-    another split."""
+    """Whether the run uses only test splits: no row has an outer loop, and every measure is of the test split."""
     return all(map(_without_loop, config.arms)) and all(one.split == "test" for one in config.also)
 
 

@@ -9,14 +9,14 @@ from typing import Any, Literal, Protocol
 from harness.escape import line, rich
 
 Piece = Literal["edits", "updates", "answers"]
-"""The pieces that a run is made of, as ``--dry-run`` counts them."""
+"""The kinds of work that a run is made of, as ``--dry-run`` counts them."""
 
 
 class Progress(Protocol):
     """What a session reports to."""
 
     def plan(self, rows: int, pieces: Mapping[str, int]) -> None:
-        """The run has so many rows (methods x seeds) and, over all of them, so many pieces."""
+        """The run begins: its number of rows (methods x seeds), and of pieces of each kind over all rows."""
         ...
 
     def row(self, name: str) -> None:
@@ -24,15 +24,15 @@ class Progress(Protocol):
         ...
 
     def begin(self, piece: Piece, total: int) -> None:
-        """A bulk call begins, with so many pieces."""
+        """A bulk call of ``total`` pieces begins."""
         ...
 
     def advance(self, piece: Piece, count: int, seconds: float) -> None:
-        """So many more of the call's pieces are done, and took so long."""
+        """``count`` more of the call's pieces are done, and took ``seconds``."""
         ...
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that stays."""
         ...
 
     def close(self) -> None: ...
@@ -60,10 +60,10 @@ class Quiet:
 
 
 class Forecast:
-    """How long the rest will take: what is planned of each piece, at the pace seen so far.
+    """How long the rest of the run will take: the pieces left of each kind, at the pace seen so far.
 
-    A piece of which none was seen yet takes the mean pace of the others; answers from the journal cost nothing and are
-    taken off the plan as they pass. Without any pace there is no forecast.
+    A kind of which no piece was done yet is given the mean pace of the others. Answers from the journal take no time,
+    and are taken off the plan as they pass. Before the first piece there is no forecast.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Forecast:
         self._left[piece] = max(0, self._left.get(piece, 0) - count)
 
     def seconds(self) -> float | None:
-        """Seconds that are left; None while nothing was seen."""
+        """Seconds that are left; None before the first piece."""
         paces = {piece: spent / count for piece, (count, spent) in self._seen.items() if count}
         if not paces:
             return None

@@ -1,9 +1,10 @@
-"""Updates: edits sorted out, learnt by an updater, booked; tried and thrown away; released."""
+"""Updates: the edits of a job are checked and learnt, the new state is booked, tried or released."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from harness import reads
 from harness.api import (
+    JSON,
     Artefact,
     Ask,
     Data,
@@ -41,11 +43,11 @@ from harness.session.starts import Starts
 
 @dataclass(frozen=True)
 class AskedBeside:
-    """What the states of trials are asked beside the session's own evaluation."""
+    """A further evaluation of trials' states, beside the session's own."""
 
     evaluation: Evaluation
     episodes: tuple[Episode, ...] | None
-    """None: those of each trial."""
+    """What is asked; None for each trial's own episodes."""
 
     def of(self, trial: TrialJob) -> tuple[Episode, ...]:
         return trial.episodes if self.episodes is None else self.episodes
@@ -61,6 +63,7 @@ class Updates:
         self._weights = scope.context.weights
         self._episodes = scope.context.episodes
         self._starts = Starts(scope)
+        self._packs: list[set[str]] = []
 
     def update(self, name: str, jobs: Sequence[UpdateJob]) -> Sequence[Updated]:
         slot = self._scope.slot(name, Updater)
@@ -72,7 +75,8 @@ class Updates:
         self._calls.log("update", slot.name, slot.identity, jobs)
 
         def run(part: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
-            yield from self._apply(slot, part)
+            with self._under_way() as using:
+                yield from self._apply(slot, part, using)
 
         def item(name: str, job: UpdateJob, updated: Updated, seconds: float) -> Item:
             weights = updated.state.adapters if updated.state else ()
@@ -83,19 +87,23 @@ class Updates:
                         encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
         def discard(updated: Updated) -> None:
-            if updated.state and updated.state.adapters:
-                self._weights.drop(updated.state.adapters[-1])
+            if updated.state:
+                self._drop(updated.state.adapters[-1:])
 
         size = self._pack_size(slot, jobs)
         results = self._calls.in_packs(jobs, keys, run, item, "update", size, discard=discard)
-        return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
+        done = [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
+        for job, updated in zip(jobs, done, strict=True):
+            self._deployed(job, updated.log, updated)
+        return done
 
     def measure(
         self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
     ) -> Sequence[tuple[Sequence[Score], ...]]:
-        """Update, ask, release, on any split: what the core itself does with test episodes.
+        """Update, evaluate, release, on any split, for the core's own use.
 
-        Answers, for each job, the session's own scores, then those of each evaluation beside it.
+        Returns:
+            For each job, the session's own scores, then those of each evaluation in ``beside``.
         """
         updater = self._scope.slot("updater", Updater)
         if self._scope.watch:
@@ -113,12 +121,13 @@ class Updates:
             by_id = {trial.job.id: trial for trial in part}
             if len(by_id) != len(part):
                 raise PluginError(f"method {self._scope.method.name!r}: two trial jobs of one call have the same id")
-            done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part])]
-            rows = [self._graded(one, done) for one in asked]
+            with self._under_way() as using:
+                done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part], using)]
+                using |= {adapter for _, updated, _ in done if updated.state for adapter in updated.state.adapters}
+                rows = [self._graded(one, done) for one in asked]
             for place, (trial, updated, seconds) in enumerate(done):
                 if updated.state:
-                    for adapter in set(updated.state.adapters) - set(trial.job.start.adapters):
-                        self._weights.drop(adapter)
+                    self._drop(set(updated.state.adapters) - set(trial.job.start.adapters))
                 yield trial, (updated, [row[place] for row in rows]), seconds
 
         def item(name: str, trial: TrialJob, result: Any, seconds: float) -> Item:
@@ -132,8 +141,23 @@ class Updates:
             return Item(name, "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
         size = self._pack_size(updater, [trial.job for trial in jobs])
-        results = self._calls.in_packs(jobs, [key(job) for job in jobs], run, item, "update", size)
-        return [(value["scores"], *value.get("beside", ())) for value in map(decode, results)]
+        booked = self._calls.in_packs(jobs, [key(job) for job in jobs], run, item, "update", size)
+        results = list(map(decode, booked))
+        for trial, value in zip(jobs, results, strict=True):
+            self._deployed(trial.job, value["log"])
+        return [(value["scores"], *value.get("beside", ())) for value in results]
+
+    def _deployed(self, job: UpdateJob, log: JSON, done: Updated | None = None) -> None:
+        """Note an update of the measured policy, with the sequences that its edits became."""
+        facts = self._scope.facts
+        if facts.stage != "deploy" or facts.validating:
+            return
+        sequences = {}
+        for place, edit in enumerate(job.edits):
+            if edit.status == "ok":
+                with suppress(EditFailed):  # why is among the log, or beside the scores
+                    sequences[place] = self.expand(dataclasses.replace(job, edits=(edit,)))
+        self._scope.history.deployed(job, sequences, log, done)
 
     def _graded(self, asked: AskedBeside, done: Sequence[tuple[TrialJob, Updated, float]]) -> list[Sequence[Score]]:
         """The scores of each trial's state, by one evaluation."""
@@ -204,7 +228,7 @@ class Updates:
         self._let_go(digest(["unhold", self._scope.name, name]), states)
 
     def _let_go(self, key: str, states: Sequence[State]) -> None:
-        """Give up a reference on each weight of the states, once; what nobody refers to any more goes."""
+        """Drop one reference to each of the states' weights, once per key; weights without references are removed."""
         if self._scope.journal.find([key]):
             return
         gone = []
@@ -221,17 +245,36 @@ class Updates:
         return min([slot.instance.wave, *(self._scope.pack_sizes(base).updates for base in bases)])
 
     def _job_key(self, kind: str, slot: BuiltComponent[Updater], job: UpdateJob) -> str:
-        """What an update depends on: not its label, and not who wrote the edits."""
+        """Digest of what an update depends on, which is neither its label nor who wrote the edits."""
         edits = [[e.episode, e.data, e.settings, e.status] for e in job.edits]
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings])
+        rehearsed = job.earlier if slot.instance.rehearses else ()
+        earlier: list[Any] = [[e.episode, e.data, e.settings] for e in rehearsed]
+        earlier += [self._episodes.identity(e.episode) for e in rehearsed]
+        more = [earlier] if earlier else []
+        return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings, *more])
+
+    @contextmanager
+    def _under_way(self) -> Iterator[set[str]]:
+        """The weights that a pack uses while it is under way: another one, beside it, does not let go of them."""
+        using: set[str] = set()
+        self._packs.append(using)
+        try:
+            yield using
+        finally:
+            self._packs = [other for other in self._packs if other is not using]
+
+    def _drop(self, adapters: Iterable[str]) -> None:
+        """Let go of weights that were never kept, save those that a pack under way uses."""
+        for adapter in set(adapters) - set().union(*self._packs):
+            self._weights.drop(adapter)
 
     def _apply(
-        self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]
+        self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob], using: set[str]
     ) -> Iterator[tuple[UpdateJob, Updated, float]]:
-        """Run an updater over jobs; what cannot be trained on is sorted out first. Seconds are split evenly."""
+        """Run an updater over jobs, without the edits that cannot be learnt. Seconds are split evenly over the jobs."""
         ready: list[UpdateJob] = []
         left_out: dict[str, list[str]] = {}
         for job in jobs:
@@ -240,7 +283,9 @@ class Updates:
                 yield job, refused, 0.0
             else:
                 self._check_continues(slot, usable)
-                ready.append(self._starts.prepared(usable))
+                shown = usable if slot.instance.rehearses else dataclasses.replace(usable, earlier=())
+                ready.append(self._starts.prepared(shown))
+                using.update(ready[-1].start.adapters)
                 left_out[job.id] = reasons
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):
@@ -265,7 +310,7 @@ class Updates:
             )
 
     def _sort_out(self, slot: BuiltComponent[Updater], job: UpdateJob) -> tuple[UpdateJob, list[str], Updated | None]:
-        """The job without the edits that cannot be learnt, why not, and what is said where nothing is left of it."""
+        """The job without the edits that cannot be learnt, the reasons, and the outcome where no edit is left."""
         for edit in job.edits:
             if edit.status == "error":
                 return job, [], Updated(job.id, None, "error", edit.reason or "the edit could not be written")
@@ -282,7 +327,7 @@ class Updates:
         return (dataclasses.replace(job, edits=tuple(good)) if reasons else job), reasons, None
 
     def _unlearnable(self, slot: BuiltComponent[Updater], job: UpdateJob, edit: SelfEdit) -> str:
-        """Why an edit cannot be learnt; "" where it can, or where the updater is to say so of the whole job."""
+        """Why an edit cannot be learnt; "" where it can, or where the updater is to judge the job as a whole."""
         if edit.status == "failed":
             return edit.reason or "the edit failed"
         wrong = [d for d in edit.data if type(d) not in slot.instance.accepts and type(d) is not Recipe]
@@ -290,7 +335,7 @@ class Updates:
             return f"updater {slot.name!r} cannot learn from {type(wrong[0]).__name__}"
         if len(job.edits) == 1:
             return ""
-        # Where many edits are learnt together, one that makes no sequences, or over-long ones, costs itself only.
+        # Where many edits are learnt together, one that makes no sequences, or over-long ones, is left out alone.
         try:
             data = self.expand(dataclasses.replace(job, edits=(edit,)))
         except EditFailed as error:
@@ -301,7 +346,7 @@ class Updates:
 
 
 def _artefact(adapter: Artefact | Path) -> Artefact:
-    """Weights as a backend gives them: itself, or a folder of files in peft's format."""
+    """The weights that a backend trained: an artefact already, or a folder of files in peft's format."""
     if not isinstance(adapter, Path):
         return adapter
     from harness.books.artefacts import load_artefact

@@ -87,7 +87,7 @@ class Processes(Executor):
         with socket.create_server((self.listen(), 0)) as door:
             door.settimeout(0.2)
             host, port = door.getsockname()[:2]
-            worker = [sys.executable, "-m", "harness.workers.worker", f"{host}:{port}"]
+            worker = [sys.executable, "-m", "harness.workers", f"{host}:{port}"]
             # In a session of its own: Ctrl-C is the driver's, which ends its workers itself.
             process = subprocess.Popen(
                 self.command(place, worker), env=environment, stdin=subprocess.DEVNULL, start_new_session=True

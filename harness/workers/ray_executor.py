@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import ray
@@ -94,10 +95,8 @@ class _Ray(Remote):
                 raise WorkerLost(f"no sign of work for {self._patience:.0f} s")
 
     def end(self) -> None:
-        try:
+        with suppress(RayError, ValueError):  # gone already, or its cluster is
             ray.kill(self._actor)
-        except (RayError, ValueError):
-            pass  # gone already, or its cluster is
 
 
 def _line(error: Exception) -> str:

@@ -1,9 +1,6 @@
 """The worker: holds one model and answers messages. It has no journal, no task, no references, and keeps no results.
 
-    python -m harness.workers.worker HOST:PORT
-
-calls the driver that waits there, which the environment variable ``HARNESS_WORKER_KEY`` lets it prove to. Any way of
-starting that command makes a worker: a child process, ``ssh``, ``srun`` (docs/scale.md).
+:mod:`harness.workers.__main__` is the command that runs one.
 """
 
 from __future__ import annotations
@@ -11,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import os
-import socket
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -167,18 +162,3 @@ def prove(line: Connection, key: bytes, *, first: bool) -> None:
                 raise PermissionError("the other end does not have the key")
         else:
             line.send_bytes(hmac.digest(key, heard(), "sha256"))
-
-
-def main() -> None:
-    """Call the driver and serve it."""
-    host, _, port = sys.argv[1].rpartition(":")
-    key = bytes.fromhex(os.environ.pop(KEY))
-    # Whatever libraries print is for the person who started the run.
-    os.dup2(2, 1)
-    line = Connection(socket.create_connection((host, int(port)), timeout=None).detach())
-    prove(line, key, first=False)
-    serve(line)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What is stored and is not what was written: it is named, never used, and made again where that is asked."""
+"""Stored data that were damaged are named, never used, and computed again on request."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_journal_that_is_none_is_one_line(copy: harness.Run) -> None:
         harness.resume(copy.folder)
     assert "\n" not in str(caught.value)
     path.write_text("no database at all")
-    with pytest.raises(RunError, match="is damaged, or no journal"):
+    with pytest.raises(RunError, match="is damaged, or not a journal"):
         harness.resume(copy.folder)
     assert verify(copy.folder).damaged
 

@@ -1,4 +1,4 @@
-"""The command that a result file carries gives the same configuration again, whatever was given."""
+"""The command stored in a result file resolves to the same configuration, whatever was given."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ GIVEN = st.fixed_dictionaries(
 
 
 def _read(words: list[str], patch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[Path]]:
-    """What the command line makes of its words, without running it."""
+    """The configuration that the command line makes of its arguments, without running it."""
     seen: list[tuple[dict[str, Any], list[Path]]] = []
 
     def stop(config: dict[str, Any], *, plugin_files: Any, **_: Any) -> None:
