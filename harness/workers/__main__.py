@@ -2,8 +2,9 @@
 
     python -m harness.workers HOST:PORT
 
-calls the driver that waits at that address. The environment variable ``HARNESS_WORKER_KEY`` lets each prove to the other
-that it is the one. Whatever starts this command makes a worker: a child process, ``ssh``, ``srun`` (docs/scale.md).
+calls the driver that waits at that address; with the environment variable ``HARNESS_WORKER_KEY`` each proves to the
+other that it is the right one. Whatever starts this command makes a worker: a child process, ``ssh``, ``srun``
+(docs/scale.md).
 """
 
 from __future__ import annotations

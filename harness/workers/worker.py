@@ -79,7 +79,7 @@ class Worker:
         from harness.books.environment import describe_environment
 
         settings = asked.settings
-        if "device" in {field.name for field in dataclasses.fields(settings)}:
+        if hasattr(settings, "device"):
             settings = dataclasses.replace(settings, device=asked.place)
         self._model = asked.model(settings, self._weights)  # type: ignore[call-arg]  # how models are made
         memory = self._model.memory()
