@@ -641,7 +641,7 @@ class Model(Component):
         """Train one adapter per item; they are yielded in the order in which they finish. By default refused.
 
         An item that cannot be trained is yielded as ``failed`` or ``error``, never raised. ``loss`` is ``sft``,
-        ``dpo``, ``grpo`` or a callable (docs/torch.md).
+        ``dpo``, ``grpo``, ``rloo`` or a callable (docs/torch.md).
         """
         raise HarnessError(f"{self.base} cannot be trained; use a local model (hf)")
 
