@@ -30,7 +30,11 @@ def harness_updaters() -> Mapping[str, str]:
 
 @hookimpl
 def harness_evaluators() -> Mapping[str, str]:
-    return {"closed-book": "harness.evaluators.closed_book:ClosedBook", "grids": "harness.tasks.arc.evaluator:Grids"}
+    return {
+        "closed-book": "harness.evaluators.closed_book:ClosedBook",
+        "sampled": "harness.evaluators.sampled:Sampled",
+        "grids": "harness.tasks.arc.evaluator:Grids",
+    }
 
 
 @hookimpl
