@@ -587,7 +587,7 @@ class Model(Component):
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
         """One adapter per item, in order of completion; never an exception for one item. By default refused.
 
-        ``loss`` is ``sft``, ``dpo``, ``grpo`` or a callable (docs/torch.md).
+        ``loss`` is ``sft``, ``dpo``, ``grpo``, ``rloo`` or a callable (docs/torch.md).
         """
         raise HarnessError(f"{self.base} cannot be trained; use a local model (hf)")
 

@@ -100,8 +100,8 @@ class HyperParameters:
     """A LoRA fine-tune's settings; names and meanings are those of peft and transformers' Trainer.
 
     An optimiser step takes `batch_size * grad_accumulation` sequences (or groups). The token-mean loss of "sft" is
-    taken over the whole step, as Trainer does, so there only their product matters; other losses are averaged over the
-    `grad_accumulation` batches. `clip` is the maximal gradient norm of the adapter (0: no clipping). With
+    taken over the whole step, as Trainer does, so there only their product matters, as in "grpo" and "rloo"; other
+    losses are averaged over the `grad_accumulation` batches. `clip` is the maximal gradient norm (0: no clip). With
     `keep_optimizer` the finished adapter carries AdamW's state, and a job that continues one goes on from its state.
     """
 
@@ -145,7 +145,7 @@ class TrainJob:
 
     `init` continues an adapter (its rank, alpha and targets must be those of `hp`); otherwise a fresh one is drawn from
     `seed`, which also fixes the data order. The schedule is the job's own: it begins anew, whatever was trained before.
-    `loss` is a name ("sft", "dpo", "grpo") or a `Loss`.
+    `loss` is a name ("sft", "dpo", "grpo", "rloo") or a `Loss`.
     """
 
     id: str
