@@ -467,6 +467,13 @@ class Task(Component):
         """Edits of many episodes as they are learnt in one update (continued pretraining). By default as they are."""
         return edits
 
+    def solutions(self, query: Query, /) -> Sequence[str]:
+        """Accepted answers to a query that a method made, where the task can work them out. By default none.
+
+        For :meth:`Session.diagnose` alone: no component can ask for them.
+        """
+        return ()
+
     def remarks(self, scores: Sequence[Sequence[Sequence[Score]]], /) -> Sequence[str]:
         """Notes beside a row of results. ``scores[i][j]`` are those of episode i under its edit j. By default none."""
         return ()
@@ -771,7 +778,11 @@ class Session(Protocol):
         ...
 
     def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
-        """Book how a method's guesses (query id -> answer) compare with the hidden references; nothing comes back."""
+        """Book how a method's guesses (query id -> answer) compare with the hidden references; nothing comes back.
+
+        Of queries that a method made, those that the task can solve are compared (:meth:`Task.solutions`). What was
+        found stands in the notes of the row.
+        """
         ...
 
     def release(self, states: Sequence[State], /) -> None:

@@ -54,10 +54,13 @@ def answer(request: Request, n: int) -> str:
 
 
 def opened(
-    folder: Path, gold: str = "7", rule: Any = answer, slots: Sequence[str] = ("policy",), **more: Any
+    folder: Path, gold: str = "7", rule: Any = answer, slots: Sequence[str] = ("policy", "sft"), told: str = ""
 ) -> tuple[SessionService, ScriptedLM, Learner]:
     splits = {
-        split: {name: (f"a text about {name}", {asked: [gold]}) for name, asked in mine.items()}
+        split: {
+            name: (told if told and split == "test" else f"a text about {name}", {asked: [gold]})
+            for name, asked in mine.items()
+        }
         for split, mine in QUESTIONS.items()
     }
     model, learner = ScriptedLM(rule), Learner()
@@ -67,13 +70,13 @@ def opened(
     roles = {"student": model} if "solver" in slots else {"embedder": model}
     follows = {} if "solver" in slots else {"student": "@teacher"}
     task = Numbers(splits)
-    s = open_session(folder, task, {"teacher": model, **roles}, built, roles=follows, sees="context+queries", **more)
+    s = open_session(folder, task, {"teacher": model, **roles}, built, roles=follows, sees="context+queries")
     return s, model, learner
 
 
 SMALL: Mapping[str, Any] = {"rounds": 2, "steps": 2, "contexts": 2, "samples": 6, "trained": 4}
 METHODS = {
-    "lmsi": (Lmsi(Lmsi.Settings(rounds=2, samples=6, contexts=2)), ("policy",)),
+    "lmsi": (Lmsi(Lmsi.Settings(rounds=2, samples=6, contexts=2)), ("sft",)),
     "ttrl": (Ttrl(Ttrl.Settings(**SMALL)), ("policy",)),
     "evol-rl": (EvolRl(EvolRl.Settings(**SMALL)), ("policy",)),
     "r-zero": (
@@ -91,7 +94,9 @@ METHODS = {
 def ran(folder: Path, name: str, **more: Any) -> tuple[list[Round], ScriptedLM, Learner, SessionService]:
     method, slots = METHODS[name]
     s, model, learner = opened(folder, slots=slots, **more)
-    return list(method.run(s.sealed)), model, learner, s
+    rounds = list(method.run(s.sealed))
+    s.journal.close()
+    return rounds, model, learner, s
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -208,8 +213,9 @@ def test_r_zero_trains_each_role_while_the_other_is_frozen(tmp_path: Path) -> No
     first = [job for job in learner.jobs if "/0/" in job.id]
     assert ["challenge" in job.id for job in first] == [True, True, False, False]
     assert s.roles["teacher"] != s.roles["student"]
-    asked = {request.state for request in model.asked if "made" in str(request.prompt)}
-    assert s.roles["teacher"] not in asked, "the challenger is never asked its own problems"
+    asked = [request.state for request in model.asked if "made" in str(request.prompt)]
+    assert rounds[0].roles["teacher"] not in asked, "the challenger is never asked its own problems"
+    assert rounds[0].roles["student"] in asked, "the next challenger faces the trained solver"
     metrics = rounds[0].metrics
     assert metrics["survivors"] == metrics["pool_different"] == 2  # shares of 3 in 5 parsed answers
     assert metrics["challenger_well_formed"] == pytest.approx(2 / 3)
@@ -219,25 +225,21 @@ def test_r_zero_trains_each_role_while_the_other_is_frozen(tmp_path: Path) -> No
 
 def test_pseudo_labels_of_made_problems_are_diagnosed_where_the_task_can_solve_them(tmp_path: Path) -> None:
     *_, s = ran(tmp_path, "r-zero")
-    kept = s.journal.facts_of(f"{s.scope.name}#diagnoses") if hasattr(s.journal, "facts_of") else None
-    found = kept or s.diagnoses()
-    assert [(name, one["right"], one["compared"]) for name, one in found.items()] == [
-        ("pseudo-label, iteration 1", 2, 2),
-        ("pseudo-label, iteration 2", 2, 2),
-    ]
+    assert s.diagnoses == {"pseudo-label, iteration 1": (2, 2), "pseudo-label, iteration 2": (2, 2)}
 
 
 def test_a_problem_of_the_test_is_dropped(tmp_path: Path) -> None:
     """It wrote what it will be tested on, word for word: nobody may learn from it, and the loop goes on."""
-    stolen = "a text about test0"
+    stolen = "How many of the four towns of this test lie on the sea?"
 
     def rule(request: Request, n: int) -> str:
         if str(request.prompt).startswith("write"):
             return [f"<question>{stolen}</question>", "<question>made one</question>"][n % 2]
         return WRITTEN[n % len(WRITTEN)]
 
-    rounds, model, _, _ = ran(tmp_path, "r-zero", rule=rule)
+    rounds, model, _, _ = ran(tmp_path, "r-zero", rule=rule, told=stolen)
     assert rounds[0].metrics["pool_different"] == 2
+    assert rounds[0].metrics["survivors"] == 1
     assert not any(stolen in str(request.prompt) for request in model.asked)
 
 

@@ -45,7 +45,7 @@ class LmsiSettings:
 
 
 class Lmsi(Trainer):
-    """Samples, votes, keeps every chain of the majority's answer, and learns them (slot ``policy``)."""
+    """Samples, votes, keeps every chain of the majority's answer, and learns them (slot ``sft``)."""
 
     Settings = LmsiSettings
 
@@ -88,7 +88,8 @@ class Lmsi(Trainer):
                 "kept": len(edits),
                 "chains": sum(len(edit.actions) for edit in edits),
             }
-            yield Round(index, dict(s.roles), {**metrics, **self._learn(edits, index, s)})
+            metrics |= self._learn(edits, index, s)
+            yield Round(index, dict(s.roles), metrics)
 
     def _edit(self, group: Answered, label: str | None, s: Session) -> SelfEdit:
         agreeing = group.agreeing(label, s)
@@ -107,9 +108,8 @@ class Lmsi(Trainer):
             return {"note": "no chain was kept: the policy stays as it was"}
         before = s.roles["teacher"]
         start_as: Literal["merge", "stack"] = "merge" if before.adapters else "stack"
-        [done] = s.update(
-            "policy", [UpdateJob(f"lmsi-{index}", before, tuple(edits), s.seed("lmsi", index), {}, start_as)]
-        )
+        job = UpdateJob(f"lmsi-{index}", before, tuple(edits), s.seed("lmsi", index), start_as=start_as)
+        [done] = s.update("sft", [job])
         if done.status == "error":
             raise RunError(f"lmsi, round {index}: the update was lost: {done.reason}")
         if done.state is None:

@@ -46,7 +46,7 @@ LMSI = Method(
     summary="samples chains for unlabelled questions and learns those that reach the majority's answer",
     components={
         **_EVALUATED,
-        "policy": {"kind": "updater", "use": "lora", "targets": "all-linear"},
+        "sft": {"kind": "updater", "use": "lora", "targets": "all-linear"},
         "trainer": {"use": "lmsi"},
     },
     sees="context+queries",
