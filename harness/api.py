@@ -510,6 +510,13 @@ class Task(Component):
         """The edits of many episodes as one update should learn them (continued pretraining). By default unchanged."""
         return edits
 
+    def solutions(self, query: Query, /) -> Sequence[str]:
+        """Accepted answers to a query that a method made, where the task can work them out. By default none.
+
+        For :meth:`Session.diagnose` alone: no component can ask for them.
+        """
+        return ()
+
     def remarks(self, scores: Sequence[Sequence[Sequence[Score]]], /) -> Sequence[str]:
         """Notes on a row of results. ``scores[i][j]`` are the scores of episode i under its edit j. By default none."""
         return ()
@@ -641,7 +648,7 @@ class Model(Component):
         """Train one adapter per item; they are yielded in the order in which they finish. By default refused.
 
         An item that cannot be trained is yielded as ``failed`` or ``error``, never raised. ``loss`` is ``sft``,
-        ``dpo``, ``grpo`` or a callable (docs/torch.md).
+        ``dpo``, ``grpo``, ``rloo`` or a callable (docs/torch.md).
         """
         raise HarnessError(f"{self.base} cannot be trained; use a local model (hf)")
 
@@ -836,7 +843,11 @@ class Session(Protocol):
         ...
 
     def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
-        """Record how a method's guesses (query id -> answer) compare with the hidden references; returns nothing."""
+        """Record how a method's guesses (query id -> answer) compare with the hidden references; returns nothing.
+
+        Of the queries that a method made itself, those that the task can solve are compared (:meth:`Task.solutions`).
+        The row's notes say what was found.
+        """
         ...
 
     def release(self, states: Sequence[State], /) -> None:

@@ -126,6 +126,7 @@ def outcome(
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),
             *facts.remarks,
+            *_diagnoses(session),
             *_payments(context, {session.roles[role].base for role in session.roles}),
         ],
         facts,
@@ -328,6 +329,15 @@ def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
     counts = bench.replaced()
     counts["answers and edits"] += int(sum(cost.get(REPLACED, 0.0) for cost in context.journal.costs(scope).values()))
     return [said(count, where) for where, count in counts.items() if count]
+
+
+def _diagnoses(session: SessionService) -> list[str]:
+    """A remark on how many of the method's own labels were right, which it never got to know."""
+    found = [
+        f"{name} {100 * right / total:.1f}% of {total}" if total else f"{name} none comparable"
+        for name, (right, total) in session.diagnoses.items()
+    ]
+    return [f"labels that were right: {'; '.join(found)}"] if found else []
 
 
 def _payments(context: RunContext, bases: Collection[str]) -> list[str]:

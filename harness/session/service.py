@@ -65,6 +65,8 @@ class SessionService:
         self._evaluation = Evaluation(self.scope, self._calls)
         self._updates = Updates(self.scope, self._calls, self._evaluation)
         self._lms: dict[str, BookedLM] = {}
+        self.diagnoses: dict[str, tuple[int, int]] = {}
+        """Name -> how many labels were right, of how many; the loop says them again in every life of the run."""
         self.sealed: Session = sealed(self, scope.built_task.reads)
         """What components are handed."""
         self.scope.sealed = self.sealed
@@ -149,13 +151,18 @@ class SessionService:
         for episode in self.context.episodes.loaded("train", "validation", "test", "made"):
             references = self.context.episodes.references([episode.id])[episode.id]
             for query in episode.queries:
-                if query.id in labels and query.id in references:
+                if query.id not in labels:
+                    continue
+                # A method's own references are its guesses; only the task knows what is true of what was made.
+                golds = self.task.solutions(query) if episode.split == "made" else references.get(query.id, ())
+                if golds:
                     total += 1
-                    right += any(self.task.same(query, labels[query.id], gold) for gold in references[query.id])
+                    right += any(self.task.same(query, labels[query.id], gold) for gold in golds)
         # A namespace of its own, so that `keep` cannot read the counts.
         where = f"{self.scope.name}#diagnoses"
         self.journal.keep(where, f"{name}/{self._calls.position}", {"right": right, "compared": total})
         self.scope.history.diagnosed(name, right, total)
+        self.diagnoses[name] = (right, total)
 
     # --- effects ---
 

@@ -15,9 +15,8 @@ class Drift:
     """KL(base || now) on the base's own continuations of contexts that belong to no sequence.
 
     The texts are drawn from the base, so that the mean over their tokens of ``log p(base) - log p(now)`` is an unbiased
-    estimate of the divergence. It needs only log-probabilities of given texts. (The estimator ``r - 1 - log r``, which is
-    never negative, is of no use here: one token that was improbable under the base outweighs all others.)
-    """
+    estimate of the divergence. It needs only log-probabilities of given texts. (The estimator ``r - 1 - log r``, which
+    is never negative, is of no use here: one token that was improbable under the base outweighs all others.)"""
 
     def __init__(self, bench: Bench, base: State, count: int) -> None:
         self._bench, self._base = bench, base

@@ -57,8 +57,8 @@ class SequenceSettings:
     ahead: Count = 1
     """How many contexts not met yet are asked too; forward transfer needs the next one."""
     neutral: Count = 16
-    """Texts on which the divergence from the model as it was is measured; 0 measures none. They are its own continuations of
-    contexts of the validation split, or of the train split where that is empty."""
+    """Texts on which the divergence from the model as it was is measured; 0 measures none. They are its own
+    continuations of contexts of the validation split, or of the train split where that is empty."""
 
 
 @dataclass
