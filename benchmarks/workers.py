@@ -1,6 +1,6 @@
 """Workers: the same results with any, what they cost, and how far they go.
 
-    OMP_NUM_THREADS=1 python benchmarks/workers.py equality --limit 48 processes:1 processes:2 processes:3
+    OMP_NUM_THREADS=1 python benchmarks/workers.py equality --workers processes:1 processes:2 processes:3
     OMP_NUM_THREADS=1 python benchmarks/workers.py overhead
     OMP_NUM_THREADS=1 python benchmarks/workers.py journal
     python benchmarks/workers.py simulate
@@ -193,8 +193,8 @@ def _makespan(packs: Sequence[float], workers: int, home: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["equality", "overhead", "journal", "simulate"])
-    parser.add_argument("workers", nargs="*", help="executor:count, such as processes:2 or ray:2")
-    parser.add_argument("--limit", type=int, default=48)
+    parser.add_argument("--workers", nargs="*", help="executor:count, such as processes:2 or ray:2")
+    parser.add_argument("--limit", type=int, default=32)
     given = parser.parse_args()
     if given.what == "equality":
         equality(given.limit, given.workers or ["processes:1", "processes:2", "processes:3"])
