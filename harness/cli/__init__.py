@@ -18,6 +18,7 @@ from harness.escape import line
 _VERBS = {
     "run": "run a method and its controls, and print a table",
     "resume": "continue a run where it stopped",
+    "status": "say how far a run is, while it runs or after it broke off",
     "view": "write one page that shows what a run did",
     "show": "draw a grid task in the terminal",
     "verify": "check everything that a run has stored",

@@ -17,7 +17,7 @@ from harness import reads
 from harness.api import HEADLINE, Evaluator, Task
 from harness.books import world
 from harness.books.episodes import EpisodeBook
-from harness.books.folder import sweep, write_recorded
+from harness.books.folder import goes_on, sweep, write_recorded
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
@@ -45,6 +45,8 @@ from harness.session.progress import Progress, Quiet
 from harness.text import writable
 
 _log = logging.getLogger("harness")
+PLAN = "plan"
+"""Fact of the journal: rows of the run, and its pieces of each kind as they were planned."""
 _LIMIT = "max_cost"
 """Name of a fact in the journal: the limit that ``resume`` has set for every account."""
 
@@ -194,13 +196,17 @@ def _execute(
         if recompute:
             records.write(journal, folder, record)
         refused = False
+        progress.say(f"run {folder}")
+        for base in opened.context.models:
+            if said := unreadable(opened.context, base):
+                _log.warning("%s", said)
         return _all_rows(opened, progress, _name(record, folder), record.get("command", ""))
     except (UsageError, PluginError):
         refused = fresh and (journal is None or journal.empty)
         raise
     except KeyboardInterrupt:
         refused = fresh and (journal is None or journal.empty)
-        said = "nothing was booked yet" if refused else f"what is booked is safe, and `harness resume {folder}` goes on"
+        said = "nothing was booked yet" if refused else f"what is booked is safe, and `{goes_on(folder)}` goes on"
         progress.say(f"interrupted; {said}")
         raise
     finally:
@@ -221,6 +227,7 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str, source: str) -> Ru
     config, plugins, folder, journal = opened.config, opened.plugins, opened.context.folder, opened.context.journal
     observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
     pieces = sum(work(config, plugins, opened.task).values(), Work()).times(config.options.seeds)
+    journal.set_fact(PLAN, {"rows": len(config.arms) * config.options.seeds, **asdict(pieces)})
     progress.plan(len(config.arms) * config.options.seeds, asdict(pieces))
     outcomes = []
     for seed in range(config.options.seed, config.options.seed + config.options.seeds):
@@ -296,9 +303,6 @@ def _open(
     )
     for arm in config.arms:
         check_roles(opened, arm)
-    for base in context.models:
-        if said := unreadable(context, base):
-            _log.warning("%s", said)
     return opened
 
 

@@ -266,8 +266,12 @@ class Updates:
             raise PluginError(f"method {self._scope.method.name!r}: two update jobs of one call have the same id")
         if not ready:
             return
+
+        def apply() -> Any:
+            return checks.drawn(self._counted(slot.instance.apply(ready, self._scope.sealed)))
+
         with self._scope.clock.span("update") as span:
-            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.apply(ready, self._scope.sealed)))
+            answered = self._calls.guard(slot, apply)
         results = checks.updates(slot, answered, by_id)
         original = {job.id: job for job in jobs}
         for updated in results:
@@ -275,6 +279,18 @@ class Updates:
                 log = {**updated.log, "left_out": len(reasons), "left_out_first": reasons[0]}
                 updated = dataclasses.replace(updated, log=log)
             yield original[updated.job], updated, span.seconds / len(results)
+
+    def _counted(self, answered: Any) -> Any:
+        """An updater's results as they come, each a move of the bar."""
+        if not isinstance(answered, Iterator):
+            return answered
+
+        def moving() -> Iterator[Any]:
+            for one in answered:
+                self._scope.context.progress.tick("updates")
+                yield one
+
+        return moving()
 
     def _check_continues(self, slot: BuiltComponent[Updater], job: UpdateJob) -> None:
         if job.start_as == "continue" and not slot.instance.continues:
