@@ -24,7 +24,7 @@ from harness import stats
 from harness.evidence.compare import compare
 from harness.evidence.gate.verdict import check_all
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
+from harness.evidence.result import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 from harness.evidence.sources import Source
 from harness.files import write_text
 

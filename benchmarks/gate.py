@@ -25,17 +25,8 @@ from typing import Any
 import numpy as np
 
 from harness.evidence.gate.verdict import LEVEL, MARGIN, check_all
-from harness.evidence.result_file import (
-    SCHEMA,
-    Card,
-    ModelCard,
-    ResultFile,
-    Row,
-    TaskItems,
-    make_row,
-    read,
-    single_table,
-)
+from harness.evidence.result import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
+from harness.evidence.result_file import read
 from harness.files import write_text
 
 CONTEXTS, QUESTIONS = 100, 5

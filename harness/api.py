@@ -197,21 +197,22 @@ class Delta:
 
 @dataclass(frozen=True)
 class Distillation:
-    """One training sequence whose target is learnt as a teacher would have said it: its distributions, token by token.
+    """One training sequence that is learnt from a teacher's next-token distributions at every token of ``target``.
 
-    With ``teacher_prompt`` holding what the student is to do without, it is context distillation (arXiv 2209.15189);
-    with the same prompt and the teacher ``base``, a tether to the model as it was. The loss is the divergence
-    KL(teacher || student) per token of ``target``, in nats; it stands in one mean with the examples of its update.
+    With a ``teacher_prompt`` that shows what the student must do without, it is context distillation (arXiv
+    2209.15189); with the same prompt and the teacher ``base``, it keeps the student close to the base model. The loss
+    is the divergence KL(teacher || student) per token of ``target``, in nats, averaged together with the update's
+    examples.
     """
 
     prompt: Prompt
     target: str
     teacher_prompt: Prompt | None = None
-    """What the teacher reads before the target; None: the same as the student."""
+    """What the teacher reads before the target; None for the student's prompt."""
     teacher: Literal["start", "base"] = "start"
-    """Who teaches: the model that the update starts from, or its frozen weights without any adapter."""
+    """The teacher: the model that the update starts from, or its frozen weights without any adapter."""
     top: int = 32
-    """Tokens of each distribution that are kept, the most probable ones; all others count as one."""
+    """How many of the most probable tokens of each distribution are kept; all others count as one outcome."""
     weight: float = 1.0
 
 
@@ -264,8 +265,8 @@ class UpdateJob:
     ``fold`` and ``merge`` leave a start without adapters unchanged; ``continue`` is refused there.
     """
     earlier: tuple[SelfEdit, ...] = ()
-    """Edits that the start has learnt already, the oldest first, where a protocol applies one update after another.
-    They reach updaters that say so (:attr:`Updater.rehearses`)."""
+    """Edits that the start has learnt already, oldest first, where a protocol applies one update after another. Only
+    updaters with :attr:`Updater.rehearses` are handed them."""
 
 
 @dataclass(frozen=True)
@@ -509,6 +510,13 @@ class Task(Component):
         """The edits of many episodes as one update should learn them (continued pretraining). By default unchanged."""
         return edits
 
+    def solutions(self, query: Query, /) -> Sequence[str]:
+        """Accepted answers to a query that a method made, where the task can work them out. By default none.
+
+        For :meth:`Session.diagnose` alone: no component can ask for them.
+        """
+        return ()
+
     def remarks(self, scores: Sequence[Sequence[Sequence[Score]]], /) -> Sequence[str]:
         """Notes on a row of results. ``scores[i][j]`` are the scores of episode i under its edit j. By default none."""
         return ()
@@ -640,7 +648,7 @@ class Model(Component):
         """Train one adapter per item; they are yielded in the order in which they finish. By default refused.
 
         An item that cannot be trained is yielded as ``failed`` or ``error``, never raised. ``loss`` is ``sft``,
-        ``dpo``, ``grpo`` or a callable (docs/torch.md).
+        ``dpo``, ``grpo``, ``rloo`` or a callable (docs/torch.md).
         """
         raise HarnessError(f"{self.base} cannot be trained; use a local model (hf)")
 
@@ -836,7 +844,11 @@ class Session(Protocol):
         ...
 
     def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
-        """Record how a method's guesses (query id -> answer) compare with the hidden references; returns nothing."""
+        """Record how a method's guesses (query id -> answer) compare with the hidden references; returns nothing.
+
+        Of the queries that a method made itself, those that the task can solve are compared (:meth:`Task.solutions`).
+        The row's notes say what was found.
+        """
         ...
 
     def release(self, states: Sequence[State], /) -> None:

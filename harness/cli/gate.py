@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from harness.evidence.gate.verdict import Check, Gate
-    from harness.evidence.result_file import ResultFile
+    from harness.evidence.result import ResultFile
 
 
 def command(

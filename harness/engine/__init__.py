@@ -10,7 +10,7 @@ from .engine import Engine
 from .fold import fold
 from .full import FullResult, full_finetune
 from .jobs import Generated, GenerationRow, HyperParameters, Loss, Padding, TrainJob, TrainResult, TrainSequence
-from .losses import Dpo, Grpo, Sft
+from .losses import Dpo, Grpo, Rloo, Sft
 from .memory import MemoryPlan
 from .schedule import epoch_order, learning_rate, step_batches
 from .score import HiddenRow, ScoreRow
@@ -30,6 +30,7 @@ __all__ = [
     "Loss",
     "MemoryPlan",
     "Padding",
+    "Rloo",
     "ScoreRow",
     "Sft",
     "TrainJob",

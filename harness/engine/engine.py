@@ -71,9 +71,9 @@ class Engine:
         return self._within_memory(lambda plan: logprobs(self._frozen, plan, [ScoreRow(*row) for row in rows]))[0]
 
     def distributions(self, rows: Sequence[ScoreRow], *, top: int) -> list[Distribution]:
-        """What each row's model says at every token of its continuation: its `top` tokens and their log-probabilities.
+        """The `top` most probable tokens of each row's model, with log-probabilities, at every continuation token.
 
-        Given to a training sequence as `meta["teacher"]`, it is what the loss "sft" learns there.
+        As `meta["teacher"]` of a training sequence, they are what the loss "sft" learns there.
         """
         return self._within_memory(lambda plan: distributions(self._frozen, plan, rows, top))[0]
 

@@ -103,9 +103,10 @@ class HyperParameters:
     """The settings of a LoRA fine-tune; names and meanings are those of peft and of transformers' Trainer.
 
     An optimiser step takes `batch_size * grad_accumulation` sequences (or groups). For "sft" the loss is the mean over
-    all target tokens of the step, as in Trainer, so only that product matters; other losses are averaged over the
-    `grad_accumulation` batches. `clip` is the largest gradient norm of the adapter (0: no clipping). With
-    `keep_optimizer` the finished adapter carries AdamW's state, and a job that continues an adapter resumes from it.
+    all target tokens of the step, as in Trainer, so only that product matters; so it is for "grpo" and "rloo". Other
+    losses are averaged over the `grad_accumulation` batches. `clip` is the largest gradient norm of the adapter (0: no
+    clipping). With `keep_optimizer` the finished adapter carries AdamW's state, and a job that continues an adapter
+    resumes from it.
     """
 
     rank: int = 32
@@ -149,6 +150,10 @@ class Loss(Protocol):
     `logprobs[i]` is `[targets]`, fp32 and differentiable: the natural-log probability of every target of `sequences[i]`
     with weight != 0. If a loss has a true attribute `needs_reference`, every sequence has `meta["reference"]`: the same
     log-probabilities under the model that the job starts from, computed by the engine unless the job supplies them.
+
+    A loss with a method `total(sequences) -> float` is a sum over sequences: the engine calls it with as many sequences
+    of an optimiser step as fit into a forward, and divides by the total of all of them. Any other loss is called with
+    each of the step's `grad_accumulation` batches whole, and the mean of its values is taken.
     """
 
     def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor: ...
@@ -160,7 +165,7 @@ class TrainJob:
 
     With `init`, that adapter is trained further (its rank, alpha and targets must be those of `hp`); otherwise a new
     one is drawn from `seed`, which also determines the data order. The learning-rate schedule starts anew in every job.
-    `loss` is a name ("sft", "dpo", "grpo") or a `Loss`.
+    `loss` is a name ("sft", "dpo", "grpo", "rloo") or a `Loss`.
     """
 
     id: str

@@ -31,7 +31,7 @@ class Pack:
     wanted: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     taught: list[tuple[int, Distribution]] = field(default_factory=list)
-    """Teachers, each with the place of its first target among `keep`."""
+    """Teachers, each with the index of its first target in `keep`."""
 
     def add(
         self, sequence: TrainSequence, targets: Sequence[int], weights: Sequence[float], total: float, draw: str

@@ -18,7 +18,7 @@ from torch import Tensor
 from .adapter import Adapter
 from .bank import Bank, adapted_groups
 from .forward import FrozenModel
-from .jobs import TrainJob, TrainResult
+from .jobs import Loss, TrainJob, TrainResult
 from .linear import Parts
 from .losses import Sft
 from .memory import MemoryPlan, is_out_of_memory
@@ -146,11 +146,14 @@ class _Trainer:
         chosen = step_batches(len(work.units), slot.step, hp, work.job.seed)
         batches = [[i for unit in batch for i in work.units[unit]] for batch in chosen]
         slot.loss = []
-        if not isinstance(work.loss, Sft):
+        if not _adds_up(work.loss):
             slot.batches, slot.weight = batches, float(len(batches))
             return
         members = [i for batch in batches for i in batch]
-        slot.weight = sum(sum(work.weights[i]) + pad_targets(sequences[i]) for i in members) or 1.0
+        if isinstance(work.loss, Sft):
+            slot.weight = sum(sum(work.weights[i]) + pad_targets(sequences[i]) for i in members) or 1.0
+        else:
+            slot.weight = work.loss.total([sequences[i] for i in members]) or 1.0  # type: ignore[attr-defined]
         slot.batches, room = [], 0
         for i in members:
             if not slot.batches or cost(sequences[i]) > room:
@@ -318,7 +321,7 @@ class _Trainer:
         tried = sum(cost(slot.work.job.sequences[i]) for slot in chosen for i in slot.batches[0])
         if self._frozen.device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(chosen) == 1 and (len(chosen[0].batches[0]) == 1 or not isinstance(chosen[0].work.loss, Sft)):
+        if len(chosen) == 1 and (len(chosen[0].batches[0]) == 1 or not _adds_up(chosen[0].work.loss)):
             yield self._finish(chosen[0], "error", f"out of memory with {tried} tokens: {message}")
             return
         self._reduced = True
@@ -329,3 +332,8 @@ class _Trainer:
         for slot in chosen:
             self._gradients[slot.index].zero_()
             self._begin(slot)
+
+
+def _adds_up(loss: Loss) -> bool:
+    """Whether an optimiser step can be cut into forwards at any sequence; see :class:`Loss`."""
+    return isinstance(loss, Sft) or hasattr(loss, "total")

@@ -16,7 +16,7 @@ from harness import stats
 from harness.errors import RunError
 from harness.evidence import conditions, judge_error
 from harness.evidence.learnt import learnt
-from harness.evidence.result_file import Average, Row, differing
+from harness.evidence.result import Average, Row
 from harness.evidence.sources import Source
 
 Verdict = Literal["better", "worse", "inconclusive", "incomparable"]
@@ -100,7 +100,7 @@ def compare(
     Raises:
         NothingMeasured: no query has a value in both rows.
     """
-    fields = tuple(differing(a.row.conditions, b.row.conditions))
+    fields = tuple(conditions.differing(a.row.conditions, b.row.conditions))
     if fields and not force:
         return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_differences(a, b, fields)))
     chosen = average or a.found.task.average
@@ -232,7 +232,7 @@ def _over_seeds(table: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
 
 
 def _differences(a: Source, b: Source, fields: Sequence[str]) -> list[str]:
-    return conditions.differences((a.found, a.row), (b.found, b.row), fields)
+    return conditions.describe((a.found, a.row), (b.found, b.row), fields)
 
 
 def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[str]:

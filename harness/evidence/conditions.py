@@ -1,12 +1,13 @@
-"""Rows' conditions in words: where two rows differ, and what neither of them records."""
+"""Rows' conditions: in which fields rows differ, also in words, and what neither of them records."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.evidence.result_file import ResultFile, Row, UsedComponent
+from harness.evidence.result import ResultFile, Row, UsedComponent
 
 _DIGEST = re.compile(r"(?:\w+:)?[0-9a-f]{16,64}")
 _NAMES = {
@@ -20,7 +21,20 @@ _NAMES = {
 _JUDGES = {"recorded GPT-4.1 verdicts": "gpt-4.1", "GPT-4.1's verdict": "gpt-4.1"}
 
 
-def differences(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row], fields: Sequence[str]) -> list[str]:
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Names of the fields in which two rows' conditions differ, in alphabetical order."""
+    return [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
+
+
+def groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows grouped by equal conditions, in order of first appearance."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(json.dumps(dict(row.conditions), sort_keys=True), []).append(row)
+    return list(found.values())
+
+
+def describe(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row], fields: Sequence[str]) -> list[str]:
     """One phrase per field, such as ``judge gpt-4.1 against offline-1``; no digest is ever shown."""
     return [_difference(name, a, b) for name in fields]
 

@@ -11,7 +11,7 @@ from harness import stats
 from harness.errors import RunError
 from harness.evidence.leaderboard.summary import tables
 from harness.evidence.recorded import Recorded, Verdicts
-from harness.evidence.result_file import ResultFile
+from harness.evidence.result import ResultFile
 from harness.judges.base import Answer, Judge
 from harness.judges.offline import OfflineJudge
 

@@ -20,7 +20,7 @@ from math import sqrt
 from statistics import NormalDist, fmean, stdev
 
 from harness import stats
-from harness.evidence.result_file import Row
+from harness.evidence.result import Row
 from harness.judges.base import OFFLINE
 from harness.judges.offline import Error, shipped
 from harness.stats import student

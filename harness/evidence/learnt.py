@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.evidence.result_file import Row
+from harness.evidence.result import Row
 
 _UPDATE_S = 1e-4
 """Seconds per query and seed: putting a text into memory takes microseconds, a training step or a generator's pass

@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.evidence.recorded import Recorded, Verdicts, distinct
 
 if TYPE_CHECKING:
-    from harness.evidence.result_file import ResultFile
+    from harness.evidence.result import ResultFile
     from harness.judges.base import Judge
 
 GROUP = "harness.logs"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from harness import stats
 from harness.errors import RunError
-from harness.evidence.result_file import Average
+from harness.evidence.result import Average
 from harness.evidence.sources import Source
 from harness.stats import student
 

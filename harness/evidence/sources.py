@@ -11,7 +11,8 @@ from pathlib import Path
 
 from harness.errors import RunError, UsageError, nearest
 from harness.evidence import logs
-from harness.evidence.result_file import ResultFile, Row, read
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result_file import read
 from harness.judges.base import Judge
 from harness.reading import read_json, user_path
 

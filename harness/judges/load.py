@@ -13,7 +13,7 @@ def is_remote(name: str) -> bool:
 
 def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
     """A judge by name: ``exact f1 contains recall offline-1 offline-2``, ``openai:MODEL``, or ``openai:MODEL@URL`` for
-    another OpenAI-compatible endpoint than OpenAI's.
+    an OpenAI-compatible endpoint other than OpenAI's.
 
     Raises:
         UsageError: the name is unknown.

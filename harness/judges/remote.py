@@ -50,7 +50,7 @@ class RemoteJudge:
         self.name = f"openai:{model}" + (f"@{base_url}" if base_url else "")
         settings = OpenAISettings(path=model, max_cost=budget.max_cost)
         if base_url:
-            price = price_of(model)  # of a proxy; what a model of one's own costs is not known
+            price = price_of(model)  # for a proxy to OpenAI; the cost of one's own model is unknown
             settings = dataclasses.replace(
                 settings,
                 base_url=base_url,

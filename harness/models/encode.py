@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.api import Data, Distillation, EditFailed, Example, Preference, Prompt, Rollout
-from harness.engine import HyperParameters, Padding, TrainSequence
+from harness.engine import Dpo, Grpo, HyperParameters, Padding, Rloo, TrainSequence
 from harness.models.prompts import PromptEncoder
 from harness.models.train_settings import FitSettings
 
 _ANY = (Example, Preference, Rollout)
-_LEARNS_FROM = {"sft": (Example, Distillation), "dpo": (Preference,), "grpo": (Rollout,)}
+_LEARNS_FROM = {"sft": (Example, Distillation), "dpo": (Preference,), "grpo": (Rollout,), "rloo": (Rollout,)}
 _NAMED_TARGETS = {"qv": ("q_proj", "v_proj")}
 
 
@@ -33,7 +33,7 @@ def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
 
 @dataclass(frozen=True)
 class Taught:
-    """``meta["taught"]`` of a sequence whose teacher's distributions are still to be computed."""
+    """``meta["taught"]`` of a sequence: whose distributions it learns, which the model then computes."""
 
     teacher: Literal["start", "base"]
     prompt: tuple[int, ...]
@@ -63,9 +63,10 @@ class Encoder:
             EditFailed: no data, an empty or over-long sequence (``context length 700 > 512``), or a kind of data that
                 the loss cannot learn from.
         """
+        name = loss.name if isinstance(loss, Dpo | Grpo | Rloo) else loss if isinstance(loss, str) else "own"
         for item in data:
-            if not isinstance(item, _LEARNS_FROM.get(loss, _ANY) if isinstance(loss, str) else _ANY):
-                raise EditFailed(f"the loss {loss!r} cannot learn from {type(item).__name__}")
+            if not isinstance(item, _LEARNS_FROM.get(name, _ANY)):
+                raise EditFailed(f"the loss {name!r} cannot learn from {type(item).__name__}")
         found = [sequence for place, item in enumerate(data) for sequence in self._of(item, place, settings)]
         if not found:
             raise EditFailed("nothing to train on")

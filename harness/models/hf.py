@@ -304,7 +304,8 @@ class HfModel(Model):
                 yield from map(_trained, results)
 
     def _with_teachers(self, jobs: Sequence[tuple[TrainItem, TrainJob]]) -> list[tuple[TrainItem, TrainJob]]:
-        """The jobs with the distributions of their teachers, each computed once however many jobs ask for it."""
+        """The jobs with the distributions of their teachers, each of which is computed once for all jobs that need
+        it."""
         from harness.engine import Distribution, ScoreRow
 
         asked = [
@@ -326,12 +327,12 @@ class HfModel(Model):
         out = []
         for item, job in jobs:
             sequences = []
-            for one in job.sequences:
-                if taught := one.meta.get("taught"):
+            for sequence in job.sequences:
+                if taught := sequence.meta.get("taught"):
                     start = item.start.adapters if taught.teacher == "start" else ()
-                    count = sum(weight != 0 for weight in (one.weights or ())[1:])
-                    one = dataclasses.replace(one, meta={"teacher": found[start, taught].last(count)})
-                sequences.append(one)
+                    count = sum(weight != 0 for weight in (sequence.weights or ())[1:])
+                    sequence = dataclasses.replace(sequence, meta={"teacher": found[start, taught].last(count)})
+                sequences.append(sequence)
             out.append((item, dataclasses.replace(job, sequences=tuple(sequences))))
         return out
 

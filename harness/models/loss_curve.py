@@ -1,4 +1,4 @@
-"""The loss of an update, step by step, as its log keeps it."""
+"""The loss curve of an update, thinned out for its log."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 POINTS = 48
-"""The most that is kept of a curve: a run has thousands of updates, and each log is booked."""
+"""The most points of a curve: a run has thousands of updates, and each one's log is booked."""
 
 
 def thinned(losses: Sequence[float]) -> list[float]:
-    """A curve of at most :data:`POINTS` points, the first and the last among them, with four digits each.
+    """At most :data:`POINTS` points of a curve, evenly spaced, the first and the last included, with four digits each.
 
-    What is not finite is left out: the update's status says that it diverged.
+    Losses that are not finite are left out: the update's status says that it diverged.
     """
     known = [one for one in losses if math.isfinite(one)]
     if len(known) > POINTS:

@@ -33,6 +33,7 @@ def harness_evaluators() -> Mapping[str, str]:
     return {
         "closed-book": "harness.evaluators.closed_book:ClosedBook",
         "answer-probability": "harness.evaluators.answer_probability:AnswerProbability",
+        "sampled": "harness.evaluators.sampled:Sampled",
         "grids": "harness.tasks.arc.evaluator:Grids",
     }
 

@@ -23,6 +23,7 @@ from harness.runs.measured import take
 from harness.session import checks
 from harness.session.context import RunContext
 from harness.session.roles import Roles
+from harness.session.scope import Scope
 from harness.session.service import SessionService
 
 _log = logging.getLogger("harness")
@@ -132,7 +133,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     states = {r: State(opened.open_model(who).base) for r, who in arm.roles.items() if not isinstance(who, str)}
     follows = {role: who.removeprefix("@") for role, who in arm.roles.items() if isinstance(who, str)}
     settings = opened.config.as_json()
-    session = SessionService(context, arm.method, opened.task, slots, states, follows, settings, seed)
+    session = SessionService(Scope(context, arm.method, opened.task, slots, states, follows, settings, seed))
     has_editor = any(slot.kind == "editor" for slot in slots.values())
 
     def validate() -> float | None:

@@ -12,7 +12,7 @@ from harness.api import HEADLINE, JSON, Episode, EvaluationProtocol, State, Task
 from harness.books.episodes import EpisodeBook
 from harness.books.folder import write_recorded
 from harness.books.records import digest, encode
-from harness.evidence.result_file import (
+from harness.evidence.result import (
     SCHEMA,
     Card,
     ModelCard,
@@ -61,7 +61,7 @@ class Outcome:
     chosen: int | None
     costs: Mapping[str, float]
     conditions: Mapping[str, Mapping[str, Any]]
-    """Table -> conditions of its row, as :attr:`harness.evidence.result_file.Row.conditions`."""
+    """Table -> conditions of its row, as :attr:`harness.evidence.result.Row.conditions`."""
     editor_model: str
     start_model: str
     remarks: Sequence[str] = ()
@@ -96,8 +96,8 @@ def outcome(
     teacher, student = session.roles["teacher"], session.roles["student"]
     context.journal.keep(session.scope.name, "deployed", {role: _state(session.roles[role]) for role in session.roles})
     model = context.models[student.base]
-    # Edits that are applied to a trained policy cannot be compared with edits that are applied to the model. A method
-    # whose trained policy is itself what is measured, or that is held against its own start, did train the model.
+    # Edits applied to a trained policy cannot be compared with edits applied to the model. But where the trained policy
+    # is itself what is measured, or is compared with its own start, the start was the model.
     shared = {
         "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
@@ -126,6 +126,7 @@ def outcome(
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),
             *facts.remarks,
+            *_diagnoses(session),
             *_payments(context, {session.roles[role].base for role in session.roles}),
         ],
         facts,
@@ -330,6 +331,15 @@ def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
     return [said(count, where) for where, count in counts.items() if count]
 
 
+def _diagnoses(session: SessionService) -> list[str]:
+    """A remark on how many of the method's own labels were right, which it never got to know."""
+    found = [
+        f"{name} {100 * right / total:.1f}% of {total}" if total else f"{name} none comparable"
+        for name, (right, total) in session.diagnoses.items()
+    ]
+    return [f"labels that were right: {'; '.join(found)}"] if found else []
+
+
 def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
     """Remarks on the accounts of a row's models and of judges: another model answered, or money was lost."""
     out = []
@@ -384,8 +394,8 @@ def _write_scores(context: RunContext, name: str, method: str, seed: int, table:
 
 
 def write_items(context: RunContext, name: str, episodes: Sequence[Episode], book: EpisodeBook) -> None:
-    """What a table asks, with the accepted answers, so that its answers can be read, and graded again, without the
-    task's data. Written when every row is finished: nothing of it lies there while a method works."""
+    """Write a table's items with the accepted answers, so that answers can be read, and graded again, without the
+    task's data. Call it when every row is finished, so that no running method finds them."""
     lines = [
         {
             "episode": one.id, "context": encode(one.context),
@@ -398,7 +408,7 @@ def write_items(context: RunContext, name: str, episodes: Sequence[Episode], boo
 
 
 def _cost_lines(context: RunContext, scope: str) -> list[dict[str, Any]]:
-    """What the row used, by stage and phase; what several rows used is counted in each."""
+    """The row's costs by stage and phase; what several rows used is counted in each."""
     return [
         {"kind": "cost", "stage": stage, "phase": phase, **{name: round(value, 6) for name, value in cost.items()}}
         for (stage, phase), cost in sorted(context.journal.costs(scope).items())

@@ -283,9 +283,9 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
 
 
 def _untrained(arm: Arm) -> Arm:
-    """The start of a method that learns from the test items, as a row of its own: what its gain is measured from.
+    """The untrained start of a method that learns from the test items, as a row from which its gain is measured.
 
-    It is ranked with the transductive rows, since rows of other conditions are not compared with them.
+    It counts as transductive too, for rows of other conditions are not compared with transductive ones.
     """
     method = dataclasses.replace(
         arm.method,

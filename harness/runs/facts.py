@@ -18,7 +18,7 @@ class SeedFacts:
     """Why the row is not ranked; empty where nothing speaks against it."""
     remarks: tuple[str, ...] = ()
     happened: Mapping[str, bool] = field(default_factory=dict)
-    """:attr:`harness.evidence.result_file.Row.happened`."""
+    """:attr:`harness.evidence.result.Row.happened`."""
 
 
 def seed_facts(

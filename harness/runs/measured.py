@@ -15,7 +15,7 @@ from harness.runs.bench import RunBench
 from harness.runs.config import TABLE_NAME
 
 Cell = tuple[float | None, str]
-"""A query's value (the mean over its samples) and its status, a letter of :mod:`harness.evidence.result_file`."""
+"""A query's value (the mean over its samples) and its status, a letter of :mod:`harness.evidence.result`."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.api import JSON
 from harness.books.records import digest
-from harness.evidence.result_file import Provenance, UsedComponent
+from harness.evidence.result import Provenance, UsedComponent
 from harness.registry import fingerprint
 from harness.registry.build import resolve
 from harness.registry.discover import ComponentClass

@@ -23,7 +23,8 @@ from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
 from harness.errors import PluginError, RunError, UsageError
 from harness.events import RunFinished, RunStarted
-from harness.evidence.result_file import ResultFile, Row, check, dumps, read, write
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result_file import check, dumps, read, write
 from harness.reading import read_json, read_json_lines, within_limits
 from harness.registry.build import BuiltComponent, build, hand_ledger
 from harness.registry.discover import Plugins

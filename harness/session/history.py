@@ -1,7 +1,7 @@
-"""What a row did, as a reader wants to see it: its outer loop round by round, and the updates that were deployed.
+"""A row's history, for readers: its outer loop round by round, and the updates that were deployed.
 
-Every life of a run makes its calls again (answered from the journal where they are known), so nothing of this is
-booked: it is gathered anew, and written with the row's scores when the row is finished.
+Every process of a run repeats its calls (known ones are answered from the journal), so none of this is booked: it is
+gathered anew, and written with the row's scores when the row is finished.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from harness.api import JSON, Data, Example, Group, SelfEdit, Updated, UpdateJob
 from harness.books.records import encode
 
 SEQUENCES, TEXT = 32, 4000
-"""The most that is kept: training sequences of an edit, characters of a text."""
+"""The most training sequences per edit, and characters per text, that are kept."""
 
 
 class History:
@@ -50,7 +50,7 @@ class History:
         self._diagnoses.append({"name": name, "right": right, "compared": compared})
 
     def checkpoint(self, index: int, validation: float | None, metrics: JSON) -> None:
-        """A round is over; index -1 is the start, before any."""
+        """A round has ended; index -1 is the start, before the first round."""
         self._rounds.append({
             "round": index + 1, "validation": validation, "metrics": encode(metrics),
             "candidates": list(self._candidates.values()), "updates": self._updates, "diagnoses": self._diagnoses,
@@ -73,7 +73,7 @@ class History:
 
         Args:
             sequences: place among the job's edits -> what the task made of that edit.
-            done: what became of it; None where only the scores that came of it are known.
+            done: its outcome; None where only its scores are known.
         """
         self._deployed.append({
             "job": job.id, "start_as": job.start_as, "adapters": len(job.start.adapters), "seed": job.seed,
@@ -82,11 +82,11 @@ class History:
         })  # fmt: skip
 
     def lines(self, chosen: int | None) -> Iterator[dict[str, Any]]:
-        """Everything as plain JSON, one object a line; ``chosen`` is the place of the round that was tested."""
+        """Everything as plain JSON, one object per line; ``chosen`` is the index of the round that was tested."""
         for place, one in enumerate(self._rounds):
             yield {"kind": "round", "chosen": place == chosen, **one}
         loose = (self._candidates, self._updates, self._diagnoses)
-        if any(loose):  # of a loop that yields no checkpoint, or goes on after its last
+        if any(loose):  # of a loop that yields no round, or continues after its last one
             rest = {"candidates": list(self._candidates.values()), "updates": self._updates}
             yield {"kind": "round", "chosen": False, "round": None, "validation": None, "metrics": {}, **rest,
                    "diagnoses": self._diagnoses}  # fmt: skip
@@ -117,5 +117,5 @@ def _prompt(one: Example) -> str:
 
 
 def cut(text: str, most: int = TEXT) -> str:
-    """A text that is no longer than ``most``; what was cut is counted at its end."""
+    """The text cut to ``most`` characters, with the number of those cut off at its end."""
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most} more characters)"

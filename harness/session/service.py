@@ -16,14 +16,12 @@ from harness.api import (
     JSON,
     Ask,
     Completion,
-    Component,
     Data,
     EditAsk,
     Editor,
     Episode,
     Evaluator,
     Group,
-    Method,
     References,
     Request,
     RewardFunction,
@@ -42,7 +40,6 @@ from harness.errors import PluginError
 from harness.registry.build import BuiltComponent
 from harness.session import checks
 from harness.session.calls import Calls
-from harness.session.context import RunContext
 from harness.session.evaluation import Evaluation
 from harness.session.facade import sealed
 from harness.session.lm import BookedLM
@@ -51,26 +48,13 @@ from harness.session.updates import AskedBeside, Updates
 
 
 class SessionService:
-    """One method under one root seed; see :class:`harness.session.scope.Scope` for the arguments.
+    """One method under one root seed, as its scope describes it.
 
     Every method of :class:`harness.api.Session` is here under its name, and is documented there. Beside them stand the
     calls that reach test scores, which only the core makes.
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        method: Method,
-        task: BuiltComponent[Task],
-        slots: Mapping[str, BuiltComponent[Component]],
-        states: Mapping[str, State],
-        follows: Mapping[str, str],
-        settings: JSON,
-        root_seed: int,
-    ) -> None:
-        self._open(Scope(context, method, task, slots, states, follows, settings, root_seed))
-
-    def _open(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.context = scope.context
         self.journal = scope.journal
@@ -81,6 +65,8 @@ class SessionService:
         self._evaluation = Evaluation(self.scope, self._calls)
         self._updates = Updates(self.scope, self._calls, self._evaluation)
         self._lms: dict[str, BookedLM] = {}
+        self.diagnoses: dict[str, tuple[int, int]] = {}
+        """Name -> how many labels were right, of how many; the loop says them again in every life of the run."""
         self.sealed: Session = sealed(self, scope.built_task.reads)
         """What components are handed."""
         self.scope.sealed = self.sealed
@@ -103,9 +89,7 @@ class SessionService:
         scope.context = dataclasses.replace(scope.context, episodes=episodes)
         scope.built_task, scope.task = task, task.instance
         scope.slots = {**scope.slots, "evaluator": evaluator}
-        other = SessionService.__new__(SessionService)
-        other._open(scope)
-        return other
+        return SessionService(scope)
 
     @property
     def labels(self) -> set[str]:
@@ -167,13 +151,18 @@ class SessionService:
         for episode in self.context.episodes.loaded("train", "validation", "test", "made"):
             references = self.context.episodes.references([episode.id])[episode.id]
             for query in episode.queries:
-                if query.id in labels and query.id in references:
+                if query.id not in labels:
+                    continue
+                # A method's own references are its guesses; only the task knows what is true of what was made.
+                golds = self.task.solutions(query) if episode.split == "made" else references.get(query.id, ())
+                if golds:
                     total += 1
-                    right += any(self.task.same(query, labels[query.id], gold) for gold in references[query.id])
+                    right += any(self.task.same(query, labels[query.id], gold) for gold in golds)
         # A namespace of its own, so that `keep` cannot read the counts.
         where = f"{self.scope.name}#diagnoses"
         self.journal.keep(where, f"{name}/{self._calls.position}", {"right": right, "compared": total})
         self.scope.history.diagnosed(name, right, total)
+        self.diagnoses[name] = (right, total)
 
     # --- effects ---
 

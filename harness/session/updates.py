@@ -241,8 +241,9 @@ class Updates:
         episodes = [self._episodes.identity(e.episode) for e in job.edits if any(isinstance(d, Recipe) for d in e.data)]
         source = self._scope.context.sources.get(job.start.base, "")
         depends = [slot.identity, self._scope.built_task.identity, self._scope.method.sees, source]
-        earlier = [[e.episode, e.data, e.settings] for e in job.earlier] if slot.instance.rehearses else []
-        earlier += [self._episodes.identity(e.episode) for e in job.earlier] if earlier else []
+        rehearsed = job.earlier if slot.instance.rehearses else ()
+        earlier: list[Any] = [[e.episode, e.data, e.settings] for e in rehearsed]
+        earlier += [self._episodes.identity(e.episode) for e in rehearsed]
         more = [earlier] if earlier else []
         return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings, *more])
 

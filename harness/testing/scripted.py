@@ -41,6 +41,7 @@ from harness.registry.build import BuiltComponent, C
 from harness.registry.fingerprint import of_class
 from harness.session.context import RunContext
 from harness.session.progress import Quiet
+from harness.session.scope import Scope
 from harness.session.service import SessionService
 
 Answer = Callable[[Request, int], str]
@@ -198,7 +199,7 @@ def open_session(
     follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
     method = Method("scripted", "", "a test's method", {}, sees=sees)
     states = {role: State(model.base) for role, model in models.items()}
-    return SessionService(context, method, _built("task", task), built, states, follows, {}, seed)
+    return SessionService(Scope(context, method, _built("task", task), built, states, follows, {}, seed))
 
 
 def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:

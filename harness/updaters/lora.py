@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from harness.api import (
     Distillation,
@@ -25,6 +25,7 @@ from harness.api import (
     Updater,
 )
 from harness.errors import UsageError
+from harness.models.loss_settings import GrpoSettings, LossSettings, made
 from harness.models.train_settings import TrainSettings, check_ranges, train_settings
 
 
@@ -44,8 +45,10 @@ class AdapterSettings(TrainSettings):
 class LoraSettings(AdapterSettings):
     """A LoRA fine-tune in the batched engine."""
 
-    loss: Literal["sft", "dpo", "grpo"] = "sft"
-    """``sft`` learns from examples and distillations, ``dpo`` from preferences, ``grpo`` from rollouts."""
+    loss: LossSettings = "sft"
+    """``sft`` learns from examples and distillations, ``dpo`` from preferences, ``grpo`` and ``rloo`` from rollouts.
+    One with settings of its own is a table, such as ``{use = "grpo", clip_high = 0.28}``; see
+    :mod:`harness.models.loss_settings`."""
 
 
 class Lora(Updater):
@@ -58,6 +61,10 @@ class Lora(Updater):
     def __init__(self, settings: LoraSettings) -> None:
         check_adapter_settings(settings, "updater lora")
         self._settings = settings
+        if isinstance(settings.loss, GrpoSettings) and 0 < settings.loss.dual_clip <= 1:
+            raise UsageError(
+                f"updater lora.loss.dual_clip must be more than 1, or 0 for none, not {settings.loss.dual_clip:g}"
+            )
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         """One adapter per job, in order of completion.
@@ -73,7 +80,7 @@ class Lora(Updater):
                 yield Updated(job.id, None, "failed", str(error), {"cause": "settings"})
             else:
                 ready.append(dataclasses.replace(job, settings=settings))
-        for updated in s.fit(ready, loss=self._settings.loss):
+        for updated in s.fit(ready, loss=made(self._settings.loss)):
             yield blamed(updated, own[updated.job])
 
 

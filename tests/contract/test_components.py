@@ -30,7 +30,7 @@ from harness.testing.scripted import made_up_weights
 
 OPTIONAL = {
     api.Component: ["Settings", "nested", "meta_s", "ledger"],
-    api.Task: ["public", "join", "remarks", "test_on_all"],
+    api.Task: ["public", "join", "remarks", "solutions", "test_on_all"],
     api.Model: [
         "name", "identity", "chunk", "wave", "profile", "memory", "merge", "over_long", "train", "borrow", "logprobs",
         "hidden", "cannot_read", "local", "quote",

@@ -284,25 +284,31 @@ class Touching(Fit):
 class Generous(Match):
     """Gives everyone full marks."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        for row in super().evaluate(asks, key, s):
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
+        for row in super().evaluate(asks, references, s):
             yield [replace(score, value=1.0) for score in row]
 
 
 class Leaky(Match):
     """Shows the references to the model."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         for ask in asks:
-            s.lm(ask.state).generate([Request(ask.state, f"Is it {key[ask.episode.id]}?")])
-        yield from super().evaluate(asks, key, s)
+            s.lm(ask.state).generate([Request(ask.state, f"Is it {references[ask.episode.id]}?")])
+        yield from super().evaluate(asks, references, s)
 
 
 class Endless(Match):
     """Marks in percent."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        for row in super().evaluate(asks, key, s):
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
+        for row in super().evaluate(asks, references, s):
             yield [replace(score, value=100.0) for score in row]
 
 

@@ -86,7 +86,9 @@ class Fit(Updater):
 class Exact(Evaluator):
     """Asks every query once; an answer is right if it is among the references."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         for ask in asks:
             prompts = [s.task.prompt(query, ask.state.memory, chat=False) for query in ask.episode.queries]
             rows = s.lm(ask.state).generate([Request(ask.state, prompt) for prompt in prompts])
@@ -94,7 +96,7 @@ class Exact(Evaluator):
                 Score(
                     ask.episode.id,
                     query.id,
-                    float(any(s.task.same(query, row[0].text, gold) for gold in key[ask.episode.id][query.id])),
+                    float(any(s.task.same(query, row[0].text, gold) for gold in references[ask.episode.id][query.id])),
                     answers=(row[0].text,),
                 )
                 for query, row in zip(ask.episode.queries, rows, strict=True)

@@ -194,7 +194,7 @@ def test_bad_jobs_fail_alone_and_say_why() -> None:
         "empty": (TrainJob("empty", (), hp), "nothing to train on"),
         "masked": (TrainJob("masked", (TrainSequence((5, 6), (0.0, 0.0)),), hp), "no target has a loss weight"),
         "token": (TrainJob("token", (TrainSequence((5, VOCAB)),), hp), "outside the vocabulary"),
-        "loss": (TrainJob("loss", fine, hp, loss="ppo"), "unknown loss 'ppo'; use one of sft, dpo, grpo"),
+        "loss": (TrainJob("loss", fine, hp, loss="ppo"), "unknown loss 'ppo'; use one of sft, dpo, grpo, rloo"),
         "init": (TrainJob("init", fine, hp, init=random_adapter(model, 1)), "does not have the job's rank 2"),
         "shape": (TrainJob("shape", fine, hp, loss=lambda lp, s: lp[0]), "instead of a scalar"),
         "raises": (TrainJob("raises", fine, hp, loss=lambda lp, s: s[0].meta["gone"]), "KeyError"),

@@ -17,7 +17,8 @@ from typer.testing import CliRunner, Result
 from harness.api import HarnessError
 from harness.cli.gate import command
 from harness.evidence.gate.verdict import Gate, check_all, confirm, exact, pool
-from harness.evidence.result_file import ResultFile, Row, TaskItems, read, write
+from harness.evidence.result import ResultFile, Row, TaskItems
+from harness.evidence.result_file import read, write
 from tests.leaderboard.examples import items, result_file, row
 
 app = Typer()

@@ -22,7 +22,8 @@ from harness.evidence.gate.verdict import Check, Gate
 from harness.evidence.leaderboard.board import sections
 from harness.evidence.leaderboard.render import to_csv, to_html, to_markdown
 from harness.evidence.leaderboard.table import render
-from harness.evidence.result_file import ResultFile, write
+from harness.evidence.result import ResultFile
+from harness.evidence.result_file import write
 from harness.tasks.arc.grid import Puzzle
 from harness.tasks.arc.page import page
 from harness.text import writable

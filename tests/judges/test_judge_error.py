@@ -18,7 +18,8 @@ from harness.evidence import judge_error
 from harness.evidence.compare import compare
 from harness.evidence.leaderboard import board, table
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import ResultFile, Row, write
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result_file import write
 from harness.evidence.sources import Source
 from harness.judges.offline import shipped
 from tests.leaderboard.examples import items, result_file, row

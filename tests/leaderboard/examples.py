@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
+from harness.evidence.result import Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 
 CONTEXTS, PER_CONTEXT = 20, 3
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from harness.cli.leaderboard import app
 from harness.evidence.leaderboard.board import Line, build, sections
 from harness.evidence.leaderboard.render import cells, to_csv, to_markdown
-from harness.evidence.result_file import ResultFile, Row, TaskItems, make_row, write
+from harness.evidence.result import ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import write
 from tests.leaderboard.examples import items, result_file, row
 
 LEVELS = [0.05 + 0.1 * place for place in range(10)]

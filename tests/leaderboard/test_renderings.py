@@ -19,7 +19,8 @@ from harness.api import HarnessError
 from harness.cli.leaderboard import app
 from harness.evidence.leaderboard.board import sections
 from harness.evidence.leaderboard.render import HEADERS, cells, stale, to_csv, to_html, to_markdown
-from harness.evidence.result_file import ResultFile, make_row, write
+from harness.evidence.result import ResultFile, make_row
+from harness.evidence.result_file import write
 from tests.leaderboard.examples import items, result_file, row
 
 

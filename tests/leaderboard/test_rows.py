@@ -16,7 +16,8 @@ from rich.console import Console
 
 from harness.evidence.leaderboard.summary import summarise
 from harness.evidence.leaderboard.table import render
-from harness.evidence.result_file import ResultError, dumps, make_row, parse, read, result_paths, write
+from harness.evidence.result import make_row
+from harness.evidence.result_file import ResultError, dumps, parse, read, result_paths, write
 from harness.stats import RankSet
 from tests.leaderboard.examples import items, result_file, row
 

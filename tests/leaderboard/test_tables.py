@@ -14,21 +14,8 @@ from typer.testing import CliRunner
 
 from harness.cli import build_app
 from harness.errors import UsageError
-from harness.evidence.result_file import (
-    Card,
-    ModelCard,
-    ResultError,
-    ResultFile,
-    Row,
-    Snapshot,
-    Table,
-    TaskItems,
-    dumps,
-    make_row,
-    parse,
-    read,
-    write,
-)
+from harness.evidence.result import Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
+from harness.evidence.result_file import ResultError, dumps, parse, read, write
 from tests.leaderboard.examples import items, result_file, row
 
 NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,12}", fullmatch=True)

@@ -12,7 +12,7 @@ import pytest
 CORE = Path(__file__).parents[2] / "harness"
 
 ROOMS = (
-    "api errors events markers files metrics hookspecs reads reading text escape trainers",
+    "api errors events markers files metrics hookspecs reads reading text escape trainers votes",
     "stats engine",
     "registry",
     "books",

@@ -124,7 +124,8 @@ def test_why_a_plugin_is_not_found(place: Path, says: Says) -> None:
 def test_why_of_a_component_says_whose_it_is(place: Path, says: Says) -> None:
     code, out, _ = says("plugins", "why", "good-editor")
     assert code == 0
-    assert "it is an editor of plugin 'good' (dist-of-good 2.5, good_plugin); use it with --set editor.use=good" in out
+    assert "is not a plugin but an editor of plugin 'good' (dist-of-good 2.5, good_plugin)" in out
+    assert "use it with --set editor.use=good" in out
 
 
 def test_a_file_may_not_take_the_name_of_a_module(tmp_path: Path) -> None:

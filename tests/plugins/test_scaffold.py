@@ -75,8 +75,8 @@ def test_a_new_plugin_runs_from_end_to_end_on_the_lab(tmp_path: Path, installed:
     ("name", "kind", "said"),
     [
         ("my-editor", "edtor", "there is no such kind. Did you mean 'editor'"),
-        ("My Editor", "editor", "'My Editor' is no plugin name"),
-        ("../x", "editor", "is no plugin name"),
+        ("My Editor", "editor", "'My Editor' is not a plugin name"),
+        ("../x", "editor", "is not a plugin name"),
         ("taken", "editor", "is there already"),
     ],
 )

@@ -140,7 +140,7 @@ def test_the_abstraction_log_is_replayed(tmp_path: Path) -> None:
     assert recorded(none) == []
     two = [dict(zip(tasks, right, strict=True)) for right in ((True, False, True, True), (True, False, False, False))]
     assert replay(save(tmp_path / "two.json", _abstraction(*two)))[0]["macro"] == 0.5
-    with pytest.raises(HarnessError, match="nothing to judge anew"):
+    with pytest.raises(HarnessError, match="there is nothing to judge"):
         replay(none, load("exact"))
 
 

@@ -10,7 +10,7 @@ import pytest
 import harness
 from harness.cli.output import finish
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import Row
+from harness.evidence.result import Row
 
 PLUGINS = [Path(__file__).with_name(name) for name in ("animals.py", "untrained.py")]
 

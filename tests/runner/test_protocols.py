@@ -13,9 +13,11 @@ from rich.console import Console
 
 import harness
 from harness.errors import PluginError, UsageError
+from harness.evidence.conditions import differing
 from harness.evidence.leaderboard.board import sections
 from harness.evidence.leaderboard.table import render
-from harness.evidence.result_file import ResultFile, Row, Table, differing, read
+from harness.evidence.result import ResultFile, Row, Table
+from harness.evidence.result_file import read
 
 HERE = Path(__file__).parent
 FILES = [HERE / "animals.py", HERE / "chain.py"]

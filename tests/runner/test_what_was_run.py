@@ -124,7 +124,7 @@ def _marked(folder: Path, value: str) -> Path:
     file = folder / "marking.py"
     file.write_text(
         "from harness import hookimpl\nfrom harness.api import Evaluator, Score\n"
-        "class Marking(Evaluator):\n    def evaluate(self, asks, key, s):\n        for ask in asks:\n"
+        "class Marking(Evaluator):\n    def evaluate(self, asks, references, s):\n        for ask in asks:\n"
         f"            yield [Score(ask.episode.id, q.id, {value}) for q in ask.episode.queries]\n"
         "@hookimpl\ndef harness_evaluators():\n    return {'marking': 'marking:Marking'}\n"
     )

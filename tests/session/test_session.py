@@ -62,8 +62,8 @@ def test_a_method_sees_no_queries_and_no_values_of_the_test_split(tmp_path: Path
 
 def test_an_evaluator_is_picked_by_its_slot(tmp_path: Path, lm: ScriptedLM) -> None:
     class Lenient(parts.Exact):
-        def evaluate(self, asks: Any, key: Any, s: Any, /) -> Any:
-            for row in super().evaluate(asks, key, s):
+        def evaluate(self, asks: Any, references: Any, s: Any, /) -> Any:
+            for row in super().evaluate(asks, references, s):
                 yield [dataclasses.replace(score, value=0.5) for score in row]
 
     s = parts.session(tmp_path, lm, lenient=("evaluator", Lenient()))

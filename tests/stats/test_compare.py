@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from harness.api import HarnessError
 from harness.cli.compare import command
 from harness.evidence.compare import NothingMeasured, compare, compare_all
-from harness.evidence.result_file import Reported, ResultFile, Row, TaskItems, make_row, write
+from harness.evidence.result import Reported, ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import write
 from harness.evidence.sources import Interrupted, Source, open_source
 from tests.leaderboard.examples import items, result_file, row
 

@@ -18,7 +18,8 @@ from harness.cli.gate import command as gate_command
 from harness.evidence.compare import compare, compare_all
 from harness.evidence.gate.verdict import check_all
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import Row, TaskItems, make_row, write
+from harness.evidence.result import Row, TaskItems, make_row
+from harness.evidence.result_file import write
 from harness.evidence.sources import Source
 from tests.leaderboard.examples import items, result_file, row
 
@@ -227,7 +228,7 @@ def test_help_and_the_table_agree_on_how_many_seeds_rank() -> None:
     app = Typer()
     app.command()(run_command)
     helped = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.split())
-    assert f"{stats.MIN_SEEDS} or more that differ are ranked" in helped
+    assert f"ranked from {stats.MIN_SEEDS} that differ" in helped
     assert f"{stats.MIN_SEEDS} or more seeds that differ" in RANK_NOTE
     task = items()
     for seeds in (1, 2):

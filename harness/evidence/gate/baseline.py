@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RunError, UsageError
-from harness.evidence.result_file import ResultFile, read, write
+from harness.evidence.result import ResultFile
+from harness.evidence.result_file import read, write
 
 KEPT = "accepted"
 

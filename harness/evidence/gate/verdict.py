@@ -17,8 +17,8 @@ from typing import Literal
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.compare import pair, too_little
-from harness.evidence.conditions import code, differences
-from harness.evidence.result_file import ResultFile, Row, differing, make_row
+from harness.evidence.conditions import code, describe, differing
+from harness.evidence.result import ResultFile, Row, make_row
 from harness.evidence.sources import Source
 
 Outcome = Literal["pass", "improved", "regressed", "inconclusive", "incomparable", "error"]
@@ -112,7 +112,7 @@ def _compare(
         return Check(method, "error", "the run has no such row; it failed or left this method out")
     fields = differing(base_row.conditions, head_row.conditions)
     if fields:
-        said = "; ".join(differences((base, base_row), (head, head_row), fields))
+        said = "; ".join(describe((base, base_row), (head, head_row), fields))
         return Check(method, "incomparable", f"conditions differ ({said})")
     if not head_row.scores or head_row.scored == 0:
         return Check(method, "error", "nothing was measured")

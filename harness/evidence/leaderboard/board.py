@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence import judge_error
+from harness.evidence.conditions import differing
 from harness.evidence.leaderboard.fold import Folded, fold
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 from harness.evidence.leaderboard.table import by_step
-from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
+from harness.evidence.result import Kind, ResultFile, Row
+from harness.evidence.result_file import ResultError, read, result_paths
 
 _UNSHOWN = frozenset({"task", "version", "items", "metric"})
 """Conditions that the section's title or its numbers already say."""

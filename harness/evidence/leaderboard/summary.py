@@ -11,8 +11,9 @@ import numpy as np
 
 from harness import stats
 from harness.evidence import judge_error
+from harness.evidence.conditions import differing
 from harness.evidence.learnt import learnt
-from harness.evidence.result_file import ResultFile, Row, TaskItems, differing
+from harness.evidence.result import ResultFile, Row, TaskItems
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.escape import rich
-from harness.evidence import judge_error
+from harness.evidence import conditions, judge_error
 from harness.evidence.leaderboard.summary import Summary, differing_conditions, said_of_reward, summarise, tables
-from harness.evidence.result_file import ResultFile, Row, condition_groups
-from harness.evidence.result_file import Table as ResultTable
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result import Table as ResultTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -207,7 +207,7 @@ def ordered(summaries: Sequence[Summary]) -> list[list[Summary]]:
     by_row = {id(one.row): one for one in summaries}
     groups = [
         sorted((by_row[id(row)] for row in group), key=_order)
-        for group in condition_groups(one.row for one in summaries)
+        for group in conditions.groups(one.row for one in summaries)
     ]
     return sorted(groups, key=lambda group: -(group[0].score or 0.0))
 

@@ -22,7 +22,9 @@ def write(name: str, kind: str, parent: Path) -> list[Path]:
     if kind not in KINDS:
         raise UsageError(f"--kind {kind!r}: there is no such kind.{nearest(kind, KINDS)}")
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no plugin name: small letters and digits, in words joined by '-', as my-editor")
+        raise UsageError(
+            f"{name!r} is not a plugin name: use lower-case letters and digits, in words joined by '-', as in my-editor"
+        )
     module = f"harness_{name.replace('-', '_')}"
     folder = parent / f"harness-{name}"
     if folder.exists():

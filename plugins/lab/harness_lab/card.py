@@ -83,7 +83,9 @@ def grid_accuracy(bench: Bench, seed: int) -> dict[str, float]:
     splits: dict[str, Split] = {"families of pre-training": "train", "held-out families": "test"}
     out = {}
     for name, split in splits.items():
-        asked = [(query, key[query.id][0]) for episode, key in task.load(split) for query in episode.queries]
+        asked = [
+            (query, references[query.id][0]) for episode, references in task.load(split) for query in episode.queries
+        ]
         requests = [
             Request(bench.base, task.prompt(query, {}, chat=False), max_tokens=64, stop=task.text.stop)
             for query, _ in asked

@@ -11,17 +11,7 @@ from typing import Any
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.leaderboard.summary import tables
-from harness.evidence.result_file import (
-    SCHEMA,
-    Average,
-    Card,
-    ModelCard,
-    ResultFile,
-    Row,
-    TaskItems,
-    make_row,
-    single_table,
-)
+from harness.evidence.result import SCHEMA, Average, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 from harness.judges.base import Answer, Grade, Judge
 from harness_replay.logs import Log, Mark, Marks
 

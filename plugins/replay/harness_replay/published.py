@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence.leaderboard.summary import tables
-from harness.evidence.result_file import (
+from harness.evidence.result import (
     SCHEMA,
     Card,
     ModelCard,

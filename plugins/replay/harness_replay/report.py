@@ -18,7 +18,7 @@ from harness.evidence.judge_agreement import Calibration, RecordedAndJudged, cal
 from harness.evidence.leaderboard.summary import tables
 from harness.evidence.logs import read_verdicts
 from harness.evidence.prediction_powered import of_rows
-from harness.evidence.result_file import ResultFile
+from harness.evidence.result import ResultFile
 from harness.evidence.sources import open_source
 from harness.judges.base import DEFAULT, OFFLINE
 from harness.judges.load import load

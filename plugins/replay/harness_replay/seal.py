@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.evidence.recorded import Recorded
-from harness.evidence.result_file import ResultFile
+from harness.evidence.result import ResultFile
 from harness.judges.base import Judge
 from harness_replay import retention
 from harness_replay.figures import Graded, grade, summary
