@@ -758,8 +758,8 @@ class Session(Protocol):
         """Apply jobs with the updater of slot ``name``, in job order; the new states are kept until released."""
         ...
 
-    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
-        """Update (slot ``updater``), ask, release; the scores of all episodes of each job, in job order."""
+    def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        """Update (slot ``updater``), ask (slot ``name``), release; the scores of each job's episodes, in job order."""
         ...
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:

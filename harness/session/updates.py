@@ -86,20 +86,21 @@ class Updates:
         return [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
 
     def measure(
-        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
+        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = (), own: Evaluation | None = None
     ) -> Sequence[tuple[Sequence[Score], ...]]:
         """Update, ask, release, on any split: what the core itself does with test episodes.
 
-        Answers, for each job, the session's own scores, then those of each evaluation beside it.
+        Answers, for each job, the scores of ``own`` (the session's own evaluation), then those of each one beside it.
         """
+        own = own or self._evaluation
         updater = self._scope.slot("updater", Updater)
         if self._scope.watch:
             self._scope.watch.learnt([job.job for job in jobs])
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
-        asked = [AskedBeside(self._evaluation, None), *beside]
+        asked = [AskedBeside(own, None), *beside]
 
         def key(trial: TrialJob) -> str:
-            evaluator, _, episodes = self._evaluation.depends(trial.episodes)
+            evaluator, _, episodes = own.depends(trial.episodes)
             more = [one.evaluation.depends(one.of(trial)) for one in beside]
             depends = [self._job_key("trial", updater, trial.job), evaluator, self._scope.models, episodes]
             return digest([*depends, more] if more else depends)
