@@ -118,7 +118,12 @@ def collect(which: str, wanted: int, seeds: int, out: Path) -> None:
 def report(which: str, out: Path) -> dict[str, Any]:
     rows = [json.loads(line) for line in (out / f"{which}.jsonl").read_text("utf-8").splitlines()]
     rows = [row for row in rows if row["edits"]]
-    truth = np.array([row["full"]["accuracy"] for row in rows])
+    seeds = min(len(row["full"]["accuracy"][0]) for row in rows)  # a call may have gone on with fewer
+
+    def table(source: str, name: str) -> analysis.Array:
+        return np.array([[candidate[:seeds] for candidate in row[source][name]] for row in rows], dtype=np.float64)
+
+    truth = table("full", "accuracy")
 
     def said(one: analysis.Estimate) -> list[float | None]:
         return [None if x is None else round(x, 3) for x in (one.value, one.low, one.high)]
@@ -129,7 +134,7 @@ def report(which: str, out: Path) -> dict[str, Any]:
     }  # fmt: skip
     for source in ("full", "early", "screen"):
         for name in ("accuracy", "probability", "root", "log", "log-clipped"):
-            reward, same = np.array([row[source][name] for row in rows]), source == "full"
+            reward, same = table(source, name), source == "full"
             line: dict[str, Any] = {
                 "cpu_s": round(fmean(row[source]["seconds"] for row in rows), 4),
                 "validity": said(analysis.validity(reward, truth, same_seeds=same)),
