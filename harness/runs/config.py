@@ -429,7 +429,16 @@ def _overlay(under: JSON, over: JSON, strict: bool) -> dict[str, Any]:
     use = over.get("use", under.get("use"))
     if use != under.get("use") and "use" in under:
         return {**({"kind": under["kind"]} if "kind" in under else {}), **over} if strict else dict(under)
-    return {**under, **over}
+    return {**under, **{key: _nested(under.get(key), value) for key, value in over.items()}}
+
+
+def _nested(under: Any, over: Any) -> Any:
+    """A nested table that names no component goes on top of the one that is there."""
+    if not isinstance(over, Mapping) or "use" in over:
+        return over
+    if isinstance(under, str):
+        return {"use": under, **over}
+    return _overlay(under, over, strict=True) if isinstance(under, Mapping) and "use" in under else over
 
 
 def _fill(table: JSON, main_slots: JSON) -> dict[str, Any]:

@@ -91,21 +91,22 @@ class Updates:
         return done
 
     def measure(
-        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
+        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = (), own: Evaluation | None = None
     ) -> Sequence[tuple[Sequence[Score], ...]]:
         """Update, evaluate, release, on any split, for the core's own use.
 
         Returns:
-            For each job, the session's own scores, then those of each evaluation in ``beside``.
+            For each job, the scores of ``own`` (the session's own evaluation), then those of each one in ``beside``.
         """
+        own = own or self._evaluation
         updater = self._scope.slot("updater", Updater)
         if self._scope.watch:
             self._scope.watch.learnt([job.job for job in jobs])
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
-        asked = [AskedBeside(self._evaluation, None), *beside]
+        asked = [AskedBeside(own, None), *beside]
 
         def key(trial: TrialJob) -> str:
-            evaluator, _, episodes = self._evaluation.depends(trial.episodes)
+            evaluator, _, episodes = own.depends(trial.episodes)
             more = [one.evaluation.depends(one.of(trial)) for one in beside]
             depends = [self._job_key("trial", updater, trial.job), evaluator, self._scope.models, episodes]
             return digest([*depends, more] if more else depends)
