@@ -48,7 +48,8 @@ class SequenceSettings:
     """What an update makes of those before it. ``continue``: one adapter is trained on; ``stack``, ``fold`` and
     ``merge`` as in :attr:`harness.api.UpdateJob.start_as`. ``apart``: every update starts from the model as it was, and
     each context is asked of its own (an oracle routes; the rest is asked of the last one). ``joint``: every update
-    starts from the model as it was and learns all edits so far, which is no sequence but a ceiling for one."""
+    starts from the model as it was and learns all edits so far, and only where everything is measured: no sequence, but
+    a ceiling for one."""
     writer: Literal["teacher", "current"] = "teacher"
     """Who writes the edits: the teacher before anything is learnt, or, as in SEAL, each sequence's model as it is
     then."""
@@ -86,6 +87,8 @@ class SequenceOfEdits(EvaluationProtocol):
 
     def __init__(self, settings: SequenceSettings) -> None:
         self._settings = settings
+        if settings.start_as == "joint" and settings.writer == "current":
+            raise UsageError("protocol sequence: start_as 'joint' has no model of its own at every step; leave writer")
 
     def work(self, contexts: int, queries: int, samples: int) -> tuple[int, int]:
         """Updates and answers of a measurement, without what is asked of the rest."""
@@ -114,6 +117,8 @@ class SequenceOfEdits(EvaluationProtocol):
         drift = Drift(bench, student, self._settings.neutral)
         books = lasting.Books(bench, [one.name for one in sequences], length)
         for step in range(length + 1):
+            if self._settings.start_as == "joint" and not self._full(step, length):
+                continue  # a training from the start that nothing would be asked of
             lost = self._learn(bench, sequences, step - 1) if step else None
             if lost is not None:
                 # No further call is made: those of a resumed run, which has the update, would be other ones.
@@ -124,6 +129,7 @@ class SequenceOfEdits(EvaluationProtocol):
             yield from self._asked(bench, sequences, step, length, books)
             if self._full(step, length):
                 yield from self._rest(bench, sequences, step, length)
+            if self._full(step, length) or step == 1:
                 yield from drift.measured([(one.name, one.state) for one in sequences], step)
         yield from books.figures()
         yield from self._spent(bench, sequences)
