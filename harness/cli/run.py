@@ -37,7 +37,7 @@ def command(
     out: Annotated[str, typer.Option(help="Folder in which the run's folder is made.")] = "",
     max_hours: Annotated[float, typer.Option(help="Stop after this many hours; the run can be resumed.")] = 0.0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the configuration, counts and time; run nothing.")
+        bool, typer.Option("--dry-run", help="Show every setting, counts and time; run nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
 ) -> None:
