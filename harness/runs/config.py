@@ -193,11 +193,14 @@ def assigned(text: str, where: str) -> Any:
 
 
 def model_table(plugins: Plugins, spec: Any) -> dict[str, Any]:
-    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table."""
+    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table.
+
+    In a table, ``use`` may be such a name too: ``{use = "./folder", dtype = "bfloat16"}``.
+    """
     if isinstance(spec, Mapping):
         if not isinstance(spec.get("use"), str):
             raise UsageError('a model is a name, a folder, or a table with use = "name"')
-        return dict(spec)
+        return {**spec, "use": spec["use"]} if "path" in spec else {**spec, **model_table(plugins, spec["use"])}
     if not isinstance(spec, str):
         raise UsageError(f"a model is a name, a folder or a table, not {spec!r:.60}")
     there = user_path(spec).exists()
@@ -223,7 +226,10 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
     if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
-    model = model_table(plugins, given.get("model") or plugins.default("model"))
+    asked_model = given.get("model") or plugins.default("model")
+    if isinstance(asked_model, Mapping) and "use" not in asked_model:  # a setting of the default model
+        asked_model = {"use": plugins.default("model"), **asked_model}
+    model = model_table(plugins, asked_model)
     model_class = component_class(plugins, "model", model["use"]).cls
     resolve_table(plugins, "model", model, "model")
     profile: JSON = model_class.profile
