@@ -36,6 +36,11 @@ def command(
     max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,
     out: Annotated[str, typer.Option(help="Folder in which the run's folder is made.")] = "",
     max_hours: Annotated[float, typer.Option(help="Stop after this many hours; the run can be resumed.")] = 0.0,
+    devices: Annotated[
+        str, typer.Option(help="Workers for local models: cpu:2, cuda:0,1, or cuda:x4 (docs/scale.md).")
+    ] = "",
+    executor: Annotated[str, typer.Option(help="Who starts them: processes (default), ray, or module:Class.")] = "",
+    address: Annotated[str, typer.Option(help="Of the executor's cluster, such as auto with ray.")] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show every setting, counts and time; run nothing.")
     ] = False,
@@ -59,6 +64,7 @@ def command(
     from harness.runs import runner
     from harness.runs.config import parse_set, read_file
     from harness.session.progress import on_terminal
+    from harness.workers.chosen import Workers
 
     given, layers = ({}, []) if config is None else (read_file(config), [str(config)])
     assigned = parse_set(assign or ())
@@ -96,16 +102,17 @@ def command(
             table["data"] = data
         given["task"] = table
     layers.append("flags")
+    workers = Workers(devices, executor, address)
     if dry_run:
         from harness.runs.dry_run import make_plan, show_plan
 
         with answer_alone(as_json):
             plan = make_plan(given, files, layers)
-        show_plan(plan, as_json=as_json)
+        show_plan(plan, as_json=as_json, workers=workers)
         return
     progress = on_terminal()
     with answer_alone(as_json):
-        done = runner.run(given, plugin_files=files, layers=layers, progress=progress)
+        done = runner.run(given, plugin_files=files, layers=layers, progress=progress, workers=workers)
     finish(done, as_json)
 
 

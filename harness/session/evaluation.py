@@ -53,12 +53,13 @@ class Evaluation:
             for ask, scores in zip(part, self.grade(evaluator, part), strict=True):
                 yield ask, scores, 0.0
 
-        def item(ask: Ask, scores: Any, seconds: float) -> Item:
+        def item(name: str, ask: Ask, scores: Any, seconds: float) -> Item:
             bad = any(score.status == "error" for score in scores)
-            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {},
+            return Item(name, "scores", evaluator.name, "error" if bad else "ok", encode(scores), {},
                         files=scope.files(evaluator))  # fmt: skip
 
-        results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
+        keys = [key(ask) for ask in asks]
+        results = self._calls.in_packs(asks, keys, run, item, "grading", whole=evaluator.instance.local)
         return [decode(result) for result in results]
 
     def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:

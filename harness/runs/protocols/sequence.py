@@ -48,8 +48,8 @@ class SequenceSettings:
     """What an update makes of those before it. ``continue``: one adapter is trained on; ``stack``, ``fold`` and
     ``merge`` as in :attr:`harness.api.UpdateJob.start_as`. ``apart``: every update starts from the model as it was, and
     each context is asked of its own (an oracle routes; the rest is asked of the last one). ``joint``: every update
-    starts from the model as it was and learns all edits so far, and only at the steps where everything is measured; it is
-    not a sequence, but a ceiling for one."""
+    starts from the model as it was and learns all edits so far, and only where everything is measured; it is not a
+    sequence, but a ceiling for one."""
     writer: Literal["teacher", "current"] = "teacher"
     """Who writes the edits: the teacher before anything is learnt, or, as in SEAL, each sequence's model as it is
     then."""
