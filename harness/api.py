@@ -829,8 +829,9 @@ class Session(Protocol):
         released."""
         ...
 
-    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
-        """Update (slot ``updater``), ask, release. One sequence per job, in order: the scores of all its episodes."""
+    def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        """Update (slot ``updater``), ask (slot ``name``), release. One sequence per job, in order: the scores of all
+        its episodes."""
         ...
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:

@@ -230,7 +230,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     recorded = None
     if options.edits and has_editor and arm.slots["editor"] == opened.config.arms[0].slots["editor"]:
         recorded = read_edits(Path(options.edits), arm.method.name, seed)
-    bench = RunBench(session, "test", samples=options.samples, recorded=recorded, also=opened.also)
+    bench = RunBench(session, "test", samples=arm.samples, recorded=recorded, also=opened.also)
     tables = take(protocol, bench)
     meta_s = sum(slot.instance.meta_s for slot in slots.values())
     return outcome(context, arm, seed, session, protocol, bench, tables, rounds, chosen, meta_s)

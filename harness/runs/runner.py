@@ -18,7 +18,7 @@ from harness.api import HEADLINE, Evaluator, Task
 from harness.books import world
 from harness.books.environment import describe_environment
 from harness.books.episodes import EpisodeBook
-from harness.books.folder import sweep, write_recorded
+from harness.books.folder import goes_on, sweep, write_recorded
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
@@ -47,6 +47,8 @@ from harness.text import writable
 from harness.workers.chosen import NO_WORKERS, Workers
 
 _log = logging.getLogger("harness")
+PLAN = "plan"
+"""Fact of the journal: rows of the run, and its pieces of each kind as they were planned."""
 _LIMIT = "max_cost"
 """Name of a fact in the journal: the limit that ``resume`` has set for every account."""
 
@@ -198,20 +200,25 @@ def _execute(
         elif not recompute:
             records.check(journal, folder)
         opened = _open(folder, plugins, config, journal, progress, recompute, workers)
-        _check_models(opened)
+        for arm in config.arms:
+            check_roles(opened, arm)
         if max_cost:
             journal.set_fact(_LIMIT, max_cost)
         journal.ledger.limit, journal.ledger.default = journal.fact(_LIMIT) or 0.0, config.options.max_cost
         if recompute:
             records.write(journal, folder, record)
         refused = False
+        progress.say(f"run {folder}")
+        for base in opened.context.models:
+            if said := unreadable(opened.context, base):
+                _log.warning("%s", said)
         return _all_rows(opened, progress, _name(record, folder), record.get("command", ""))
     except (UsageError, PluginError):
         refused = fresh and (journal is None or journal.empty)
         raise
     except KeyboardInterrupt:
         refused = fresh and (journal is None or journal.empty)
-        said = "nothing was booked yet" if refused else f"what is booked is safe, and `harness resume {folder}` goes on"
+        said = "nothing was booked yet" if refused else f"what is booked is safe, and `{goes_on(folder)}` goes on"
         progress.say(f"interrupted; {said}")
         raise
     finally:
@@ -234,6 +241,7 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str, source: str) -> Ru
     config, plugins, folder, journal = opened.config, opened.plugins, opened.context.folder, opened.context.journal
     observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
     pieces = sum(work(config, plugins, opened.task).values(), Work()).times(config.options.seeds)
+    journal.set_fact(PLAN, {"rows": len(config.arms) * config.options.seeds, **asdict(pieces)})
     progress.plan(len(config.arms) * config.options.seeds, asdict(pieces))
     outcomes = []
     for seed in range(config.options.seed, config.options.seed + config.options.seeds):
@@ -308,15 +316,6 @@ def _open(
         read_edits(Path(config.options.edits), config.arms[0].method.name, config.options.seed)
     also = [_open_also(plugins, one, context, task, only_tests(config)) for one in config.also]
     return OpenRun(plugins, config, context, task, also, workers)
-
-
-def _check_models(opened: OpenRun) -> None:
-    """Open every model of the run, and say what it cannot do before anything is spent."""
-    for arm in opened.config.arms:
-        check_roles(opened, arm)
-    for base in opened.context.models:
-        if said := unreadable(opened.context, base):
-            _log.warning("%s", said)
 
 
 def _same_world(

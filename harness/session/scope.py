@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from harness import reads
 from harness.api import JSON, Component, Method, Model, State, Task
+from harness.books.folder import goes_on
 from harness.books.records import derive_seed
 from harness.errors import PluginError, RunError, UsageError, nearest
 from harness.registry.build import BuiltComponent, C, kind_of
@@ -132,4 +133,7 @@ class Scope:
     def check_time(self) -> None:
         """Raise :class:`TimeIsUp` if ``--max-hours`` has passed. Called where everything finished is booked."""
         if self.context.deadline and time.monotonic() > self.context.deadline:
-            raise TimeIsUp("the run's --max-hours have passed; everything finished is booked")
+            raise TimeIsUp(
+                "the run's --max-hours have passed; everything finished is booked, and "
+                f"`{goes_on(self.context.folder)}` goes on"
+            )

@@ -98,21 +98,22 @@ class Updates:
         return done
 
     def measure(
-        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = ()
+        self, jobs: Sequence[TrialJob], beside: Sequence[AskedBeside] = (), own: Evaluation | None = None
     ) -> Sequence[tuple[Sequence[Score], ...]]:
         """Update, evaluate, release, on any split, for the core's own use.
 
         Returns:
-            For each job, the session's own scores, then those of each evaluation in ``beside``.
+            For each job, the scores of ``own`` (the session's own evaluation), then those of each one in ``beside``.
         """
+        own = own or self._evaluation
         updater = self._scope.slot("updater", Updater)
         if self._scope.watch:
             self._scope.watch.learnt([job.job for job in jobs])
         self._evaluation.count_labels(episode.id for job in jobs for episode in job.episodes)
-        asked = [AskedBeside(self._evaluation, None), *beside]
+        asked = [AskedBeside(own, None), *beside]
 
         def key(trial: TrialJob) -> str:
-            evaluator, _, episodes = self._evaluation.depends(trial.episodes)
+            evaluator, _, episodes = own.depends(trial.episodes)
             more = [one.evaluation.depends(one.of(trial)) for one in beside]
             depends = [self._job_key("trial", updater, trial.job), evaluator, self._scope.models, episodes]
             return digest([*depends, more] if more else depends)
@@ -292,8 +293,12 @@ class Updates:
             raise PluginError(f"method {self._scope.method.name!r}: two update jobs of one call have the same id")
         if not ready:
             return
+
+        def apply() -> Any:
+            return checks.drawn(self._counted(slot.instance.apply(ready, self._scope.sealed)))
+
         with self._scope.clock.span("update") as span:
-            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.apply(ready, self._scope.sealed)))
+            answered = self._calls.guard(slot, apply)
         results = checks.updates(slot, answered, by_id)
         original = {job.id: job for job in jobs}
         for updated in results:
@@ -301,6 +306,18 @@ class Updates:
                 log = {**updated.log, "left_out": len(reasons), "left_out_first": reasons[0]}
                 updated = dataclasses.replace(updated, log=log)
             yield original[updated.job], updated, span.seconds / len(results)
+
+    def _counted(self, answered: Any) -> Any:
+        """An updater's results as they come, each a move of the bar."""
+        if not isinstance(answered, Iterator):
+            return answered
+
+        def moving() -> Iterator[Any]:
+            for one in answered:
+                self._scope.context.progress.tick("updates")
+                yield one
+
+        return moving()
 
     def _check_continues(self, slot: BuiltComponent[Updater], job: UpdateJob) -> None:
         if job.start_as == "continue" and not slot.instance.continues:
