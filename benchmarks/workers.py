@@ -31,6 +31,10 @@ import harness
 from harness.api import Completion, Model, Request, State
 from harness.books.item import Item
 from harness.books.journal import Journal
+from harness.books.store import WeightStore
+from harness.registry.build import build
+from harness.registry.discover import Plugins
+from harness.registry.settings import check_settings
 from harness.workers.chosen import Workers
 from harness.workers.executors import Processes
 from harness.workers.packs import Opening, Pack
@@ -96,6 +100,12 @@ def overhead() -> None:
     from harness.books.artefacts import artefact_bytes
     from harness.engine import Adapter
 
+    with tempfile.TemporaryDirectory() as folder:
+        lab = build(Plugins(()), Model, {"use": "lab"}, "model", WeightStore(Path(folder)))
+        settings = check_settings(type(lab.instance).Settings, lab.settings, "model", "model")
+        Workers("cpu:1").pool(lab.instance, settings, print)[0].close()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"a worker that opens the embedded model and ends: {used.ru_utime + used.ru_stime:.1f} CPU s")
     pool = Pool(Processes(["cpu"]), Opening(Echo, None, ""), print)
     began = time.perf_counter()
     pool.first("echo")

@@ -133,7 +133,9 @@ class HfModel(Model):
     @property
     def positions(self) -> int:
         """The most tokens that a text may have, prompt and continuation together."""
-        limit = getattr(self.engine.model.config, "max_position_embeddings", None)
+        limit = self._checkpoint.config.get("max_position_embeddings")
+        if not isinstance(limit, int):  # a name of the model's own, which its class knows
+            limit = getattr(self.engine.model.config, "max_position_embeddings", None)
         if not isinstance(limit, int):
             raise UsageError(f"model {self.settings.path!r}: its config.json names no max_position_embeddings")
         return limit

@@ -105,12 +105,16 @@ class OpenRun:
             built = build(self.plugins, Model, _with_limits(table, limits), "model", context.weights)
             own = built.instance
         pool.start(with_limits(settings, limits))
-        context.turns.width = max(context.turns.width, 2 * pool.size)
+        context.turns.width = max(context.turns.width, 2 * pool.size)  # so that no worker waits for the driver
         context.progress.say(
             f"model {built.name!r}: {pool.size} workers ({self.workers.executor or 'processes'}, "
             f"{self.workers.devices}); in the driver stay {STAYS}"
         )
-        return built, PooledModel(own, pool, context.weights, context.turns.wait, context.turns.spent), limits
+        return (
+            built,
+            PooledModel(own, facts.identity, pool, context.weights, context.turns.wait, context.turns.spent),
+            limits,
+        )
 
     def close(self) -> None:
         """End the workers."""

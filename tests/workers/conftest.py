@@ -69,9 +69,9 @@ def opened(tmp_path: Path) -> Iterator[Open]:
         if workers:
             executor = executor or Processes(["cpu"] * workers)
             pool = one.pool = Pool(executor, Opening(type(own), settings, ""), said.append)
-            pool.first(own.base)
+            facts = pool.first(own.base)
             pool.start(settings)
-            lm = PooledModel(own, pool, weights, s.context.turns.wait, s.context.turns.spent)
+            lm = PooledModel(own, facts.identity, pool, weights, s.context.turns.wait, s.context.turns.spent)
             s.context.models[own.base] = lm
             s.context.turns.width = 2 * workers
         return one

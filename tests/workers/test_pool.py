@@ -130,6 +130,15 @@ def test_a_worker_ends_with_its_driver(opened: Open) -> None:
     assert process.wait(10) is not None
 
 
+def test_a_driver_unlike_its_workers_computes_nothing(opened: Open) -> None:
+    """What stays with the driver would be of another device or precision than the rest of the run."""
+    pooled = opened("pooled", workers=1)
+    model = pooled.session.context.models["made-up:made-up"]
+    model.identity = {"device": "cuda", "dtype": "bfloat16"}
+    with pytest.raises(UsageError, match="start the run on a machine like theirs"):
+        model.borrow(pooled.session.roles["student"])
+
+
 def test_devices_are_places() -> None:
     assert places("cpu:2") == ["cpu", "cpu"]
     assert places("cuda:0,3") == ["cuda:0", "cuda:3"]
