@@ -1,9 +1,9 @@
 """The editor ``implications-and-settings``: the policy writes what to learn, and then how to learn it.
 
-SEAL's edits on ARC choose their own learning rate, epochs and loss (arXiv 2506.10943, section 3.2), those on passages do
-not. Here they do: after its text the policy says one value of each menu, by its own probabilities of the menu's values
-(decoding constrained to the menu, so that no choice is malformed or out of bounds). Each is an action of the edit, with
-the text before it as its prompt, so that any outer loop trains the choice as it trains the text.
+SEAL's edits on ARC choose their own learning rate, epochs and loss (arXiv 2506.10943, section 3.2), those on passages
+do not. Here they do: after its text the policy says one value of each menu, by its own probabilities of the menu's
+values (decoding constrained to the menu, so that no choice is malformed or out of bounds). Each is an action of the
+edit, with the text before it as its prompt, so that any outer loop trains the choice as it trains the text.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ SEAL_GRPO = _method(
     "SEAL whose writer learns from all of its edits: GRPO on how likely the answers became",
     {"use": "grpo"},
     {"loss": "grpo"},
-    _with_policy(learning_rate=3e-3, epochs=4, batch_size=8),
+    _with_policy(learning_rate=1e-2, epochs=4, batch_size=8),
 )
 SEAL_DPO = _method(
     "seal-dpo",
@@ -86,7 +86,7 @@ _LAB_MENUS = {**_PRESETS["lab"]["editor"], "learning_rates": (3e-3, 1e-2, 3e-2),
 SEAL_SETTINGS = replace(
     SEAL_PROBABILITY,
     name="seal-settings",
-    summary="SEAL whose writer says after its text how to learn it, rate and epochs among bounds, and is trained on both",
+    summary="SEAL whose writer says after its text how it is to be learnt (rate and epochs), and is trained on both",
     components={**SEAL_PROBABILITY.components, "editor": {"use": "implications-and-settings"}},
     beside=("none", "seal-no-rl", "seal-probability"),
     presets={"lab": {**SEAL_PROBABILITY.presets["lab"], "editor": _LAB_MENUS}},
