@@ -1,4 +1,4 @@
-"""Weights as values: what the session's store holds. Either a LoRA adapter, or all weights of a full fine-tune."""
+"""Stored weights as values: a LoRA adapter, or all weights of a full fine-tune."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FULL = "full_weights.safetensors"
 class FullWeights:
     """All parameters of a model after a full fine-tune, by parameter name, on the CPU.
 
-    In a stack of artefacts it stands for everything before it too: applying it replaces weights, it does not add.
+    In a stack of artefacts, it replaces the model's weights and everything before it in the stack.
     """
 
     tensors: Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class FullWeights:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def digest(self) -> str:
-        """SHA-256 over names, types, shapes and bytes. Computed once: the tensors must not be written to."""
+        """SHA-256 over names, dtypes, shapes and bytes. It is computed once, so the tensors must never be modified."""
         known = self.__dict__.get("_digest")
         if known is None:
             sha = hashlib.sha256(b"full")
@@ -52,26 +52,28 @@ class FullWeights:
 
 
 def artefact(tensors: Mapping[str, Tensor], config: JSON) -> Adapter | FullWeights:
-    """What :meth:`harness.api.Session.store` keeps.
+    """The artefact that :meth:`harness.api.Session.store` stores for these tensors.
 
     Args:
-        tensors: for an adapter, peft's names (``<module>.lora_A.weight`` [rank, in], ``<module>.lora_B.weight``
-            [out, rank]); for a full fine-tune, parameter names.
+        tensors: for an adapter, by peft's names (``<module>.lora_A.weight`` [rank, in], ``<module>.lora_B.weight``
+            [out, rank]); for a full fine-tune, by parameter names.
         config: ``{"kind": "lora", "rank": int, "alpha": float, "targets": [suffixes]}`` or ``{"kind": "full"}``.
 
     Raises:
-        UsageError: tensors or configuration of another form.
+        UsageError: malformed tensors or configuration.
     """
     kind = config.get("kind", "lora")
     if kind == "full":
         return FullWeights({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
     if kind != "lora":
-        raise UsageError(f"weights of kind {kind!r} cannot be stored; there are: lora, full")
+        raise UsageError(f"weights of kind {kind!r} cannot be stored; the kinds are lora and full")
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         module, _, part = key.removesuffix(".weight").rpartition(".")
         if part not in ("lora_A", "lora_B"):
-            raise UsageError(f"tensor {key!r} of an adapter; its names end in .lora_A.weight or .lora_B.weight")
+            raise UsageError(
+                f"an adapter cannot have the tensor {key!r}; names end in .lora_A.weight or .lora_B.weight"
+            )
         pairs.setdefault(module.removeprefix(_PREFIX), {})[part] = tensor.detach().cpu().float().clone()
     whole = {module: pair for module, pair in sorted(pairs.items()) if len(pair) == 2}
     if len(whole) != len(pairs) or not whole:
@@ -85,13 +87,13 @@ def artefact(tensors: Mapping[str, Tensor], config: JSON) -> Adapter | FullWeigh
             targets=tuple(config["targets"]),
         )
     except KeyError as error:
-        raise UsageError(f"an adapter's configuration lacks {error}; it has rank, alpha and targets") from error
+        raise UsageError(f"an adapter's configuration lacks {error}; it needs rank, alpha and targets") from error
     except (TypeError, ValueError) as error:
-        raise UsageError(f"an adapter that does not fit its configuration: {error}") from error
+        raise UsageError(f"an adapter does not match its configuration: {error}") from error
 
 
 def load_artefact(folder: Path) -> Adapter | FullWeights:
-    """What an artefact's ``save`` wrote to a folder."""
+    """The artefact whose ``save`` wrote the folder."""
     if (folder / _FULL).is_file():
         return FullWeights(load_file(folder / _FULL))
     return Adapter.load(folder)

@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="List, explain, write and check plu
 def list_plugins(
     verbose: Annotated[bool, typer.Option("--verbose", help="Import each; show hooks, components, cards.")] = False,
 ) -> None:
-    """The installed plugins, from their metadata; nothing of them is imported unless --verbose asks for it.
+    """List the installed plugins from their metadata; only --verbose imports them.
 
     Example:  harness plugins list --verbose
     """
@@ -42,7 +42,7 @@ def list_plugins(
 
 @app.command("why")
 def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a component.")]) -> None:
-    """Why a plugin is not found or cannot be used; or where a component comes from.
+    """Say why a plugin is not found or cannot be used, or where a component comes from.
 
     Example:  harness plugins why my-editor
     """
@@ -54,11 +54,11 @@ def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a componen
 
 @app.command("new")
 def new_plugin(
-    name: Annotated[str, typer.Argument(help="As it will be called: small letters and '-', such as my-editor.")],
+    name: Annotated[str, typer.Argument(help="The plugin's name: lower-case letters and '-', such as my-editor.")],
     kind: Annotated[
         str, typer.Option(help="editor, reward, updater, evaluator, trainer, protocol, task, model or method.")
     ] = "editor",
-    into: Annotated[Path, typer.Option(help="Folder that the package's folder is made in.")] = Path("."),
+    into: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path("."),
 ) -> None:
     """Write an installable package around one small component that works at once on the embedded model.
 
@@ -74,11 +74,11 @@ def new_plugin(
 @app.command("check")
 def check_plugin(
     target: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An installed plugin, or a plugin file.")],
-    task: Annotated[str, typer.Option(help="Whose episodes its components meet; by default its method's.")] = "",
+    task: Annotated[str, typer.Option(help="Task to test components on; by default that of the plugin's method.")] = "",
     run: Annotated[bool, typer.Option(help="Run two items from end to end as well.")] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the checks that pass, too.")] = False,
 ) -> None:
-    """Try every rule of the contract on a plugin's components, then run two items from end to end.
+    """Test a plugin's components against every rule of the contract, then run two items from end to end.
 
     Example:  harness plugins check ./my_editor.py
     """
@@ -99,7 +99,7 @@ def check_plugin(
 
 
 def _in_full(found: PluginInfo, plugins: Plugins) -> list[str]:
-    """One plugin: where it is from, its hooks, what it provides, and the cards of its methods."""
+    """One plugin: where it comes from, its hooks, what it provides, and the cards of its methods."""
     from harness.errors import PluginError
     from harness.registry.discover import KINDS
 
@@ -122,7 +122,7 @@ def _in_full(found: PluginInfo, plugins: Plugins) -> list[str]:
 
 def _card(method: Method) -> str:
     """What a method is, and what it may do, as its author states it."""
-    said = [
+    statements = [
         method.paper or "a control",
         f"sees {method.sees.replace('+', ' and ')}",
         "open book" if method.open_book else "closed book",
@@ -130,11 +130,11 @@ def _card(method: Method) -> str:
         "an outside teacher" if method.outside_teacher else "no outside teacher",
         f"needs a model that can {' and '.join(sorted(method.needs))}" if method.needs else "",
     ]
-    return f"{method.summary}\n      {' · '.join(filter(None, said))}"
+    return f"{method.summary}\n      {' · '.join(filter(None, statements))}"
 
 
 def _license(distribution: str) -> str:
-    """What the distribution's metadata says of its licence."""
+    """The licence that the distribution's metadata states."""
     from importlib import metadata
 
     try:

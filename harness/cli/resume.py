@@ -14,7 +14,7 @@ def command(
         bool,
         typer.Option(
             "--recompute",
-            help="Take changed plugins, presets, versions and machines, and mend damage: run again what they touch.",
+            help="Accept changed plugins, presets, versions and machines, and damage: run what they affect again.",
         ),
     ] = False,
     trust: Annotated[
@@ -22,13 +22,11 @@ def command(
     ] = False,
     max_cost: Annotated[
         float,
-        typer.Option(
-            min=0.0, help="US dollars that each remote model may cost from the run's start; replaces its limit."
-        ),
+        typer.Option(min=0.0, help="US dollars that each remote model may cost in the whole run; replaces its limit."),
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
 ) -> None:
-    """Go on with a run where it stopped: what is booked is not done again, and errors are tried again.
+    """Continue a run where it stopped: finished work is not done again, and errors are tried again.
 
     Example:  harness resume runs/20261120-101500-seal-lab-facts
     """

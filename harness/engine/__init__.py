@@ -1,7 +1,7 @@
 """Many LoRA adapters trained and decoded together on one frozen causal LM.
 
-Stands alone: imports torch, transformers, peft, numpy, safetensors and the standard library, and nothing else of the
-harness. Token ids in, token ids and adapters out.
+The package stands alone: it imports torch, transformers, peft, numpy, safetensors and the standard library, and nothing
+else of the harness. It takes token ids, and returns token ids and adapters.
 """
 
 from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_digest
@@ -9,8 +9,8 @@ from .distil import Distribution, divergence
 from .engine import Engine
 from .fold import fold
 from .full import FullResult, full_finetune
-from .jobs import Generated, GenerationRow, HyperParameters, Padding, TrainJob, TrainResult, TrainSequence
-from .losses import Dpo, Grpo, Loss, Sft
+from .jobs import Generated, GenerationRow, HyperParameters, Loss, Padding, TrainJob, TrainResult, TrainSequence
+from .losses import Dpo, Grpo, Rloo, Sft
 from .memory import MemoryPlan
 from .schedule import epoch_order, learning_rate, step_batches
 from .score import HiddenRow, ScoreRow
@@ -30,6 +30,7 @@ __all__ = [
     "Loss",
     "MemoryPlan",
     "Padding",
+    "Rloo",
     "ScoreRow",
     "Sft",
     "TrainJob",

@@ -1,4 +1,5 @@
-"""A LoRA adapter (Hu et al. 2021, arXiv 2106.09685) as a value: weights, scale, digest, peft's folder format."""
+"""A LoRA adapter (Hu et al. 2021, arXiv 2106.09685) as a value: its weights, scale and digest, and peft's file
+format."""
 
 from __future__ import annotations
 
@@ -27,13 +28,14 @@ _UNSUPPORTED = {
 
 @dataclass(frozen=True, eq=False)
 class AdamState:
-    """AdamW's state after `step` optimiser steps: the moments of every module's A and B, in their shapes, fp32, CPU."""
+    """AdamW's state after `step` optimiser steps: the moments of every module's A and B, shaped like them, fp32,
+    CPU."""
 
     step: int
     mean: Weights
     """Running mean of the gradient (torch's `exp_avg`)."""
     square: Weights
-    """Running mean of its square (`exp_avg_sq`)."""
+    """Running mean of the squared gradient (torch's `exp_avg_sq`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +43,11 @@ class Adapter:
     """One LoRA adapter. For every adapted linear module: A `[rank, in]` and B `[out, rank]`, fp32, on the CPU.
 
     The module's output becomes `W x + (alpha / rank) B A x`. `targets` are the module-name suffixes (as in peft's
-    `target_modules`) that chose the modules; `weights` is keyed by full module name. `optimizer` is there where
-    training was told to keep it, so that it can go on from there; it does not change what the adapter computes.
+    `target_modules`) that selected the modules; `weights` is keyed by full module name. `optimizer` is set where
+    training was told to keep its state for further training; it does not change what the adapter computes.
+
+    Raises:
+        ValueError: a weight has the wrong shape, dtype or device.
     """
 
     weights: Weights
@@ -76,7 +81,7 @@ class Adapter:
     def digest(self) -> str:
         """sha256 over the configuration and every weight, in module-name order: equal digests, equal behaviour.
 
-        The optimiser's state is part of it where there is one. Computed once: the tensors must not be written to.
+        It covers the optimiser state, if any. It is computed once, so the tensors must never be modified.
         """
         known = self.__dict__.get("_digest")
         if known is not None:
@@ -105,7 +110,7 @@ class Adapter:
     def save(self, folder: str | Path) -> None:
         """Write `adapter_config.json` and `adapter_model.safetensors`, which `peft.PeftModel.from_pretrained` loads.
 
-        The optimiser's state, if any, is `optimizer.safetensors` beside them, which peft does not look at.
+        The optimiser state, if any, goes into `optimizer.safetensors` beside them, which peft ignores.
         """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
@@ -161,7 +166,7 @@ class Adapter:
 
 
 def _moments(state: AdamState) -> dict[str, Tensor]:
-    """The optimiser's tensors as they are stored: `<moment>.<part>.<module>`."""
+    """The optimiser's tensors under their names in the file: `<moment>.<A or B>.<module>`."""
     return {
         f"{moment}.{part}.{name}": tensor
         for moment, values in (("mean", state.mean), ("square", state.square))
@@ -187,10 +192,10 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
     """Which linear modules `targets` selects: (full module names in model order, suffixes).
 
     `targets` is a tuple of suffixes (peft's rule: a module matches when its name equals the suffix or ends in
-    `.suffix`), `"all-linear"` (every linear but the output head), or None (peft's default for the model type).
+    `.suffix`), `"all-linear"` (every linear except the output head), or None (peft's default for the model type).
 
     Raises:
-        ValueError: nothing matches, a suffix matches nothing, or a match is the output head or no `nn.Linear`.
+        ValueError: a suffix matches no `nn.Linear`, or matches the output head, or peft has no default.
     """
     head = _head_name(model)
     linears = [name for name, module in model.named_modules() if type(module) is nn.Linear and name != head]
@@ -216,15 +221,15 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
                 f"LoRA target {suffix!r} is the output head, which cannot be adapted; use {', '.join(known)}"
             )
         if not any(_matches(name, suffix) for name in names):
-            raise ValueError(f"LoRA target {suffix!r} matches no linear module; there are {', '.join(known)}")
+            raise ValueError(f"LoRA target {suffix!r} matches no linear module; known: {', '.join(known)}")
     return names, suffixes
 
 
 def init_lora(model: nn.Module, *, rank: int, alpha: float, targets: Targets, seed: int) -> Adapter:
-    """A fresh adapter as peft draws it: A from Kaiming uniform with a = sqrt(5) (U(-1/sqrt(in), 1/sqrt(in))), B zero.
+    """A new adapter as peft draws it: A from Kaiming uniform with a = sqrt(5) (U(-1/sqrt(in), 1/sqrt(in))), B zero.
 
-    One CPU generator seeded with `seed` is drawn module by module in model order, in fp32, so that a job's start is the
-    same on every device, in every batch, and for the sequential reference.
+    A single CPU generator, seeded with `seed`, draws module by module in model order, in fp32, so that a job starts
+    from the same adapter on every device, in every batch, and in the sequential reference.
     """
     names, suffixes = resolve_targets(model, targets)
     generator = torch.Generator().manual_seed(seed)
@@ -262,5 +267,5 @@ def _head_name(model: nn.Module) -> str | None:
 
 
 def stack_digest(stack: Sequence[Adapter]) -> str:
-    """One key for a stack of adapters applied in order; the empty stack (the base model) is the empty string."""
+    """A key for a stack of adapters applied in order; for the empty stack (the base model) it is the empty string."""
     return "+".join(adapter.digest() for adapter in stack)

@@ -1,10 +1,10 @@
 """Token-level distillation: a sequence's targets are a teacher's distributions instead of the tokens themselves.
 
-The teacher is the same base under any adapters, reading any prompt, so its vocabulary is the student's: with a passage
-in view it is context distillation (Snell et al. 2022, arXiv 2209.15189), on the student's own samples self-distillation
-(arXiv 2601.19897), and with the same prompt and the bare base a tether to it. Only the most probable tokens of each
-place are kept; all others are one further outcome, so that the divergence is a lower bound of the exact one and zero
-exactly where both agree on the kept ones.
+The teacher is the same base under any adapters, reading any prompt, so it has the student's vocabulary. If the teacher
+sees a passage, this is context distillation (Snell et al. 2022, arXiv 2209.15189); on the student's own samples it is
+self-distillation (arXiv 2601.19897); with the same prompt and the bare base it keeps the student close to the base.
+Only the most probable tokens at each position are kept, and all others count as one further outcome. So the divergence
+is a lower bound of the exact one, and 0 exactly where both agree on the tokens kept.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .memory import MemoryPlan
 from .score import ScoreRow, packs
 
 _LEAST = 1e-6
-"""Probability below which the outcomes that were not kept do not shrink: their logarithm stays finite."""
+"""Lower bound of the probability of the outcomes that are not kept, so that its logarithm stays finite."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What a teacher says at each target of a sequence.
+    """A teacher's distribution at each target of a sequence.
 
     `ids` `[targets, k]` (int64) are its k most probable tokens there, `logprobs` `[targets, k]` (fp32) the natural
     logarithms of their probabilities. Both lie on the CPU.
@@ -43,29 +43,33 @@ class Distribution:
 
 
 def teacher_of(sequence: TrainSequence) -> Distribution | None:
-    """The teacher that a sequence brings in `meta["teacher"]`; None where it learns its own tokens."""
+    """The teacher of a sequence, in `meta["teacher"]`; None where it learns its own tokens.
+
+    Raises:
+        ValueError: it is not a `Distribution`.
+    """
     found = sequence.meta.get("teacher")
     if found is not None and not isinstance(found, Distribution):
-        raise ValueError(f"meta['teacher'] is a Distribution, not a {type(found).__name__}")
+        raise ValueError(f"meta['teacher'] must be a Distribution, not a {type(found).__name__}")
     return found
 
 
 def problem(sequences: Sequence[TrainSequence]) -> str:
-    """Why the teachers of these sequences cannot be learnt from; "" where they can."""
+    """Why these sequences cannot be learnt from their teachers; "" where they can."""
     for i, sequence in enumerate(sequences):
         teacher = teacher_of(sequence)
         wanted = len(targets(sequence))
         if teacher is not None and not (len(teacher.ids) == wanted and teacher.ids.shape == teacher.logprobs.shape):
             shapes = f"{list(teacher.ids.shape)} and {list(teacher.logprobs.shape)}"
-            return f"the teacher of sequence {i} has shapes {shapes}, and the sequence has {wanted} targets"
+            return f"the teacher of sequence {i} has shapes {shapes}, but the sequence has {wanted} targets"
     return ""
 
 
 def divergence(logits: Tensor, teacher: Distribution) -> Tensor:
-    """KL(teacher || student) in nats at every place `[targets]`, from the student's logits `[targets, vocab]` (fp32).
+    """KL(teacher || student) in nats at every target, `[targets]`, from the student's logits `[targets, vocab]` (fp32).
 
-    The tokens that the teacher does not name count as one outcome: sum of p log(p / q) over the k named ones, and the
-    same once more for what is left of either.
+    It is the sum of p log(p / q) over the k tokens that the teacher names, and over one more outcome, which has the
+    remaining probability of either.
     """
     named = teacher.logprobs.to(logits.device)
     own = logits.log_softmax(-1).gather(1, teacher.ids.to(logits.device))
@@ -78,9 +82,12 @@ def divergence(logits: Tensor, teacher: Distribution) -> Tensor:
 
 
 def distributions(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow], top: int) -> list[Distribution]:
-    """What each row's model says at every token of its continuation, `top` tokens deep, in the order of `rows`.
+    """The `top` most probable tokens of each row's model at every token of its continuation, in the order of `rows`.
 
     As in `logprobs`, the first token after an empty prompt has no distribution.
+
+    Raises:
+        ValueError: `top` is less than 1.
     """
     if top < 1:
         raise ValueError(f"top must be at least 1, got {top}")
@@ -89,7 +96,9 @@ def distributions(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow
     out = [Distribution(torch.empty(0, top, dtype=torch.long), torch.empty(0, top)) for _ in rows]
     with torch.inference_mode():
         for pack in packs(frozen, plan, texts, [row.adapters for row in rows]):
-            keep, counts, at = [], [], 0
+            keep: list[int] = []
+            counts: list[int] = []
+            at = 0
             for i in pack.rows:
                 places = range(max(len(rows[i].prompt), 1), len(texts[i]))
                 keep.extend(at + place - 1 for place in places)
@@ -101,6 +110,7 @@ def distributions(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow
             logits = frozen.logits(pack.ids, pack.positions, attend, pack.parts, keep)
             found = logits.float().log_softmax(-1).topk(top, dim=-1)
             ids, values = found.indices.cpu(), found.values.cpu()
-            for i, mine, said in zip(pack.rows, ids.split(counts), values.split(counts), strict=True):
-                out[i] = Distribution(mine.clone(), said.clone())
+            parts = zip(pack.rows, torch.split(ids, counts), torch.split(values, counts), strict=True)
+            for i, tokens, logprobs in parts:
+                out[i] = Distribution(tokens.clone(), logprobs.clone())
     return out

@@ -1,4 +1,4 @@
-"""Training sequences laid out as one packed row: token ids, positions, and which logits are compared with what."""
+"""Training sequences laid out as one packed row: token ids, positions, and the target of each logit that is kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .prepare import pad_nodes, pad_positions, pad_targets
 
 @dataclass
 class Pack:
-    """Sequences of one forward; `weights` are final, so a job's loss is the weighted sum over its own targets."""
+    """The sequences of one forward. `weights` are normalised already: a job's loss is the weighted sum over its
+    targets."""
 
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
@@ -30,14 +31,14 @@ class Pack:
     wanted: list[int] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     taught: list[tuple[int, Distribution]] = field(default_factory=list)
-    """Teachers, each with the place of its first target among `keep`."""
+    """Teachers, each with the index of its first target in `keep`."""
 
     def add(
         self, sequence: TrainSequence, targets: Sequence[int], weights: Sequence[float], total: float, draw: str
     ) -> None:
-        """Append a sequence with its `targets` and their `weights`, divided by `total`.
+        """Append a sequence with its `targets` and their `weights`, which are divided by `total`.
 
-        `draw` names the random draw of the padding positions that stand for all of them (see `Padding`).
+        `draw` seeds the choice of the padding positions that represent all of them (see `Padding`).
         """
         at, length, nodes = len(self.ids), len(sequence.ids), pad_nodes(sequence)
         self.ids.extend(sequence.ids)
@@ -61,9 +62,9 @@ class Pack:
         self.nodes.append(nodes)
 
     def losses(self, frozen: FrozenModel, parts: Parts) -> tuple[Tensor, Tensor]:
-        """One forward: the loss of every target `[targets]`, and the targets' weights.
+        """Run one forward; returns the loss of every target `[targets]`, and the targets' weights `[targets]`.
 
-        It is the cross-entropy of the target, or the divergence from a teacher where the sequence has one.
+        The loss is the cross-entropy of the target, or the divergence from a teacher where the sequence has one.
         """
         attend = PackedAttention(self.lengths, self.nodes, self.reach, frozen.device)
         logits = frozen.logits(self.ids, self.positions, attend, parts, self.keep, grad=True).float()

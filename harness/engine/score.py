@@ -15,7 +15,8 @@ from .memory import MemoryPlan
 
 
 class ScoreRow(NamedTuple):
-    """Score `continuation` after `prompt`; after an empty prompt its first token has no score (nothing predicts it)."""
+    """Score `continuation` given `prompt`. After an empty prompt its first token has no score, as nothing predicts
+    it."""
 
     prompt: tuple[int, ...]
     continuation: tuple[int, ...]
@@ -23,12 +24,14 @@ class ScoreRow(NamedTuple):
 
 
 class HiddenRow(NamedTuple):
+    """Compute the hidden states of `ids`."""
+
     ids: tuple[int, ...]
     adapters: tuple[Adapter, ...] = ()
 
 
 class RowPack(NamedTuple):
-    """Rows of one forward, in canonical order, with what it needs."""
+    """The rows of one forward, in canonical order, and its inputs."""
 
     rows: list[int]
     ids: list[int]
@@ -65,12 +68,16 @@ def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) ->
 def hidden(
     frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[HiddenRow], layer: int, pool: Literal["mean", "last"]
 ) -> list[list[float]]:
-    """One vector `[hidden]` per row: the states of `layer` pooled over the row's tokens."""
+    """One vector `[hidden]` per row: the states after `layer`, pooled over the row's tokens.
+
+    Raises:
+        ValueError: an unknown pool, or a layer that the model does not have.
+    """
     if pool not in ("mean", "last"):
-        raise ValueError(f"unknown pool {pool!r}; there are mean, last")
+        raise ValueError(f"unknown pool {pool!r}; use 'mean' or 'last'")
     depth = int(frozen.model.config.num_hidden_layers)
     if not -depth - 1 <= layer <= depth:
-        raise ValueError(f"layer {layer} does not exist; 0 is the embeddings, {depth} the last of this model")
+        raise ValueError(f"layer {layer} does not exist; 0 is the embeddings, {depth} the last layer of this model")
     out: list[list[float]] = [[] for _ in rows]
     with torch.inference_mode():
         for pack in packs(frozen, plan, [row.ids for row in rows], [row.adapters for row in rows]):

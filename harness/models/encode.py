@@ -1,7 +1,7 @@
-"""Training data as token ids with loss weights, and settings in the engine's terms.
+"""Encodes training data as token ids with loss weights, and settings as the engine's hyper-parameters.
 
-The text is the task's business and the arithmetic the engine's; here lies what is between them: which tokens are in the
-loss, what ends a sequence, and that nothing is ever cut silently.
+The task decides the text, and the engine does the arithmetic. This module decides which tokens are in the loss and what
+ends a sequence, and it refuses over-long sequences instead of truncating them.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.api import Data, Distillation, EditFailed, Example, Preference, Prompt, Rollout
-from harness.engine import HyperParameters, Padding, TrainSequence
+from harness.engine import Dpo, Grpo, HyperParameters, Padding, Rloo, TrainSequence
 from harness.models.prompts import PromptEncoder
 from harness.models.train_settings import FitSettings
 
 _ANY = (Example, Preference, Rollout)
-_LEARNS_FROM = {"sft": (Example, Distillation), "dpo": (Preference,), "grpo": (Rollout,)}
+_LEARNS_FROM = {"sft": (Example, Distillation), "dpo": (Preference,), "grpo": (Rollout,), "rloo": (Rollout,)}
 _NAMED_TARGETS = {"qv": ("q_proj", "v_proj")}
 
 
 def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
-    """The engine's part of the settings, under the same names; ``other`` is what the settings do not say."""
+    """The engine's hyper-parameters, from the settings of the same names; ``other`` supplies further ones."""
     names = {field.name for field in dataclasses.fields(HyperParameters)}
     values = {name: value for name, value in vars(settings).items() if name in names}
     targets = values.get("targets")
@@ -33,7 +33,7 @@ def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
 
 @dataclass(frozen=True)
 class Taught:
-    """``meta["taught"]`` of a sequence whose teacher's distributions are still to be computed."""
+    """``meta["taught"]`` of a sequence: whose distributions it learns, which the model then computes."""
 
     teacher: Literal["start", "base"]
     prompt: tuple[int, ...]
@@ -46,8 +46,8 @@ class Encoder:
     """Turns one job's data into training sequences.
 
     Args:
-        prompts: the model's.
-        positions: the longest sequence that the model can take.
+        prompts: the model's prompt encoder.
+        positions: the most tokens that a sequence of the model can have.
     """
 
     def __init__(self, prompts: PromptEncoder, positions: int) -> None:
@@ -60,12 +60,13 @@ class Encoder:
         """All sequences of a job, in the order of its data.
 
         Raises:
-            EditFailed: no data, an empty or over-long sequence (``context length 700 > 512``), or a kind that the loss
-                cannot learn from.
+            EditFailed: no data, an empty or over-long sequence (``context length 700 > 512``), or a kind of data that
+                the loss cannot learn from.
         """
+        name = loss.name if isinstance(loss, Dpo | Grpo | Rloo) else loss if isinstance(loss, str) else "own"
         for item in data:
-            if not isinstance(item, _LEARNS_FROM.get(loss, _ANY) if isinstance(loss, str) else _ANY):
-                raise EditFailed(f"the loss {loss!r} cannot learn from {type(item).__name__}")
+            if not isinstance(item, _LEARNS_FROM.get(name, _ANY)):
+                raise EditFailed(f"the loss {name!r} cannot learn from {type(item).__name__}")
         found = [sequence for place, item in enumerate(data) for sequence in self._of(item, place, settings)]
         if not found:
             raise EditFailed("nothing to train on")
@@ -103,7 +104,7 @@ class Encoder:
         raise EditFailed(f"nothing can be trained on {type(item).__name__}")
 
     def _split(self, prompt: Prompt, target: str, settings: FitSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Ids before and in the target, with what ends it."""
+        """The ids before the target, and those of the target with its end token, if it gets one."""
         if not target.strip():
             raise EditFailed("an empty training target")
         if prompt:
@@ -116,7 +117,8 @@ class Encoder:
         return before, after
 
     def _action(self, item: Rollout) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Ids of a sampled action: the very tokens that were sampled, where they are known."""
+        """The ids of the prompt and of the sampled action: exactly the tokens that were sampled, where they are
+        known."""
         action = item.action
         if action.tokens is not None:
             before, after = self._prompts.prompt_ids(action.request.prompt), tuple(action.tokens)

@@ -1,4 +1,4 @@
-"""The core's own components, registered through the same door as everyone else's."""
+"""The core's own components, registered through the same hooks as a plugin's."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def harness_evaluators() -> Mapping[str, str]:
     return {
         "closed-book": "harness.evaluators.closed_book:ClosedBook",
         "answer-probability": "harness.evaluators.answer_probability:AnswerProbability",
+        "sampled": "harness.evaluators.sampled:Sampled",
         "grids": "harness.tasks.arc.evaluator:Grids",
     }
 

@@ -1,4 +1,4 @@
-"""One method under one root seed: its outer loop, the choice of a checkpoint, and its test scores."""
+"""One method under one root seed: its outer loop, the choice of a checkpoint, and its measurement on the test split."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from harness.runs.measured import take
 from harness.session import checks
 from harness.session.context import RunContext
 from harness.session.roles import Roles
+from harness.session.scope import Scope
 from harness.session.service import SessionService
 
 _log = logging.getLogger("harness")
@@ -30,7 +31,7 @@ _log = logging.getLogger("harness")
 
 @dataclass
 class OpenRun:
-    """What is opened for a run and shared by its rows: plugins, task, context, models."""
+    """What a run has open and its rows share: plugins, task, context and models."""
 
     plugins: Plugins
     config: Config
@@ -44,8 +45,8 @@ class OpenRun:
         """The model of a table, opened once; the session then finds it by the digest that states name."""
         key = json.dumps(table, sort_keys=True)
         if key not in self._opened:
-            # Batch limits are found from what is free once, and sums are split among so many threads: a resumed run
-            # takes the same, and so gets the same bits.
+            # Batch limits depend on the memory that is free at first, and the order of sums on the number of threads.
+            # Both are recorded, so that a resumed run gets the same bits.
             fact = f"limits/{key}"
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
@@ -74,7 +75,7 @@ class OpenRun:
 
 
 def _limits(built: BuiltComponent[Any]) -> dict[str, Any]:
-    """Batch limits and threads that a model and those nested in it found, in the form of its table."""
+    """Batch limits and threads that a model and its nested models found, in the form of its table."""
     own = built.instance.memory()
     nested = {name: found for name, part in built.nested.items() if (found := _limits(part))}
     if not own:
@@ -87,7 +88,7 @@ def _limits(built: BuiltComponent[Any]) -> dict[str, Any]:
 
 
 def _with_limits(table: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's table with recorded limits, save where it sets its own."""
+    """A model's table with recorded limits, except where it sets its own."""
     out = dict(table)
     for name, found in limits.items():
         if name in ("memory", "threads"):
@@ -99,7 +100,7 @@ def _with_limits(table: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[st
 
 
 def check_roles(opened: OpenRun, arm: Arm) -> None:
-    """Refuse, before anything is spent, a method whose editing model cannot do what the method needs."""
+    """Refuse a method whose editing model cannot do what the method needs, before anything is spent."""
     for role, who in arm.roles.items():
         if isinstance(who, str):
             continue
@@ -116,7 +117,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
 
     Raises:
         UsageError: a component's source changed since the run's results were booked.
-        PluginError: a component broke.
+        PluginError: a component raised, or answered wrongly.
     """
     options, context = opened.config.options, opened.context
     slots = {
@@ -132,11 +133,11 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     states = {r: State(opened.open_model(who).base) for r, who in arm.roles.items() if not isinstance(who, str)}
     follows = {role: who.removeprefix("@") for role, who in arm.roles.items() if isinstance(who, str)}
     settings = opened.config.as_json()
-    session = SessionService(context, arm.method, opened.task, slots, states, follows, settings, seed)
+    session = SessionService(Scope(context, arm.method, opened.task, slots, states, follows, settings, seed))
     has_editor = any(slot.kind == "editor" for slot in slots.values())
 
     def validate() -> float | None:
-        """Macro score of one edit per validation context, whatever the protocol of the test; None where not wanted."""
+        """Macro score of one edit per validation context, whatever the test's protocol; None without validation."""
         if not (options.validation and has_editor):
             return None
         bench = RunBench(session, "validation", samples=1, limit=options.validation)
@@ -148,12 +149,14 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     held: set[int] = set()
     if slots["trainer"].name != "none":
         rounds.append(RoundRecord(-1, dict(Roles(states, follows)), validate()))
+        session.scope.history.checkpoint(-1, rounds[-1].validation, {})
     for done in _rounds(session.scope.slot("trainer", Trainer), session):
         # The method may release the round's states as soon as it goes on; a checkpoint must be there to be chosen.
         session.hold(f"round {len(rounds)}", _states(done.roles))
         held.add(len(rounds))
         score = validate()
         rounds.append(RoundRecord(done.index, dict(done.roles), score, dict(done.metrics)))
+        session.scope.history.checkpoint(done.index, score, done.metrics)
         validates = options.validation > 0 and has_editor
         open_to_choice = choosable([record.validation for record in rounds], options.checkpoint, validates)
         for index in sorted(held - open_to_choice):
@@ -172,14 +175,15 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     recorded = None
     if options.edits and has_editor and arm.slots["editor"] == opened.config.arms[0].slots["editor"]:
         recorded = read_edits(Path(options.edits), arm.method.name, seed)
-    bench = RunBench(session, "test", samples=options.samples, recorded=recorded, also=opened.also)
+    bench = RunBench(session, "test", samples=arm.samples, recorded=recorded, also=opened.also)
     tables = take(protocol, bench)
     meta_s = sum(slot.instance.meta_s for slot in slots.values())
     return outcome(context, arm, seed, session, protocol, bench, tables, rounds, chosen, meta_s)
 
 
 def choose(validation: Sequence[float | None], rule: str) -> int | None:
-    """Which round is tested: the best on validation, the first of equals; the last where that is asked or unknown."""
+    """Index of the round to test: the best on validation (of equals the first), or the last where ``rule`` says so or a
+    score is unknown; None without rounds."""
     if not validation:
         return None
     if rule == "last" or any(score is None for score in validation):
@@ -189,9 +193,9 @@ def choose(validation: Sequence[float | None], rule: str) -> int | None:
 
 
 def choosable(validation: Sequence[float | None], rule: str, validates: bool) -> set[int]:
-    """The rounds so far that :func:`choose` may name when the run is over: what need not be kept is not among them.
+    """The rounds so far that :func:`choose` may still name at the end of the run; the others' weights need not be kept.
 
-    A score that could not be had is tried again on resume, so from there on every round counts.
+    A missing score is measured again on resume, so every round from there on stays choosable.
     """
     last = len(validation) - 1
     if rule == "last" or not validates:
@@ -203,14 +207,14 @@ def choosable(validation: Sequence[float | None], rule: str, validates: bool) ->
 
 
 def _states(roles: Mapping[str, State]) -> list[State]:
-    """The different states that a round's roles hold, in a fixed order."""
+    """The distinct states of a round's roles, in a fixed order."""
     return [
         roles[role] for role in sorted(roles) if all(roles[role] != roles[other] for other in roles if other < role)
     ]
 
 
 def observe(plugins: Plugins, hook: str, event: Any) -> None:
-    """Call an observer hook of every imported plugin; what one raises is one warning."""
+    """Call an observer hook of every imported plugin; an exception becomes a warning."""
     for plugin in plugins.observers():
         try:
             with blaming(f"{plugin.info}: observer {hook} raised"):
@@ -220,7 +224,7 @@ def observe(plugins: Plugins, hook: str, event: Any) -> None:
 
 
 def _rounds(trainer: BuiltComponent[Trainer], session: SessionService) -> Iterator[Round]:
-    """A trainer's rounds; what its own code raises becomes one line that names it."""
+    """A trainer's rounds; an exception of its own code becomes one line that names it."""
     with blaming(f"{trainer.plugin}: trainer {trainer.name!r} raised"):
         rounds = trainer.instance.run(session.sealed)
         if not isinstance(rounds, Iterable):
@@ -241,7 +245,7 @@ def _round_line(arm: Arm, seed: int, record: RoundRecord) -> str:
 
 
 def _check_sources(context: RunContext, arm: Arm, components: Mapping[str, BuiltComponent[Component]]) -> None:
-    """Hold the components against those that the journal's results were made with."""
+    """Refuse components that differ from those that the journal's results were made with."""
     name = f"components/{arm.method.name}"
     now = json.loads(json.dumps({where: dict(built.identity) for where, built in components.items()}))
     before = context.journal.fact(name)

@@ -1,4 +1,4 @@
-"""How much a run will do: its edits, updates and answers, as they follow from the task and the settings."""
+"""How much work a run is: its numbers of edits, updates and answers, from the task and the settings."""
 
 from __future__ import annotations
 
@@ -30,16 +30,36 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent[Task] | None = N
     """Method -> its pieces for one seed, the outer loop and its validation included.
 
     An outer loop is counted as far as its trainer (``candidates``, ``rounds``) and its reward (``updates_per_edit``)
-    say what they do.
+    declare their work.
     """
     task = task or build(plugins, Task, config.task, "task")
     book = EpisodeBook(task.instance, config.options.limit, task, test_alone=only_tests(config))
     return {arm.method.name: _arm(arm, config, plugins, book) for arm in config.arms}
 
 
+def uncounted(config: Config, plugins: Plugins) -> dict[str, str]:
+    """Method -> what :func:`work` cannot count of it, and why: an outer loop whose trainer does not declare its work.
+
+    A trainer that declares its candidates or its rounds alone is counted that far.
+    """
+    out: dict[str, str] = {}
+    for arm in config.arms:
+        trainer = _built(arm, "trainer", Trainer, plugins)
+        if trainer is None or _without_loop(arm):
+            continue
+        lacks = [] if trainer.rounds else ["rounds"]
+        if type(trainer).candidates is Trainer.candidates:
+            lacks.insert(0, "candidates")
+        if lacks:
+            use = arm.slots["trainer"]["use"]
+            part = "its validation" if lacks == ["rounds"] else "the edits of its outer loop"
+            part = "its outer loop" if len(lacks) == 2 else part
+            out[arm.method.name] = f"{part}; the trainer {use!r} does not declare {' or '.join(lacks)}"
+    return out
+
+
 def only_tests(config: Config) -> bool:
-    """Whether the run tests and does nothing else with its tasks: no row has an outer loop, and nothing is measured on
-    another split."""
+    """Whether the run uses only test splits: no row has an outer loop, and every measure is of the test split."""
     return all(map(_without_loop, config.arms)) and all(one.split == "test" for one in config.also)
 
 
@@ -54,7 +74,7 @@ def _arm(arm: Arm, config: Config, plugins: Plugins, book: EpisodeBook) -> Work:
     has_editor = any(table["kind"] == "editor" for table in arm.slots.values())
     test = book.split("test")
     queries = sum(len(episode.queries) for episode in test)
-    samples = config.options.samples if has_editor else 1
+    samples = arm.samples if has_editor else 1
     edits = len(test) * samples if has_editor else 0
     trains = has_editor and updater is not None and Example in updater.accepts
     updates, answers = edits, queries * samples

@@ -1,8 +1,8 @@
-"""Calls of a method, booked under what they are and answered from the journal when they are known.
+"""Calls of a method, booked by content and answered from the journal where the answer is known.
 
 Two things make a resumed run equal to an uninterrupted one. Items are keyed by content and booked in waves of a fixed
 size, so what is left over after a kill is batched as it would have been. And what a call answers has always been
-through the journal's codec, whether it was computed now or in an earlier life of the run.
+through the journal's codec, whether it was computed now or by an earlier process of the run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Calls:
         """Calls of the outer loop so far; what a component calls from inside a call does not count."""
 
     def guard(self, slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
-        """Run a component's code: what it raises becomes one line that names it, what it reads is noted."""
+        """Run a component's code: its exceptions become one line that names it, and the files it reads are noted."""
         self._depth += 1
         try:
             return reads.call(slot.reads, lambda: checks.guarded(slot, run))
@@ -49,14 +49,14 @@ class Calls:
         return not self._depth and facts.stage == "outer" and not facts.validating
 
     def is_new(self) -> bool:
-        """Whether the outer loop's next call is one that it has not made in an earlier life of the run."""
+        """Whether no earlier process of the run has made the outer loop's next call."""
         return not self._depth and self._journal.call_at(self._scope.calls_name, self.position) is None
 
     def log(self, kind: str, name: str, identity: Any, inputs: Any) -> None:
-        """Hold a call of the outer loop against the one that was recorded at its place.
+        """Compare a call of the outer loop with the one that is recorded at its position.
 
         Raises:
-            ReplayMismatch: another call was made there, and the run may not be recomputed.
+            ReplayMismatch: another call is recorded there, and the run may not be recomputed.
         """
         if self._depth:
             return
@@ -86,7 +86,7 @@ class Calls:
         status: Callable[[Any], str],
         phase: str,
     ) -> Any:
-        """A call whose items depend on each other: one item of the journal."""
+        """Make a call whose results depend on each other, and book it as one item."""
         scope, journal = self._scope, self._journal
         self.log(kind, slot.name, slot.identity, inputs)
         depends = [slot.identity, scope.reachable, scope.built_task.identity, scope.models, dict(scope.roles)]
@@ -120,7 +120,7 @@ class Calls:
         phase: str,
         wave: int = WAVE,
     ) -> list[Any]:
-        """A call of independent jobs: those not booked yet are run and booked in waves; results in job order."""
+        """Make a call of independent jobs: those not booked yet are run and booked in waves; results in job order."""
         scope, journal, progress = self._scope, self._journal, self._scope.context.progress
         found = scope.facts.known(journal.find(list(dict.fromkeys(keys))))
         known = {key: it.result for key, it in found.items()}

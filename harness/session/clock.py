@@ -1,4 +1,4 @@
-"""Who spends the time: a stack of phases, of which only the innermost one's clock runs."""
+"""Wall time by phase: phases are nested, and only the innermost one's clock runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clock:
 
     @contextmanager
     def span(self, phase: str) -> Iterator[Span]:
-        """Time a phase; it inherits the outer one's name when ``phase`` is empty."""
+        """Time a phase; an empty ``phase`` takes the name of the one around it."""
         self._settle()
         mine = Span(phase or self.phase)
         self._stack.append(mine)

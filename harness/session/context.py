@@ -22,10 +22,10 @@ class RunContext:
     weights: WeightStore
     episodes: EpisodeBook
     models: dict[str, Model]
-    """Base digest -> model, as they are opened."""
+    """Base digest -> model; grows as models are opened."""
     progress: Progress
     deadline: float = 0.0
-    """``time.monotonic()`` at which to stop; 0 is never."""
+    """``time.monotonic()`` at which to stop; 0 for no limit."""
     recompute: bool = False
     """Whether a call that differs from the recorded one replaces it, instead of stopping the run."""
     sources: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A language model as components see it: every answer booked under what made it, in chunks that a kill cannot split."""
+"""A language model as components see it: every answer is booked by content, in chunks that a kill cannot split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FINISHES: tuple[str, ...] = get_args(Finish)
 
 
 class BookedLM:
-    """:class:`harness.api.LM` around a backend: what was answered once is answered from the journal."""
+    """:class:`harness.api.LM` around a backend: a request that was answered before is answered from the journal."""
 
     def __init__(self, backend: Model, scope: Scope, source: str) -> None:
         self._backend = backend
@@ -30,7 +30,7 @@ class BookedLM:
         self.base: str = backend.base
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
-        """Completions by request. A prompt that failed at our end has the ``finish`` ``error`` and is asked again."""
+        """Completions by request. One that failed at our end has ``finish="error"``, and ``resume`` asks it again."""
 
         def run(part: Sequence[Request]) -> Sequence[Any]:
             answers = self._backend.generate(part)
@@ -92,8 +92,8 @@ class BookedLM:
         for completion in (one for row in answers for one in row):
             if completion.finish not in _FINISHES:
                 raise PluginError(
-                    f"model {self.base}: a completion has the finish {completion.finish!r:.60}; there are "
-                    f"{', '.join(_FINISHES)}, and why there is no text stands in reason"
+                    f"model {self.base}: a completion has the finish {completion.finish!r:.60}; it may be "
+                    f"{', '.join(_FINISHES)}, and a reason belongs into the field reason"
                 )
 
     def _booked(

@@ -1,7 +1,7 @@
-"""What a method's calls show of what its card declares: whose texts stand in its prompts and in what it learns.
+"""What a method's calls show of what its card declares: which texts are in its prompts and in what it learns.
 
-Seen is what goes through the session. What a component reads from a file of its own, or does with a module that it
-borrowed, is not.
+Only what goes through the session is seen, and not what a component reads from a file of its own, or does with a module
+that it borrowed.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ class Watch:
 
     @cached_property
     def _quotes(self) -> Quotes:
-        # What was not read for the run is not read for this: a hub's train split is a download.
+        # A split that the run has not read is not read for this: the hub's train split is a download.
         return Quotes(self._episodes.split("test"), self._episodes.loaded("train", "validation"))
 
     @property
     def _matters(self) -> bool:
-        """Whether something of the test split would be out of its place, or is kept with the call that is open."""
+        """Whether text of the test split would be out of place now, or is to be noted with the call that is open."""
         return self._facts.stage == "outer" or self._facts.inside("edits") or self._facts.inside("rewards")
 
     def asked(self, episodes: Sequence[Episode]) -> None:
-        """Something is asked of episodes by a component."""
+        """A component asks something about episodes."""
         self._facts.note("test", (e.id for e in episodes if self._episodes.full(e.id).split == "test"))
 
     def prompted(self, base: str, prompts: Sequence[Prompt]) -> None:
-        """A model is asked prompts."""
+        """A model is given prompts."""
         writing = self._facts.inside("edits")
         if writing:
             self._facts.note("wrote", [base])
@@ -57,7 +57,7 @@ class Watch:
                     self._facts.note("queries", self._quotes.queries(text, every=True))
 
     def learnt(self, jobs: Sequence[UpdateJob]) -> None:
-        """Updates are about to be made of edits."""
+        """An updater is about to learn edits."""
         edits = [edit for job in jobs for edit in job.edits]
         self._facts.note("wrote", (action.request.state.base for edit in edits for action in edit.actions))
         if not self._matters:
@@ -70,7 +70,7 @@ class Watch:
 
     @contextmanager
     def answers(self, asks: Sequence[Ask]) -> Iterator[None]:
-        """Inside, an evaluator has test queries answered; of a state's memory it is said here what it holds."""
+        """Prompts inside are an evaluator's questions; test contexts in the states' memories are noted at once."""
         of_test = [ask for ask in asks if ask.episode.split == "test"]
         for ask in of_test:
             if ask.state.memory:

@@ -1,4 +1,4 @@
-"""The updater ``none``: the state stays as it is. The control that every method is held against."""
+"""The updater ``none``: the state stays as it is. The control that every method is compared with."""
 
 from __future__ import annotations
 

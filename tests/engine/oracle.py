@@ -57,6 +57,10 @@ def train_alone(model: PreTrainedModel, job: TrainJob) -> Adapter:
             for s in members:
                 weights = torch.tensor(target_weights(s), device=base.device)
                 (-(token_logprobs(tuned, s) * weights).sum() / weight).backward()
+        elif hasattr(loss, "total"):
+            members = [s for batch in batches for s in batch]
+            for s in members:
+                (loss([token_logprobs(tuned, s)], [s]) / loss.total(members)).backward()
         else:
             for batch in batches:
                 (loss([token_logprobs(tuned, s) for s in batch], batch) / len(batches)).backward()

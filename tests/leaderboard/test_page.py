@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium on this machine: install the distribution's package"
 )
 
-# What a reader does, and what is then on the screen; a failing script leaves no element behind.
+# A reader's actions, and what the screen then shows; a failing script leaves no element behind.
 SCRIPT = """
 const rows = () => [...document.querySelectorAll("tbody tr")].filter((r) => !r.hidden && !r.closest("section").hidden);
 const methods = () => rows().map((r) => r.cells[1].textContent);

@@ -1,4 +1,4 @@
-"""The local backend through the public surface of :class:`harness.api.LM`, held against plain transformers."""
+"""The local backend through the public surface of :class:`harness.api.LM`, compared with plain transformers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def state(model: HfModel, *adapters: str) -> State:
 
 
 def by_hand(model: HfModel, prompt: tuple[int, ...], continuation: tuple[int, ...]) -> list[float]:
-    """Log-probabilities of a continuation by one plain forward of the module."""
+    """Log-probabilities of a continuation by one plain forward pass of the module."""
     with torch.no_grad():
         logits = model.engine.model(torch.tensor([prompt + continuation])).logits[0].log_softmax(-1)
     first = len(prompt)

@@ -1,4 +1,4 @@
-"""The command line starts without anything heavy: what only lists, explains or shows imports no torch."""
+"""The command line starts without heavy imports: commands that only list, explain or show do not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAVY = ("torch", "transformers", "numpy", "datasets", "peft", "scipy")
 
 
 def imported_by(words: list[str], folder: Path) -> set[str]:
-    """Which of the heavy packages a command has imported by its end."""
+    """The heavy packages that a command has imported by its end."""
     code = (
         "import sys; from harness.cli import main\n"
         f"try: main({words!r})\n"

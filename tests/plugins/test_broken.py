@@ -1,4 +1,4 @@
-"""A plugin that is broken in any way is reported by name, distribution and line, and stands in nobody's way."""
+"""A plugin that is broken in any way is reported by name, distribution and line, and does not affect others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def says(capsys: pytest.CaptureFixture[str]) -> Says:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the path, with a plugin in it that works."""
+    """A folder on the path that holds a working plugin."""
     monkeypatch.syspath_prepend(str(tmp_path))
     install(tmp_path, "good", GOOD)
     return tmp_path
@@ -113,8 +113,8 @@ def test_why_a_plugin_is_not_found(place: Path, says: Says) -> None:
     for name, said in {
         "lost": "dist-of-lost registers 'lost' in the wrong group, 'harness.plugin': write",
         "renaming": "the distribution renaming 2.5 is installed, and its plugins are called 'renamed'",
-        "pluggy": 'is installed, and registers no plugin: add [project.entry-points."harness.plugins"]',
-        "loose": "a module 'loose' can be imported, and no installed distribution registers it",
+        "pluggy": 'is installed, but registers no plugin: add [project.entry-points."harness.plugins"]',
+        "loose": "a module 'loose' can be imported, but no installed distribution registers it",
         "gut": f"no plugin named 'gut' is installed in this environment ({sys.prefix})",
     }.items():
         code, _, err = says("plugins", "why", name)
@@ -124,13 +124,14 @@ def test_why_a_plugin_is_not_found(place: Path, says: Says) -> None:
 def test_why_of_a_component_says_whose_it_is(place: Path, says: Says) -> None:
     code, out, _ = says("plugins", "why", "good-editor")
     assert code == 0
-    assert "it is an editor of plugin 'good' (dist-of-good 2.5, good_plugin); use it with --set editor.use=good" in out
+    assert "is not a plugin but an editor of plugin 'good' (dist-of-good 2.5, good_plugin)" in out
+    assert "use it with --set editor.use=good" in out
 
 
 def test_a_file_may_not_take_the_name_of_a_module(tmp_path: Path) -> None:
     file = tmp_path / "random.py"
     file.write_text("", "utf-8")
-    with pytest.raises(PluginError, match=r"a module is called 'random' already; rename random\.py"):
+    with pytest.raises(PluginError, match=r"there is already a module 'random'; rename random\.py"):
         Plugins((file,)).load("random")
 
 

@@ -1,4 +1,4 @@
-"""Starting and resuming: what is refused leaves nothing, one world a run, whose code is run, what Ctrl-C says."""
+"""Starting and resuming: a refused start leaves nothing, one environment per run, trust, and the line after Ctrl-C."""
 
 from __future__ import annotations
 

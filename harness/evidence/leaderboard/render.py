@@ -25,9 +25,9 @@ RANKS = (
     "and seeds, paired by context). Rows are listed by the better end. A group is what may be compared: equal task "
     "version, items, metric, models, decoding and openness; groups are never ranked against each other. Rows of one "
     "seed (seeds with identical scores count as one), of fewer than 8 contexts, with missing scores, or known only "
-    "from a paper have no rank. A method that was run again on the same model and key has one row, of its newest run "
-    "that may be ranked; earlier runs are named in its notes. Costs are means over seeds; meta-training is paid once, "
-    "before any run."
+    "from a paper have no rank. A method that was run again on the same model under the same conditions has one "
+    "row, of its newest run that may be ranked; earlier runs are named in its notes. Costs are means over seeds; "
+    "meta-training is paid once, before any run."
 )
 FOLDED = 3
 """Earlier runs that a table names before it counts the rest; JSON and CSV name all."""
@@ -67,7 +67,7 @@ def stale(folder: str | Path, paths: Sequence[Path] | None = None) -> list[str]:
 def under_version_control(folder: str | Path) -> list[Path] | None:
     """The folder's result files that git tracks; None where it tracks none of them, or there is no git.
 
-    A run in a checkout files its result beside those that are shipped; what nobody committed makes nothing stale.
+    A run inside a checkout files its result beside the shipped ones; files that nobody committed make nothing stale.
     """
     command = ["git", "-C", str(folder), "ls-files", "-z", "--", "*.json"]
     try:
@@ -124,7 +124,7 @@ def _count(value: int) -> str:
 
 
 def to_csv(made: Sequence[Section]) -> str:
-    """One table of all sections; numbers in full, fractions, empty where not measured."""
+    """One table of all sections: unrounded fractions, empty where not measured."""
     stream = io.StringIO()
     plain = [name for name in Line.__dataclass_fields__ if name not in ("curve", "reliability")]
     writer = csv.writer(stream, lineterminator="\n")
@@ -166,7 +166,7 @@ def to_markdown(made: Sequence[Section]) -> str:
 
 
 def to_html(made: Sequence[Section]) -> str:
-    """One page: the tables are in it as HTML, and the data for its plots as JSON."""
+    """One page with the tables as HTML and the data of its plots as JSON."""
     page = resources.files("harness.evidence.leaderboard").joinpath("page.html").read_text(encoding="utf-8")
     data = json.dumps(as_json(made), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     tables = "\n".join(_html_section(index, one) for index, one in enumerate(made))

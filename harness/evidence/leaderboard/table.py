@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.escape import rich
-from harness.evidence import judge_error
-from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise, tables
-from harness.evidence.result_file import ResultFile, Row, key_groups
-from harness.evidence.result_file import Table as ResultTable
+from harness.evidence import conditions, judge_error
+from harness.evidence.leaderboard.summary import Summary, differing_conditions, said_of_reward, summarise, tables
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result import Table as ResultTable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +41,7 @@ def interval(low: float | None, high: float | None, unit: str = "") -> str:
 
 def metrics(found: ResultFile) -> str:
     """What the headline's rows were graded by: their evaluators' own metrics, and their unit where they have one."""
-    names = dict.fromkeys(str(row.key.get("metric") or found.task.metric) for row in found.rows)
+    names = dict.fromkeys(str(row.conditions.get("metric") or found.task.metric) for row in found.rows)
     return " and ".join(names or [found.task.metric]) + (f" in {found.task.unit}" if found.task.unit else "")
 
 
@@ -112,9 +112,9 @@ def notes(summary: Summary) -> str:
 
 
 def render(found: ResultFile) -> RenderableType:
-    """The rows of one result file as a table for the terminal, best first within each comparability key.
+    """The rows of one result file as a table for the terminal, best first within each group of equal conditions.
 
-    Few tables beside the headline are columns of it, more have a table of their own, with intervals.
+    A few tables beside the headline become columns of it; more get a table of their own, with intervals.
     """
     from rich.console import Group
 
@@ -198,15 +198,16 @@ def _footnotes(table: ResultTable, summaries: Sequence[Summary]) -> list[str]:
 
 
 def _caption(found: ResultFile) -> str:
-    apart = key_differences(found.rows)
+    apart = differing_conditions(found.rows)
     return RANK_NOTE + (f"; sections differ in {', '.join(apart)}, so they are not ranked together" if apart else "")
 
 
 def ordered(summaries: Sequence[Summary]) -> list[list[Summary]]:
-    """Summaries by comparability key, the group with the best row first; within a group by rank, then by score."""
+    """Summaries grouped by equal conditions, best group first; within a group by rank, then by score."""
     by_row = {id(one.row): one for one in summaries}
     groups = [
-        sorted((by_row[id(row)] for row in group), key=_order) for group in key_groups(one.row for one in summaries)
+        sorted((by_row[id(row)] for row in group), key=_order)
+        for group in conditions.groups(one.row for one in summaries)
     ]
     return sorted(groups, key=lambda group: -(group[0].score or 0.0))
 

@@ -1,4 +1,4 @@
-"""How far a model has moved on texts that no update is about: its divergence from what it was, in nats a token."""
+"""How far a model has moved on texts that no update is about: its divergence from the base, in nats per token."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from harness.api import Bench, Measure, Measurement, Prompt, Request, Score, Sta
 from harness.books.records import canonical
 
 TOKENS = 48
-"""Of each neutral text: what the model as it was continues a context with."""
+"""Most tokens of a neutral text, which is the base's continuation of a context."""
 
 
 class Drift:
     """KL(base || now) on the base's own continuations of contexts that belong to no sequence.
 
     The texts are drawn from the base, so that the mean over their tokens of ``log p(base) - log p(now)`` is an unbiased
-    estimate of the divergence. It needs log-probabilities of given texts alone. (The estimator ``r - 1 - log r``, which
-    is never negative, is of no use here: one token that the base hardly said outweighs all others.)
-    """
+    estimate of the divergence. It needs only log-probabilities of given texts. (The estimator ``r - 1 - log r``, which
+    is never negative, is of no use here: one token that was improbable under the base outweighs all others.)"""
 
     def __init__(self, bench: Bench, base: State, count: int) -> None:
         self._bench, self._base = bench, base
@@ -61,12 +60,12 @@ class Drift:
 
 
 def divergence(before: Sequence[float], now: Sequence[float]) -> float:
-    """The mean log-ratio of tokens that were drawn from the model before, in nats."""
+    """The mean log-ratio, in nats, over tokens that were drawn from the model before."""
     return sum(a - b for a, b in zip(before, now, strict=True)) / len(before)
 
 
 def _opening(context: object) -> str:
-    """The first half of what a context says, at a word's end: something to go on with."""
+    """The first half of what a context says, to a word's end, as the prompt of a continuation."""
     text = ""
     if isinstance(context, dict) or hasattr(context, "get"):
         text = "\n".join(str(context[key]) for key in ("title", "text") if key in context)  # type: ignore[index,operator]

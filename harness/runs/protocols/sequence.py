@@ -1,8 +1,8 @@
 """One edit after another: every context so far is asked again after each of them (SEAL, figure 6).
 
 The split's contexts are dealt into sequences, which are learnt side by side: step i is one update of every sequence, in
-one call of the updater. After it the contexts that a sequence has met, the next one, and what else the model could do
-are asked of its state. docs/lasting.md has the measures by formula.
+one call of the updater. After it, the state of a sequence is asked the contexts that it has met, the next one, and what
+else the model could do. docs/lasting.md has the measures by formula.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from harness.runs.protocols.drift import Drift
 Count = Annotated[int, Field(ge=0)]
 StartAs = Literal["continue", "stack", "fold", "merge", "apart", "joint"]
 LONGEST = 8
-"""Edits of a sequence where nothing is said: SEAL's."""
+"""Most edits of a sequence by default, as in SEAL."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class SequenceSettings:
     """What an update makes of those before it. ``continue``: one adapter is trained on; ``stack``, ``fold`` and
     ``merge`` as in :attr:`harness.api.UpdateJob.start_as`. ``apart``: every update starts from the model as it was, and
     each context is asked of its own (an oracle routes; the rest is asked of the last one). ``joint``: every update
-    starts from the model as it was and learns all edits so far, and only where everything is measured: no sequence, but
-    a ceiling for one."""
+    starts from the model as it was and learns all edits so far, and only at the steps where everything is measured; it is
+    not a sequence, but a ceiling for one."""
     writer: Literal["teacher", "current"] = "teacher"
     """Who writes the edits: the teacher before anything is learnt, or, as in SEAL, each sequence's model as it is
     then."""
     every: Annotated[int, Field(ge=1)] = 1
     """Steps between two measurements of everything; in between, only contexts just met and about to be are asked."""
     ahead: Count = 1
-    """Contexts not met yet that are asked too; forward transfer needs the next one."""
+    """How many contexts not met yet are asked too; forward transfer needs the next one."""
     neutral: Count = 16
-    """Texts on which the divergence from the model as it was is measured; 0 is none. They are its own continuations of
-    contexts of the validation split, or of the train split where that is empty."""
+    """Texts on which the divergence from the model as it was is measured; 0 measures none. They are its own
+    continuations of contexts of the validation split, or of the train split where that is empty."""
 
 
 @dataclass
@@ -255,7 +255,7 @@ class SequenceOfEdits(EvaluationProtocol):
 
 
 def _release(bench: Bench, student: State, states: Iterable[State], kept: Iterable[State] = ()) -> None:
-    """Give up the weights of states, save those of the student and of states that go on."""
+    """Release the weights of states, except those of the student and of states that are still needed."""
     needed = {student.adapters, *(state.adapters for state in kept)}
     gone = {state.adapters: state for state in states if state.adapters not in needed}
     if gone:

@@ -19,7 +19,7 @@ def harness_methods() -> Mapping[str, Method]:
         "recorded": Method(
             name="recorded",
             paper="arXiv:2506.10943",
-            summary="recorded self-edits, applied and tested anew: any updater, model or evaluator on the same edits",
+            summary="recorded self-edits, applied and tested again: any updater, model or evaluator on the same edits",
             components={
                 "editor": {"use": "recorded"},
                 "updater": {"use": "lora"},

@@ -1,9 +1,9 @@
-"""Retention matrices of continual self-editing (SEAL, arXiv 2506.10943, figure 6), and what follows from them.
+"""Retention matrices of continual self-editing (SEAL, arXiv 2506.10943, figure 6), and the figures computed from them.
 
-``matrix[i][j]`` is the accuracy on passage j after i edits; row 0 is the model before any. A file holds means and
+``matrix[i][j]`` is the accuracy on passage j after i edits; row 0 is the model before any edit. A file holds means and
 standard deviations over sequences, and zeros above the diagonal (passages not yet met), which are missing, not zero:
 forward transfer therefore cannot be computed. The published overall file averages the runs' standard deviations;
-:func:`pool` gives the pooled one.
+:func:`pool` computes the pooled one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness_replay.schemas import RetentionFile
 
 @dataclass(frozen=True)
 class Retention:
-    """One file: ``mean`` and ``std`` are ``[edits + 1, passages]`` with NaN where nothing was measured."""
+    """One file: ``mean`` and ``std`` have shape ``[edits + 1, passages]``, with NaN where nothing was measured."""
 
     path: Path
     mean: NDArray[np.float64]
@@ -39,7 +39,7 @@ def is_retention(raw: Any) -> bool:
 
 
 def read_retention(path: Path) -> Retention:
-    """Read one matrix file. Raises :class:`LogError` for a shape that no retention matrix has."""
+    """Read one matrix file. Raises :class:`LogError` if the matrices do not have the shape of a retention matrix."""
     raw = load_json(path)
     if not is_retention(raw):
         raise LogError(f"{path}: not a retention matrix: no mean_over_sequences in it")
@@ -50,9 +50,9 @@ def read_retention(path: Path) -> Retention:
     except ValueError:
         raise LogError(f"{path}: malformed: the rows of a matrix are of different lengths") from None
     if mean.ndim != 2 or mean.shape[0] != mean.shape[1] + 1 or mean.shape != std.shape:
-        raise LogError(f"{path}: matrices of shape {mean.shape} and {std.shape}; (n + 1, n) was expected of both")
+        raise LogError(f"{path}: matrices of shape {mean.shape} and {std.shape}; both must be (n + 1, n)")
     if mean.shape[1] < 2:
-        raise LogError(f"{path}: a matrix of one passage: nothing can be kept or lost in it")
+        raise LogError(f"{path}: a matrix of one passage, on which retention is not defined")
     unmet = np.triu(np.ones(mean.shape, dtype=bool), 0)
     unmet[0] = False
     return Retention(path, _blank(mean, unmet), _blank(std, unmet), checked.n_sequences, checked.base_model)
@@ -65,9 +65,9 @@ def _blank(matrix: NDArray[np.float64], unmet: NDArray[np.bool_]) -> NDArray[np.
 
 
 def pool(runs: Sequence[Retention]) -> Retention:
-    """Runs as one: the mean over all sequences, and their pooled standard deviation (n-1).
+    """Several runs as one: the mean over all sequences, and their pooled standard deviation (n-1).
 
-    With run means m, standard deviations s and n sequences each, the total of squares is
+    With run means m, standard deviations s and n sequences each, the sum of squares over all sequences is
     ``sum((n - 1) s^2 + n m^2)``.
     """
     shapes = {run.mean.shape for run in runs}
@@ -140,7 +140,7 @@ def _listed(matrix: NDArray[np.float64]) -> list[list[float | None]]:
 
 
 def published_std_gap(overall: Retention, runs: Sequence[Retention]) -> float:
-    """The largest gap between the standard deviations that the overall file states and the pooled ones."""
+    """The largest gap between the standard deviations in the overall file and the pooled ones."""
     return float(np.nanmax(np.abs(overall.std - pool(runs).std)))
 
 

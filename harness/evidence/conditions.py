@@ -1,12 +1,13 @@
-"""Comparability keys in words: in what two rows differ, and what neither of them records."""
+"""Rows' conditions: in which fields rows differ, also in words, and what neither of them records."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.evidence.result_file import ResultFile, Row, UsedComponent
+from harness.evidence.result import ResultFile, Row, UsedComponent
 
 _DIGEST = re.compile(r"(?:\w+:)?[0-9a-f]{16,64}")
 _NAMES = {
@@ -20,7 +21,20 @@ _NAMES = {
 _JUDGES = {"recorded GPT-4.1 verdicts": "gpt-4.1", "GPT-4.1's verdict": "gpt-4.1"}
 
 
-def differences(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row], fields: Sequence[str]) -> list[str]:
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Names of the fields in which two rows' conditions differ, in alphabetical order."""
+    return [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
+
+
+def groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows grouped by equal conditions, in order of first appearance."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(json.dumps(dict(row.conditions), sort_keys=True), []).append(row)
+    return list(found.values())
+
+
+def describe(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row], fields: Sequence[str]) -> list[str]:
     """One phrase per field, such as ``judge gpt-4.1 against offline-1``; no digest is ever shown."""
     return [_difference(name, a, b) for name in fields]
 
@@ -38,7 +52,7 @@ def _difference(name: str, a: tuple[ResultFile, Row], b: tuple[ResultFile, Row])
 
 
 def _value(name: str, found: ResultFile, row: Row) -> str:
-    value: Any = row.key.get(name)
+    value: Any = row.conditions.get(name)
     if value is None:
         return "not recorded"
     if name == "items":
@@ -54,8 +68,8 @@ def _value(name: str, found: ResultFile, row: Row) -> str:
 def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
     """A sentence for each of task, evaluator and protocol whose code differs between the rows.
 
-    It is a note and no reason to refuse: whether scores still mean the same is said by the task's version, code changes
-    with every release, and a gate that refused it could never hold new code against an old baseline.
+    This is a note and no reason to refuse: the task's version says whether scores still mean the same, code changes
+    with every release, and a gate that refused it could never compare new code with an old baseline.
     """
     used = [_measured_with(*side) for side in (a, b)]
     out = []
@@ -70,7 +84,7 @@ def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
 
 
 def _measured_with(found: ResultFile, row: Row) -> dict[str, UsedComponent]:
-    """What asked and graded a row of the headline; empty where that is not recorded."""
+    """The components that asked and graded a row of the headline, by slot; empty where they are not recorded."""
     known = found.provenance
     slots = known.rows.get(row.method, {}) if known else {}
     out = {}
@@ -83,7 +97,7 @@ def _measured_with(found: ResultFile, row: Row) -> dict[str, UsedComponent]:
 
 def unrecorded(a: Row, b: Row) -> str:
     """What neither row records and may therefore differ, in words; "" where there is no such field."""
-    names = [name for name, value in a.key.items() if value is None and b.key.get(name) is None]
+    names = [name for name, value in a.conditions.items() if value is None and b.conditions.get(name) is None]
     if not names:
         return ""
     called = [_NAMES.get(name, name.replace("_", " ")) for name in names]

@@ -1,0 +1,94 @@
+"""The settings of losses, under the names that configurations use. Imports nothing heavy.
+
+The formulas, with their sources, are in :mod:`harness.engine.losses`, whose fields these repeat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+if TYPE_CHECKING:
+    from harness.engine import Loss
+
+_STRICT = ConfigDict(extra="forbid")
+_Share = Annotated[float, Field(ge=0, lt=1)]
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class DpoSettings:
+    """Learns from preferences."""
+
+    __pydantic_config__ = _STRICT
+
+    use: Literal["dpo"]
+    beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    smoothing: _Share = 0.0
+    """Assumed share of flipped preferences."""
+
+
+@dataclass(frozen=True)
+class GrpoSettings:
+    """Learns from rollouts, token by token."""
+
+    __pydantic_config__ = _STRICT
+
+    use: Literal["grpo"]
+    clip_low: _Share = 0.2
+    clip_high: _Weight = 0.2
+    """The probability of a token may change by the factors from 1 - ``clip_low`` to 1 + ``clip_high``, as far as it
+    pays; 0.28 is DAPO's upper one."""
+    dual_clip: _Weight = 0.0
+    """The most that a token of a bad answer costs, as a multiple of its advantage: more than 1, often 3; 0 is off."""
+    kl: _Weight = 0.0
+    """Weight of the divergence from the policy that the update starts from."""
+    kl_estimator: Literal["k2", "k3"] = "k3"
+    entropy: _Weight = 0.0
+    """Weight of a bonus on the entropy of the tokens."""
+    average: Literal["token", "sequence", "length-free"] = "token"
+    """``token`` counts every token alike, ``sequence`` every answer alike, ``length-free`` divides by ``length``."""
+    length: Annotated[int, Field(ge=1)] = 256
+
+
+@dataclass(frozen=True)
+class RlooSettings:
+    """Learns from rollouts, each answer as a whole."""
+
+    __pydantic_config__ = _STRICT
+
+    use: Literal["rloo"]
+    clip_low: _Share = 0.2
+    clip_high: _Weight = 0.2
+
+
+def _which(value: Any) -> str:
+    return str(value.get("use")) if isinstance(value, Mapping) else "name"
+
+
+LossSettings: TypeAlias = Annotated[
+    Annotated[Literal["sft", "dpo", "grpo", "rloo"], Tag("name")]
+    | Annotated[DpoSettings, Tag("dpo")]
+    | Annotated[GrpoSettings, Tag("grpo")]
+    | Annotated[RlooSettings, Tag("rloo")],
+    Discriminator(
+        _which, custom_error_type="loss", custom_error_message="no such loss; there are sft, dpo, grpo and rloo"
+    ),
+]
+"""A loss by its name, or a table ``{use = name, ...}`` with settings of its own."""
+
+
+def made(loss: str | DpoSettings | GrpoSettings | RlooSettings) -> str | Loss:
+    """What the engine takes: the name, or the loss with its settings."""
+    if isinstance(loss, str):
+        return loss
+    from harness.engine import Dpo, Grpo, Rloo
+
+    kinds: dict[str, Any] = {"dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
+    values = dataclasses.asdict(loss)
+    found: Loss = kinds[values.pop("use")](**values)
+    return found
