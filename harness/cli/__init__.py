@@ -19,9 +19,11 @@ from harness.escape import line
 _VERBS = {
     "run": "run a method and its controls, and print a table",
     "resume": "continue a run where it stopped",
+    "status": "say how far a run is, while it runs or after it broke off",
     "view": "write one page that shows what a run did",
     "show": "draw a grid task in the terminal",
     "verify": "check everything that a run has stored",
+    "rescore": "grade a run's stored answers again with another judge",
     "export": "write a run's policy to a folder that transformers or peft loads",
     "compare": "say whether two runs differ beyond noise",
     "gate": "compare a run with a baseline, for CI",

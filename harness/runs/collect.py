@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api import HEADLINE, JSON, Episode, EvaluationProtocol, State, Task
+from harness.books.environment import describe_environment
 from harness.books.episodes import EpisodeBook
 from harness.books.folder import write_recorded
 from harness.books.records import digest, encode
@@ -30,7 +31,6 @@ from harness.runs import readable
 from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
-from harness.runs.environment import describe_environment
 from harness.runs.facts import SeedFacts, happened, seed_facts, why_unranked
 from harness.runs.measured import SeedTable, sample_status
 from harness.session.context import RunContext

@@ -74,7 +74,7 @@ def _arm(arm: Arm, config: Config, plugins: Plugins, book: EpisodeBook) -> Work:
     has_editor = any(table["kind"] == "editor" for table in arm.slots.values())
     test = book.split("test")
     queries = sum(len(episode.queries) for episode in test)
-    samples = config.options.samples if has_editor else 1
+    samples = arm.samples if has_editor else 1
     edits = len(test) * samples if has_editor else 0
     trains = has_editor and updater is not None and Example in updater.accepts
     updates, answers = edits, queries * samples

@@ -285,7 +285,9 @@ def _loop(name: str, at: int, row: Shown, seed: int, rounds: Sequence[Mapping[st
 
 def _rewards(name: str, row: Shown, rounds: Sequence[Mapping[str, Any]]) -> str:
     """Every candidate's reward by round; of very many, the first of each round."""
-    lost, kept_points, means = [], [], []
+    lost: list[Point] = []
+    kept_points: list[Point] = []
+    means: list[Point] = []
     for one in rounds:
         if not one["round"]:
             continue
