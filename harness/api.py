@@ -360,7 +360,7 @@ class Method:
     paper: str
     """arXiv id or URL, with the section; "" for a control that is in no paper."""
     summary: str
-    """One line, shown by ``harness plugins list --verbose``."""
+    """One line, shown by ``harness list plugins --verbose``."""
     components: Mapping[str, JSON]
     """Slot -> ``{"use": component, **settings}``. The slots ``editor``, ``reward``, ``updater``, ``evaluator`` and
     ``trainer`` hold a component of the kind they are named after; any other slot states its ``kind``, such as

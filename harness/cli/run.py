@@ -7,19 +7,38 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli import complete
+
 
 def command(
     plugin: Annotated[
-        str, typer.Option("--plugin", "-p", help="Method to run, or a plugin file such as ./mine.py.")
+        str,
+        typer.Option(
+            "--plugin", "-p", help="Method to run, or a plugin file such as ./mine.py.", autocompletion=complete.methods
+        ),
     ] = "",
-    task: Annotated[str, typer.Option(help="Task: lab-facts (default with the lab model), squad, arc, ...")] = "",
-    model: Annotated[str, typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(
+            help="Task: lab-facts (default with the lab model), squad, arc, ...", autocompletion=complete.tasks
+        ),
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.", autocompletion=complete.models),
+    ] = "",
     data: Annotated[str, typer.Option(help="The task's data: a file or folder. Without --task, for squad.")] = "",
-    protocol: Annotated[str, typer.Option(help="How a policy is measured: single, cpt, or a plugin's protocol.")] = "",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="How a policy is measured: single, cpt, or a plugin's protocol.", autocompletion=complete.protocols
+        ),
+    ] = "",
     also: Annotated[
-        list[str] | None, typer.Option(help="A further task, or task file, to put to the same states.")
+        list[str] | None,
+        typer.Option(help="A further task, or task file, to put to the same states.", autocompletion=complete.tasks),
     ] = None,
-    preset: Annotated[str, typer.Option(help="One of the method's presets.")] = "",
+    preset: Annotated[str, typer.Option(help="One of the method's presets.", autocompletion=complete.presets)] = "",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML configuration.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, overrides the configuration.")] = None,
     limit: Annotated[int, typer.Option(help="Number of test contexts; nothing else is changed.")] = 0,
@@ -30,7 +49,11 @@ def command(
     ] = "",
     all_methods: Annotated[bool, typer.Option("--all", help="Every method that has the preset, in one table.")] = False,
     judge: Annotated[
-        str, typer.Option(help="Judge of free text: a measure, offline-1, offline-2, or openai:MODEL[@URL].")
+        str,
+        typer.Option(
+            help="Judge of free text: a measure, offline-1, offline-2, or openai:MODEL[@URL].",
+            autocompletion=complete.judges,
+        ),
     ] = "",
     max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make.")] = 0,
     max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,

@@ -250,7 +250,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         given.setdefault("task", next(iter(tasks)))
 
     option_names = {f.name for f in dataclasses.fields(Options)}
-    arm_slots = {"task", "model", *main.components, *KINDS}
+    added = {key for key, value in preset.items() if isinstance(value, Mapping) and "use" in value}
+    arm_slots = {"task", "model", *main.components, *KINDS, *added}
     for key, value in given.items():
         if key not in option_names and key not in arm_slots and not (isinstance(value, Mapping) and "use" in value):
             known = option_names | arm_slots | {*JUDGING}

@@ -23,7 +23,7 @@ from harness.evidence.leaderboard.table import (
     total_seconds,
 )
 from harness.evidence.plots import Axis, Point, Series, bars, heat_map, plot
-from harness.evidence.result_file import Row, Table
+from harness.evidence.result import Row, Table
 from harness.evidence.view.data import Shown
 
 WIDEST = 48
