@@ -132,7 +132,7 @@ class Pool:
         for remote in remotes:
             remote.end()
         for thread in self._threads:
-            thread.join()
+            thread.join(5)  # one that waits for a worker to start may do so for long, and holds nobody up
         self._executor.close()
 
     # --- in the threads of the workers ---
