@@ -22,12 +22,13 @@ Condition = tuple[str, dict[str, Any], dict[str, Any]]
 CONDITIONS: dict[str, Condition] = {
     "none": ("chain", {"use": "none"}, {"start_as": "stack"}),
     "chain": ("chain", {}, {}),
-    "rehearsal": ("rehearsal", {}, {}),
-    "tethered": ("tethered", {}, {}),
-    "own-words": ("own-words", {}, {}),
     "lasting": ("lasting", {}, {}),
+    "tethered": ("tethered", {}, {}),
+    "rehearsal": ("rehearsal", {}, {}),
     "apart": ("apart", {}, {}),
-    "joint": ("joint", {}, {}),
+    "own-words": ("own-words", {}, {}),
+    "context-distillation": ("context-distillation", {}, {}),
+    "joint": ("joint", {}, {"every": 64}),
 }
 COLUMNS = (
     "learning", "score", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
@@ -50,7 +51,7 @@ def run(name: str, condition: Condition, args: argparse.Namespace) -> Path:
             "open-book": {"evaluator": {"use": "open-book", "inner": "closed-book"}, "split": "validation",
                           "limit": args.rest},
             "known": {"task": {"use": "lab-known", "test": 2 * args.rest, "seed": args.seed}},
-            **({"p": {"evaluator": "answer-probability"}} if not args.quick else {}),
+            **({} if args.quick else {"p": {"evaluator": "answer-probability"}}),
         },
         "protocol": {"length": args.length, "every": args.every, **protocol},
     }  # fmt: skip

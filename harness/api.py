@@ -360,7 +360,7 @@ class Method:
     paper: str
     """arXiv id or URL, with the section; "" for a control that is in no paper."""
     summary: str
-    """One line, shown by ``harness plugins list --verbose``."""
+    """One line, shown by ``harness list plugins --verbose``."""
     components: Mapping[str, JSON]
     """Slot -> ``{"use": component, **settings}``. The slots ``editor``, ``reward``, ``updater``, ``evaluator`` and
     ``trainer`` hold a component of the kind they are named after; any other slot states its ``kind``, such as
@@ -601,9 +601,9 @@ class Model(Component):
     identity: JSON = _NOTHING
     """What an answer depends on besides request and weights (precision, endpoint): part of every journal key."""
     chunk: int = 1024
-    """Requests booked together. Set it lower where each is slow or paid for, so that a kill loses little."""
+    """Requests of a pack: asked and booked together. Fewer where each is slow or paid for: a kill loses one pack."""
     wave: int = 64
-    """The most updates that are booked together."""
+    """Updates of a pack, at most."""
     local: ClassVar[bool] = False
     """Whether it runs on this machine and costs nothing. ``--dry-run`` constructs and asks local models only."""
     profile: ClassVar[JSON] = _NOTHING
@@ -712,8 +712,7 @@ class Updater(Component):
     accepts: frozenset[type]
     """Kinds of :data:`Data` it can learn from; an edit with any other kind is ``failed`` before the updater sees it."""
     wave: int = 64
-    """Jobs handed over in one call and booked together, so the most that a kill can lose. Fixed, because the batches,
-    and with them the bits of a result, depend on it."""
+    """Jobs of a pack, at most: handed over at a time and booked together, so a kill loses no more."""
     rehearses: bool = False
     """Whether it is handed :attr:`UpdateJob.earlier`; only then do its updates depend on those edits."""
     continues: bool = False
@@ -830,8 +829,9 @@ class Session(Protocol):
         released."""
         ...
 
-    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
-        """Update (slot ``updater``), ask, release. One sequence per job, in order: the scores of all its episodes."""
+    def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        """Update (slot ``updater``), ask (slot ``name``), release. One sequence per job, in order: the scores of all
+        its episodes."""
         ...
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -27,6 +28,7 @@ from harness.registry.build import component_class
 from harness.registry.build import resolve as resolve_table
 from harness.registry.discover import KINDS, Plugins
 from harness.registry.settings import check_settings
+from harness.runs.variants import read_variants
 
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -75,6 +77,8 @@ class Options:
     of the first seed that the method has there."""
     reuse: str = ""
     """``auto`` reuses what earlier runs under ``out`` have computed; a run's folder, what that run has; "" nothing."""
+    variants: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> a further row: a method under that name with settings of its own (:mod:`harness.runs.variants`)."""
     observers: tuple[str, ...] = ()
     """Plugins to import for their observer hooks, besides those that the run names."""
     roles: Mapping[str, Any] = field(default_factory=dict)
@@ -117,6 +121,8 @@ class Arm:
     roles: Mapping[str, Any]
     """Role -> model table, or ``"@other"``."""
     protocol: JSON
+    samples: int = 1
+    """Self-edits per test context."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,10 @@ class Config:
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration, as written to the run's folder and compared on resume."""
+        options = json.loads(json.dumps(dataclasses.asdict(self.options)))
+        del options["variants"]  # they are among the arms
         return {
-            **json.loads(json.dumps(dataclasses.asdict(self.options))),
+            **options,
             "task": dict(self.task),
             "model": dict(self.model),
             "also": {one.name: dataclasses.asdict(one) for one in self.also},
@@ -143,6 +151,7 @@ class Config:
                     "plugin": arm.plugin,
                     "protocol": dict(arm.protocol),
                     "roles": dict(arm.roles),
+                    **({} if arm.samples == self.options.samples else {"samples": arm.samples}),
                     **arm.slots,
                 }
                 for arm in self.arms
@@ -193,11 +202,14 @@ def assigned(text: str, where: str) -> Any:
 
 
 def model_table(plugins: Plugins, spec: Any) -> dict[str, Any]:
-    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table."""
+    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table.
+
+    In a table, ``use`` may be such a name too: ``{use = "./folder", dtype = "bfloat16"}``.
+    """
     if isinstance(spec, Mapping):
         if not isinstance(spec.get("use"), str):
             raise UsageError('a model is a name, a folder, or a table with use = "name"')
-        return dict(spec)
+        return {**spec, "use": spec["use"]} if "path" in spec else {**spec, **model_table(plugins, spec["use"])}
     if not isinstance(spec, str):
         raise UsageError(f"a model is a name, a folder or a table, not {spec!r:.60}")
     there = user_path(spec).exists()
@@ -223,7 +235,10 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
     if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
-    model = model_table(plugins, given.get("model") or plugins.default("model"))
+    asked_model = given.get("model") or plugins.default("model")
+    if isinstance(asked_model, Mapping) and "use" not in asked_model:  # a setting of the default model
+        asked_model = {"use": plugins.default("model"), **asked_model}
+    model = model_table(plugins, asked_model)
     model_class = component_class(plugins, "model", model["use"]).cls
     resolve_table(plugins, "model", model, "model")
     profile: JSON = model_class.profile
@@ -235,7 +250,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         given.setdefault("task", next(iter(tasks)))
 
     option_names = {f.name for f in dataclasses.fields(Options)}
-    arm_slots = {"task", "model", *main.components, *KINDS}
+    added = {key for key, value in preset.items() if isinstance(value, Mapping) and "use" in value}
+    arm_slots = {"task", "model", *main.components, *KINDS, *added}
     for key, value in given.items():
         if key not in option_names and key not in arm_slots and not (isinstance(value, Mapping) and "use" in value):
             known = option_names | arm_slots | {*JUDGING}
@@ -254,16 +270,22 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
 
     beside = options.beside if options.beside is not None else main.beside
     names = [*beside, *(_with_preset(plugins, preset_name) if options.all else ())]
-    methods = [(main, main_plugin), *(plugins.method(name) for name in dict.fromkeys(names) if name != main.name)]
+    variants = {one.method.name: one for one in read_variants(options.variants, plugins, main.name)}
+    beside_it = [name for name in dict.fromkeys(names) if name != main.name and name not in variants]
+    methods = [(main, main_plugin), *map(plugins.method, beside_it)]
+    methods += [(one.method, one.plugin) for one in variants.values()]
     explicit = [preset, given]
     main_slots = _slots(main, main, profile, explicit, _slots_to_stand_in_for(main, plugins, profile, model["use"]))
     arms = []
     for method, plugin in methods:
+        variant = variants.get(method.name)
+        last = variant.tables if variant else {}
         own = {} if method is main else method.presets.get(preset_name) or method.presets.get(model["use"], {})
-        slots = main_slots if method is main else _slots(method, main, profile, explicit, main_slots, own)
+        slots = main_slots if method is main else _slots(method, main, profile, explicit, main_slots, own, last)
         wanted = {**method.roles, **own.get("roles", {})}
         if method.components.get("editor") == main.components.get("editor"):
             wanted |= {role: who for role, who in options.roles.items() if role in method.roles or method is main}
+        wanted |= variant.settings.roles if variant else {}
         for role in wanted:
             if role not in method.roles:
                 raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
@@ -276,7 +298,9 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
                 graded_by = slots["evaluator"]["use"]
                 raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
             slots = {**slots, "evaluator": judged or slots["evaluator"]}
-        arms.append(Arm(method, plugin.info.name, slots, roles, _protocol(method, main, asked_protocol, same_update)))
+        samples = (variant and variant.settings.samples) or options.samples
+        protocol = _protocol(method, main, asked_protocol, same_update)
+        arms.append(Arm(method, plugin.info.name, slots, roles, protocol, samples))
     arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
     also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
@@ -390,11 +414,20 @@ def _slots(
     explicit: Sequence[JSON],
     main_slots: Mapping[str, JSON],
     own: JSON | None = None,
+    last: JSON = MappingProxyType({}),
 ) -> dict[str, JSON]:
-    """The tables of a method's slots; ``own`` is the preset of a method beside the main one."""
+    """The tables of a method's slots.
+
+    Args:
+        own: the preset of a method beside the main one.
+        last: slot tables on top of everything else, of a variant.
+    """
     out: dict[str, JSON] = {}
-    added = {k for layer in explicit for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
+    added = {k for layer in (*explicit, last) for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
     names = [*method.components, *sorted(added - {*method.components, *main.components, "task", "model", "protocol"})]
+    for name in last:
+        if name not in names:
+            raise UsageError(f"variants.{method.name}.{name}: this run has no such slot.{nearest(name, names)}")
     for name in names:
         table: JSON = _slot_table(method.components.get(name))
         original = main.components.get(name, {}).get("use")
@@ -406,6 +439,8 @@ def _slots(
             for layer in explicit:
                 if name in layer:
                     table = _overlay(table, _slot_table(layer[name]), strict=True)
+        if name in last:
+            table = _overlay(table, _slot_table(last[name]), strict=True)
         kind = str(table.get("kind") or (name if name in KINDS else ""))
         if kind not in KINDS:
             raise UsageError(f"{name}: write {name}.kind = one of {', '.join(KINDS)}")
@@ -429,7 +464,16 @@ def _overlay(under: JSON, over: JSON, strict: bool) -> dict[str, Any]:
     use = over.get("use", under.get("use"))
     if use != under.get("use") and "use" in under:
         return {**({"kind": under["kind"]} if "kind" in under else {}), **over} if strict else dict(under)
-    return {**under, **over}
+    return {**under, **{key: _nested(under.get(key), value) for key, value in over.items()}}
+
+
+def _nested(under: Any, over: Any) -> Any:
+    """A nested table that names no component goes on top of the one that is there."""
+    if not isinstance(over, Mapping) or "use" in over:
+        return over
+    if isinstance(under, str):
+        return {"use": under, **over}
+    return _overlay(under, over, strict=True) if isinstance(under, Mapping) and "use" in under else over
 
 
 def _fill(table: JSON, main_slots: JSON) -> dict[str, Any]:

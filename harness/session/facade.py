@@ -75,8 +75,8 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
         def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
             return service.update(name, jobs)
 
-        def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
-            return service.trial(jobs)
+        def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+            return service.trial(jobs, name)
 
         def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
             return service.evaluate(asks, name)

@@ -36,7 +36,7 @@ OPTIONAL = {
         "hidden", "cannot_read", "local", "quote",
     ],
     api.RewardFunction: ["updates_per_edit"],
-    api.Updater: ["wave", "continues"],
+    api.Updater: ["wave", "rehearses", "continues"],
     api.Evaluator: ["metric", "local"],
     api.EvaluationProtocol: ["work"],
     api.Trainer: ["rounds", "candidates"],
