@@ -1,4 +1,4 @@
-# Two commands, each doing all its own set-up in ./.venv:  make run   make test
+# `make run` and `make test` set up everything they need in ./.venv.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -30,7 +30,7 @@ check: .venv/.dev
 	$(INSTALL) -e '.[dev,hub,openai,rag]'
 	touch $@ .venv/.run
 
-# Exact versions of everything that set-up may install; local labels such as +cpu are not portable.
+# Pins the exact version of everything that set-up may install, without local labels such as +cpu, which are not portable.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
 	.venv-constraints/bin/pip install --quiet -e '.[dev,hub,openai,rag]' torch==2.13.0

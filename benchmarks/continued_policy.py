@@ -1,11 +1,12 @@
-"""What a policy costs that goes on learning: sampling and inner updates after many rounds, for every way to start one.
+"""What a policy that keeps learning costs: sampling and inner updates after many rounds, for every `start_as`.
 
     python benchmarks/continued_policy.py --rounds 1 32 128
 
-Lab model; a round trains the policy's adapter (rank 64 on every linear) by one optimiser step on one page, through a
-real session and its weight store, at a rate so small that samples stay as long as they are. Then 32 samples are drawn
-from the policy, and 8 inner updates (rank 16, 5 steps each) are trained on top of it. Process CPU seconds on one
-thread, the least of several repeats; a ratio is to the same figure after the first of the given rounds that is not 0.
+The model is the lab's. A round trains the policy's adapter (rank 64 on every linear) by one optimiser step on one
+page, through a real session and its weight store, at a rate so small that samples keep their length. Then 32 samples
+are drawn from the policy, and 8 inner updates (rank 16, 5 steps each) are trained on top of it. Figures are process
+CPU seconds on one thread, the minimum of several repeats; ratios are to the figure after the first of the given rounds
+that is not 0.
 """
 
 import argparse
@@ -15,11 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from harness.models.base import TrainItem
 from harness_lab.lab_model import LabModel
 from harness_lab.world.squad import asked_pages
 
-from harness.api import Example, Request, SelfEdit, State, UpdateJob
+from harness.api import Example, Request, SelfEdit, State, TrainItem, UpdateJob
 from harness.books.store import WeightStore
 from harness.models.hf_settings import HfSettings
 from harness.testing import ScriptedTask, open_session
@@ -31,7 +31,7 @@ SAMPLES, TOKENS, UPDATES = 32, 64, 8
 
 
 class Policy:
-    """A policy in a session of its own, one round after the other."""
+    """A policy in its own session, trained round by round."""
 
     def __init__(self, folder: Path, how: str) -> None:
         self.how, self.folder = how, folder
@@ -45,7 +45,7 @@ class Policy:
         self.rounds = 0
 
     def learn(self, rounds: int) -> None:
-        """Go on to that many rounds; what is not needed any more is released, as ReST-EM does."""
+        """Train until that many rounds are done; states no longer needed are released, as ReST-EM does."""
         while self.rounds < rounds:
             text = self.texts[self.rounds % len(self.texts)]
             start_as = self.how if self.rounds else "stack"
@@ -73,12 +73,12 @@ class Policy:
         assert all(done.status == "ok" for done in self.model.train(items))
 
     def disk(self) -> int:
-        """Bytes of all weights that the run keeps."""
+        """Bytes of all weights on disk."""
         return sum(path.stat().st_size for path in (self.folder / "weights").rglob("*") if path.is_file())
 
 
 def seconds(run: Callable[[], None], repeats: int) -> float:
-    """The least process CPU time of several runs."""
+    """The minimum process CPU time of several runs."""
     run()
     taken = []
     for _ in range(repeats):

@@ -1,9 +1,9 @@
-"""Time of the default run, from start to leaderboard, and where it goes.
+"""The default run's time from start to leaderboard, by stage.
 
     python benchmarks/default_run.py
 
-Runs ``harness run --plugin seal`` in a folder of its own and prints seconds a stage, summed over the run's methods, as
-the leaderboard file has them. What is left is starting up, and writing the books.
+Runs ``harness run --plugin seal`` in a temporary folder and prints the seconds per stage from the result file, summed
+over the run's methods. The rest is start-up and writing records.
 """
 
 import json
@@ -31,7 +31,7 @@ def main() -> None:
         rows = json.loads(path.read_text("utf-8"))["tables"][0]["rows"]
     spent = {stage: sum(row["costs"][stage] for row in rows) for stage in STAGES}
     spent["rest"] = total - sum(spent.values())
-    names = {**STAGES, "rest": "starting up, and writing the books"}
+    names = {**STAGES, "rest": "start-up and writing records"}
     print(f"{total:.0f} s from start to leaderboard")
     for stage, seconds in spent.items():
         print(f"{seconds:7.1f} s {100 * seconds / total:5.1f}%  {names[stage]}")

@@ -1,12 +1,12 @@
-"""How often equal methods are told apart, and how often an interval holds the truth.
+"""How often equal methods are told apart, and how often an interval misses the truth.
 
     python benchmarks/false_alarms.py [--quick] [--repeats 1000] [--json out.json] [--markdown out.md]
 
-Scores are right or wrong, drawn on the logit scale from effects of context and query, shared by all methods, and of
-method x context, seed (everything stochastic, training included), and cell (seed x context), of each method. All
-methods have the same distribution, so that every verdict is a false alarm. The standard deviations are assumptions, in
-:data:`WORLDS`: `calm` is near the spread of the measured lab runs, in `restless` a policy that is trained anew moves a
-run as much as single contexts do. Everything goes through the code that the commands use.
+Scores are right or wrong. On the logit scale they have effects of context and query, shared by all methods, and effects
+of method x context, seed (everything stochastic, training included), and cell (seed x context), separate for each
+method. All methods have the same distribution, so every verdict is a false alarm. The standard deviations are
+assumptions, in :data:`WORLDS`: `calm` is close to the spread of the measured lab runs; in `restless` training the
+policy again moves a run as much as single contexts do. Everything goes through the code that the commands use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness import stats
 from harness.evidence.compare import compare
 from harness.evidence.gate.verdict import check_all
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
+from harness.evidence.result import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 from harness.evidence.sources import Source
 from harness.files import write_text
 
@@ -42,12 +42,12 @@ class World:
     seed: float = 0.15
     cell: float = 0.4
     uneven: float = 0.0
-    """Of the logarithm of a method's own seed deviation: how unlike the methods are in this."""
+    """Standard deviation of the logarithm of a method's seed deviation: how much methods differ in it."""
 
     def probabilities(
         self, rng: np.random.Generator, methods: int, seeds: int, contexts: int, repeats: int = 1
     ) -> np.ndarray:
-        """``[repeat, method, seed, context, query]``."""
+        """Chances of a right answer, ``[repeat, method, seed, context, query]``."""
 
         def effect(size: float, *shape: int) -> np.ndarray:
             return rng.normal(0, size, (repeats, *shape)) if size else np.zeros((1,) * (len(shape) + 1))
@@ -63,7 +63,7 @@ class World:
         return np.asarray(1 / (1 + np.exp(-level)))
 
     def scores(self, rng: np.random.Generator, methods: int, seeds: int, contexts: int) -> np.ndarray:
-        """``[method, seed, context, query]``, 0 or 1."""
+        """Scores ``[method, seed, context, query]``, 0 or 1."""
         chance = self.probabilities(rng, methods, seeds, contexts)[0]
         return (rng.random(chance.shape) < chance).astype(np.float64)
 
@@ -74,14 +74,14 @@ WORLDS = (CALM, RESTLESS)
 
 
 def result_file(scores: np.ndarray) -> ResultFile:
-    """Scores ``[method, seed, context, query]`` as the file of a run."""
+    """Scores ``[method, seed, context, query]`` as the result file of a run."""
     methods, seeds, contexts, queries = scores.shape
     items = tuple((f"c{c}", tuple(f"c{c}/{q}" for q in range(queries))) for c in range(contexts))
     flat = scores.reshape(methods, seeds, -1)
     rows: list[Row] = [
         make_row(
             scores=one.tolist(), status=["o" * one.shape[1]] * seeds, queries=one.shape[1], method=f"m{place}",
-            plugin="simulated", card=Card(), protocol="single", editor_model="simulated", start_model="", key={},
+            plugin="simulated", card=Card(), protocol="single", editor_model="simulated", start_model="", conditions={},
             seeds=tuple(range(seeds)),
         )
         for place, one in enumerate(flat)
@@ -114,7 +114,7 @@ def gated(world: World, seeds: int, contexts: int, accept: bool) -> Callable[[np
 
 
 def separated(world: World, methods: int, seeds: int, contexts: int) -> Callable[[np.random.Generator], bool]:
-    """Whether a board of equal methods tells any two apart."""
+    """Whether a leaderboard of equal methods tells any two apart."""
 
     def once(rng: np.random.Generator) -> bool:
         found = summarise(result_file(world.scores(rng, methods, seeds, contexts)))
@@ -124,7 +124,7 @@ def separated(world: World, methods: int, seeds: int, contexts: int) -> Callable
 
 
 def asked_thrice(world: World, methods: int, contexts: int) -> Callable[[np.random.Generator], bool]:
-    """Whether a board tells apart equal methods that were each trained once and asked with three seeds."""
+    """Whether a leaderboard tells apart equal methods that were each trained once and asked with three seeds."""
 
     def once(rng: np.random.Generator) -> bool:
         scores = np.repeat(world.scores(rng, methods, 1, contexts), 3, axis=1)
@@ -134,7 +134,7 @@ def asked_thrice(world: World, methods: int, contexts: int) -> Callable[[np.rand
 
 
 def missed(world: World, seeds: int, contexts: int) -> Callable[[np.random.Generator], bool]:
-    """Whether the interval of one row does not hold its true score."""
+    """Whether the interval of a row misses its true score."""
     truth = float(world.probabilities(np.random.default_rng(1), 1, 200, 2000, 1).mean())
 
     def once(rng: np.random.Generator) -> bool:
@@ -164,7 +164,7 @@ class Figure:
 
 
 def share(once: Callable[[np.random.Generator], bool], repeats: int, root: Sequence[int]) -> float:
-    """Of repeats in which ``once`` says yes."""
+    """The share of repeats in which ``once`` returns true."""
     rng = np.random.default_rng(root)
     return float(np.mean([once(rng) for _ in range(repeats)]))
 
@@ -193,7 +193,7 @@ def figures(repeats: int, *, quick: bool = False) -> list[Figure]:
 
 
 def boards(repeats: int, *, quick: bool = False) -> list[Figure]:
-    """The figures of boards."""
+    """The figures of leaderboards."""
     sizes = [(10, seeds, contexts) for seeds in (2, 3, 5) for contexts in (32, 100)]
     out = [
         measured(
@@ -210,7 +210,7 @@ def boards(repeats: int, *, quick: bool = False) -> list[Figure]:
 def measured(
     what: str, world: World, methods: int, seeds: int, contexts: int, once: Callable[..., bool], repeats: int
 ) -> Figure:
-    """One figure; its draws depend on nothing but what it is."""
+    """One figure; its random draws depend on its own parameters alone."""
     place = [sum(map(ord, what + world.name)), methods, seeds, contexts]
     one = Figure(what, world.name, methods, seeds, contexts, share(once, repeats, place), repeats)
     print(f"{what:49} {world.name:9} {methods:3} {seeds:2} {contexts:4}  {one.share:.3f} ± {one.error:.3f}", flush=True)
@@ -218,12 +218,12 @@ def measured(
 
 
 def page(found: Sequence[Figure], command: str) -> str:
-    """The figures as a page."""
+    """The figures as a Markdown page."""
     lines = [
         f"<!-- made by `{command} --markdown benchmarks/FALSE_ALARMS.md` -->",
         "# How often equal methods are told apart",
         "",
-        f"Simulated on the logit scale, {QUERIES} queries a context; the standard deviations of the worlds:",
+        f"Simulated on the logit scale, {QUERIES} queries per context; the standard deviations of the worlds:",
         "",
         "| world | context | query | method x context | seed | cell | log of a method's seed deviation |",
         "|---|---|---|---|---|---|---|",

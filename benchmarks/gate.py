@@ -1,10 +1,10 @@
-"""How often the gate is wrong: false alarms on equal runs, and true drops that it catches.
+"""How often the gate errs: false alarms on equal runs, and true drops that it misses.
 
     python benchmarks/gate.py [--run RESULT.json | --effects SEED.json ...] [--comparisons 2000] [--json out.json]
 
-Base and head are simulated rows of 100 contexts with 5 questions, K seeds each, scored right or wrong. A seed is
+Base and head are simulated rows of 100 contexts with 5 questions, K seeds each, scored right or wrong. A seed covers
 everything stochastic, the policy's training included, so all of a seed's scores share one deviation. Scores follow a
-linear mixed model on the probability scale, cut to [0.02, 0.98]: mean + context + question + seed + seed x context,
+linear mixed model on the probability scale, clipped to [0.02, 0.98]: mean + context + question + seed + seed x context,
 the first two shared by base and head. The variance components come from a measured result file (``--run``: its first
 row with at least 3 seeds, by analysis of variance), from the per-seed files of ``benchmarks/lab_effects.py``
 (``--effects``), or, without either, from the assumptions written below; they are printed.
@@ -25,17 +25,8 @@ from typing import Any
 import numpy as np
 
 from harness.evidence.gate.verdict import LEVEL, MARGIN, check_all
-from harness.evidence.result_file import (
-    SCHEMA,
-    Card,
-    ModelCard,
-    ResultFile,
-    Row,
-    TaskItems,
-    make_row,
-    read,
-    single_table,
-)
+from harness.evidence.result import SCHEMA, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
+from harness.evidence.result_file import read
 from harness.files import write_text
 
 CONTEXTS, QUESTIONS = 100, 5
@@ -55,8 +46,8 @@ class Components:
     source: str
 
 
-# SEAL's published logs give a mean of 0.40 and a standard deviation of 0.28 between contexts. What a policy trained
-# anew moves a run's mean by is an assumption here: the logs hold one training run. Used only without a measured file.
+# SEAL's published logs give a mean of 0.40 and a standard deviation of 0.28 between contexts. How far another training
+# of the policy moves a run's mean is an assumption: the logs hold one training run. Used only without a measured file.
 FALLBACK = Components(
     0.40, 0.24, 0.25, 0.02, 0.08, "assumptions near the published logs' spread; no measured file given"
 )
@@ -91,9 +82,9 @@ def components(path: Path, method: str | None) -> Components:
 
 
 def from_effects(paths: list[Path], method: str) -> Components:
-    """Bounds from ``lab_effects``' page means, whose pages differ by seed; what it cannot tell apart is counted as the
-    kind that is harder for the gate: the deviation of seed means whole (pages add to it), a page's own level as seed x
-    context, and all else as chance."""
+    """Bounds from the page means of ``lab_effects``, whose pages differ by seed. Components that these cannot separate
+    are counted as the kind that is harder for the gate: the deviation of seed means in full (pages add to it), a page's
+    own level as seed x context, and everything else as noise."""
     files = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     pages = np.array([one["accuracy"][method] for one in files])
     if len(pages) < 3:
@@ -107,7 +98,7 @@ def from_effects(paths: list[Path], method: str) -> Components:
 
 
 def _coin(block: np.ndarray) -> float:
-    """Variance of one score about its question's and seed's level, from a ``[seed, question]`` block."""
+    """Variance of a score around its question's and seed's level, from a ``[seed, question]`` block."""
     rest = block - block.mean(axis=0) - block.mean(axis=1, keepdims=True) + block.mean()
     seeds, questions = block.shape
     return float((rest**2).sum() / ((seeds - 1) * (questions - 1)))
@@ -127,7 +118,7 @@ class World:
         return self._file(level), self._file(level - shift)
 
     def shift(self, drop: float) -> float:
-        """The shift of levels that lowers the mean chance by ``drop``: where chances are cut, more is needed."""
+        """The shift of levels that lowers the mean chance by ``drop``; larger than it where chances are clipped."""
         level = self._levels(20_000)
         run = self._rng.normal(0, np.hypot(self._parts.seed, self._parts.seed_context), level.shape)
         low, high = 0.0, 1.0
@@ -153,7 +144,7 @@ class World:
         chance = _chance(level + run)
         scores = (rng.random(chance.shape) < chance).astype(float).reshape(self._seeds, -1)
         task = self._task
-        key = {
+        conditions = {
             "task": task.name,
             "version": task.version,
             "items": "simulated",
@@ -162,7 +153,7 @@ class World:
         }
         row: Row = make_row(
             scores=scores.tolist(), status=["o" * scores.shape[1]] * self._seeds, queries=scores.shape[1], method="m",
-            plugin="simulated", card=Card(), protocol="single", editor_model="", start_model="", key=key,
+            plugin="simulated", card=Card(), protocol="single", editor_model="", start_model="", conditions=conditions,
             seeds=tuple(range(self._seeds)),
         )  # fmt: skip
         return ResultFile(
@@ -176,8 +167,8 @@ def _chance(level: np.ndarray) -> np.ndarray:
 
 
 def share_regressed(parts: Components, seeds: int, drop: float, comparisons: int, root: int) -> dict[str, float]:
-    """How often the gate says ``regressed``, with the binomial standard error, how large the drop came out, and how
-    often the gate's interval holds the true one."""
+    """How often the gate says ``regressed``, with the binomial standard error, the mean observed drop, and how often
+    the gate's interval covers the true one."""
     world = World(parts, seeds, np.random.default_rng([root, seeds, round(1000 * drop)]))
     shift = world.shift(drop) if drop else 0.0
     verdicts, seen, covered = [], [], []
@@ -200,7 +191,7 @@ def share_regressed(parts: Components, seeds: int, drop: float, comparisons: int
 
 def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("--run", type=Path, help="a measured result file to take the variance components from")
+    reader.add_argument("--run", type=Path, help="measured result file for the variance components")
     reader.add_argument("--effects", type=Path, nargs="+", help="per-seed files of benchmarks/lab_effects.py")
     reader.add_argument("--method", help="the row of it, or the condition (seal by default)")
     reader.add_argument("--comparisons", type=int, default=2000)
@@ -223,9 +214,9 @@ def main() -> None:
         ("drop of 8 points caught, 3 seeds", 3, 0.08, "shown"),
     ):
         one = share_regressed(parts, seeds, drop, given.comparisons, given.root_seed)
-        found.append({"name": name, "wanted": limit, **one})
+        found.append({"name": name, "target": limit, **one})
         print(
-            f"{name}: {one['share_regressed']:.3f} (s.e. {one['standard_error']:.3f}; wanted {limit}; "
+            f"{name}: {one['share_regressed']:.3f} (s.e. {one['standard_error']:.3f}; target {limit}; "
             f"mean difference {100 * one['mean_difference']:+.1f} points; the {100 * LEVEL:g}% interval holds the "
             f"truth in {one['covered']:.3f})",
             flush=True,
@@ -243,7 +234,7 @@ def main() -> None:
 
 
 def page(parts: dict[str, Any], found: list[dict[str, Any]], command: str) -> str:
-    """The figures as a page."""
+    """The figures as a Markdown page."""
     names = ("mean", "context", "question", "seed", "seed_context")
     said = ", ".join(f"{name.replace('_', ' x ')} {parts[name]:.3f}" for name in names)
     lines = [
@@ -254,14 +245,14 @@ def page(parts: dict[str, Any], found: list[dict[str, Any]], command: str) -> st
         f"{100 * MARGIN:g} points. Variance components (the mean, then standard deviations, all on the probability "
         f"scale): {said}; from {parts['source']}.",
         "",
-        "| | seeds | true drop | mean difference | `regressed` | s.e. | wanted | "
+        "| | seeds | true drop | mean difference | `regressed` | s.e. | target | "
         f"{100 * LEVEL:g}% interval holds the truth |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
         lines.append(
             f"| {one['name']} | {one['seeds']} | {100 * one['true_drop']:g} | {100 * one['mean_difference']:+.1f} | "
-            f"{one['share_regressed']:.3f} | {one['standard_error']:.3f} | {one['wanted']} | "
+            f"{one['share_regressed']:.3f} | {one['standard_error']:.3f} | {one['target']} | "
             f"{one['covered']:.3f} |"
         )
     return "\n".join(lines) + "\n"

@@ -8,12 +8,13 @@ On the CPU the measure is process time on one thread; the sides of a ratio alter
 medians. On CUDA it is wall-clock time between synchronisations. Absolute times say more about the machine than about
 the code and are printed only to show what was divided by what.
 
-The baseline trains one peft adapter at a time, one unpadded sequence per step. It comes twice: with `torch.optim.AdamW`
-as it is by default, which is the plain loop, and with the fused AdamW that the engine uses too.
+The baseline trains one peft adapter at a time, one unpadded sequence per step. It is measured twice: as the plain loop
+with the default `torch.optim.AdamW`, and with the fused AdamW that the engine uses too.
 
-The work is real in its lengths: the recorded SEAL self-edits of `$HARNESS_SHARED_DATA/seal/edits/val_base.json`
-(default `../shared/data`), split into lines plus the passage as SEAL does, at 4.5 characters per token; without it,
-lengths as bimodal as theirs are drawn. Token ids are random: no tokenizer, no download.
+The sequences have real lengths: those of the recorded SEAL self-edits of
+`$HARNESS_SHARED_DATA/seal/edits/val_base.json` (default `../shared/data`), split into lines plus the passage as SEAL
+does, at 4.5 characters per token; without that file, lengths from a similar bimodal distribution are drawn. Token ids
+are random: no tokenizer, no download.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Sequential:
                 optimizer.zero_grad()
 
     def generate(self, adapters: Sequence[Adapter], prompts: Sequence[tuple[int, ...]], new: int) -> None:
-        """All questions of an adapter in one padded batch, adapter by adapter, as the reference asks them."""
+        """Answers, one adapter at a time, to all of its questions in one padded batch, as in the reference."""
         self.model.eval()
         width = max(len(prompt) for prompt in prompts)
         ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=self.model.device)
@@ -120,7 +121,7 @@ def clock(device: torch.device) -> Callable[[], float]:
 
 
 def alternate(device: torch.device, repeats: int, **sides: Callable[[], int]) -> dict[str, float]:
-    """Median seconds per unit of each side; a side returns how many units it did; sides alternate `repeats` times."""
+    """Median seconds per unit of each side. A side returns its number of units; the sides alternate `repeats` times."""
     now = clock(device)
     costs: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
@@ -134,11 +135,11 @@ def alternate(device: torch.device, repeats: int, **sides: Callable[[], int]) ->
 def training(case: Case, edits: Sequence[Sequence[int]], device: torch.device, repeats: int) -> dict[str, float]:
     """Seconds per trained token: sequential peft with plain and fused AdamW, and the engine with every K of the case.
 
-    "K=16 without oneDNN" is the engine with torch's default library (MKL on x86) for the frozen weights, which is what
-    the loop has: what batching alone brings.
+    "K=16 without oneDNN" is the engine with torch's default library (MKL on x86) for the frozen weights, which the loop
+    uses too: this is the effect of batching alone.
 
-    Five epochs of 5 edits for the sides that take one at a time, of 2 K edits for the engine: the run's end, when slots
-    fall empty, is in the figure, and counts for more than in a run of hundreds of edits.
+    The sequential sides train five epochs on 5 edits, the engine on 2 K edits: the end of the run, when slots become
+    empty, is included in the figure, and weighs more than in a run of hundreds of edits.
     """
     sequential = Sequential(case, device)
     model = case.build(device)
@@ -177,11 +178,10 @@ def training(case: Case, edits: Sequence[Sequence[int]], device: torch.device, r
 
 
 def memory(case: Case, device: torch.device) -> tuple[float, float]:
-    """Peak bytes of a training run whose forwards have K sequences of 128 tokens, and what `MemoryPlan` computes.
+    """Peak bytes of a training run whose forward passes have K sequences of 128 tokens, and the plan's estimate.
 
-    Both include the base. On the CPU the measured side is the growth of the resident set from before the run, so that
-    torch and oneDNN themselves are left out, and the caller runs this in a process of its own, whose heap holds nothing
-    else.
+    Both include the base. On the CPU the measured side is the growth of the resident set during the run, which leaves
+    out torch and oneDNN themselves; the caller runs this in a process of its own, whose heap holds nothing else.
     """
     model = case.build(device)
     base = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -206,7 +206,7 @@ def memory(case: Case, device: torch.device) -> tuple[float, float]:
 
 
 def cpu_memory(name: str, lab: Path | None) -> tuple[float, float]:
-    """`memory` of the named CPU case, for a process of its own."""
+    """`memory` for the named CPU case, to be run in a process of its own."""
     torch.set_num_threads(1)
     return memory(next(case for case in cpu_cases(lab) if case.name == name), torch.device("cpu"))
 
@@ -217,7 +217,7 @@ def _status(field: str) -> float:
 
 
 def decoding(case: Case, device: torch.device, repeats: int, questions: int = 5, new: int = 16) -> dict[str, float]:
-    """Seconds per answer: sequential peft `generate` (one batch of questions an adapter), and the engine."""
+    """Seconds per answer: sequential peft `generate` (one batch of questions per adapter), and the engine."""
     slots = max(case.slots)
     sequential = Sequential(case, device)
     model = case.build(device)
@@ -247,9 +247,9 @@ def decoding(case: Case, device: torch.device, repeats: int, questions: int = 5,
 
 
 def padded(case: Case, edits: Sequence[Sequence[int]], device: torch.device, steps: int) -> dict[str, float]:
-    """Seconds per optimiser step of the published way, through `transformers.Trainer`, from `steps` steps.
+    """Seconds per optimiser step of the published training, through `transformers.Trainer`, from `steps` steps.
 
-    Every sequence padded to 2,048 tokens, the padding in the labels, batch 1, with the first steps left out.
+    Every sequence is padded to 2,048 tokens, the padding is in the labels, batch 1; the first steps are left out.
     """
     from datasets import Dataset
     from transformers import Trainer, TrainerCallback, TrainingArguments

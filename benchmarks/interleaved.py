@@ -2,9 +2,9 @@
 
     python benchmarks/interleaved.py --base "CMD" --head "CMD" [--rounds 9] [--limit 1.25] [--json out.json]
 
-Prints the median of head / base over the rounds with a 95% bootstrap interval. Fails (exit 1) only where the median
-ratio is above the limit *and* a one-sided sign test of "head is slower by more than the limit" has p < 0.01; a command
-that fails is exit 4. Times of different machines are never compared: that is what the ratio is for.
+Prints the median of head / base over the rounds with a 95% bootstrap interval. Fails (exit 1) only if the median
+ratio is above the limit *and* a one-sided sign test of "head is slower by more than the limit" has p < 0.01; if a
+command fails, exits with 4. A ratio is used because times from different machines cannot be compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEVEL = 0.01
 
 
 def seconds(command: str) -> float:
-    """Wall-clock seconds of one run of a command; exits with 4 where it fails."""
+    """Wall-clock seconds of one run of a command; exits with 4 if it fails."""
     started = time.monotonic()
     done = subprocess.run(shlex.split(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
@@ -36,7 +36,7 @@ def seconds(command: str) -> float:
 
 
 def sign_test(ratios: list[float], limit: float) -> float:
-    """One-sided p of seeing so many ratios above the limit if half of them were."""
+    """One-sided p-value of this many ratios above the limit if half of all ratios were."""
     above = sum(ratio > limit for ratio in ratios)
     return sum(comb(len(ratios), k) for k in range(above, len(ratios) + 1)) / 2 ** len(ratios)
 

@@ -1,10 +1,10 @@
-"""How often the interval of ``harness judge correct`` holds the truth, and how much the weak judge narrows it.
+"""How often the interval of ``harness judge correct`` covers the truth, and how much the weak judge narrows it.
 
     python benchmarks/judge_correction.py DATA [--judge offline-2] [--draws 2000]
 
 The passages of published logs under DATA (scored/, v2/) are the population: the truth is their mean under the recorded
-GPT-4.1 verdicts. Each draw resamples as many passages, shows the strong verdicts of N of them, and estimates the mean
-from these and the weak judge's grades of all. Printed are the share of draws whose 95% interval holds the truth, the
+GPT-4.1 verdicts. Each draw resamples as many passages, reveals the strong verdicts of N of them, and estimates the mean
+from these and the weak judge's grades of all. It prints the share of draws whose 95% interval covers the truth, the
 mean width of the interval as a share of that of the N verdicts alone, and the mean error in points.
 """
 

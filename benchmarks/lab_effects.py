@@ -1,11 +1,11 @@
-"""Which of the field's effects the lab shows: every condition on the same held-out pages, with paired intervals.
+"""Which of the field's effects the lab shows: all conditions on the same held-out pages, with paired intervals.
 
     python benchmarks/lab_effects.py --pages 100 --seeds 1 2 3 --out lab_effects
 
-A seed gives other pages, other samples and other adapters. Every page has its own adapter; updates take the lab's own
-settings. ``passage-repeat`` learns the page as often as the page's edit had sequences, so optimiser steps are equal.
-ReST-EM is one round: the best of 5 edits of each of 24 training pages, against a random one of the same 5, nothing
-dropped. Intervals are of the difference, from the harness's crossed effects of seeds and pages.
+Every seed has its own pages, samples and adapters. Every page has its own adapter; updates use the lab's own settings.
+``passage-repeat`` learns the page once for every sequence of the page's edit, so optimiser steps are equal. A round of
+ReST-EM trains on the best of 5 edits of each of 24 training pages, its control on a random one of the same 5; none is
+dropped. Intervals are of the difference, from the harness's model of crossed effects of seeds and pages.
 """
 
 import argparse
@@ -50,13 +50,13 @@ def answered(bench: Bench, pages: list[AskedPage], edits: list[list[str]], seed:
 
 
 def policy(bench: Bench, start: State | None, kept: list[tuple[str, str]], seed: int) -> State:
-    """The policy trained on (prompt, edit) pairs, on top of where it was."""
+    """The policy after training on (prompt, edit) pairs, starting from its current state."""
     data = [Example(prompt, edit) for prompt, edit in kept if edit.strip()]
     return bench.train([data], POLICY, starts=[start or bench.base], seed=seed)[0]
 
 
 def restem(bench: Bench, seed: int, say: Callable[[str], None]) -> tuple[list[State], State]:
-    """The policies of the rounds, and the control that the first round's random candidates give."""
+    """The policy after each round, and the control trained on random candidates of the first round."""
     pages = asked_pages("train", TRAIN_PAGES, seed)
     prompts = bench.prompts(pages, "implications")
     states: list[State] = []
@@ -77,7 +77,7 @@ def restem(bench: Bench, seed: int, say: Callable[[str], None]) -> tuple[list[St
 
 
 def conditions(bench: Bench, pages: list[AskedPage], seed: int, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """Accuracy of every condition, page by page."""
+    """The accuracy of every condition on each page."""
     out: dict[str, list[float]] = {}
 
     def book(name: str, values: list[float]) -> None:
@@ -111,7 +111,7 @@ def conditions(bench: Bench, pages: list[AskedPage], seed: int, say: Callable[[s
 
 
 def sequential(bench: Bench, seed: int) -> dict[str, list[float]]:
-    """Chains of updates, each on top of the last: accuracy just after a page's own update, and at the chain's end."""
+    """Chains of updates, each on top of the last: accuracy just after a page's own update and at the chain's end."""
     pages = asked_pages("test", CHAINS * CHAIN, seed + 500)
     edits = bench.edits(pages, "self-qa", seed=seed)
     states, after = [bench.base] * CHAINS, []
@@ -146,7 +146,7 @@ def summary(found: dict[str, list[list[float]]], seeds: list[int], pairs: list[t
 
 
 def report(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The summary of runs of one model with one seed each."""
+    """A summary of runs of one model, each with one seed."""
     runs = sorted(runs, key=lambda run: run["seed"])
     shared = {key: runs[0][key] for key in ("model", "pages", "update", "policy")}
     if any({key: run[key] for key in shared} != shared for run in runs):
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--model", default="")
     parser.add_argument("--pages", type=int, default=100)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--out", type=Path, default=Path("lab_effects"), help="folder: a file a seed, and summary.json")
+    parser.add_argument("--out", type=Path, default=Path("lab_effects"), help="folder for its files")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:

@@ -1,10 +1,10 @@
-"""What folding the padding costs in score: `pad_loss: reference` with a few computed positions against all of them.
+"""How estimating the padding's loss changes scores: `pad_loss: reference` with a few computed positions against all.
 
     python benchmarks/pad_loss.py --pages 32 --seeds 1 2 3 --length 256 --nodes 8 32
 
 Every page of the lab gets one update on the model's own edit, several times: with every padding position up to
 `--length` computed (the published objective, as published), with `--nodes` positions that stand for all of them, and
-with the default `single_eos` (another objective). Pages are paired; intervals are of the harness's crossed effects.
+with the default `single_eos` (another objective). Pages are paired; intervals come from the model of crossed effects.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
             began = time.process_time()
             scores[name].append(bench.learnt(pages, texts, settings, seed=seed))
             spent = (time.process_time() - began) / given.pages
-            print(f"seed {seed}, {name}: {100 * fmean(scores[name][-1]):.1f}%, {spent:.2f} CPU-s a page", flush=True)
+            print(f"seed {seed}, {name}: {100 * fmean(scores[name][-1]):.1f}%, {spent:.2f} CPU s per page", flush=True)
     even = np.ones((len(given.seeds), given.pages))
     tables = {name: Clustered(np.array(rows), even, tuple(given.seeds)) for name, rows in scores.items()}
     for name in list(ways)[1:]:

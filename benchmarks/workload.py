@@ -1,4 +1,4 @@
-"""What the engine's benchmark runs: random-weight models, and training jobs with the lengths of real self-edits."""
+"""The engine benchmark's workload: random-weight models, and training jobs with the lengths of real self-edits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Case:
     slots: tuple[int, ...]
 
     def build(self, device: torch.device) -> PreTrainedModel:
-        """The model, made on the device it will run on."""
+        """The model, made on the device that it will run on."""
         with device:
             return self.make().to(device)  # type: ignore[arg-type]
 
@@ -84,7 +84,7 @@ def cuda_cases() -> list[Case]:
 
 
 def edit_lengths(shared: Path) -> tuple[list[list[int]], str]:
-    """Token lengths of every edit's sequences (title, then a line or the passage), and where they are from."""
+    """Token lengths of every edit's sequences (title, then a line or the passage), and where they come from."""
     path = shared / "seal" / "edits" / "val_base.json"
     edits = []
     if not path.exists():
@@ -113,5 +113,5 @@ def jobs_for(edits: Sequence[Sequence[int]], hp: HyperParameters, vocab: int, co
 
 
 def tokens(jobs: Iterable[TrainJob]) -> int:
-    """Token positions that the jobs train on."""
+    """The number of token positions that the jobs train on."""
     return sum(len(s.ids) * job.hp.epochs for job in jobs for s in job.sequences)

@@ -1,7 +1,7 @@
 """Write ``docs/plugins.md`` from the hook specs, the base classes, the contracts and the examples.
 
 python docs/build_plugins.py            # write it
-python docs/build_plugins.py --check    # exit 1 where it is not current
+python docs/build_plugins.py --check    # exit 1 if it is not current
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ BASES: dict[str, Any] = {
     "protocol": api.EvaluationProtocol,
 }
 BESIDE: dict[str, tuple[Any, ...]] = {"model": (api.TrainItem, api.Trained, api.WeightSource, api.LM)}
-"""Kind -> what its base class speaks of, shown after it."""
+"""Kind -> the records that its base class refers to, shown after it."""
 MORE = {"harness_models": "two_engines"}
 """Hook -> a second example."""
 EVENTS: dict[str, Any] = {
@@ -66,6 +66,9 @@ INTRO = """\
 
 # Plugins
 
+This page is the reference for writing a plugin: how to start, what a result depends on, every hook with its base class
+and an example, the tests that a component must pass, and the session that components are handed.
+
 A plugin is a Python module that implements some of the hooks below. It needs one import,
 `from harness import hookimpl`, and a line in its package's `pyproject.toml`:
 
@@ -74,87 +77,89 @@ A plugin is a Python module that implements some of the hooks below. It needs on
 my-editor = "my_package"
 ```
 
-While you try something out, a single file does: `harness run --plugin ./my_editor.py`. Edited and run again, it takes
-over from the earlier runs whatever the change does not touch, and says what that was. (`--reuse auto` does the same for
-an installed plugin, `--reuse off` computes everything anew. A result is found by the digest of all that it depends on,
-[its source and the files read for it included](#what-a-result-depends-on), among runs with the same versions on the
-same hardware; it keeps the cost that was once paid for it.)
+While you try something out, a single file is enough: `harness run --plugin ./my_editor.py`. Edit it and run it again,
+and the run reuses everything from earlier runs that the change does not affect, and says what that was. (`--reuse auto`
+does the same for an installed plugin; `--reuse off` computes everything again. A result is found by the digest of
+everything it depends on, [including its source and the files read for it](#what-a-result-depends-on), among runs with
+the same versions on the same hardware; it keeps the cost that was once paid for it.)
 
 | | |
 | --- | --- |
 | `harness plugins new my-editor --kind editor` | writes an installable package around a component that works at once |
-| `harness plugins check my-editor` | tries every rule below on it, and runs two items from end to end |
-| `harness plugins list --verbose` | distribution, version, hooks, components and cards of everything installed |
+| `harness plugins check my-editor` | tests it against every rule below, and runs two items from end to end |
+| `harness list plugins --verbose` | distribution, version, hooks, components and cards of everything installed |
 | `harness plugins why my-editor` | why it is not found or cannot be used, with file and line |
-| `harness run --plugin my-editor` | runs it, beside the controls, into a table |
+| `harness run --plugin my-editor` | runs it and its controls, and prints a table |
 
-A plugin without a method of its own runs as SEAL with its component in place: with SEAL's outer loop where it brings a
-reward or a trainer, and without it otherwise (`harness_defaults` names these hosts). A task or a model alone becomes
-the run's.
+A plugin without a method of its own runs as SEAL with its component in SEAL's place: with SEAL's outer loop where it
+brings a reward or a trainer, and without it otherwise (`harness_defaults` names these host methods). If it brings only
+a task or a model, the run uses that one.
 
 Four rules hold everywhere. **Bulk**: a component sees all items of a call at once and answers in their order.
 **Every effect is a Session call**, so that it is journalled, cached, costed and replayed. **Two kinds of failure**:
-`failed` is the method's doing and counts as wrong, `error` is ours, has no value and is retried; neither is ever a
-silent zero. **References stay with the core**; only an evaluator is handed them.
+`failed` is the method's doing and counts as wrong; `error` is the harness's or the environment's, has no value and is
+retried; neither is ever a silent zero. **References stay with the core**; only an evaluator is handed them.
 
-What a component is handed as its session offers the calls below and nothing else: no attribute leads to the journal,
-the references, a test score, the task's loader or the run's folder. Scores of test episodes come back without values,
-a trial on one is refused, and so is an episode of your own (`make`) that copies a test context. What `diagnose` counts
-is read by no call. Python itself cannot be sealed: code that walks `gc`, closures or stack frames, patches the
-harness, or opens the data's files gets past any wall, and so does an evaluator that passes its references on. A plugin
-is a program that its user runs; the harness keeps honest plugins honest, and shows what others do
+The session that a component is handed offers the calls below and nothing else: no attribute leads to the journal, the
+references, a test score, the task's loader or the run's folder. Scores of test episodes come back without values, a
+trial on one is refused, and so is an episode of your own (`make`) that copies a test context. No call reads the counts
+of `diagnose`. Python itself cannot be sealed: code that walks `gc`, closures or stack frames, patches the harness, or
+opens the data's files gets past any wall, and so does an evaluator that passes its references on. A plugin is a program
+that its user runs; the harness keeps honest plugins honest, and shows what others do
 ([architecture.md](architecture.md)).
 
 A component is a class that derives from the base class of its kind in `harness.api`. The abstract methods there must be
-written; everything else has a default that its docstring explains, and nothing is looked for that is not there. A class
-that does not derive from its base is refused in one line. What all kinds share is under
-[every component](#every-component): its settings, and the components that it is made around.
+implemented; everything else has a default that its docstring explains, and the harness looks for no undeclared members.
+A class that does not derive from its base is refused in one line. [Every component](#every-component) describes what
+all kinds share: settings, and components nested in others.
 
 Observers are called in the runs that name their plugin, through its method or a component, and in those whose
-configuration lists it: `--set 'observers=["diary"]'`. What one raises is a warning, and the run goes on.
+configuration lists it: `--set 'observers=["diary"]'`. If one raises, that is a warning, and the run goes on.
 
-The module of the hooks is imported whenever plugins are listed: import torch and its like inside functions.
-The way down to torch is in [torch.md](torch.md); what may change, and how that is announced, in
-[changelog.md](changelog.md).
+The module with the hooks is imported whenever plugins are listed, so import torch and other heavy packages inside
+functions. [torch.md](torch.md) shows how to work with tensors; [changelog.md](changelog.md) says what may change and
+how that is announced.
 
 ## What a result depends on
 
-A finished call is booked under the digest of what it was: the component with its settings, its inputs, the seed, the
-digests of the weights. It is found again, by `resume` or in a later run, only if all that it depends on is the same:
+A finished call is journalled under the digest of its inputs: the component with its settings, the items, the seed, the
+digests of the weights. It is reused, by `resume` or in a later run, only if everything it depends on is the same:
 
 * **The source.** The module of the component's class, those of the classes it is derived from, and every module that
-  these can import: at the top, inside functions, through `importlib.import_module` with a name that stands in the
-  source, or because a setting says `module:attribute`. Followed are the harness, the plugin's distribution with all its
-  packages, and whatever is not an installed package (a `helper.py` beside a single file); of installed packages the
-  version counts. A package's `__init__.py` counts if importing it does more than define names. Comments, layout,
-  docstrings and imports under `if TYPE_CHECKING` do not count. A docstring does where code may read it: beside code
-  that names `__doc__`, and where its class or function is derived from, or decorated by, something of another module
-  that is not the harness's or the standard library's (pydantic writes docstrings into schemas). In doubt, more counts.
-* **The data files of its package**, of any size and kind, but for TOML, which is followed when it is read.
+  these can import: at the top, inside functions, through `importlib.import_module` with a name that is written out in
+  the source, or because a setting says `module:attribute`. Imports are followed through the harness, the plugin's
+  distribution with all its packages, and everything that is not an installed package (a `helper.py` beside a single
+  file); of installed packages only the version counts. A package's `__init__.py` counts if importing it does more than
+  define names. Comments, layout, docstrings and imports under `if TYPE_CHECKING` do not count. A docstring does count
+  where code may read it: beside code that names `__doc__`, and where its class or function derives from, or is
+  decorated by, something from another module that is not the harness's or the standard library's (pydantic writes
+  docstrings into schemas). In doubt, it counts.
+* **The data files of its package**, of any size and kind, except TOML, which is tracked when it is read.
 * **The files that were read.** Whatever Python code opens while a component is imported, made or called (a prompt
-  beside the file, a path from a setting, a folder that is listed, a file that is looked for and not there) is recorded
-  with the items made then and afterwards, by content. What a component depends on, those that call it depend on too. A
-  file that changed leaves its items unfound in a later run; `harness resume` refuses, and with `--recompute` runs
-  again what the change touches. Files that settings name count whoever opens them, and weights (`.safetensors`,
-  `.gguf`) count with the JSON file beside them.
+  beside the file, a path from a setting, a folder that is listed, a file that is looked for and missing) is recorded by
+  content with the items made then and afterwards. The callers of a component inherit its dependencies. If a file
+  changed, its items are not reused in a later run; `harness resume` refuses, and with `--recompute` runs what the
+  change affects again. Files that settings name count no matter what opens them, and weights (`.safetensors`, `.gguf`)
+  count with the JSON file beside them.
 
-Not recorded are the standard library and installed packages, the run's own folder, what components write themselves,
-checkpoints (their digest is part of every key), and the data that a task's settings name and its `load` reads: episodes
-count one by one, so read a prompt in the constructor. What is read under `with harness.reads.untracked():` is not
-recorded either; it is meant for caches keyed by all that made them, and for logs.
+Not recorded are the standard library and installed packages, the run's own folder, files that components write
+themselves, checkpoints (their digest is part of every key), and the data that a task's settings name and its `load`
+reads: episodes count one by one, so read a prompt in the constructor. Files read under `with
+harness.reads.untracked():` are not recorded either; use it for caches whose keys cover all their inputs, and for logs.
 
-Not seen, and yours to name in a setting: environment variables, the clock, the network, files opened by native code or
-by another process, a module whose name is put together at run time, and what a component keeps from an earlier run in
-a file of its own. Code that was edited after the process had imported it is refused: start a new process.
+Some dependencies are not seen; put them into a setting yourself: environment variables, the clock, the network, files
+opened by native code or by another process, a module whose name is composed at run time, and what a component keeps
+from an earlier run in a file of its own. If code is edited after the process has imported it, it is refused: start a
+new process.
 """
 
 
 BENCH = """\
-A protocol says how a policy is deployed and what is measured of it. Its generator yields named measurements, and all of
-one name become one table of the result file; `score` is the headline. It is handed a bench, which answers with the
+A protocol says how a policy is deployed and what is measured then. Its generator yields named measurements, and all
+those of one name become one table of the result file; `score` is the headline. It is handed a bench, which returns the
 values of test scores, as an evaluator is handed references. Neither can be sealed off from what it is there to see: use
-a protocol or an evaluator only of an author whose figures you would believe, and name it where you publish a row. (It
-is in the row's comparability key, and its source is among those that a run is held against when it is resumed.)
+a protocol or an evaluator only from an author whose figures you would believe, and name it where you publish a row. (It
+is one of the row's conditions, and its source is among those that are compared when a run is resumed.)
 """
 
 
@@ -195,7 +200,7 @@ def _hook(name: str, spec: Callable[..., Any]) -> str:
 
 def _contracts() -> Iterator[str]:
     yield (
-        "A test module subclasses the contract of its kind from `harness.testing` and names the component. "
+        "To test a component, subclass the contract of its kind from `harness.testing` and name the component. "
         "`harness plugins check` runs the same methods without pytest. Fixtures: `lab_model`, `lab_session`, "
         "`scripted_session`.\n"
     )

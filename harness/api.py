@@ -1,10 +1,10 @@
 """The plugin contract, version 2: records, the base classes of components, and the protocols of what they are handed.
 
 A component derives from the base class of its kind: :class:`Task`, :class:`Model`, :class:`Editor`,
-:class:`RewardFunction`, :class:`Updater`, :class:`Evaluator` or :class:`Trainer`. What is abstract there must be
-written; everything else has a default, which the docstring explains. :class:`Session` and :class:`LM` are what a
-component is handed. Nothing outside the standard library is imported, so a plugin module that imports only this file
-loads in milliseconds.
+:class:`RewardFunction`, :class:`Updater`, :class:`Evaluator`, :class:`Trainer` or :class:`EvaluationProtocol`. It must
+implement the abstract methods; every other member has a default, which its docstring describes. A component reaches
+the core through a :class:`Session`, and models through an :class:`LM`. This file imports nothing outside the standard
+library, so a plugin module that imports nothing else loads in milliseconds.
 
 The shape of the whole (SEAL, arXiv 2506.10943, section 3, generalised)::
 
@@ -15,9 +15,11 @@ The shape of the whole (SEAL, arXiv 2506.10943, section 3, generalised)::
 Four rules hold everywhere:
 
 * **Bulk.** A component sees all items of a call at once and answers in their order, so that the engine can batch.
-* **Every effect is a Session call.** It is journalled under the digest of what it is, so that a killed run replays.
-* **Two kinds of failure.** ``failed`` is the method's doing and counts as wrong. ``error`` is ours: it has no value,
-  is retried, and leaves the row incomplete. Neither is ever a silent zero.
+* **Every effect is a Session call.** It is journalled under a digest of everything it depends on, so that a killed run
+  can be replayed.
+* **Two kinds of failure.** ``failed`` is the method's fault and counts as wrong. ``error`` is the fault of the harness
+  or its surroundings: it has no value, is retried on resume, and leaves the row incomplete. Neither is ever a silent
+  zero.
 * **References stay with the core.** Only an evaluator is handed them.
 """
 
@@ -32,7 +34,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 API_VERSION = 2
-"""Raised when a plugin written for the old contract would stop working; arguments are otherwise only added."""
+"""Increased when a plugin written for the old contract would stop working. Within a version, members are only added."""
 
 JSON: TypeAlias = Mapping[str, Any]
 """A JSON object. Digests are taken over its canonical form: sorted keys, no NaN."""
@@ -44,19 +46,20 @@ Prompt: TypeAlias = str | Turns
 """Raw text for a base model, or a conversation for an instruct model."""
 
 Split: TypeAlias = Literal["train", "validation", "test", "made"]
-"""``made`` holds the episodes that a method wrote itself (R-Zero, Evol-Instruct), with its own references."""
+"""``made`` holds the episodes that a method generated itself (R-Zero, Evol-Instruct), with its own references."""
 
 Status: TypeAlias = Literal["ok", "failed", "error"]
 StartAs: TypeAlias = Literal["stack", "continue", "fold", "merge"]
-"""What becomes of a start's adapters in an update; see :attr:`UpdateJob.start_as`."""
+"""What an update does with the adapters of its start state; see :attr:`UpdateJob.start_as`."""
 Finish: TypeAlias = Literal["stop", "length", "failed", "error"]
-"""How a completion ended: by itself, at ``max_tokens``, or not at all, by the method's doing or by ours."""
+"""Why a completion ended: ``stop`` is an end token or a stop text, ``length`` is ``max_tokens``. There is no text where
+it ``failed`` (the request's fault) or met an ``error`` (the harness's or the endpoint's)."""
 
 References: TypeAlias = Mapping[str, Sequence[str]]
 """Query id -> accepted answers."""
 
 
-# --- what is learnt from, and who learns ---------------------------------------------------------------------------
+# --- models and benchmark items ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ class State:
     base: str
     """Digest of the frozen weights, or a dated remote name such as ``openai:gpt-4.1-2025-04-14``."""
     adapters: tuple[str, ...] = ()
-    """Digests of what was learnt since, in the order of application: policy, then inner update, ..."""
+    """Digests of the adapters trained since, in the order in which they are applied: policy, then inner update, ..."""
     memory: JSON = field(default_factory=dict)
-    """What is added to prompts: a passage, a playbook, retrieved text."""
+    """What the task adds to prompts: a passage, a playbook, retrieved text."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,14 @@ class Query:
 
 @dataclass(frozen=True)
 class Episode:
-    """Something new that a model meets, and the queries that test what it made of it."""
+    """Something new for a model to learn, and the queries that test how well it did."""
 
     id: str
     split: Split
     context: JSON
     """What a method may see: ``{"title", "text"}`` | ``{"demos"}`` | ``{"claim"}`` | ..., as the task documents."""
     queries: tuple[Query, ...] = ()
-    """Empty in what a method sees when its card says ``sees="context"``; the core keeps the full episode."""
+    """Empty in the copy that a method is given when its card says ``sees="context"``; the core keeps the full one."""
     group: str | None = None
     """Consistency group (ICM, arXiv 2506.10139)."""
     parent: str | None = None
@@ -126,22 +129,24 @@ class Completion:
     text: str
     tokens: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
-    """Natural logarithm of each token's probability, under the model itself: temperature 1, the whole vocabulary."""
+    """Natural logarithm of each token's probability under the model itself: at temperature 1, over the whole
+    vocabulary, whatever the request's sampling settings."""
     finish: Finish = "stop"
-    """``failed``: the model does not take this prompt (too long, refused). ``error``: no answer came; ``resume`` asks
-    again."""
+    """``failed``: the model cannot take this prompt (too long, refused). ``error``: no answer came; ``harness resume``
+    asks again."""
     cost: JSON = field(default_factory=dict)
     """``prompt_tokens``, ``completion_tokens``, and ``usd`` where there is a price."""
     reason: str = ""
-    """Why there is no text, where ``finish`` is ``failed`` or ``error``: ``context length 900 > 512``."""
+    """Why there is no text where ``finish`` is ``failed`` or ``error``, such as ``context length 900 > 512``."""
 
 
-# --- what an edit is made of ---------------------------------------------------------------------------------------
+# --- the contents of an edit ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Example:
-    """One training sequence. The loss is on ``target`` only; with an empty prompt, on everything."""
+    """One training sequence. The loss is taken over the tokens of ``target`` only; where ``prompt`` is empty, that is
+    the whole sequence."""
 
     prompt: Prompt
     target: str
@@ -190,21 +195,42 @@ class Delta:
     scale: float = 1.0
 
 
-Data: TypeAlias = Example | Preference | Rollout | Recipe | MemoryOps | Delta
+@dataclass(frozen=True)
+class Distillation:
+    """One training sequence that is learnt from a teacher's next-token distributions at every token of ``target``.
+
+    With a ``teacher_prompt`` that shows what the student must do without, it is context distillation (arXiv
+    2209.15189); with the same prompt and the teacher ``base``, it keeps the student close to the base model. The loss
+    is the divergence KL(teacher || student) per token of ``target``, in nats, averaged together with the update's
+    examples.
+    """
+
+    prompt: Prompt
+    target: str
+    teacher_prompt: Prompt | None = None
+    """What the teacher reads before the target; None for the student's prompt."""
+    teacher: Literal["start", "base"] = "start"
+    """The teacher: the model that the update starts from, or its frozen weights without any adapter."""
+    top: int = 32
+    """How many of the most probable tokens of each distribution are kept; all others count as one outcome."""
+    weight: float = 1.0
+
+
+Data: TypeAlias = Example | Preference | Rollout | Recipe | MemoryOps | Delta | Distillation
 
 
 @dataclass(frozen=True)
 class SelfEdit:
-    """What a model (or a teacher) wrote so that it may learn: training data, and the settings to learn them with."""
+    """What a model (or a teacher) wrote to learn from: training data, and optionally how to train on it."""
 
     id: str
     """Unique within the run; by convention ``<episode>/<sample index>``."""
     episode: str
     data: tuple[Data, ...]
     settings: JSON = field(default_factory=dict)
-    """The edit's own update settings (SEAL's ARC edits choose rate, epochs and loss mask)."""
+    """Update settings that the edit chose itself (in SEAL's ARC edits: learning rate, epochs and loss mask)."""
     actions: tuple[Completion, ...] = ()
-    """The completions that wrote it: what an outer loop trains the policy on."""
+    """The completions in which the policy wrote it: what an outer loop trains the policy on."""
     status: Status = "ok"
     reason: str = ""
 
@@ -214,10 +240,10 @@ class SelfEdit:
 
 @dataclass(frozen=True)
 class UpdateJob:
-    """A start and the edits to apply to it.
+    """A start state and the edits to apply to it.
 
-    One edit is a single-passage update, all edits are continued pretraining, the last state as ``start`` is continual
-    editing, the policy as ``start`` is the outer step.
+    With one edit it is a single-passage update, with all edits continued pretraining; with the previous job's result as
+    ``start`` it is a step of continual editing, and with the policy as ``start`` a step of the outer loop.
     """
 
     id: str
@@ -227,16 +253,20 @@ class UpdateJob:
     settings: JSON = field(default_factory=dict)
     """Overrides of the updater's settings; the edits' own settings come on top."""
     start_as: StartAs = "stack"
-    """What becomes of the adapters of ``start``, which computes the same function whichever is taken:
+    """What becomes of the adapters of ``start``. Training begins from the same function in every case:
 
     * ``stack``: they stay, frozen, and a new adapter is trained on top. Every update makes all later ones slower.
-    * ``continue``: the last one is trained on, and the result takes its place; its optimiser's state goes on too where
-      the training setting ``keep_optimizer`` says so. Rank, alpha and targets of the update must be that adapter's.
-    * ``fold``: they become one adapter of the rank that their sum has, frozen, below a new one.
-    * ``merge``: they are added into the weights (summed in fp32, rounded once), below a new one.
+    * ``continue``: the last one is trained further and the result replaces it. Its optimiser state is carried over
+      where the training setting ``keep_optimizer`` is true. The update must have that adapter's rank, alpha and
+      targets.
+    * ``fold``: they are folded into one frozen adapter with the rank of their sum, and a new one is trained on top.
+    * ``merge``: they are added into the weights (summed in fp32, rounded once), and a new adapter is trained on top.
 
-    ``fold`` and ``merge`` leave a start without adapters as it is; ``continue`` has nothing to continue there.
+    ``fold`` and ``merge`` leave a start without adapters unchanged; ``continue`` is refused there.
     """
+    earlier: tuple[SelfEdit, ...] = ()
+    """Edits that the start has learnt already, oldest first, where a protocol applies one update after another. Only
+    updaters with :attr:`Updater.rehearses` are handed them."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +278,8 @@ class Updated:
     status: Status = "ok"
     reason: str = ""
     log: JSON = field(default_factory=dict)
-    """``steps``, ``tokens``, ``seconds``, ``loss`` (last step's mean), and whatever else the updater reports."""
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step), and anything else the updater
+    reports."""
 
 
 @dataclass(frozen=True)
@@ -276,12 +307,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Reward:
-    """A number for one candidate; None where it could not be had (status ``error``)."""
+    """The reward of one candidate; ``value`` is None where it could not be computed (status ``error``)."""
 
     value: float | None
     status: Status = "ok"
     measures: JSON = field(default_factory=dict)
-    """What the number was made of, by name, and ``reason`` where the status is not ``ok``."""
+    """The quantities the reward was computed from, by name, and ``reason`` where the status is not ``ok``."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +328,7 @@ class EditAsk:
 
 @dataclass(frozen=True)
 class Group:
-    """The candidates for one ask; ``rewards`` is parallel to ``edits`` once they are known."""
+    """The candidate edits for one ask. ``rewards`` is empty until they are known, then parallel to ``edits``."""
 
     ask: EditAsk
     edits: tuple[SelfEdit, ...]
@@ -306,7 +337,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Round:
-    """A checkpoint of the outer loop: who holds which state now, and what was measured on the way."""
+    """A checkpoint of the outer loop: the state of every role, and what was measured during the round."""
 
     index: int
     roles: Mapping[str, State]
@@ -323,19 +354,19 @@ class TrialJob:
 
 @dataclass(frozen=True)
 class Method:
-    """A recipe: which components play together, in which roles, and the card that says what the method may do."""
+    """Which components make up a method, in which roles, and the card that declares what the method may see and use."""
 
     name: str
     paper: str
-    """arXiv id or URL, with the section; "" for a control of our own."""
+    """arXiv id or URL, with the section; "" for a control that is in no paper."""
     summary: str
-    """One line, shown by ``harness plugins list --verbose``."""
+    """One line, shown by ``harness list plugins --verbose``."""
     components: Mapping[str, JSON]
     """Slot -> ``{"use": component, **settings}``. The slots ``editor``, ``reward``, ``updater``, ``evaluator`` and
-    ``trainer`` are of the kind they are named after; any other names its ``kind``, such as
+    ``trainer`` hold a component of the kind they are named after; any other slot states its ``kind``, such as
     ``"policy": {"kind": "updater", "use": "lora"}``."""
     roles: Mapping[str, str] = field(default_factory=lambda: {"teacher": "model", "student": "@teacher"})
-    """Role -> ``"model"`` (the run's model), a model spec of its own, or ``"@other"`` (whatever that role is now)."""
+    """Role -> ``"model"`` (the run's model), another model's spec, or ``"@other"`` (the state that role holds now)."""
     sees: Literal["context", "context+queries"] = "context"
     transductive: bool = False
     open_book: bool = False
@@ -346,9 +377,9 @@ class Method:
     """How its policy is measured: a name such as ``single`` (one update per edit) or ``cpt`` (all edits in one update,
     continued pretraining), or a table ``{"use": name, **settings}``."""
     beside: tuple[str, ...] = ()
-    """Methods that ``harness run`` runs beside this one, so that its figure means something."""
+    """Methods that ``harness run`` runs beside this one for comparison, such as its baselines."""
     presets: Mapping[str, JSON] = field(default_factory=dict)
-    """Named configurations; one named like the model (``lab``) is taken by default with that model."""
+    """Named configurations; the one named after the model (``lab``) is the default with that model."""
 
 
 @dataclass(frozen=True)
@@ -356,9 +387,9 @@ class Command:
     """A verb that a plugin adds to the command line (``harness_commands``)."""
 
     target: str
-    """``"module:attribute"`` of a ``typer.Typer`` (a verb with verbs of its own) or of a function that typer takes."""
+    """``"module:attribute"`` of a ``typer.Typer`` (a verb with subcommands) or of a function that typer can wrap."""
     help: str
-    """One line of ``harness --help``."""
+    """Its line in ``harness --help``."""
 
 
 # --- what the core asks of components ------------------------------------------------------------------------------
@@ -368,16 +399,22 @@ _NOTHING: JSON = MappingProxyType({})
 
 
 class Ledger(Protocol):
-    """The accounts of one run: a call is entered before it is sent, and settled when it ends. Threads may share it.
+    """The accounts of one run: a call is entered before it is sent, and settled when it ends. Thread-safe.
 
-    They hold over all lives of the run. What was on the way when a process was killed counts as spent.
+    They outlast the process: a resumed run continues them. A call in flight when a process was killed counts as spent.
     """
 
     def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
-        """Enter a call, as soon as there is room for it beside those on the way; answers the entry's number.
+        """Enter a call and return the entry's number. Blocks until the calls in flight leave room for it.
 
-        ``account`` is the model, ``request`` a digest of what is asked, ``usd`` the most that it may cost, and
-        ``limit`` what the account may come to (0: no limit). Raises :class:`HarnessError` where that is reached.
+        Args:
+            account: the model.
+            request: digest of the request.
+            usd: the most that the call may cost, in US dollars.
+            limit: the most that the account may reach, in US dollars; 0 for no limit.
+
+        Raises:
+            HarnessError: the limit is reached.
         """
         ...
 
@@ -390,39 +427,44 @@ class Ledger(Protocol):
         answered: str = "",
         completions: Sequence[JSON] = (),
     ) -> None:
-        """Enter how a call ended: what it cost (None: not known, so the most that it may), the model that the endpoint
-        says has answered, and what came, as plain JSON."""
+        """Enter how a call ended.
+
+        Args:
+            usd: what it cost, in US dollars; None where that is not known, which books the most that it may cost.
+            answered: the model that answered, as the endpoint reports it.
+            completions: what came back, as plain JSON.
+        """
         ...
 
     def answers(self, request: str) -> Sequence[JSON]:
-        """All that came for a request, in any life of the run: it is paid for, and need not be asked again."""
+        """The completions received for a request since the run began, resumed or not: paid for, so not asked again."""
         ...
 
 
 class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
-    """What the kinds have in common. A component derives from the base class of its kind, not from this one.
+    """What all kinds have in common. A component derives from the base class of its kind, not from this one.
 
-    It is made as ``Class(settings, **nested)``, and a model with the further argument ``weights``
-    (:class:`WeightSource`); ``settings`` is left out where the class has no :attr:`Settings`.
+    It is constructed as ``Class(settings, **nested)``; a model also gets the keyword argument ``weights``
+    (:class:`WeightSource`). ``settings`` is left out where the class has no :attr:`Settings`.
     """
 
     Settings: ClassVar[type | None] = None
-    """A frozen dataclass of defaults: everything that a configuration may set. None: there is nothing to set.
+    """A frozen dataclass with a default for everything that a configuration may set. None: there is nothing to set.
 
-    A field that cannot change a score (a cache, a limit on cost) says so in its metadata, and rows that differ in it
-    alone are compared: ``field(default=0, metadata={"changes_scores": False})``.
+    A field that cannot change a score (a cache, a limit on cost) says so in its metadata, so that rows which differ in
+    nothing else stay comparable: ``field(default=0, metadata={"changes_scores": False})``.
     """
     nested: ClassVar[Mapping[str, str]] = _NOTHING
-    """Components that this one is made around: constructor argument -> kind, such as ``{"inner": "editor"}``.
+    """Components that this one wraps: constructor argument -> kind, such as ``{"inner": "editor"}``.
 
-    Their tables stand under the argument's name in this one's table. Only a model may be made around models: every
-    other component asks models through the session.
+    Each is configured by a table of the argument's name within this component's table. Only a model may wrap models:
+    every other component reaches models through the session.
     """
     meta_s: float = 0.0
-    """Seconds of one-off training before any run (a trained generator); shown apart from a run's own cost."""
+    """Seconds of one-off training before any run (of a generator, say); reported separately from a run's own cost."""
     ledger: Ledger | None = None
-    """What calls that cost money are entered in. The core sets a run's own before it asks anything of a model or an
-    evaluator, and of what is nested in them; None outside of a run."""
+    """Where calls that cost money are entered. The core sets it on models and evaluators, and on what is nested in
+    them, before their first call of a run; None outside a run."""
 
 
 class Task(Component):
@@ -430,9 +472,10 @@ class Task(Component):
 
     name: str
     version: str
-    """Part of every row's comparability key: change it whenever items, prompts or scoring change."""
+    """One of every row's conditions (what must agree for rows to be compared): change it whenever items, prompts or
+    scoring change."""
     metric: str
-    """Name of the headline measure that an evaluator reports for this task."""
+    """Name of the headline measure that evaluators report for this task, such as ``exact``."""
     public: ClassVar[tuple[str, ...]] = ()
     """Further attributes that components may read on :attr:`Session.task`; none may lead to references."""
 
@@ -446,25 +489,25 @@ class Task(Component):
 
     @abstractmethod
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
-        """Training sequences of a recipe. Raises :class:`EditFailed` where the recipe's arguments make none."""
+        """Training sequences of a recipe. Raises :class:`EditFailed` where its arguments are unusable or yield none."""
 
     @abstractmethod
     def extract(self, query: Query, answer: str, /) -> str | None:
-        """The answer proper within a model's text; None when it cannot be parsed."""
+        """The answer itself, without the text around it; None where it cannot be parsed."""
 
     @abstractmethod
     def same(self, query: Query, a: str, b: str, /) -> bool:
         """Whether two answers mean the same (majority votes need it)."""
 
     def test_on_all(self) -> None:
-        """Said before anything is loaded where no row of the run trains on or validates with the other splits.
+        """Called before anything is loaded, where no row of the run uses the train or the validation split.
 
-        A task that deals one set of items into splits may then give all of them as the test split, and nothing as the
-        others. By default nothing changes.
+        A task that divides one set of items into splits may then return all of them as the test split and leave the
+        others empty. By default nothing changes.
         """
 
     def join(self, edits: Sequence[SelfEdit], /) -> Sequence[SelfEdit]:
-        """Edits of many episodes as they are learnt in one update (continued pretraining). By default as they are."""
+        """The edits of many episodes as one update should learn them (continued pretraining). By default unchanged."""
         return edits
 
     def solutions(self, query: Query, /) -> Sequence[str]:
@@ -475,7 +518,7 @@ class Task(Component):
         return ()
 
     def remarks(self, scores: Sequence[Sequence[Sequence[Score]]], /) -> Sequence[str]:
-        """Notes beside a row of results. ``scores[i][j]`` are those of episode i under its edit j. By default none."""
+        """Notes on a row of results. ``scores[i][j]`` are the scores of episode i under its edit j. By default none."""
         return ()
 
 
@@ -485,13 +528,13 @@ class TrainItem:
 
     id: str
     start: State
-    """Its adapters are frozen beneath the new one, save a last one that is continued."""
+    """Its adapters are frozen, except the last one where ``start_as`` is ``continue``."""
     data: Sequence[Data]
     seed: int
     settings: JSON = field(default_factory=dict)
     """Complete hyper-parameters, named as in the table of the updater ``lora``."""
     start_as: Literal["stack", "continue"] = "stack"
-    """A new adapter, or the last one of ``start`` trained on; see :attr:`UpdateJob.start_as`."""
+    """Train a new adapter, or the last one of ``start`` further; see :attr:`UpdateJob.start_as`."""
 
 
 @dataclass(frozen=True)
@@ -504,7 +547,8 @@ class Trained:
     status: Status = "ok"
     reason: str = ""
     log: JSON = field(default_factory=dict)
-    """``steps``, ``tokens``, ``seconds``, ``loss`` (last step's mean); ``cause`` where the status is not ``ok``."""
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step); ``cause`` where the status is not
+    ``ok``."""
 
 
 class Artefact(Protocol):
@@ -516,23 +560,24 @@ class Artefact(Protocol):
 
 
 class WeightSource(Protocol):
-    """The weights of a run, as a model finds those that :attr:`State.adapters` names."""
+    """Where a model finds the weights that :attr:`State.adapters` names by digest."""
 
     def adapter(self, digest: str, /) -> Any:
         """The weights as tensors: an :class:`Artefact`."""
         ...
 
     def folder(self, digest: str, /) -> Path:
-        """The weights as files: a folder, an adapter's in the format that peft loads.
+        """The weights as a folder of files; an adapter's are in the format that peft loads.
 
-        It stays until the state is released or the trial that made it is over; ask again for every call.
+        The folder may go once the state is released or the trial that made it is over, so do not keep the path: call
+        this again for every use.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Quote:
-    """A model that is not local, and its prices in US dollars per million tokens; None where they are not known."""
+    """A remote model and its prices in US dollars per million tokens; None where they are not known."""
 
     base: str
     can: frozenset[str]
@@ -541,10 +586,10 @@ class Quote:
 
 
 class Model(Component):
-    """A model backend. To components it appears as :class:`LM`, behind the journal.
+    """A model backend. Components see it as an :class:`LM`, behind the journal.
 
-    :meth:`generate` is all that a backend needs. What else it can do stands in :attr:`can`; what it cannot is left to
-    the defaults here, which refuse.
+    A backend has to implement :meth:`generate` only. It lists everything it can do in :attr:`can`; for the rest, the
+    methods here raise :class:`HarnessError`.
     """
 
     base: str
@@ -552,23 +597,24 @@ class Model(Component):
     can: frozenset[str]
     """Subset of ``generate logprobs hidden train seed schema chat``."""
     name: str = ""
-    """What people call it, in tables and messages; "" is :attr:`base`."""
+    """Its name in tables and messages; "" stands for :attr:`base`."""
     identity: JSON = _NOTHING
     """What an answer depends on besides request and weights (precision, endpoint): part of every journal key."""
     chunk: int = 1024
-    """Requests booked together. Fewer where each is slow or paid for, so that a kill loses little."""
+    """Requests of a pack: asked and booked together. Fewer where each is slow or paid for: a kill loses one pack."""
     wave: int = 64
-    """Updates booked together at most."""
+    """Updates of a pack, at most."""
     local: ClassVar[bool] = False
-    """Whether it runs on this machine and costs nothing. ``--dry-run`` makes and asks no other model."""
+    """Whether it runs on this machine and costs nothing. ``--dry-run`` constructs and asks local models only."""
     profile: ClassVar[JSON] = _NOTHING
-    """Configuration that a run with this model takes unless told otherwise: ``{"task": ..., "updater": {...}}``."""
+    """Default configuration of runs with this model: ``{"task": ..., "updater": {...}}``."""
 
     @classmethod
     def quote(cls, settings: Any, /) -> Quote | None:
-        """What can be said of a model of these settings before it is made or asked, for ``--dry-run``.
+        """Name, abilities and prices of a model with these settings, for ``--dry-run``, which does not construct it.
 
-        Raises :class:`HarnessError` where it could not be made, such as for a missing key. By default None: not known.
+        Raises :class:`HarnessError` where it could not be constructed, such as for want of an API key. By default None:
+        not known.
         """
         return None
 
@@ -576,111 +622,124 @@ class Model(Component):
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
         """``asks[i].n`` completions for every request, in order.
 
-        No text depends on the other requests or their order. What could not be had is a completion too: ``failed``
-        where the request is at fault, ``error`` where we are. Raises :class:`HarnessError` where no further call would
-        be answered.
+        No text may depend on the other requests or their order. Where there is no text, the completion says why:
+        ``failed`` where the request is at fault, ``error`` where the backend is. Raises :class:`HarnessError` only
+        where no further call could succeed either.
         """
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
-        """Natural-log probability of every token of each continuation after its prompt. By default refused."""
+        """Natural-log probability of every token of each continuation, given its prompt. By default refused.
+
+        Returns one sequence per ask, as long as that continuation has tokens.
+        """
         raise HarnessError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
-        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector per text. Or refused."""
+        """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens. By default
+        refused.
+
+        Returns one vector per ask, of the model's hidden size.
+        """
         raise HarnessError(f"{self.base} gives no hidden states; use a local model (hf)")
 
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
-        """One adapter per item, in order of completion; never an exception for one item. By default refused.
+        """Train one adapter per item; they are yielded in the order in which they finish. By default refused.
 
-        ``loss`` is ``sft``, ``dpo``, ``grpo``, ``rloo`` or a callable (docs/torch.md).
+        An item that cannot be trained is yielded as ``failed`` or ``error``, never raised. ``loss`` is ``sft``,
+        ``dpo``, ``grpo``, ``rloo`` or a callable (docs/torch.md).
         """
         raise HarnessError(f"{self.base} cannot be trained; use a local model (hf)")
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:
-        """``(nn.Module, tokenizer)`` of a state, its adapters in the weights. By default refused."""
+        """``(nn.Module, tokenizer)`` of a state, with its adapters merged into the weights. By default refused."""
         raise HarnessError(f"{self.base} has no module to lend; use a local model (hf)")
 
     def merge(self, state: State, /) -> Artefact:
-        """All weights with a state's adapters added in (:attr:`UpdateJob.start_as`). By default refused."""
+        """All weights, with a state's adapters added (:attr:`UpdateJob.start_as`). By default refused."""
         raise HarnessError(
-            f"{self.name or self.base} cannot merge adapters into its weights; take another start_as: 'stack', "
+            f"{self.name or self.base} cannot merge adapters into its weights; use another start_as: 'stack', "
             "'continue' or 'fold'"
         )
 
     def over_long(self, data: Sequence[Example], max_length: int, /) -> str:
-        """Why one of the examples could not be trained on, as ``context length 700 > 512``; "" if all could.
+        """Why one of the examples cannot be trained on, such as ``context length 700 > 512``; "" where all can.
 
-        Asked before many edits are learnt together, so that an over-long one costs itself only. By default "".
+        Called before many edits are learnt together, so that an over-long edit fails alone. By default "".
         """
         return ""
 
     def cannot_read(self, texts: Sequence[str], /) -> str:
-        """Why texts such as these mean nothing to the model, in one line that names it; "" where they do.
+        """Why the model can make nothing of such texts, in one line that names it; "" where it can read them.
 
-        Asked with a task's contexts and questions when a run begins, so that a score of 0 is not taken for a finding.
-        By default "".
+        Called with a task's contexts and questions when a run begins, so that a score of 0 is not mistaken for a
+        finding. By default "".
         """
         return ""
 
     def memory(self) -> JSON | None:
-        """Batch limits that were found for this machine, or None (the default).
+        """The batch limits measured on this machine, or None (the default).
 
-        They are recorded with the run and given back as the setting ``memory`` when it resumes: the same batches, the
-        same bits.
+        They are recorded with the run and passed back as the setting ``memory`` when it resumes, so that batches, and
+        with them results, are the same to the bit.
         """
         return None
 
 
 class Editor(Component):
-    """Writes self-edits: training data, or other changes, for the contexts that a model meets."""
+    """Writes self-edits (training data, or other changes) for the contexts that a model meets."""
 
     @abstractmethod
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One list per ask, in order; a list may be empty or shorter than ``ask.n``."""
+        """One list of edits per ask, in order; a list may be empty or shorter than ``ask.n``."""
 
 
 class RewardFunction(Component):
-    """Says what each candidate edit was worth."""
+    """Rates candidate edits."""
 
     updates_per_edit: int = 0
-    """Updates that rating one edit takes; for the estimate of what a run will cost."""
+    """Updates needed to rate one edit; for the estimate of what a run will cost."""
 
     @abstractmethod
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
-        """One reward per candidate, in order. Sees all groups of the round."""
+        """One reward per candidate of each group, in order. Sees all groups of the round at once."""
 
 
 class Updater(Component):
     """Applies self-edits to a state: trains an adapter, changes the memory, or anything else that gives a new state."""
 
     accepts: frozenset[type]
-    """Kinds of :data:`Data` it can learn from; an edit with another kind is ``failed`` before the updater sees it."""
+    """Kinds of :data:`Data` it can learn from; an edit with any other kind is ``failed`` before the updater sees it."""
     wave: int = 64
-    """Jobs it is handed at a time, and booked together: a kill loses no more. Part of what makes batches repeat."""
+    """Jobs of a pack, at most: handed over at a time and booked together, so a kill loses no more."""
+    rehearses: bool = False
+    """Whether it is handed :attr:`UpdateJob.earlier`; only then do its updates depend on those edits."""
     continues: bool = False
-    """Whether it can train a start's last adapter on (``start_as = "continue"``). The other ways to start need nothing
-    of an updater: it is handed the folded or merged state."""
+    """Whether it can train the start's last adapter further (``start_as = "continue"``). The other values ask nothing
+    of an updater: the core hands it the folded or merged state."""
 
     @abstractmethod
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One :class:`Updated` per job, in order of completion; never an exception for a single job's failure."""
+        """One :class:`Updated` per job, in the order in which they finish.
+
+        A job that cannot be done is yielded as ``failed`` or ``error``, never raised.
+        """
 
 
 class Evaluator(Component):
-    """Asks a state the queries of episodes, and marks the answers. The only kind that sees references."""
+    """Puts the queries of episodes to a state and grades the answers. The only kind that sees references."""
 
     metric: str = ""
-    """Name of the measure that its values are; "" is the task's own."""
+    """Name of the measure that its scores report; "" stands for the task's :attr:`Task.metric`."""
     local: bool = True
-    """Whether it grades on this machine and costs nothing. ``--dry-run`` asks no other evaluator."""
+    """Whether it grades on this machine and costs nothing. ``--dry-run`` asks local evaluators only."""
 
     @abstractmethod
     def evaluate(
         self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
     ) -> Iterator[Sequence[Score]]:
-        """The scores of each ask's queries, ask by ask in order.
+        """Yields the scores of one ask's queries after the other, in the order of ``asks``.
 
         Args:
             references: episode id -> query id -> accepted answers.
@@ -694,7 +753,8 @@ class Trainer(Component):
     """Checkpoints that :meth:`run` yields; for the estimate of what a run will cost. 0: not known."""
 
     def candidates(self, contexts: int, /) -> int:
-        """Edits that are tried in all, where the train split has so many contexts; for the estimate. By default 0."""
+        """Edits tried in the whole loop, given the number of contexts in the train split; for the estimate of what a
+        run will cost. By default 0."""
         return 0
 
     @abstractmethod
@@ -702,11 +762,12 @@ class Trainer(Component):
         """The outer loop as one generator; every yield is a checkpoint that may be chosen on the validation split."""
 
 
-# --- what components are handed ------------------------------------------------------------------------------------
+# --- what the core offers components -------------------------------------------------------------------------------
 
 
 class LM(Protocol):
-    """A language model, in bulk. Each request names its own state, so different adapters share a batch."""
+    """A language model, in bulk. Each request names its own state, so requests with different adapters share a
+    batch."""
 
     can: frozenset[str]
     """Subset of ``generate logprobs hidden train seed schema chat``."""
@@ -714,26 +775,28 @@ class LM(Protocol):
     """Digest of the frozen weights; :attr:`State.base` of every state of this model."""
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
-        """``asks[i].n`` completions for every request, in order. All of this model: see :meth:`Session.generate`."""
+        """``asks[i].n`` completions for every request, in order. Every state must be one of this model; for several
+        models see :meth:`Session.generate`."""
         ...
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
-        """Natural-log probability of every token of the given continuation after the prompt."""
+        """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask."""
         ...
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
-        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector of the model's width."""
+        """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens: one vector of the
+        model's hidden size per ask."""
         ...
 
 
 class Session(Protocol):
-    """The core's services. Every call is journalled, cached, resumable and costed."""
+    """The core's services. Every call is journalled, cached and resumable, and its cost is recorded."""
 
     task: Task
     roles: MutableMapping[str, State]
-    """Who holds which state now. A role defined as ``@other`` follows the other one."""
+    """The state that each role holds now. A role defined as ``@other`` follows the other role."""
     settings: JSON
     """The resolved configuration of the run, read only."""
 
@@ -742,7 +805,7 @@ class Session(Protocol):
         ...
 
     def generate(self, requests: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
-        """``requests[i].n`` completions for every request, in order; each is asked of its own state's model."""
+        """``requests[i].n`` completions for every request, in order; each goes to the model of its own state."""
         ...
 
     def episodes(self, split: Split, /, limit: int | None = None) -> Sequence[Episode]:
@@ -750,43 +813,46 @@ class Session(Protocol):
         ...
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References], /) -> Sequence[Episode]:
-        """Register episodes of the method's own (split ``made``), with its own references."""
+        """Register episodes that the method generated (split ``made``), with the references it gives them."""
         ...
 
     def propose(self, role: str, asks: Sequence[EditAsk], /) -> Sequence[Group]:
-        """Have a role's editor write edits: the slot named like the role, else the slot ``editor``."""
+        """Have a role's editor write edits. The editor is in the slot of the role's name, or else in ``editor``."""
         ...
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
-        """The same groups with their rewards, from the slot ``name``."""
+        """The same groups with their rewards, given by the reward function of slot ``name``."""
         ...
 
     def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
-        """Apply jobs with the updater of slot ``name``, in job order; the new states are kept until released."""
+        """Apply jobs with the updater of slot ``name``; results in job order. The new states are kept until
+        released."""
         ...
 
-    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
-        """Update (slot ``updater``), ask, release; the scores of all episodes of each job, in job order."""
+    def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+        """Update (slot ``updater``), ask (slot ``name``), release. One sequence per job, in order: the scores of all
+        its episodes."""
         ...
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
-        """Scores from the slot ``name``, ask by ask. On the test split they are booked and come back without values."""
+        """One sequence of scores per ask, from the evaluator of slot ``name``. On the test split they are booked and
+        come back without values."""
         ...
 
     def expand(self, job: UpdateJob, /) -> Sequence[Data]:
-        """All data of a job's edits, with recipes replaced by what the task makes of them."""
+        """All data of a job's edits, with every recipe replaced by the examples that the task expands it to."""
         ...
 
     def diagnose(self, name: str, labels: Mapping[str, str], /) -> None:
-        """Book how a method's guesses (query id -> answer) compare with the hidden references; nothing comes back.
+        """Record how a method's guesses (query id -> answer) compare with the hidden references; returns nothing.
 
-        Of queries that a method made, those that the task can solve are compared (:meth:`Task.solutions`). What was
-        found stands in the notes of the row.
+        Of the queries that a method made itself, those that the task can solve are compared (:meth:`Task.solutions`).
+        The row's notes say what was found.
         """
         ...
 
     def release(self, states: Sequence[State], /) -> None:
-        """Give up states that nobody will ask again, so that their weights can go."""
+        """Give up states that will not be used again, so that their weights can be deleted."""
         ...
 
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
@@ -794,11 +860,12 @@ class Session(Protocol):
         ...
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:
-        """``(nn.Module, tokenizer)`` of a state, with its adapters in the weights; digest checked on return."""
+        """``(nn.Module, tokenizer)`` of a state, with its adapters merged into the weights, whose digest is checked on
+        return."""
         ...
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
-        """Keep weights; the digest that comes back may be used in :attr:`State.adapters` and :class:`Delta`."""
+        """Store weights; the digest it returns may be used in :attr:`State.adapters` and :class:`Delta`."""
         ...
 
     def seed(self, *name: object) -> int:
@@ -806,7 +873,8 @@ class Session(Protocol):
         ...
 
     def keep(self, name: str, value: JSON | None = None, /) -> JSON | None:
-        """Journalled scratch of a method: curricula, pools, Elo. Without a value, what was kept."""
+        """Journalled scratch space of a method (curricula, pools, Elo ratings). Without a value, returns what was kept
+        under the name, or None."""
         ...
 
 
@@ -818,7 +886,7 @@ HEADLINE = "score"
 
 @dataclass(frozen=True)
 class Measure:
-    """What is asked, who grades it, and what the values are."""
+    """Which task is asked, which evaluator grades it, and in which unit."""
 
     task: str
     version: str
@@ -826,55 +894,58 @@ class Measure:
     metric: str
     split: Split = "test"
     unit: str = ""
-    """"" for shares in [0, 1], which are shown as points out of 100; else the unit of the values, such as ``nats``."""
+    """"" for fractions in [0, 1], which are shown as points out of 100; else the unit of the values, such as
+    ``nats``."""
     lower_is_better: bool = False
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Scores of one measure at one step; all of one ``name`` become one table of the result file."""
+    """Scores of one measure at one step. Measurements of the same ``name`` become one table of the result file."""
 
     name: str
-    """Table of the result file: letters, digits, ``-``, ``_`` and ``.``."""
+    """Name of the table in the result file: letters, digits, ``-``, ``_`` and ``.``."""
     scores: Sequence[Score]
-    """In any order; several of one query are its samples, whose mean counts. Values are in the measure's unit."""
+    """In any order, in the measure's unit. Several scores of one query are its samples, of which the mean counts."""
     step: int | None = None
-    """Place in a sequence of measurements of this name, 0 or more; the last step's scores are the table's figure."""
+    """Position, 0 or more, in the sequence of measurements of this name; the last step gives the table's figure."""
     measure: str | Measure = ""
-    """A name of :attr:`Bench.measures` ("" is the one named like the table), or a measure of the protocol's own, such
+    """A key of :attr:`Bench.measures` ("" is the one with the table's name), or a measure of the protocol's own, such
     as the divergence from the base model in nats."""
 
 
 class Bench(Protocol):
-    """What a protocol measures with: one method's policy on one split, with the values of its scores.
+    """A protocol's instruments: one method's policy on one split, measured with the values of its scores.
 
-    Only protocols are handed one. They see test scores, as evaluators see references, and are trusted like them.
+    Only protocols are handed one. They see test scores, as evaluators see references, and are trusted as much.
     """
 
     session: Session
     """The method's session: roles, seeds, models, updates and releases."""
     label: str
-    """``test`` or ``validation``; part of the seeds' names, so that the two draw apart."""
+    """``test`` or ``validation``; part of the seeds' names, so that the two splits draw independently."""
     samples: int
     """Self-edits per episode."""
     updaters: Collection[str]
     """The method's slots of kind ``updater``, for :meth:`Session.update`."""
     has_editor: bool
-    """False for a method that deploys its start model, such as a control."""
+    """False for a method that deploys its start model as it is, such as a control."""
     measures: Mapping[str, Measure]
-    """``score`` (the run's task and the slot ``evaluator``), then those that the run measures beside it (``also``)."""
+    """``score`` (the run's task and the slot ``evaluator``), then the further measures of the run (``also``)."""
 
     def episodes(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
-        """What the measure asks, as the method may see it."""
+        """The episodes that the measure asks, as the method may see them."""
         ...
 
     def edits(self, episodes: Sequence[Episode], /, by: State | None = None) -> Sequence[Group]:
-        """The teacher's self-edits, :attr:`samples` per episode (``by`` another state, where given); they are kept with
-        the run. Those of an earlier run where the configuration says so (``edits``); nothing without an editor."""
+        """:attr:`samples` self-edits per episode, written by the teacher or by the state ``by``; kept with the run.
+
+        They are an earlier run's where the configuration names one (``edits``). Without an editor there are none.
+        """
         ...
 
     def join(self, edits: Sequence[SelfEdit], /) -> tuple[SelfEdit, ...]:
-        """Edits that one update learns together, as the task joins them; by default as they are."""
+        """Edits that one update learns together, as :meth:`Task.join` combines them; by default unchanged."""
         ...
 
     def trial(
@@ -882,23 +953,24 @@ class Bench(Protocol):
     ) -> Sequence[Mapping[str, Sequence[Score]]]:
         """Update (slot ``updater``), ask, release: measure -> scores, for each job in order. ``score`` is always asked.
 
-        A measure of the run's own items asks each job's episodes, any other one all episodes of its own. An update that
-        came to nothing scores as :meth:`unanswered` says.
+        A measure on the run's own items asks each job's episodes, any other measure all of its own. The scores of an
+        update without a result are those of :meth:`unanswered`.
         """
         ...
 
     def ask(self, asks: Sequence[Ask], measure: str = HEADLINE, /) -> Sequence[Sequence[Score]]:
-        """Scores of one measure with their values, ask by ask."""
+        """The scores of one measure, with their values: one sequence per ask."""
         ...
 
     def unanswered(
         self, episodes: Sequence[Episode], updated: Updated, measure: str = HEADLINE, /
     ) -> Sequence[Sequence[Score]]:
-        """Scores of episodes whose update came to nothing: 0.0 where it ``failed``, no value where it is ``error``."""
+        """Scores of episodes whose update has no result: 0.0 where it ``failed``, no value where it met an
+        ``error``."""
         ...
 
     def remark(self, text: str, /) -> None:
-        """A note on the method's row."""
+        """Add a note to the method's row."""
         ...
 
 
@@ -909,12 +981,13 @@ class EvaluationProtocol(Component):
     """
 
     def work(self, contexts: int, queries: int, samples: int, /) -> tuple[int, int]:
-        """Updates and answers that it takes, for ``--dry-run``; by default those of the protocol ``single``."""
+        """The numbers of updates and of answers it needs, for ``--dry-run``; by default those of the protocol
+        ``single``."""
         return contexts * samples, queries * samples
 
     @abstractmethod
     def measure(self, bench: Bench, /) -> Iterator[Measurement]:
-        """The measurements, one name and step at a time."""
+        """Yields the measurements, each of one name and one step."""
 
 
 class EditFailed(Exception):
@@ -922,6 +995,6 @@ class EditFailed(Exception):
 
 
 class HarnessError(Exception):
-    """Something the user can mend. Shown as one line, without a traceback; ``exit_code`` is the process's."""
+    """Something the user can fix. Shown as one line, without a traceback; the process ends with ``exit_code``."""
 
     exit_code: ClassVar[int] = 2

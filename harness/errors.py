@@ -1,4 +1,4 @@
-"""Errors that a user sees as one line, each with its exit code, and the search for the nearest valid name."""
+"""Errors that a user sees as one line, each kind with its exit code, and the search for the nearest valid name."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from harness.api import HarnessError
 
 
 class UsageError(HarnessError):
-    """A wrong name, key, path or value in what the user gave."""
+    """The user gave a wrong name, key, path or value."""
 
     exit_code: ClassVar[int] = 2
 
 
 class PluginError(HarnessError):
-    """A plugin cannot be used, or broke while it was; the message names plugin, distribution and place."""
+    """A plugin cannot be loaded, or failed while in use; the message names plugin, distribution and place."""
 
     exit_code: ClassVar[int] = 3
 
 
 class RunError(HarnessError):
-    """The run could not go on; what is booked is safe and ``harness resume`` continues it."""
+    """The run could not go on; everything booked so far is safe, and ``harness resume`` continues it."""
 
     exit_code: ClassVar[int] = 4
 
 
 class ReplayMismatch(RunError):
-    """A resumed run made another call than the recorded one."""
+    """A resumed run made a call that differs from the recorded one."""
 
 
 class Damaged(RunError):
-    """What is stored in a run's folder is not what was written there.
+    """Something stored in a run's folder is no longer what was written there.
 
     Args:
-        path: the file or folder at fault.
-        part: what of it, such as an item of the journal; "" for the whole.
-        run: the run's folder; by default the one that holds ``path``.
+        path: the damaged file or folder.
+        part: the damaged part of it, such as an item of the journal; "" for the whole.
+        run: the run's folder; by default the parent of ``path``.
     """
 
     def __init__(self, path: Path, part: str = "", run: Path | None = None) -> None:
@@ -50,7 +50,7 @@ class Damaged(RunError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error line: `` Did you mean 'seal'?``, or the list of what there is."""
+    """The end of an error line: `` Did you mean 'seal'?``, or a list of the known names; "" where there are none."""
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:

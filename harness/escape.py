@@ -1,8 +1,8 @@
-"""What others wrote, made harmless where it is written out: one function a format.
+"""Escaping of untrusted text: one function per output format.
 
 Names, titles, notes and answers come from plugins, files and models, and end up where something acts on them: a
 terminal obeys escape sequences, Markdown and HTML have markup, spreadsheets compute cells that begin like a formula.
-Each function is used at the point of writing, and only there, so that what is stored stays what it was.
+Each function is called where text is written out, and only there, so that what is stored stays as it came.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from html import escape as _escape
 
-# C0 but tab and line feed, DEL, C1, and what turns the direction of text around or breaks lines, so that a reader sees
-# something other than what is there. Lone surrogates cannot be written at all.
+# C0 except tab and line feed, DEL, C1, and the characters that reverse the direction of text or break lines, with which
+# a reader would see something other than what is there. Lone surrogates cannot be written at all.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
@@ -20,31 +20,31 @@ _FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 
 def terminal(text: str) -> str:
-    """For a terminal: control characters as ``\\x1b``; line feeds and tabs stay. ``rich`` reads its own markup in it
-    unless it is told not to (:func:`rich`)."""
+    """For a terminal: control characters become visible, as ``\\x1b``; line feeds and tabs stay. It leaves the markup
+    of the library ``rich`` in place; see :func:`rich`."""
     return _CONTROL.sub(_visible, text)
 
 
 def line(text: str) -> str:
-    """As :func:`terminal`, in one line: for messages, of which the next line must not be anyone else's."""
+    """As :func:`terminal`, on one line: for messages, so that untrusted text cannot forge the next one."""
     return terminal(text).replace("\n", "\\n").replace("\t", " ")
 
 
 def rich(text: str) -> str:
-    """As :func:`line`, where ``rich`` reads markup: titles and cells of its tables."""
+    """As :func:`line`, for places where ``rich`` interprets markup: titles and cells of its tables."""
     from rich.markup import escape as plain
 
     return plain(line(text))
 
 
 def markdown(text: str) -> str:
-    """For one line, heading or table cell of Markdown: no HTML, no markup, no line of its own."""
+    """For one line, heading or table cell of Markdown: no HTML, no markup, no line breaks."""
     flat = " ".join(terminal(text).split("\n")).replace("\t", " ")
     return _escape(_MARKUP.sub(r"\\\g<0>", flat), quote=False)
 
 
 def fenced(lines: list[str]) -> list[str]:
-    """Lines as a code block of Markdown, which none of them can end."""
+    """Lines as a fenced code block of Markdown, with a fence that none of them can close."""
     flat = [terminal(one).replace("\n", " ") for one in lines]
     longest = max((len(run) for one in flat for run in re.findall("`+", one)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -52,18 +52,18 @@ def fenced(lines: list[str]) -> list[str]:
 
 
 def html(text: str) -> str:
-    """For HTML's text and quoted attributes."""
+    """For text and quoted attributes of HTML."""
     return _escape(terminal(text))
 
 
 def csv_cell(text: str) -> str:
-    """For a cell of CSV: what a spreadsheet would compute begins with an apostrophe, which makes it text."""
+    """For a cell of CSV: text that a spreadsheet would compute gets an apostrophe in front, which keeps it text."""
     shown = _CONTROL.sub(_visible, text)
     return f"'{shown}" if text.startswith(tuple(_FORMULA)) else shown
 
 
 def xml(text: str) -> str:
-    """For XML 1.0, which cannot hold control characters at all; the writer escapes the markup."""
+    """For XML 1.0, which cannot hold control characters at all; escaping the markup is left to the XML writer."""
     return terminal(text)
 
 

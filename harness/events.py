@@ -1,4 +1,4 @@
-"""What observers are told: frozen, plain values."""
+"""The events that observers receive: frozen records of plain values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class RoundFinished:
-    """One round of a method's outer loop is safe on disk."""
+    """One round of a method's outer loop is over, and its checkpoint is safe on disk."""
 
     folder: Path
     method: str
@@ -32,7 +32,7 @@ class RoundFinished:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """All rows are known."""
+    """All rows are known, and the leaderboard file is written."""
 
     folder: Path
     rows: Sequence[Mapping[str, Any]]

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from harness.text import writable
 
 
 def write_text(where: Path, text: str) -> Path:
-    """Write a text file atomically; nothing half-written is left behind when it fails.
+    """Write a text file atomically, and return its path; nothing half-written is left behind when that fails.
 
-    What UTF-8 cannot hold is replaced (:mod:`harness.text`): by now it is too late to refuse it.
+    What UTF-8 cannot encode is replaced (:mod:`harness.text`): by now it is too late to refuse it.
     """
     handle, temporary = tempfile.mkstemp(dir=where.parent, prefix=f".{where.name}.")
     try:

@@ -2,8 +2,8 @@
 """The hooks, in the order in which a run calls them.
 
 A plugin is a module named by an entry point of the group ``harness.plugins``. It implements the hooks it needs, marked
-with ``harness.hookimpl``. The nine providers answer ``name -> "package.module:Class"``, so that listing what is there
-imports no component; the three observers receive a frozen event.
+with ``harness.hookimpl``. The nine provider hooks return ``name -> "package.module:Class"``, so that components can be
+listed without importing them; the three observer hooks receive a frozen event.
 """
 
 from __future__ import annotations
@@ -97,31 +97,31 @@ def harness_protocols() -> Mapping[str, str]:
     """
 
 
-# --- what is meant where the user says nothing, and the verbs of the command line -----------------------------------
+# --- defaults, and the verbs of the command line --------------------------------------------------------------------
 
 
 @hookspec
 def harness_defaults() -> Mapping[str, str]:
-    """What is meant where nothing is named. The first plugin that answers a key decides it: those given as files, then
-    those that come with the harness, then the others, by name.
+    """Defaults for what a user does not name. The first plugin that returns a key decides it: plugins given as files
+    come first, then those that come with the harness, then the others, by name.
 
-    Keys: ``method`` (run without ``--plugin``), ``model`` (run without ``--model``), and ``host`` and
-    ``host_with_loop``: ``"module:attribute"`` of the method in which a plugin without a method of its own puts its
-    component, the latter where that is a reward or a trainer.
+    Keys: ``method`` (used without ``--plugin``), ``model`` (used without ``--model``), and ``host`` and
+    ``host_with_loop``: ``"module:attribute"`` of the method that hosts the component of a plugin without a method of
+    its own, the latter where that component is a reward or a trainer.
 
-    Called when a run is configured that leaves one of them open.
+    Called when a run's configuration leaves one of them open.
     """
 
 
 @hookspec
 def harness_commands() -> Mapping[str, Command]:
-    """Verbs by name: ``harness NAME``. A verb of the core comes first.
+    """Verbs by name: ``harness NAME``. The core's own verbs take precedence.
 
     Called when a verb is used that is not the core's, and for ``harness --help``.
     """
 
 
-# --- observers: an exception in one is a warning that names plugin, hook and distribution; the run goes on -----------
+# --- observers: an exception becomes a warning that names plugin, hook and distribution, and the run goes on ---------
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""The marker of hook implementations, apart from everything else so that a plugin's import stays light."""
+"""The marker of hook implementations, in a module of its own so that importing a plugin stays cheap."""
 
 from __future__ import annotations
 

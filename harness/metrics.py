@@ -1,8 +1,8 @@
-"""String measures of short answers: SQuAD's exact match and F1, containment, and token recall.
+"""String metrics for short answers: SQuAD's exact match and F1, containment, and token recall.
 
 The normalisation, exact match and F1 are those of the official SQuAD v1.1 evaluation (Rajpurkar et al. 2016, arXiv
-1606.05250, section 6.1): lower case, no ASCII punctuation, no articles, single spaces; the best over all golds counts.
-Every measure is in [0, 1], and takes at least one gold.
+1606.05250, section 6.1): lower case, no ASCII punctuation, no articles, single spaces. Every metric is in [0, 1], is
+the best over all gold answers, and raises ValueError where there are none.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize(text: str) -> str:
-    """The text as the official script compares it; may be empty (``"The"`` is)."""
+    """The text as the official script compares it; may be empty, as ``"The"`` becomes."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact(answer: str, golds: Sequence[str]) -> float:
-    """1.0 where the normalised answer equals a normalised gold."""
+    """1.0 where the normalised answer equals a normalised gold, else 0.0."""
     return _best(golds, lambda gold: float(normalize(answer) == normalize(gold)))
 
 
 def f1(answer: str, golds: Sequence[str]) -> float:
-    """The best harmonic mean of token precision and recall; tokens are counted with their multiplicity."""
+    """The best harmonic mean of token precision and recall; repeated tokens count each time."""
 
     def one(gold: str) -> float:
         found, wanted = _tokens(answer), _tokens(gold)
@@ -39,9 +39,9 @@ def f1(answer: str, golds: Sequence[str]) -> float:
 
 
 def contains(answer: str, golds: Sequence[str]) -> float:
-    """1.0 where a normalised gold occurs in the normalised answer as a run of whole tokens.
+    """1.0 where a normalised gold occurs in the normalised answer as a run of whole tokens, else 0.0.
 
-    A gold that normalises to nothing is only contained in an answer that does so too.
+    A gold that normalises to the empty text is contained only in an answer that does so too.
     """
 
     def one(gold: str) -> float:
@@ -52,7 +52,7 @@ def contains(answer: str, golds: Sequence[str]) -> float:
 
 
 def token_recall(answer: str, golds: Sequence[str]) -> float:
-    """The best share of a gold's tokens, with their multiplicity, that occur in the answer."""
+    """The largest fraction of a gold's tokens that occur in the answer; repeated tokens count each time."""
 
     def one(gold: str) -> float:
         wanted = _tokens(gold)
@@ -64,7 +64,7 @@ def token_recall(answer: str, golds: Sequence[str]) -> float:
 MEASURES: Mapping[str, Callable[[str, Sequence[str]], float]] = MappingProxyType(
     {"exact": exact, "f1": f1, "contains": contains, "token_recall": token_recall}
 )
-"""The measures by the names under which they are reported."""
+"""The metrics by the names under which they are reported."""
 
 
 def _tokens(text: str) -> list[str]:

@@ -1,9 +1,9 @@
-"""The door for files that others wrote: text, JSON, JSON lines and TOML, read strictly and within limits.
+"""Readers for files that others wrote: text, JSON, JSON lines and TOML, read strictly and within limits.
 
-What comes in is a right value or one line of error that names the file and the place. Refused are: what is not UTF-8
-(a byte order mark is let through), NaN and infinities, numbers and whole numbers beyond what a measurement or a setting
-can be, a key twice in one object, nesting deeper than any format here goes, and dates in TOML, which JSON cannot hold.
-Halves of surrogate pairs are replaced (:mod:`harness.text`), with a warning.
+A reader returns a valid value, or raises an error of one line that names the file and the place. It refuses anything
+that is not UTF-8 (a byte order mark is allowed), NaN and infinities, numbers too large for any measurement or setting,
+duplicate keys in one object, nesting deeper than any format here uses, and dates in TOML, which JSON cannot hold. Lone
+surrogates are replaced (:mod:`harness.text`), with a warning.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ import logging
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from harness.api import HarnessError
 from harness.errors import UsageError, nearest
 from harness.text import repaired, said
 
 MAX_DEPTH = 64
-"""Objects and lists within each other. No format here goes beyond 10, and Python's recursion ends at about 1,000."""
+"""Levels of nested objects and lists. No format here uses more than 10; Python's recursion limit is about 1,000."""
 MAX_WHOLE = 2**63
-"""Whole numbers lie within 64 bits, as TOML has it."""
+"""Integers fit in 64 bits with a sign, as TOML requires."""
 MAX_NUMBER = 1e100
-"""Larger ones overflow in the first sum of squares."""
+"""The square of a much larger number would overflow."""
 MAX_KEY = 400
-"""Characters of a key: keys stand in messages, which are one line."""
+"""Characters of a key: messages quote keys, and are one line long."""
 
 _log = logging.getLogger("harness")
 _Model = TypeVar("_Model")
@@ -39,7 +40,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity|-?\d[\d.eE+-]*', re.DOTAL
 
 
 class _Refused(ValueError):
-    """What is wrong with a value, and the token by which its place is found."""
+    """Says what is wrong with a value; ``token`` is the text by which :func:`_line_of` finds its line."""
 
     def __init__(self, what: str, token: str = "") -> None:
         super().__init__(what)
@@ -47,10 +48,10 @@ class _Refused(ValueError):
 
 
 def user_path(given: str | Path, error: type[HarnessError] = UsageError) -> Path:
-    """A path that a user wrote, with ``~`` resolved; whether anything is there is not asked.
+    """A path that a user wrote, with ``~`` expanded; nothing need exist there.
 
     Raises:
-        error: no file can be of that name, or it may not be looked at.
+        error: no file can have that name, or access to it is denied.
     """
     path = Path(given)
     try:
@@ -59,7 +60,7 @@ def user_path(given: str | Path, error: type[HarnessError] = UsageError) -> Path
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, RuntimeError, ValueError) as why:
-        raise error(f"{str(given)!r:.80}: no usable path: {getattr(why, 'strerror', None) or why}") from None
+        raise error(f"{str(given)!r:.80}: not a usable path: {getattr(why, 'strerror', None) or why}") from None
     return path
 
 
@@ -67,10 +68,10 @@ def read_text(path: Path | Traversable, error: type[HarnessError] = UsageError, 
     """A text file in UTF-8, without its byte order mark.
 
     Args:
-        where: names the file in messages, instead of its path.
+        where: what messages call the file, instead of its path.
 
     Raises:
-        error: the file is not there (with the nearest name beside it), cannot be read, or is not UTF-8.
+        error: the file does not exist (with the nearest name in its folder), cannot be read, or is not UTF-8.
     """
     where = where or str(path)
     try:
@@ -78,7 +79,7 @@ def read_text(path: Path | Traversable, error: type[HarnessError] = UsageError, 
     except FileNotFoundError:
         raise error(f"{where}: cannot be read: no such file.{_beside(path)}") from None
     except IsADirectoryError:
-        raise error(f"{where}: cannot be read: it is a folder, and a file was expected") from None
+        raise error(f"{where}: cannot be read: it is a folder, not a file") from None
     except (OSError, ValueError) as why:
         raise error(f"{where}: cannot be read: {getattr(why, 'strerror', None) or why}") from None
     try:
@@ -96,7 +97,7 @@ def read_json(path: Path | Traversable, error: type[HarnessError] = UsageError, 
 def read_json_lines(
     path: Path | Traversable, error: type[HarnessError] = UsageError, *, where: str = "", repair: bool = True
 ) -> Iterator[tuple[int, Any]]:
-    """``(line number from 1, value)`` of every line that is not blank."""
+    """Yields ``(line number from 1, value)`` for every line that is not blank; see :func:`parse_json`."""
     where = where or str(path)
     for number, line in enumerate(read_text(path, error, where=where).split("\n"), 1):
         if line.strip():
@@ -114,12 +115,12 @@ def parse_json(
     """A JSON value, strictly.
 
     Args:
-        where: names the source in messages.
-        first_line: the number of the text's first line there.
-        repair: replace halves of surrogate pairs; a task's loader leaves that to the run, which counts them.
+        where: what messages call the source.
+        first_line: the line number of the text's first line within the source.
+        repair: replace lone surrogates; a task's loader leaves that to the run, which counts them.
 
     Raises:
-        error: it is not JSON, or beyond the limits, with line and column where there is one.
+        error: it is not JSON, or exceeds the limits; with line and column where they are known.
     """
     odd = _UNUSUAL.search(text) is not None
     try:
@@ -144,10 +145,10 @@ def parse_json(
 
 
 def parse_toml(text: str, where: str, error: type[HarnessError] = UsageError) -> dict[str, Any]:
-    """The tables of a TOML text, strictly; only what JSON can hold.
+    """The tables of a TOML text, strictly; only values that JSON can hold.
 
     Raises:
-        error: it is not TOML, or beyond the limits.
+        error: it is not TOML, or exceeds the limits.
     """
     try:
         tables = tomllib.loads(text)
@@ -156,16 +157,16 @@ def parse_toml(text: str, where: str, error: type[HarnessError] = UsageError) ->
     except RecursionError:
         raise error(f"{where}: {_TOO_DEEP}") from None
     except ValueError as why:
-        # int() refuses what is too long before tomllib can say where.
+        # int() refuses numbers with too many digits before tomllib can say where they are.
         raise error(f"{where}: is not TOML: a number in it cannot be read ({why})") from None
     return dict(within_limits(tables, where, error))
 
 
 def within_limits(value: Any, where: str, error: type[HarnessError] = UsageError) -> Any:
-    """The same value, if it is one that JSON can hold and keeps to the limits; texts are repaired.
+    """The same value, if JSON can hold it and it is within the limits; its strings are repaired.
 
     Raises:
-        error: with the path of the place in the value.
+        error: JSON cannot hold it, or it exceeds the limits; the message gives the path within the value.
     """
     level: list[tuple[str, Any]] = [("", value)]
     for _ in range(MAX_DEPTH + 1):
@@ -174,18 +175,18 @@ def within_limits(value: Any, where: str, error: type[HarnessError] = UsageError
             said_at = f"{where}: {place}" if place else where
             if isinstance(part, Mapping):
                 if not all(isinstance(key, str) for key in part):
-                    raise error(f"{said_at}: every key is a text")
+                    raise error(f"{said_at}: every key must be a string")
                 if any(len(key) > MAX_KEY for key in part):
                     raise error(f"{said_at}: {_LONG_KEY}")
                 below += [(f"{place}.{key}" if place else str(key), item) for key, item in part.items()]
             elif isinstance(part, list | tuple):
                 below += [(f"{place}[{at}]", item) for at, item in enumerate(part)]
             elif isinstance(part, int) and not -MAX_WHOLE <= part < MAX_WHOLE:
-                raise error(f"{said_at}: a whole number beyond 64 bits")
+                raise error(f"{said_at}: an integer that does not fit in 64 bits")
             elif isinstance(part, float) and not (math.isfinite(part) and abs(part) <= MAX_NUMBER):
-                raise error(f"{said_at}: {part} is no value that can be used; numbers go up to 1e100")
+                raise error(f"{said_at}: {part} cannot be used; numbers must be finite and at most 1e100")
             elif part is not None and not isinstance(part, str | int | float):
-                raise error(f"{said_at}: a {type(part).__name__} has no place here; write it as text, in quotes")
+                raise error(f"{said_at}: a {type(part).__name__} cannot be used here; write it as text, in quotes")
         if not below:
             return _whole_text(value, where)
         level = below
@@ -195,18 +196,19 @@ def within_limits(value: Any, where: str, error: type[HarnessError] = UsageError
 def conform(
     model: type[_Model], value: Any, where: str, error: type[HarnessError] = UsageError, *, field: str = ""
 ) -> _Model:
-    """A value as a pydantic model (or any type that pydantic knows).
+    """A value validated as a pydantic model (or as any type that pydantic knows).
 
     Args:
-        field: the path of the value within its file, to which the field at fault is added.
+        field: the path of the value within its file; messages append the path of the field at fault.
 
     Raises:
-        error: ``where, field a.b[3].c: what is wrong``.
+        error: it does not conform, as ``where, field a.b[3].c: what is wrong``.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(model).validate_python(value)
+        checked: _Model = _adapter(cast("Hashable", model)).validate_python(value)
+        return checked
     except ValidationError as why:
         first = why.errors(include_url=False)[0]
         path = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
@@ -214,12 +216,20 @@ def conform(
         raise error(f"{where}{place}: {plain(first['type'], first['msg'])}") from None
 
 
-_LONG_KEY = f"a key of more than {MAX_KEY} characters, which is no name"
-_TOO_DEEP = f"nested more than {MAX_DEPTH} deep, which no such file is"
+_LONG_KEY = f"a key longer than {MAX_KEY} characters"
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+
+
+@cache
+def _adapter(model: Hashable) -> Any:
+    """A file may have many thousands of lines of one model, and making this takes longer than checking a line."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cast("Any", model))
 
 
 def plain(kind: str, message: str) -> str:
-    """What pydantic says, in the words of this harness."""
+    """A message of pydantic in the words of this harness; ``kind`` is pydantic's error type."""
     if kind == "missing":
         return "is missing"
     if kind == "too_short":
@@ -237,7 +247,7 @@ def _beside(path: Path | Traversable) -> str:
 
 
 def _constant(name: str) -> Any:
-    raise _Refused(f"{name} is no number in JSON and no measurement; mend it or write null", name)
+    raise _Refused(f"{name} is not a JSON number and not a measurement; correct it, or write null", name)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -247,20 +257,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Refused(f"the key {twice!r:.80} stands twice in one object; remove one")
+        raise _Refused(f"the key {twice!r:.80} occurs twice in one object; remove one")
     return made
 
 
 def _whole(digits: str) -> int:
     if len(digits) > 20 or not -MAX_WHOLE <= (number := int(digits)) < MAX_WHOLE:
-        raise _Refused(f"the whole number {_short(digits)} is beyond 64 bits", digits)
+        raise _Refused(f"the integer {_short(digits)} does not fit in 64 bits", digits)
     return number
 
 
 def _number(digits: str) -> float:
     number = float(digits)
     if not abs(number) <= MAX_NUMBER:
-        raise _Refused(f"the number {_short(digits)} is too large; numbers go up to 1e100", digits)
+        raise _Refused(f"the number {_short(digits)} is too large; the largest allowed is 1e100", digits)
     return number
 
 
@@ -284,7 +294,7 @@ def _check_depth(value: Any) -> None:
 
 
 def _line_of(token: str, text: str) -> int:
-    """The line of the first such token outside strings; 0 where it is not known."""
+    """The line, from 1, of the first such token outside strings; 0 where it is not known."""
     for found in _TOKEN.finditer(text) if token else ():
         if found[0] == token:
             return text.count("\n", 0, found.start()) + 1

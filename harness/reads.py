@@ -1,13 +1,13 @@
-"""Which files were read while a component was made and called, and whether they are still what they were then.
+"""Records the files that a component reads while it is constructed and called, and tells whether they have changed.
 
-An audit hook of the interpreter sees every file that Python code opens. What is opened while a component runs is noted
-for that component and for those that called it, and besides for the plugin modules whose functions opened it: what a
-module keeps in a cache of its own is known to every component that can reach the module. A journal item carries the
-digests of the files that were noted for what made it, and is found again only while all of them are the same.
+An audit hook of the interpreter sees every file that Python code opens. A file opened while a component runs is noted
+for that component and for those that called it. It is also noted for the plugin modules whose functions opened it,
+because a module may cache what it read for every component that can reach the module. A journal item carries the
+digests of the files noted for the components that made it, and is reused only while all of them are unchanged.
 
-Not noted: the standard library and installed packages other than plugins (their versions say what they are), the run's
-own folder, files that components themselves write, checkpoints (a model's digest covers them), and what is read under
-:func:`untracked`. Not seen: what native code opens by itself, and what another process reads.
+Not noted: the standard library and installed packages other than plugins (their versions identify them), the run's own
+folder, files that components themselves write, checkpoints (a model's digest covers them), and anything read under
+:func:`untracked`. Not seen: files that native code opens by itself, and files that another process reads.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _T = TypeVar("_T")
 _Stamp = tuple[int, int, int, int]
 """Modification and change time in nanoseconds, size in bytes, inode."""
 _Entry = _Stamp | str | None
-"""A file as it was when it was opened; a digest where that is known already; None where there was no file."""
+"""A file's stamp when it was opened; its digest where that is known already; None where there was no file."""
 
 NATIVE = frozenset({".safetensors", ".gguf"})
-"""Formats that native code reads without Python seeing it; they count with the JSON file beside them."""
+"""Formats that native code reads without Python seeing it; they are noted when a JSON file beside them is read."""
 ABSENT = "absent"
 UNKNOWN = "changed while it was in use"
 _EVENTS = frozenset({"open", "os.listdir", "os.scandir", "os.rename", "sqlite3.connect"})
 _MACHINE = ("/proc/", "/sys/", "/dev/")
 _SETTLED_NS = 100_000_000
-"""A file that was written less long ago may be written again without a new time stamp."""
+"""A file written more recently than this may be written again without its time stamp changing."""
 
 _local = threading.local()
 _active: list[Reader] = []
 _but: list[tuple[str, ...]] = []
-"""Beside every active reader, what is accounted for otherwise while its code runs."""
+"""Parallel to ``_active``: paths that are accounted for elsewhere while the reader's code runs."""
 _by_module: dict[str, dict[str, _Entry]] = {}
 _written: set[str] = set()
-"""Files that components wrote, from beginning to end."""
+"""Files whose whole content components wrote."""
 _own_folders: set[str] = set()
 _digested: set[str] = set()
 _checkpoints: set[str] = set()
@@ -57,11 +57,11 @@ _watching = False
 
 
 class Reader:
-    """The files that something depends on.
+    """The files that a component depends on.
 
     Args:
-        modules: plugin modules that it can reach; see the module's docstring.
-        parts: readers of the components that it is made around.
+        modules: plugin modules that the component can reach; see this module's docstring.
+        parts: readers of the components that it wraps.
     """
 
     def __init__(self, modules: Collection[str] = (), parts: Sequence[Reader] = ()) -> None:
@@ -70,14 +70,15 @@ class Reader:
         self.noted: dict[str, _Entry] = {}
 
     def note(self, files: Mapping[str, _Entry]) -> None:
-        """Count files. One that was something else before is neither: what was made may be of both."""
+        """Note files. One whose content differs from an earlier note becomes :data:`UNKNOWN`: results may rest on
+        both."""
         for path, entry in files.items():
             known = self.noted.setdefault(path, entry)
             if known != entry and _content_at(path, known) != _content_at(path, entry):
                 self.noted[path] = UNKNOWN
 
     def entries(self) -> dict[str, _Entry]:
-        """Everything noted so far, for it, its parts and its modules."""
+        """Everything noted so far for this reader, its parts and its modules."""
         out: dict[str, _Entry] = {}
         for part in self._parts:
             out |= part.entries()
@@ -86,12 +87,13 @@ class Reader:
         return out | self.noted
 
     def files(self) -> dict[str, str]:
-        """Absolute path -> digest of what was read there; :data:`UNKNOWN` where it changed before it was digested."""
+        """Absolute path -> digest of the content read there; :data:`UNKNOWN` where it changed before it was
+        digested."""
         return {path: _settled(path, entry) for path, entry in sorted(self.entries().items()) if path not in _written}
 
 
 def watch(packages: Iterable[str] = ()) -> None:
-    """Begin to see what is opened; ``packages`` are added to :data:`plugin_packages`."""
+    """Install the audit hook, once per process; ``packages`` are added to :data:`plugin_packages`."""
     global _watching, _sites, _library
     plugin_packages.update(packages)
     _sites = tuple(f"{folder}/" for folder in sites())
@@ -114,10 +116,10 @@ def sites() -> list[str]:
 
 
 def call(reader: Reader, run: Callable[[], _T], but: Sequence[str] = ()) -> _T:
-    """Run a component's code. What it depends on, its callers depend on too.
+    """Run a component's code. The files it depends on are noted for its callers too.
 
     Args:
-        but: absolute paths of files, or of folders with all that is in them, that are accounted for otherwise.
+        but: absolute paths of files, or of whole folders, that are accounted for elsewhere.
     """
     _active.append(reader)
     _but.append(tuple(but))
@@ -130,8 +132,18 @@ def call(reader: Reader, run: Callable[[], _T], but: Sequence[str] = ()) -> _T:
             note(reader.entries())
 
 
+def put_aside() -> tuple[list[Reader], list[tuple[str, ...]]]:
+    """The readers that are being called now, for :func:`take_up`."""
+    return list(_active), list(_but)
+
+
+def take_up(aside: tuple[list[Reader], list[tuple[str, ...]]]) -> None:
+    """Go on with readers that were put aside."""
+    _active[:], _but[:] = aside
+
+
 def iterate(reader: Reader, values: Iterable[_T]) -> Iterator[_T]:
-    """The values of a component's generator, whose code runs between them."""
+    """The values of a component's generator, each computed under :func:`call`."""
     iterator = iter(values)
     end: Any = object()
     while (value := call(reader, lambda: next(iterator, end))) is not end:
@@ -139,7 +151,7 @@ def iterate(reader: Reader, values: Iterable[_T]) -> Iterator[_T]:
 
 
 def note(files: Mapping[str, _Entry]) -> None:
-    """Count files for everything that is being called now."""
+    """Note files for every component that is being called now."""
     if files:
         for reader in _active:
             reader.note(files)
@@ -147,7 +159,7 @@ def note(files: Mapping[str, _Entry]) -> None:
 
 @contextmanager
 def untracked() -> Iterator[None]:
-    """For files that do not shape what is computed: caches keyed by all that made them, price tables, logs."""
+    """For files that cannot change a result: caches keyed by everything that made them, price tables, logs."""
     _local.off = int(getattr(_local, "off", 0)) + 1
     try:
         yield
@@ -156,29 +168,29 @@ def untracked() -> Iterator[None]:
 
 
 def own(folder: Path) -> None:
-    """A folder that is this run's: what is read there was made from what is counted already."""
+    """Exclude a run's own folder: everything in it was made from inputs that are noted already."""
     _own_folders.add(f"{os.path.abspath(folder)}/")
 
 
 def digested(folder: Path, names: Iterable[str]) -> None:
-    """Files of a checkpoint that its digest covers."""
+    """Exclude the files of a checkpoint that its digest covers."""
     for root in {os.path.abspath(folder), os.path.realpath(folder)}:
         _checkpoints.add(root)
         _digested.update(os.path.join(root, name) for name in names)
 
 
 def forget_module(module: str) -> None:
-    """A module is about to be executed anew, and with it whatever it read."""
+    """Forget what a module read: it is about to be executed again."""
     _by_module.pop(module, None)
 
 
 def changed(files: Mapping[str, str]) -> list[str]:
-    """The paths at which there is now something else, or nothing."""
+    """The paths whose content is no longer what the digests say, or that no longer exist."""
     return [path for path, digest in files.items() if digest_of(path) != digest]
 
 
 def digest_of(path: str) -> str:
-    """Digest of a file's content, or of the names in a folder; computed again only when its time stamps are new."""
+    """Digest of a file's content, or of the names in a folder; a file is read again only when its stamp has changed."""
     with untracked():
         if os.path.isdir(path):
             return _listing(path)
@@ -210,7 +222,7 @@ def _settled(path: str, entry: _Entry) -> str:
 
 
 def _content_at(path: str, entry: _Entry) -> str:
-    """The digest that belongs to an entry, as far as it can still be had."""
+    """The digest of the content that an entry stands for, or :data:`UNKNOWN` where it can no longer be computed."""
     if entry is None or isinstance(entry, str):
         return entry or ABSENT
     return _digests.get((path, entry)) or _settled(path, entry)
@@ -265,7 +277,7 @@ def _see(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def native_files(folder: Path) -> list[Path]:
-    """Files of a folder in formats that Python does not see being read."""
+    """Files of a folder in the formats of :data:`NATIVE`."""
     try:
         return sorted(path for path in folder.iterdir() if path.suffix in NATIVE)
     except OSError:
@@ -273,7 +285,7 @@ def native_files(folder: Path) -> list[Path]:
 
 
 def expect(reader: Reader, path: Path) -> None:
-    """Count a file for a component that will read it without Python seeing it."""
+    """Note a file for a component that will read it by native code, unseen by the audit hook."""
     where = os.path.abspath(path)
     reader.noted.setdefault(where, _stamp(where))
 
@@ -285,7 +297,7 @@ def _entry(path: str, event: str) -> _Entry:
 
 
 def _writes(path: str, mode: str | None, flags: int) -> bool:
-    """Whether a file is opened to be written only."""
+    """Whether a file is opened for writing only."""
     if mode is not None:
         _write(path, whole="w" in mode or "x" in mode)
         return any(letter in mode for letter in "wxa")
@@ -295,7 +307,7 @@ def _writes(path: str, mode: str | None, flags: int) -> bool:
 
 
 def _write(path: str, whole: bool) -> None:
-    """A file that a component writes is its own product; one that anybody else writes is not."""
+    """Keep account of the files that components wrote: one that anybody else writes is no longer theirs."""
     if whole and _active:
         _written.add(path)
     elif whole:
@@ -303,9 +315,10 @@ def _write(path: str, whole: bool) -> None:
 
 
 def _modules_on_the_stack() -> set[str] | None:
-    """Modules other than the harness's and the library's, up to the component's call; None while sources are read."""
+    """Modules of neither the harness nor the standard library, from the frame that opens a file up to the component's
+    call; None while Python reads source code."""
     frame = sys._getframe(3)
-    # Sources are the fingerprint's business, also where a traceback quotes them.
+    # The fingerprint covers sources; they are also read to quote them in a traceback.
     if frame.f_code.co_filename.startswith("<frozen ") or frame.f_globals.get("__name__") in {"tokenize", "linecache"}:
         return None
     found: set[str] = set()

@@ -1,9 +1,9 @@
-"""Text that cannot be written, and what becomes of it: one policy, held at every door.
+"""Text that no encoding can write: one policy, applied wherever text enters the harness.
 
-A Python string may hold halves of surrogate pairs, which no encoding can write: JSON escapes such as ``"\\ud83d"`` make
-them, and models that are cut off inside an emoji. They are replaced by U+FFFD, as decoders of damaged text do, where
+A Python string may hold lone surrogates, which UTF-8 cannot encode. They come from JSON escapes such as ``"\\ud83d"``
+and from models that are cut off inside an emoji. They are replaced by U+FFFD, as decoders of damaged text do, where
 text comes in (tasks, answers of models, what components return, recorded edits, configurations), and counted. So a
-stray half never stops a run, and never looks like the fault of whoever next tries to write it.
+lone surrogate never stops a run, and is never blamed on the code that happens to write the text out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 _Value = TypeVar("_Value")
 
 REPLACED = "replaced"
-"""Name under which an item's costs count the characters that were replaced in it."""
+"""The key, among an item's costs, that counts the characters replaced in it."""
 
 
 def writable(text: str) -> str:
-    """The text with halves that belong together joined, and every lone one replaced by U+FFFD."""
+    """The text with surrogate pairs joined into characters, and every lone surrogate replaced by U+FFFD."""
     if text.isascii():
         return text
     try:
@@ -30,11 +30,11 @@ def writable(text: str) -> str:
 
 
 def repaired(value: _Value) -> tuple[_Value, int]:
-    """A value with all its texts :func:`writable`, and how many characters were replaced.
+    """A value with :func:`writable` applied to every string in it, and the number of characters replaced.
 
     Args:
-        value: texts, records, mappings, lists and tuples of them; anything else stays as it is. What needs no repair is
-            returned itself, not copied.
+        value: strings, dataclass instances, mappings, lists and tuples, nested; anything else stays as it is. A part
+            that needs no repair is returned itself, not copied.
     """
     count = 0
 
@@ -65,5 +65,5 @@ def repaired(value: _Value) -> tuple[_Value, int]:
 
 
 def said(count: int, where: str) -> str:
-    """The remark on characters that were replaced."""
+    """The remark that so many characters were replaced."""
     return f"{count} character{'s' if count > 1 else ''} of {where} replaced by U+FFFD: not valid Unicode"

@@ -1,4 +1,4 @@
-"""For all tests: hypothesis draws the same examples everywhere, and a busy machine fails no test for being slow."""
+"""For all tests: hypothesis draws the same examples everywhere, and no test fails because the machine is busy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ settings.load_profile("harness")
 
 @pytest.fixture(autouse=True, scope="session")
 def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The key that signs runs is made in a temporary folder, not in the home of whoever runs the tests."""
+    """The key that signs runs is made in a temporary folder, not in the user's home."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

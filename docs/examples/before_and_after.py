@@ -1,4 +1,4 @@
-"""A protocol: beside the score, how far it is from what the start model answered."""
+"""A protocol: beside the score, a table with the scores before and after the update."""
 
 from harness import hookimpl
 from harness.api import Ask, EvaluationProtocol, Measurement, TrialJob, UpdateJob

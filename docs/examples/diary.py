@@ -1,4 +1,4 @@
-"""An observer of all three events: a diary in the run's folder. It comes in with `observers = ["diary"]`."""
+"""An observer of all three events: it keeps a diary in the run's folder. Enable it with `observers = ["diary"]`."""
 
 from harness import hookimpl
 

@@ -13,7 +13,7 @@ def harness_updaters():
 
 
 class FocalLoss:
-    """Focal loss (arXiv 1708.02002, equation 4): tokens that are known already weigh little."""
+    """Focal loss (arXiv 1708.02002, equation 4): tokens that the model already predicts well weigh little."""
 
     def __init__(self, gamma):
         self.gamma = gamma
@@ -55,7 +55,7 @@ class OneStepSettings:
 
 
 class OneStep(Updater):
-    """Borrow the module, take the gradient of what there is to learn, and store its best low-rank step."""
+    """Borrow the module, compute the gradient of the loss on the job's texts, and store its best low-rank step."""
 
     Settings = OneStepSettings
     accepts = frozenset({Example})
@@ -70,7 +70,7 @@ class OneStep(Updater):
         for same_start in by_start.values():
             with s.borrow(same_start[0].start) as (module, tokenizer):
                 steps = [self._step(module, tokenizer, s.expand(job)) for job in same_start]
-            # Weights are stored after the module went back: until then the model answers nobody.
+            # Weights are stored after the module was returned: until then the model answers no request.
             for job, step in zip(same_start, steps, strict=True):
                 yield self._stored(job, step, s)
 

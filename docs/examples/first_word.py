@@ -1,4 +1,4 @@
-"""An evaluator: an answer is right where it begins with a reference."""
+"""An evaluator: an answer is right if it begins with a reference."""
 
 from harness import hookimpl
 from harness.api import Evaluator, Request, Score

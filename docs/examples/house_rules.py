@@ -1,4 +1,4 @@
-"""A verb, and what is meant where nothing is named: ``harness greet --name reader``."""
+"""A command-line verb, ``harness greet --name reader``, and the default method."""
 
 from harness import hookimpl
 from harness.api import Command

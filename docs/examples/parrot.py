@@ -1,4 +1,4 @@
-"""A model backend: it says the prompt's last line again. It can generate and nothing else."""
+"""A model backend that repeats the prompt's last line. It can generate and nothing else."""
 
 from harness import hookimpl
 from harness.api import Completion, Model

@@ -1,4 +1,4 @@
-"""An updater: LoRA for as many epochs as its setting says, everything else as the model has it."""
+"""An updater: LoRA with its number of epochs as a setting, and the model's defaults for everything else."""
 
 from dataclasses import dataclass, replace
 

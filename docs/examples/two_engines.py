@@ -1,4 +1,4 @@
-"""A model made of two backends of the same weights: one answers, the other trains. `--set` names both:
+"""A model made of two backends with the same weights: one answers, the other trains. `--set` names both:
 
 harness run --plugin ./two_engines.py --set 'model={use="two-engines", answers="lab", trains="lab"}'
 """

@@ -1,4 +1,4 @@
-"""A task: two towns, one to learn from and one to be tested on."""
+"""A task about two towns: one to learn from and one to be tested on."""
 
 from harness import hookimpl
 from harness.api import EditFailed, Episode, Example, Query, Task

@@ -1,1 +1,1 @@
-"""What a run keeps: its journal, its weights, its items, and how records become bytes and digests."""
+"""What a run stores: its journal and its weights, the items of its task, and the encoding and digests of records."""

@@ -1,4 +1,5 @@
-"""Which files the items of a journal were made from: two tables beside ``items``, since few sets serve many items."""
+"""The files that the items of a journal were made from, in two tables of their own: many items share few sets of
+files."""
 
 from __future__ import annotations
 
@@ -17,25 +18,25 @@ CREATE TABLE IF NOT EXISTS made_from (item TEXT PRIMARY KEY, files TEXT NOT NULL
 
 
 class Dependencies:
-    """The files of one journal's items. Each set is compared with the disk once, when it is first asked for."""
+    """The files of one journal's items. Each set is compared with the disk once, when it is first needed."""
 
     def __init__(self) -> None:
         self._changed: dict[str, list[str]] = {}
 
     def write(self, database: sqlite3.Connection, item: Item) -> None:
-        """Record what an item was made from, instead of what was recorded before. Call in a transaction."""
+        """Record the files that an item was made from, replacing an earlier record. Call within a transaction."""
         if not item.files:
             database.execute("DELETE FROM made_from WHERE item = ?", (item.digest,))
             return
         name = digest(dict(item.files))
-        # This process has just read them: for its own life they are what it says.
+        # This process has just read these files, so it takes them as unchanged for the rest of its life.
         self._changed.setdefault(name, [])
         text = json.dumps(dict(item.files), ensure_ascii=False, sort_keys=True)
         database.execute("INSERT OR IGNORE INTO file_sets VALUES (?, ?)", (name, text))
         database.execute("INSERT OR REPLACE INTO made_from VALUES (?, ?)", (item.digest, name))
 
     def of(self, database: sqlite3.Connection, items: Sequence[str]) -> dict[str, Mapping[str, str]]:
-        """Item -> path -> digest, for those items that were made from files."""
+        """Item -> path -> digest, for those of the items that were made from files."""
         sets: dict[str, Mapping[str, str]] = {}
         out = {}
         for item, name, files in database.execute(
@@ -49,7 +50,7 @@ class Dependencies:
         return out
 
     def changed(self, files: Mapping[str, str]) -> list[str]:
-        """The paths at which there is now something else."""
+        """The paths whose content has changed since."""
         if not files:
             return []
         name = digest(dict(files))
@@ -59,12 +60,12 @@ class Dependencies:
 
 
 def unsettled(files: Mapping[str, str], changed: Iterable[str]) -> bool:
-    """Whether one of the changed files was changing already while the item was made."""
+    """Whether one of the changed files had already changed while the item was being made."""
     return any(files[path] == reads.UNKNOWN for path in changed)
 
 
 def _files(name: str, text: str) -> Mapping[str, str]:
-    """The set of that name; what is not what was written agrees with no file."""
+    """The set of files of that name; a damaged record becomes a set that matches no file."""
     try:
         files: Mapping[str, str] = json.loads(text)
         if digest(files) == name:

@@ -1,4 +1,4 @@
-"""The task's items: what a method may see of them, and the references, which only evaluators are handed."""
+"""The task's items: the episodes as a method may see them, and the references, which are handed to evaluators only."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from harness.registry.build import BuiltComponent, named_paths
 from harness.text import repaired
 
 PASSAGE = 40
-"""Characters from which on a text of a context counts as the passage itself, not as a title or a word."""
+"""The fewest characters for which a text of a context counts as a passage, and not as a title or a word."""
 _LOADED: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class EpisodeBook:
     """All episodes of one task, loaded split by split on first use.
 
-    What a task reads to load its items is noted (:mod:`harness.reads`) but for the data that its settings name: items
-    count by their content.
+    Files that a task reads to load its items are noted (:mod:`harness.reads`), except the data that its settings name:
+    of these, the items themselves are digested.
     """
 
     def __init__(
@@ -30,6 +30,8 @@ class EpisodeBook:
     ) -> None:
         """
         Args:
+            test_limit: the most episodes of the test split; 0 for all.
+            built: the task with its settings and reader, where the files that it reads matter.
             test_alone: whether the run needs no other split (:meth:`harness.api.Task.test_on_all`).
         """
         self._task = task
@@ -40,27 +42,27 @@ class EpisodeBook:
         self._data = named_paths(built.settings) if built else []
         self._test_limit = test_limit
         self.replaced = 0
-        """Characters of the task's texts that could not be written, and were replaced."""
+        """The number of characters of the task's texts that were replaced (:mod:`harness.text`)."""
         self._splits: dict[str, list[Episode]] = {}
         self._full: dict[str, Episode] = {}
         self._references: dict[str, References] = {}
 
     def split(self, name: Split, limit: int | None = None) -> Sequence[Episode]:
-        """The full episodes of a split, in the task's order; the run's ``limit`` holds for the test split alone.
+        """The full episodes of a split, in the task's order; the run's own limit applies to the test split only.
 
         Raises:
-            UsageError: a component asks for another split in a run that tests on all of the task's items.
+            UsageError: a component asks for another split, but the run tests on all of the task's items.
         """
         self._load(name)
         if self._alone and name in ("train", "validation") and not self._splits[name]:
             raise UsageError(
-                f"all items of task {self._task.name!r} are tested on, as no row of this run has an outer loop, and a "
+                f"this run tests on all items of task {self._task.name!r}, as no row has an outer loop, but a "
                 f"component asks for the split {name!r}: name task.{name}"
             )
         return self._splits[name][:limit] if limit else list(self._splits[name])
 
     def loaded(self, *splits: Split) -> list[Episode]:
-        """The episodes of those of the splits that something has asked for; none is read for this."""
+        """The episodes of those splits that are loaded already; this loads none."""
         return [episode for name in splits for episode in self._splits.get(name, ())]
 
     def _load(self, name: Split) -> None:
@@ -78,14 +80,16 @@ class EpisodeBook:
                 self._splits[name].append(episode)
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References]) -> None:
-        """Take episodes that a method made.
+        """Register episodes that a method generated.
 
         Raises:
-            PluginError: one is not of the split ``made``, or its context is that of a test episode.
+            PluginError: one is not of the split ``made``, or contains the context of a test episode.
         """
         for episode in episodes:
             if episode.split != "made":
-                raise PluginError(f"episode {episode.id!r} is of split {episode.split!r}; a method's own are 'made'")
+                raise PluginError(
+                    f"episode {episode.id!r} is of split {episode.split!r}; an episode of a method's own must be 'made'"
+                )
             if copied := self._copied(episode):
                 raise PluginError(
                     f"episode {episode.id!r} copies the context of test episode {copied!r}: a method may not try out "
@@ -96,7 +100,7 @@ class EpisodeBook:
                 self._splits.setdefault("made", []).append(episode)
 
     def _copied(self, made: Episode) -> str:
-        """Id of the test episode whose context is (within) that of a made one, however it is spaced or cased."""
+        """Id of the test episode whose context ``made`` contains, ignoring spaces and case; "" where there is none."""
         mine = texts(made.context)
         whole = canonical(made.context)
         for episode in self.split("test"):
@@ -108,7 +112,8 @@ class EpisodeBook:
         return ""
 
     def full(self, episode_id: str) -> Episode:
-        """The episode with its queries, whatever the method was shown of it."""
+        """The episode with its queries, whatever the method was shown of it. Raises :class:`PluginError` for an unknown
+        id."""
         for split in _LOADED:
             if episode_id not in self._full:
                 self._load(split)
@@ -123,7 +128,7 @@ class EpisodeBook:
         return {self.full(episode).id: self._references[episode] for episode in episode_ids}
 
     def identity(self, episode_id: str) -> str:
-        """Digest of an episode and its references: what a score depends on."""
+        """Digest of an episode and its references, on both of which a score depends."""
         return digest([self.full(episode_id), dict(self._references[episode_id])])
 
     def _add(self, episode: Episode, references: References) -> None:
@@ -134,12 +139,12 @@ class EpisodeBook:
 
 
 def shown(episode: Episode, sees: str) -> Episode:
-    """The episode as a method with that card may see it."""
+    """The episode as a method may see it, given what its card ``sees``."""
     return episode if sees == "context+queries" else dataclasses.replace(episode, queries=())
 
 
 def texts(value: Any) -> list[str]:
-    """All texts within a JSON value, in small letters and single spaces."""
+    """All strings within a JSON value, in lower case and with single spaces."""
     if isinstance(value, str):
         return [" ".join(value.casefold().split())]
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()

@@ -1,9 +1,11 @@
-"""A run's folder: whose its entries are, what a kill left in it, and the digests of the files that it writes."""
+"""A run's folder: refusing links in it, removing what a kill left behind, and recording digests of the files
+written."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,21 +19,21 @@ if TYPE_CHECKING:
     from harness.books.journal import Journal
 
 _OWN = frozenset({"lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "config.json", "result.json",
-                  "weights", "edits", "scores"})  # fmt: skip
+                  "weights", "edits", "scores", "history", "items"})  # fmt: skip
 FILE = "file/"
-"""Facts of the journal of this prefix: a file's path in the run's folder -> the SHA-256 of what was written."""
+"""Prefix of the journal's facts about files: ``file/`` and the path in the run's folder -> the content's SHA-256."""
 
 
 def refuse_links(folder: Path) -> None:
-    """A run's folder may have come from anyone: what is written in it must not land elsewhere.
+    """Refuse a run's folder with symbolic links: it may come from anyone, and writes to it must not land elsewhere.
 
     Raises:
-        UsageError: something of the run's own in its folder is a symbolic link.
+        UsageError: one of the run's own entries is a symbolic link.
     """
     found = next(links(folder), None)
     if found is not None:
         raise UsageError(
-            f"{found} is a symbolic link, and a run's folder holds its own files; replace it with what it points to"
+            f"{found} is a symbolic link, which a run's folder may not contain; replace it with what it points to"
         )
 
 
@@ -55,20 +57,25 @@ def _links_below(folder: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written; only for who holds the run's lock."""
+    """Remove what killed processes left half-written. Only the holder of the run's lock may call this."""
     for partial in folder.glob("weights/.*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
-    for pattern in (".*.json.*", "edits/.*.jsonl.*", "scores/.*.jsonl.*"):
+    for pattern in (".*.json.*", *(f"{place}/.*.jsonl.*" for place in ("edits", "scores", "history", "items"))):
         for partial in folder.glob(pattern):
             partial.unlink(missing_ok=True)
 
 
 def write_recorded(journal: Journal, folder: Path, name: str, text: str) -> None:
-    """Write a text file of the run whole or not at all, and its digest into the journal."""
+    """Write a text file of the run atomically, and its digest into the journal."""
     (folder / name).parent.mkdir(exist_ok=True, parents=True)
     text = writable(text)
     write_text(folder / name, text)
     journal.set_fact(FILE + name, sha256(text.encode()))
+
+
+def goes_on(folder: Path) -> str:
+    """The command that continues a run, as it can be pasted into a shell."""
+    return f"harness resume {shlex.quote(str(folder))}"
 
 
 def sha256(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""One finished effect, as the journal keeps it: its row, sealed with a checksum over everything that is in it."""
+"""Items: finished effects as rows of the journal, each sealed with a checksum over all of its columns."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from harness.errors import Damaged
 from harness.text import REPLACED, repaired
 
 COLUMNS = ("digest", "kind", "component", "status", "result", "cost", "weights")
-"""What the checksum is over, in this order; the column ``seal`` after them holds it."""
+"""The columns that the checksum covers, in this order; the column ``seal`` after them holds it."""
 
 WITHIN = "within"
-"""Kind of what is noted beside an item of what happened inside it; a cost of that name says that something is."""
+"""Kind of the note that records what happened inside another item; a cost of this name on that item says it exists."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One finished effect."""
+    """One finished effect of a run, such as a completion, an update or a score."""
 
     digest: str
     kind: str
     component: str
     status: str
     result: Any
-    """JSON; :func:`harness.books.records.decode` makes records of it."""
+    """JSON; :func:`harness.books.records.decode` turns it into records."""
     cost: Mapping[str, float] = field(default_factory=dict)
     weights: str | None = None
-    """Digests, separated by commas, of the weights that it needs on disk; each is referred to once."""
+    """Digests, separated by commas, of the weights that it needs on disk; it holds one reference to each."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Path -> digest of the files that were read by what made it; found again only while they are the same."""
+    """Path -> digest of the files that its component read; the item is reused only while they are unchanged."""
 
 
 def writable_item(item: Item) -> Item:
-    """The item as it can be written, with the characters that had to be replaced among its costs."""
+    """The item with text that can be written; the number of characters replaced is added to its costs."""
     result, count = repaired(item.result)
     if not count:
         return item
@@ -51,7 +51,7 @@ def to_row(item: Item) -> tuple[str | None, ...]:
 
 
 def from_row(row: Sequence[Any], journal: Path, files: Mapping[str, str] | None = None) -> Item:
-    """The item of a row of ``journal``, and the files that it was made from.
+    """The item in a row of ``journal``; ``files`` are those it was made from.
 
     Raises:
         Damaged: the row is not what was written.
@@ -65,16 +65,16 @@ def from_row(row: Sequence[Any], journal: Path, files: Mapping[str, str] | None 
 
 
 def text(value: Any) -> str:
-    """JSON text of what is already plain JSON; NaN is refused."""
+    """A plain JSON value as compact JSON text; raises ValueError for NaN."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def seal(values: Sequence[str | None]) -> str:
-    """128 bits of SHA-256 over texts, in hexadecimal."""
+    """128 bits of SHA-256 over a row's values, in hexadecimal."""
     return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:32]
 
 
 def is_sealed(values: Sequence[Any], sealed: object) -> bool:
-    """Whether values read from a database are the texts that were sealed."""
+    """Whether values read from a database are those that were sealed."""
     whole = all(value is None or isinstance(value, str) for value in values)
     return whole and seal(values) == sealed

@@ -1,12 +1,12 @@
-"""The run's journal: one SQLite file in which every finished effect is booked under the digest of what it was.
+"""The run's journal: one SQLite file in which every finished effect is booked under the digest of what it depends on.
 
 ``items`` is keyed by content, so a finished item is never done twice, whichever row of the run asks for it. ``calls``
-is the order in which each row's outer loop made its calls, so that a resumed loop which behaves differently is caught.
-``touched`` says which rows used which items, in which phase: the basis of the costs. ``ledger`` is what paid calls cost
-(:mod:`harness.books.ledger`).
+is the order in which each row's outer loop made its calls, so that a resumed loop that behaves differently is caught.
+``touched`` records which rows used which items, and in which phase, from which costs are summed. ``ledger`` records
+what paid calls cost (:mod:`harness.books.ledger`).
 
-What results depend on is sealed with a checksum and checked when it is read. The format's number is SQLite's
-``user_version``; a file of another one is refused.
+Everything that results depend on is sealed with a checksum, which is checked on reading. The format's version is
+SQLite's ``user_version``; a file of another version is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.books.reuse import ReuseSource
 
 FORMAT = 3
-"""Raised with every change of what is written. Format 1 had no checksums, format 2 no note of what happened inside
+"""Increased with every change of what is written. Format 1 had no checksums, format 2 no notes of what happened inside
 an item."""
 
 _SCHEMA = """
@@ -58,7 +58,7 @@ class Journal:
     """The journal of one run's folder. One process writes it at a time.
 
     Args:
-        recompute: whether an item is made again when a file that it was made from changed, instead of refused.
+        recompute: where a file that an item was made from has changed, make the item again instead of refusing.
 
     Raises:
         RunError: the folder is being written by another process, or cannot be written at all.
@@ -70,14 +70,14 @@ class Journal:
         self._files = Dependencies()
         self.reused = 0
         self.ran_of: Counter[tuple[str, str]] = Counter()
-        """(kind, component) -> items booked in this life of the run."""
+        """(kind, component) -> number of items booked by this process."""
         self.earlier: ReuseSource | None = None
-        """Where what is not booked here is looked for."""
+        """Earlier runs in which items that are not booked here are looked for."""
         self.taken: Counter[str] = Counter()
-        """Name of an earlier run -> items taken over from it."""
+        """Name of an earlier run -> number of items taken over from it."""
         refuse_links(folder)
         try:
-            # Not emptied, and not followed where it has become a link: the file is only there to be locked.
+            # The file is only there to be locked: it is neither truncated nor followed if it has become a link.
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,7 +90,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(f"{_SCHEMA} {SCHEMA} {LEDGER} PRAGMA user_version={FORMAT};")
             self.ledger = Ledger(self.path, mend=recompute)
-            """What the run's paid calls cost, over all its lives."""
+            """What the run's paid calls cost, earlier processes included."""
         except Damaged:
             self._db.close()
             os.close(self._lock)
@@ -102,23 +102,27 @@ class Journal:
 
     @property
     def ran(self) -> int:
-        """Items booked in this life of the run."""
+        """The number of items booked by this process."""
         return self.ran_of.total()
 
     def close(self) -> None:
-        """Fold the write-ahead log in and let others open the folder."""
+        """Close the database, which merges its write-ahead log, and release the folder's lock."""
         self.ledger.close()
         self._db.close()
         os.close(self._lock)
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was booked yet, in any life of the run."""
+        """Whether no process has booked anything in this run yet."""
         return not self._rows("SELECT 1 FROM items UNION ALL SELECT 1 FROM ledger LIMIT 1")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """All of it or nothing, also when the process is killed inside."""
+        """A transaction: everything inside is written or nothing, even if the process is killed.
+
+        Raises:
+            RunError: the journal cannot be written.
+        """
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -146,13 +150,13 @@ class Journal:
     # --- items ---
 
     def find(self, digests: Sequence[str]) -> dict[str, Item]:
-        """The finished items among ``digests``, of this run or taken over from an earlier one.
+        """The finished items among ``digests``, from this run or taken over from an earlier one.
 
-        Items booked as ``error`` are not finished: they are tried again. The files that an item was made from are
-        counted for whatever is being made now.
+        Items booked as ``error`` are not finished: they are tried again. The files that a found item was made from are
+        noted (:mod:`harness.reads`) for the components that are being called.
 
         Raises:
-            UsageError: a file that an item of this run was made from changed since, and nothing may be recomputed.
+            UsageError: a file that an item of this run was made from has changed, and ``recompute`` is off.
             Damaged: an item is not what was booked.
         """
         out: dict[str, Item] = {}
@@ -181,17 +185,18 @@ class Journal:
             raise UsageError(
                 f"{self.path.parent}: {changed[0]} changed since it was read in this run for {item.kind} by "
                 f"{item.component!r}; `harness resume --recompute` runs again what the change "
-                "touches and reuses the rest"
+                "affects and reuses the rest"
             )
         return not changed
 
     def book(self, items: Sequence[Item]) -> None:
-        """Book finished items, and take a reference on the weights they made. Call inside :meth:`writing`."""
+        """Book finished items, and take a reference to the weights they made. Call within :meth:`writing`."""
         self._write(items)
         self.ran_of.update((item.kind, item.component) for item in items)
 
     def note(self, item: Item) -> None:
-        """Book what the core does for itself: as :meth:`book`, but no work of the run. Call inside :meth:`writing`."""
+        """Book an item of the core's own, as :meth:`book` but not counted in :attr:`ran`. Call within
+        :meth:`writing`."""
         self._write([item])
 
     def _write(self, items: Sequence[Item]) -> None:
@@ -207,7 +212,8 @@ class Journal:
     def adopt(self, digests: Sequence[str], there: Callable[[str], bool]) -> None:
         """Take references for a call that is about to use finished items of another row, or of an earlier call.
 
-        An item whose weights are gone (released by whoever made them) is forgotten, so that it is made again.
+        An item whose weights are gone (released by the row that made them) is deleted, so that it is made again.
+        ``there`` tells whether the weights of a digest still exist.
         """
         rows = [
             row
@@ -230,13 +236,13 @@ class Journal:
                     self._db.execute("DELETE FROM items WHERE digest = ?", (digest,))
 
     def touch(self, scope: str, phase: str, stage: str, digests: Sequence[str]) -> None:
-        """Say that a row of the run used these items. Call inside :meth:`writing`."""
+        """Record that a row of the run used these items. Call within :meth:`writing`."""
         self._db.executemany(
             "INSERT OR IGNORE INTO touched VALUES (?, ?, ?, ?)", [(scope, d, phase, stage) for d in digests]
         )
 
     def bring_costs(self, digests: Sequence[str]) -> None:
-        """Book what items cost that only an earlier run has: they themselves stay unknown here."""
+        """Book the costs of items that only an earlier run has; the items themselves are not taken over."""
         there: set[str] = set()
         for start in range(0, len(digests), 500):
             part = list(digests[start : start + 500])
@@ -248,7 +254,7 @@ class Journal:
                 self._write(found)
 
     def costs(self, scope: str) -> dict[tuple[str, str], dict[str, float]]:
-        """(stage, phase) -> summed costs of everything the row used, whoever of the run paid first."""
+        """(stage, phase) -> summed costs of everything the row used, whichever row of the run made it first."""
         sums: dict[tuple[str, str], dict[str, float]] = {}
         rows = self._rows(
             "SELECT t.stage, t.phase, i.cost FROM touched t JOIN items i ON i.digest = t.digest WHERE t.scope = ?",
@@ -263,7 +269,7 @@ class Journal:
     # --- the order of an outer loop's calls ---
 
     def call_at(self, scope: str, position: int) -> tuple[str, str, str] | None:
-        """(kind, component, digest) of the call that was made at this position, if one was."""
+        """(kind, component, digest) of the call recorded at this position, or None."""
         rows = self._rows(
             "SELECT kind, component, digest FROM calls WHERE scope = ? AND position = ?", (scope, position)
         )
@@ -274,14 +280,14 @@ class Journal:
             self._db.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", (scope, position, kind, component, digest))
 
     def forget_calls(self, scope: str, position: int) -> None:
-        """Drop the recorded order from this position on: what follows will be recomputed where it differs."""
+        """Delete the recorded calls from this position on, so that the loop may continue differently."""
         with self.writing():
             self._db.execute("DELETE FROM calls WHERE scope = ? AND position >= ?", (scope, position))
 
-    # --- weights' references, scratch, facts about the run ---
+    # --- references to weights, scratch values, facts about the run ---
 
     def refer(self, weights: str, by: int) -> int:
-        """Change the number of references to weights on disk; answers what it is now. Call inside :meth:`writing`."""
+        """Change the number of references to weights by ``by``; returns the new number. Call within :meth:`writing`."""
         self._db.execute(
             "INSERT INTO refs VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET count = max(0, count + ?)",
             (weights, max(0, by), by),
@@ -294,7 +300,7 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (*values, seal(values)))
 
     def kept(self, scope: str, name: str) -> Any:
-        """What was kept under a name; None where nothing was. Raises :class:`Damaged`."""
+        """The value kept under a name; None where there is none. Raises :class:`Damaged`."""
         return self._sealed("SELECT scope, name, value, seal FROM kept WHERE scope = ? AND name = ?", scope, name)
 
     def set_fact(self, key: str, value: Any) -> None:
@@ -303,7 +309,7 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (*values, seal(values)))
 
     def fact(self, key: str) -> Any:
-        """What is known of the run under a key; None where nothing is. Raises :class:`Damaged`."""
+        """The fact about the run under a key; None where there is none. Raises :class:`Damaged`."""
         return self._sealed("SELECT key, value, seal FROM meta WHERE key = ?", key)
 
     def _sealed(self, query: str, *names: str) -> Any:
@@ -312,17 +318,17 @@ class Journal:
             return None
         *values, sealed = rows[0]
         if not is_sealed(values, sealed):
-            raise Damaged(self.path, f"what was noted as {names[-1]!r}")
+            raise Damaged(self.path, f"the entry {names[-1]!r}")
         return json.loads(values[-1])
 
-    # --- making good, and beginning anew ---
+    # --- repair, and starting over ---
 
     def referred(self) -> set[str]:
-        """Digests of the weights that have to be on disk."""
+        """Digests of the weights that must be on disk."""
         return {str(digest) for (digest,) in self._rows("SELECT digest FROM refs WHERE count > 0")}
 
     def drop_damaged(self, weights: Collection[str] = ()) -> None:
-        """Forget what is not what was written, and the items whose weights are among ``weights``."""
+        """Delete damaged rows, and the items whose weights are among ``weights``."""
         with self.writing():
             for row in self._rows("SELECT rowid, * FROM items"):
                 row_id, *rest = row
@@ -333,11 +339,11 @@ class Journal:
                 for row_id, *values, sealed in self._rows(f"SELECT rowid, * FROM {table}"):
                     if not is_sealed(values, sealed):
                         self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (row_id,))
-            # Other references stay: one too many keeps weights on disk, one too few would lose them.
+            # Other references stay: one too many only keeps weights on disk, one too few would lose them.
             self._db.executemany("DELETE FROM refs WHERE digest = ?", [(digest,) for digest in weights])
 
     def begin_anew(self) -> None:
-        """Forget everything that this machine computed; what was paid for stays, for it does not depend on it."""
+        """Delete everything that was computed on this machine; paid answers stay, as they do not depend on it."""
         with self.writing():
             self._db.execute("DELETE FROM items WHERE json_extract(cost, '$.usd') IS NULL")
             for table in ("calls", "touched", "refs", "kept", "meta"):
@@ -349,42 +355,42 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def connect(path: Path, how: str = "") -> sqlite3.Connection:
-    """The database; a text that is not UTF-8 comes back altered, so that its checksum names it."""
+    """Open the database. Text that is not UTF-8 is decoded with replacements, so that its checksum exposes it."""
     where = f"{path.resolve().as_uri()}?{how}" if how else str(path)
-    database = sqlite3.connect(where, uri=bool(how), isolation_level=None, timeout=30)
+    database = sqlite3.connect(where, uri=bool(how), isolation_level=None, timeout=30, check_same_thread=False)
     database.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return database
 
 
 def open_read_only(run: Path) -> sqlite3.Connection:
-    """A run's journal, which another process may be writing."""
+    """Open a run's journal for reading; another process may be writing it."""
     path = run / "journal.sqlite"
-    # Without a write-ahead log nobody is writing, and no file need be made beside the journal to read it.
+    # Without a write-ahead log nobody is writing, and reading need not create any file beside the journal.
     return connect(path, "mode=ro" if path.with_name("journal.sqlite-wal").exists() else "immutable=1")
 
 
 def check_format(database: sqlite3.Connection, path: Path) -> None:
-    """Refuse what another version of the harness wrote.
+    """Refuse a journal of another format.
 
     Raises:
-        UsageError: the journal is of a newer format, or of an older one.
+        UsageError: the journal has a newer or an older format.
     """
     [(version,)] = database.execute("PRAGMA user_version").fetchall()
     if version == 0 and not database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
         return
     if version > FORMAT:
         raise UsageError(
-            f"{path} is of format {version}, and this harness knows formats up to {FORMAT}; upgrade selfadapt-harness"
+            f"{path} has format {version}, and this harness knows formats up to {FORMAT}; upgrade selfadapt-harness"
         )
     if version < FORMAT:
         raise UsageError(
-            f"{path} is of format {version or 1}, which an older harness wrote; resume it with that version, or run it "
+            f"{path} has format {version or 1}, which an older harness wrote; resume it with that version, or run it "
             "again"
         )
 
 
 def _broken(path: Path, error: sqlite3.Error) -> RunError:
     return RunError(
-        f"{path} is damaged, or no journal ({error}); put a copy in its place, or run again: --reuse auto takes over "
+        f"{path} is damaged, or not a journal ({error}); restore a copy of it, or run again: --reuse auto takes over "
         "what other runs have"
     )

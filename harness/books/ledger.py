@@ -1,9 +1,9 @@
-"""What a run's paid calls may cost and have cost: every call is entered before it is sent, and settled when it ends.
+"""The costs of a run's paid calls: every call is entered before it is sent, and settled when it ends.
 
-An entry is ``open`` while its call is on the way, then ``settled``. What was open when a process was killed may have
-been charged, so the next life of the run counts it as spent, at the most that it could cost (``lost``). An answer is
-kept with its entry as it arrives: whoever asks the same again, because a kill or a failed call beside it came before
-the answer could be booked, gets it from here and does not pay twice.
+An entry is ``open`` while its call is in flight, then ``settled``. A call that was open when a process was killed may
+have been charged, so the resumed run counts it as spent, at the most that it could cost (``lost``). An answer is stored
+with its entry as soon as it arrives. If a kill, or the failure of another call, prevents it from being booked, the same
+request is answered from here and not paid for twice.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.books.folder import goes_on
 from harness.books.item import is_sealed, seal, text
 from harness.errors import Damaged, RunError
 from harness.text import repaired
@@ -29,35 +30,35 @@ CREATE TABLE IF NOT EXISTS ledger (
 CREATE INDEX IF NOT EXISTS ledger_requests ON ledger (request);
 """
 COLUMNS = ("account", "request", "state", "estimate", "usd", "answered", "completions")
-"""What an entry's checksum is over, in this order; the column ``seal`` after them holds it."""
+"""The columns that an entry's checksum covers, in this order; the column ``seal`` after them holds it."""
 
 _ENTRIES = f"SELECT entry, {', '.join(COLUMNS)}, seal FROM ledger"
 
 
 @dataclass
 class Account:
-    """What one remote model has cost, in US dollars."""
+    """The costs of one remote model, in US dollars."""
 
     spent: float = 0.0
-    """What came to an end, what was lost included."""
+    """The cost of all calls that ended, lost ones included."""
     lost: float = 0.0
-    """The part of it that brought no answer: in flight at a kill, or given up waiting for. At most so much."""
+    """An upper bound on the part of ``spent`` without an answer: calls in flight at a kill, or that timed out."""
     held: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """Entry of a call that is on the way -> its estimate, and the most that it may cost."""
+    """Entry of a call in flight -> its estimate, and the most that it may cost."""
     excess: float = 1.0
-    """The most that a call has cost as a multiple of its estimate, and at least 1."""
+    """The largest ratio of a call's cost to its estimate, and at least 1."""
     calls: int = 0
-    """Those that brought something, or may have."""
+    """The number of calls that were answered, or may have been."""
     answered: Counter[str] = field(default_factory=Counter)
-    """Model that the endpoint says has answered -> calls."""
+    """Model that answered, as the endpoint reports it -> number of calls."""
 
 
 class Ledger:
-    """The accounts of one run, or of one process where there is no run. Threads may share it.
+    """The accounts of one run, or of one process where there is no run. Thread-safe.
 
     Args:
-        path: the run's journal; None keeps the accounts in memory, and no answers.
-        mend: drop entries that are damaged.
+        path: the run's journal; None keeps the accounts in memory, without answers.
+        mend: delete damaged entries instead of raising.
 
     Raises:
         Damaged: an entry is not what was written.
@@ -65,10 +66,11 @@ class Ledger:
 
     def __init__(self, path: Path | None = None, *, mend: bool = False) -> None:
         self.limit = 0.0
-        """US dollars that each account may come to, instead of the limit that its model sets; 0 leaves those."""
+        """The limit of every account in US dollars, which overrides those that models set; 0 for no override."""
         self.default = 0.0
-        """The limit of accounts whose models set none; 0 is none."""
+        """The limit in US dollars of accounts whose models set none; 0 for no limit."""
         self._path = path
+        self._run = path.parent if path else Path("RUN")
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30, check_same_thread=False)
         self._changed = threading.Condition()
         self._accounts: dict[str, Account] = {}
@@ -90,16 +92,16 @@ class Ledger:
         self._db.close()
 
     def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
-        """Enter a call that is about to be sent, as soon as there is room for it; answers the entry's number.
+        """Enter a call that is about to be sent, and return the entry's number.
 
-        Calls on the way hold the most that they may cost. A call waits until it fits beside them. While nothing of the
-        account is known but estimates, calls with a limit go one at a time; and one that goes alone may go over the
-        limit, by its own price.
+        Calls in flight hold the most that they may cost, and this one waits until it fits beside them. Until a call of
+        the account has shown its true cost, calls under a limit are sent one at a time. A call that is sent alone may
+        exceed the limit, by at most its own price.
 
         Args:
-            request: digest of what is asked.
-            usd: the most that it may cost.
-            limit: US dollars that the account may come to; 0 is none.
+            request: digest of the request.
+            usd: the most that the call may cost.
+            limit: the most that the account may reach, in US dollars; 0 for no limit.
 
         Raises:
             RunError: the limit is reached.
@@ -111,7 +113,7 @@ class Ledger:
                 if own.spent >= limit:
                     raise RunError(
                         f"{account}: max_cost of ${limit:.2f} reached (${own.spent:.2f} spent); what was paid for is "
-                        "booked, and `harness resume RUN --max-cost DOLLARS` goes on"
+                        f"booked, and `{goes_on(self._run)} --max-cost DOLLARS` goes on"
                     )
                 on_the_way = sum(most for _, most in own.held.values())
                 if not own.held or (own.calls and own.spent + on_the_way + usd * own.excess <= limit):
@@ -135,9 +137,9 @@ class Ledger:
         """Enter how a call ended.
 
         Args:
-            usd: what it cost; None where no answer came and it may have been charged nevertheless.
-            answered: the model that the endpoint says has answered.
-            completions: what came, as plain JSON.
+            usd: what it cost; None where no answer came although it may have been charged.
+            answered: the model that answered, as the endpoint reports it.
+            completions: what came back, as plain JSON.
         """
         with self._changed:
             own = self._accounts[account]
@@ -154,7 +156,7 @@ class Ledger:
                 self._changed.notify_all()
 
     def answers(self, request: str) -> list[dict[str, Any]]:
-        """The completions that came for a request, in the order in which they came. Raises :class:`Damaged`."""
+        """The completions received for a request, in the order in which they came. Raises :class:`Damaged`."""
         if self._path is None:
             return []
         with self._changed:
@@ -167,7 +169,7 @@ class Ledger:
         return out
 
     def accounts(self) -> dict[str, Account]:
-        """Every account by its model's name."""
+        """All accounts, by the names of their models."""
         with self._changed:
             return dict(self._accounts)
 
@@ -186,6 +188,6 @@ class Ledger:
             return self._db.execute(statement, (*values, seal(values))).lastrowid or 0
         except sqlite3.Error as error:
             raise RunError(
-                f"the ledger in {self._path} could not be written ({error}); nothing is sent that is not entered: "
+                f"the ledger in {self._path} could not be written ({error}), and no call is sent without an entry: "
                 "make room and resume"
             ) from error

@@ -1,4 +1,4 @@
-"""What a text quotes of a task's contexts and queries, however it is spaced, cased and punctuated."""
+"""Finds quotations of a task's contexts and queries in a text, ignoring spacing, case and punctuation."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from harness.api import Episode
 from harness.books.episodes import PASSAGE, texts
 
 _RUN = 8
-"""Words in a row that count as quoted; a passage of fewer is quoted whole or not at all."""
+"""Length in words of the runs that are compared; a passage with fewer words is compared as a whole."""
 _SHARE = 0.2
-"""Of a context's runs of words, from which on it counts as quoted: a phrase in common is no quotation."""
+"""The least fraction of a context's runs that makes a quotation: a common phrase is not one."""
 _QUERY = 5
-"""Words that a query has at the least: shorter ones are asked by anybody."""
+"""The fewest words of a query that is looked for: a shorter one might occur to anybody."""
 _WORD = re.compile(r"\w+")
 
 
 class Quotes:
     """An index of the passages and queries of some episodes.
 
-    What a context shares with its own queries, with other contexts or with ``others`` does not count as its own (a
-    template's words), nor does a query that is asked of several episodes. A context without a passage of 40 characters
-    (a grid, a word) is never found.
+    Runs of words that a context shares with its own queries, with other contexts or with ``others`` are ignored (they
+    may be a template's), and so is a query that several episodes ask. A context without a passage of 40 characters (a
+    grid, a word) is never found.
 
     Args:
         others: further episodes of the task, which are not looked for.
@@ -50,7 +50,7 @@ class Quotes:
         self._sizes = Counter(self._runs.values())
 
     def contexts(self, text: str) -> set[str]:
-        """Ids of the episodes of whose context a fifth or more stands in the text."""
+        """Ids of the episodes of whose context at least a fifth occurs in the text."""
         words = _words(text)
         found: Counter[str] = Counter()
         for length in self._lengths:
@@ -60,10 +60,10 @@ class Quotes:
         return {episode for episode, count in found.items() if count >= _SHARE * self._sizes[episode]}
 
     def queries(self, text: str, *, every: bool = False) -> set[str]:
-        """Ids of the episodes of which a query stands in the text.
+        """Ids of the episodes with a query that occurs in the text.
 
         Args:
-            every: only where all of its queries do, and it has several: one question may occur to anybody.
+            every: only episodes with several queries, all of which occur: a single question might occur to anybody.
         """
         words = _words(text)
         found: dict[str, set[tuple[str, ...]]] = {}
@@ -75,7 +75,7 @@ class Quotes:
 
 
 def _own_runs(episode: Episode) -> set[tuple[str, ...]]:
-    """The runs of words of an episode's passages that are not its queries' too."""
+    """The runs of words in an episode's passages that do not also occur in its queries."""
     mine: set[tuple[str, ...]] = set()
     for text in texts(episode.context):
         words = _words(text)

@@ -1,4 +1,4 @@
-"""Records of :mod:`harness.api` as JSON and back, and the digests that name things by what they are."""
+"""Encodes records of :mod:`harness.api` as JSON and back, and computes the digests that name things by content."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ _KINDS: dict[str, type] = {
     cls.__name__: cls
     for cls in (
         api.State, api.Query, api.Episode, api.Request, api.Completion, api.Example, api.Preference, api.Rollout,
-        api.Recipe, api.MemoryOps, api.Delta, api.SelfEdit, api.UpdateJob, api.Updated, api.Ask, api.Score, api.Reward,
+        api.Recipe, api.MemoryOps, api.Delta, api.Distillation, api.SelfEdit, api.UpdateJob, api.Updated, api.Ask,
+        api.Score, api.Reward,
         api.EditAsk, api.Group, api.Round, api.TrialJob,
     )
 }  # fmt: skip
 
 
 def encode(value: Any) -> Any:
-    """A record (or a list, mapping or scalar of them) as plain JSON values.
+    """A record, or a list, mapping or scalar, nested, as plain JSON values.
 
     Raises:
-        TypeError: for a value that JSON cannot hold.
+        TypeError: a value that JSON cannot hold.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -43,12 +44,12 @@ def encode(value: Any) -> Any:
 
 def _text_key(key: object) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"keys of a JSON object are texts, not {type(key).__name__}: {key!r}")
+        raise TypeError(f"keys of a JSON object must be strings, not {type(key).__name__}: {key!r}")
     return key
 
 
 def decode(value: Any) -> Any:
-    """The inverse of :func:`encode`: a list in a record's field becomes a tuple, one inside free JSON stays a list."""
+    """The inverse of :func:`encode`. A list in a record's field becomes a tuple, one in any other JSON stays a list."""
     if isinstance(value, dict):
         if _TAG not in value:
             return {key: decode(item) for key, item in value.items()}
@@ -65,10 +66,10 @@ def _as_field(value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is equal for equal values: sorted keys, no spaces, no NaN.
+    """JSON text that is the same for equal values: sorted keys, no spaces.
 
     Raises:
-        ValueError: for NaN or an infinity.
+        ValueError: NaN or an infinity.
     """
     return json.dumps(encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -79,6 +80,6 @@ def digest(value: Any) -> str:
 
 
 def derive_seed(root: int, *name: object) -> int:
-    """A seed in [0, 2**31) that depends on nothing but the root seed and the name."""
+    """A seed in [0, 2**31) that depends only on the root seed and the name."""
     text = canonical([root, [part if isinstance(part, (int, str)) else str(part) for part in name]])
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1

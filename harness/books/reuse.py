@@ -1,9 +1,9 @@
-"""Other runs' journals, read only: what one of them booked under the same digest is not done again.
+"""Reuse of other runs' journals, read only: an effect that one of them booked under the same digest is not done again.
 
-A digest covers everything that an effect depends on, its components' sources included, save the files that were read on
-the way, which are recorded with it; so what an edited plugin or file no longer agrees with is not found, and everything
-else is. What is taken over keeps the cost that was once paid for it. Checksums are checked: what is not as it was
-written there is done again here.
+A digest covers everything that an effect depends on, the components' sources included, except the files that were read
+on the way, which are recorded with it. So after an edit of a plugin or file, the effects that depend on it are not
+found, and all others are. An item that is taken over keeps the cost that was once paid for it. Checksums are checked: a
+damaged item is done again here.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from harness.books.store import check_weights
 from harness.errors import Damaged, UsageError, nearest
 
 _RUNS = 20
-"""So many of the newest runs are looked through."""
+"""The most runs that are searched, newest first."""
 _NEVER = frozenset({"release", "hold"})
-"""Kinds of items that are about a run's own weights."""
+"""Kinds of items that concern a run's own weights, and are never taken over."""
 _DIGEST = re.compile(r"[0-9a-f]{16,64}")
 
 
@@ -38,12 +38,12 @@ class ReuseSource:
     """The runs that may be reused: those of the same versions on the same hardware, newest first.
 
     Args:
-        where: ``auto`` (every run beside ``folder``), or one run's folder.
-        folder: the run that looks.
-        environment: its environment; a run of another one would give other bits.
+        where: ``auto`` (every run in the same folder as this one), or one run's folder.
+        folder: the folder of this run.
+        environment: this run's environment; results of a run from another one would differ in their bits.
 
     Raises:
-        UsageError: the one run is not there, or was made in another environment.
+        UsageError: the run that is named does not exist, or was made in another environment.
     """
 
     def __init__(self, where: str, folder: Path, environment: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ class ReuseSource:
         self._sound: dict[Path, bool] = {}
         self._files = Dependencies()
         self.changed: dict[str, str] = {}
-        """Path of a changed file -> component whose items were not taken over for it."""
+        """Path of a changed file -> component whose items were not taken over because of it."""
         if where == "auto":
             beside = (path.parent for path in folder.parent.glob("*/journal.sqlite"))
             found = sorted((run for run in beside if run.resolve() != folder.resolve()), key=_begun, reverse=True)
@@ -61,20 +61,20 @@ class ReuseSource:
         run = Path(where)
         if not (run / "journal.sqlite").is_file():
             siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
-            raise UsageError(f"--reuse {where}: there is no run.{nearest(run.name, siblings)}")
+            raise UsageError(f"--reuse {where}: there is no run in that folder.{nearest(run.name, siblings)}")
         refusal = self._refusal(run)
         if refusal:
             raise UsageError(f"--reuse {where}: {refusal}")
         self.runs = [run]
 
     def find(self, digests: Sequence[str]) -> Iterator[tuple[Item, Path]]:
-        """Finished items with the run they are from; their weights are in this run's folder by then."""
+        """Yields finished items, each with the run it is from, once their weights are in this run's folder."""
         missing = dict.fromkeys(digests)
         for run in self.runs:
             try:
                 items = self._items(run, list(missing))
             except sqlite3.Error:
-                continue  # a run that cannot be read is one that cannot be reused
+                continue  # a run that cannot be read cannot be reused
             for item in items:
                 if changed := self._files.changed(item.files):
                     self.changed.update(dict.fromkeys(changed, item.component))
@@ -83,7 +83,7 @@ class ReuseSource:
                     yield item, run
 
     def costs(self, digests: Sequence[str]) -> list[Item]:
-        """What items cost, whole or not, as items that are not finished: nothing is answered by them."""
+        """The costs of items, finished or not, as unfinished items, so that no call is answered from them."""
         found: dict[str, Item] = {}
         for run in self.runs:
             with suppress(sqlite3.Error):
@@ -92,14 +92,14 @@ class ReuseSource:
         return [replace(item, status="error", result=None, weights=None, files={}) for item in found.values()]
 
     def fact(self, key: str) -> Any:
-        """A fact that the newest of the runs which know it was made under; None where none does."""
+        """A fact about the newest run that has it; None where none has."""
         return next((fact for run in self.runs if (fact := fact_of(run, key)) is not None), None)
 
     def _refusal(self, run: Path) -> str:
-        """Why nothing can be taken from a run; "" where something can."""
+        """Why a run cannot be reused; "" where it can."""
         link = next(links(run), None)
         if link is not None:
-            return f"{link} is a symbolic link, and a run's folder holds its own files"
+            return f"{link} is a symbolic link, which a run's folder may not contain"
         try:
             with closing(open_read_only(run)) as database:
                 check_format(database, run / "journal.sqlite")
@@ -107,12 +107,12 @@ class ReuseSource:
             return str(error)
         recorded = fact_of(run, "environment")
         if not isinstance(recorded, dict):
-            return "it is not known what that run was made with"
+            return "that run has no record of the versions and hardware it was made with"
         differ = world.differences(recorded, self._environment)
         return f"that run was made with other versions or hardware ({'; '.join(differ)})" if differ else ""
 
     def _items(self, run: Path, digests: list[str], *, unfinished: bool = False) -> list[Item]:
-        """What is whole of it: an item that is not what was booked is done again here."""
+        """The undamaged items among ``digests`` in a run."""
         out = []
         only = "" if unfinished else " AND status != 'error'"
         with closing(open_read_only(run)) as database:
@@ -126,7 +126,7 @@ class ReuseSource:
         return [item for item in out if item.kind not in _NEVER]
 
     def _bring(self, item: Item, run: Path) -> bool:
-        """Link the item's weights into this run's folder; whether they were all there, and what their names say."""
+        """Link the item's weights into this run's folder; returns whether all were there and matched their digests."""
         for digest in filter(None, (item.weights or "").split(",")):
             source, final = run / "weights" / digest, self._folder / "weights" / digest
             if not _DIGEST.fullmatch(digest):
@@ -142,7 +142,7 @@ class ReuseSource:
         return True
 
     def _is_sound(self, weights: Path) -> bool:
-        """Whether weights are there and are what they are called; looked at once."""
+        """Whether weights exist and match their digest; checked once per process."""
         if weights not in self._sound:
             try:
                 self._sound[weights] = check_weights(weights) is not None
@@ -152,7 +152,7 @@ class ReuseSource:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two records of a method's components: ``editor 'mine' (its source changed)``."""
+    """The differences between two records of a method's components, such as ``editor 'mine' (its source changed)``."""
     out = []
     for slot, identity in now.items():
         old = before.get(slot)
@@ -173,7 +173,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def fact_of(run: Path, key: str) -> Any:
-    """A fact of another run; None where it is not known, or the journal cannot be read."""
+    """A fact about another run; None where it has none of that key, or its journal cannot be read."""
     try:
         with closing(open_read_only(run)) as database:
             check_format(database, run)
@@ -184,7 +184,7 @@ def fact_of(run: Path, key: str) -> Any:
 
 
 def _begun(run: Path) -> tuple[int, str]:
-    """When a run began; its configuration is written once, whatever its folder is called since."""
+    """When a run began, as a sort key: the time its configuration was written, which a renamed folder keeps."""
     config = run / "config.json"
     return (config.stat().st_mtime_ns if config.is_file() else 0, run.name)
 

@@ -1,7 +1,7 @@
 """Weights by digest: in memory while they are used, on disk while something refers to them.
 
 A folder is written under a temporary name, synced and renamed before anything refers to it, so a kill never leaves a
-half-written adapter under its digest. Weights read from disk are held against the digest that they are called by.
+half-written adapter under its digest. Weights read from disk are checked against the digest that names their folder.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class WeightStore:
     """The weights of one run: the :class:`harness.api.WeightSource` of its models.
 
     Args:
-        root: where kept artefacts go, each in a folder named by its digest.
-        cache_bytes: how much of what is on disk also stays in memory.
+        root: the folder of kept artefacts, each in a folder named by its digest.
+        cache_bytes: the most bytes of weights on disk that also stay in memory.
     """
 
     def __init__(self, root: Path, cache_bytes: int = 2**30) -> None:
@@ -31,7 +31,7 @@ class WeightStore:
         self._cached: OrderedDict[str, Artefact] = OrderedDict()
 
     def put(self, artefact: Artefact) -> str:
-        """Hold weights in memory until :meth:`persist` writes or :meth:`drop` forgets them; answers their digest."""
+        """Hold weights in memory until :meth:`persist` writes or :meth:`drop` discards them; returns their digest."""
         digest = artefact.digest()
         if digest not in self._cached:
             self._passing[digest] = artefact
@@ -42,7 +42,7 @@ class WeightStore:
 
         Raises:
             RunError: they are neither in memory nor on disk (released, or made by another run).
-            Damaged: what is on disk under that digest has another one.
+            Damaged: the weights on disk do not match the digest.
         """
         if digest in self._passing:
             return self._passing[digest]
@@ -57,10 +57,12 @@ class WeightStore:
         return artefact
 
     def folder(self, digest: str, /) -> Path:
-        """The same as files. What is in memory only is written out first, and goes when it is dropped or persisted.
+        """The weights of that digest as a folder.
+
+        Weights that are only in memory are written out first, to a folder that goes when they are dropped or persisted.
 
         Raises:
-            RunError: there are no such weights, or the disk refuses.
+            RunError: there are no such weights, or they cannot be written.
         """
         if self.path(digest).is_dir():
             return self.path(digest)
@@ -73,11 +75,11 @@ class WeightStore:
         return digest in self._passing or digest in self._cached or self.path(digest).is_dir()
 
     def path(self, digest: str) -> Path:
-        """Where kept weights lie: a LoRA adapter there is in the format that ``peft`` loads."""
+        """The folder of kept weights; a LoRA adapter there is in the format that ``peft`` loads."""
         return self.root / digest
 
     def persist(self, digest: str) -> None:
-        """Put weights on disk, whole or not at all."""
+        """Write weights to disk, completely or not at all. Raises :class:`RunError` where that fails."""
         if not self.path(digest).is_dir():
             self._write(digest, self.path(digest))
         if digest in self._passing:
@@ -85,7 +87,7 @@ class WeightStore:
         self.drop(digest)
 
     def drop(self, digest: str) -> None:
-        """Let go of weights that were never kept."""
+        """Discard weights that were never persisted."""
         self._passing.pop(digest, None)
         shutil.rmtree(self._passing_path(digest), ignore_errors=True)
 
@@ -96,11 +98,11 @@ class WeightStore:
         shutil.rmtree(self.path(digest), ignore_errors=True)
 
     def held(self) -> list[str]:
-        """Digests under which something lies on disk."""
+        """The digests of all weights on disk, by the names of their folders."""
         return sorted(path.name for path in self.root.glob("[!.]*"))
 
     def damaged(self) -> list[str]:
-        """Digests under which something else lies on disk."""
+        """The digests whose weights on disk do not match them, or cannot be read."""
         bad = []
         for digest in self.held():
             try:
@@ -136,7 +138,7 @@ class WeightStore:
 
 
 def check_weights(folder: Path) -> Artefact:
-    """The weights in a folder named by their digest.
+    """Load the weights in a folder that is named by their digest.
 
     Raises:
         Damaged: they cannot be read, or have another digest.
@@ -148,7 +150,7 @@ def check_weights(folder: Path) -> Artefact:
         whole = artefact.digest() == folder.name
     except MemoryError:
         raise
-    except Exception:  # safetensors' own exceptions, JSON's, missing files and keys: all say the same
+    except Exception:  # exceptions of safetensors and JSON, missing files and keys: all mean damage
         whole = False
     if not whole:
         raise Damaged(folder, run=folder.parents[1])

@@ -1,4 +1,4 @@
-"""Everything that a run has stored, held against its checksums; nothing is written."""
+"""Checks everything that a run has stored against its checksums; writes nothing."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ from harness.errors import Damaged, UsageError
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is not what was written."""
+    """One thing that is no longer what was written."""
 
     path: str
-    """The file or folder at fault, below the run's."""
+    """The damaged file or folder, relative to the run's."""
     what: str
+    """What is wrong with it, for people."""
     item: str = ""
-    """Digest of the journal's item, where it is one."""
+    """The key of the damaged item of the journal; "" for anything else."""
 
 
 @dataclass
 class Report:
-    """What was looked at, and what of it is damaged."""
+    """What was checked, and what is damaged."""
 
     checked: dict[str, int] = field(default_factory=dict)
-    """``items``, ``notes`` and ``payments`` (of the journal), ``weights`` and ``files`` -> how many."""
+    """``items``, ``notes`` and ``payments`` (of the journal), ``weights`` and ``files`` -> the number checked."""
     damaged: list[Damage] = field(default_factory=list)
 
 
 def verify(run: Path, said: Callable[[str, int, int], None] = lambda what, done, total: None) -> Report:
-    """Walk a run's journal, weights and files.
+    """Check a run's journal, weights and files.
 
     Args:
-        said: called as ``said("weights", 3, 56)`` on the way.
+        said: called with the progress, as ``said("weights", 3, 56)``.
 
     Raises:
-        UsageError: there is no run in the folder, or it is of another version of the harness.
+        UsageError: there is no run in the folder, or another version of the harness wrote it.
     """
     path = run / "journal.sqlite"
     if not path.is_file():
@@ -69,7 +70,7 @@ def verify(run: Path, said: Callable[[str, int, int], None] = lambda what, done,
 def _journal(
     database: sqlite3.Connection, report: Report, said: Callable[[str, int, int], None]
 ) -> tuple[set[str], dict[str, str]]:
-    """Weights that something refers to, and files with their digests, as the journal knows them."""
+    """Check the journal; returns the weights that something refers to, and the files with their digests."""
     for (line,) in database.execute("PRAGMA quick_check"):
         if line != "ok":
             report.damaged.append(Damage("journal.sqlite", f"SQLite finds: {line}"))
@@ -86,7 +87,8 @@ def _journal(
         for *values, sealed in database.execute(f"SELECT * FROM {table}"):
             notes += 1
             if not is_sealed(values, sealed):
-                report.damaged.append(Damage("journal.sqlite", f"what was noted as {str(values[-2])!r} is another"))
+                what = f"the entry {str(values[-2])!r} is not what was written"
+                report.damaged.append(Damage("journal.sqlite", what))
             elif table == "meta" and values[0].startswith(FILE):
                 files[values[0].removeprefix(FILE)] = json.loads(values[1])
     report.checked["notes"] = notes
@@ -109,7 +111,7 @@ def _weights(run: Path, held: set[str], report: Report, said: Callable[[str, int
             report.damaged.append(Damage(f"weights/{digest}", "these weights have another digest, or cannot be read"))
         said("weights", at, len(there))
     missing = sorted(held - there)
-    report.damaged += [Damage(f"weights/{digest}", "these weights are not there") for digest in missing]
+    report.damaged += [Damage(f"weights/{digest}", "these weights are missing") for digest in missing]
     report.checked["weights"] = len(there)
 
 

@@ -1,6 +1,6 @@
-"""What decides the bits of a run besides its configuration: versions, processor, device.
+"""The environment on which the bits of a run's results depend, besides its configuration: versions, processor, device.
 
-Numbers computed under one of these are never mixed with numbers computed under another.
+Results computed in one environment are never mixed with those of another.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 def comparable(environment: Mapping[str, Any]) -> dict[str, str]:
     """The part of a described environment on which results may depend, by name.
 
-    The commit says nothing that the sources' digests do not say better; of Python, bug-fix releases compute alike.
+    The commit is left out because the digests of the sources cover it; of Python, the bug-fix release is left out.
     """
     python = ".".join(str(environment.get("python", "")).split(".")[:2])
     versions = {str(name): str(version) for name, version in environment.get("versions", {}).items()}
@@ -21,7 +21,7 @@ def comparable(environment: Mapping[str, Any]) -> dict[str, str]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """``torch 2.12.0, now 2.13.0``: one text for everything comparable that differs."""
+    """One text, such as ``torch 2.12.0, now 2.13.0``, for each comparable value that differs."""
     old, new = comparable(before), comparable(now)
     return [
         f"{name} {old.get(name, 'none')}, now {new.get(name, 'none')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,18 +17,26 @@ from harness.errors import UsageError, nearest
 from harness.escape import line
 
 _VERBS = {
-    "run": "run a method, and those beside it, into a table",
-    "resume": "go on with a run where it stopped",
+    "run": "run a method and its controls, and print a table",
+    "resume": "continue a run where it stopped",
+    "status": "say how far a run is, while it runs or after it broke off",
+    "view": "write one page that shows what a run did",
     "show": "draw a grid task in the terminal",
     "verify": "check everything that a run has stored",
+    "rescore": "grade a run's stored answers again with another judge",
     "export": "write a run's policy to a folder that transformers or peft loads",
-    "compare": "say whether two runs differ, and how surely",
-    "gate": "hold a run against a baseline, for CI",
+    "compare": "say whether two runs differ beyond noise",
+    "gate": "compare a run with a baseline, for CI",
     "leaderboard": "show, build and check the leaderboards",
-    "judge": "hold a judge against recorded verdicts",
-    "plugins": "list, explain, write and check plugins",
+    "judge": "compare a judge with recorded verdicts, correct or train it",
+    "list": "list what is installed: methods, tasks, settings, ...",
+    "plugins": "explain, write and check plugins",
 }
-"""Verb of the core -> its line in ``harness --help``; its module under ``harness.cli`` is imported when it is used."""
+"""Verb of the core -> its line in ``harness --help``. A verb's module under ``harness.cli`` is imported on use."""
+_MODULES = {"list": "listing"}
+"""Verb -> its module, where that has another name: a module ``list`` would hide the built-in one in this package."""
+COMPLETION = "_HARNESS_COMPLETE"
+"""The environment variable by which a shell asks for completions; typer's scripts set it."""
 
 
 def _version(value: bool) -> None:
@@ -49,34 +58,33 @@ def _root(
 
 
 def build_app(verb: str) -> typer.Typer:
-    """The command tree: one verb, its module imported; without one, the lines of all verbs for the help.
+    """The command tree with one verb imported; without a verb, the help lines of all.
 
     Raises:
         UsageError: neither the core nor a plugin has such a verb.
         PluginError: the verb's plugin cannot be imported.
     """
     app = typer.Typer(
-        add_completion=False,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
-        epilog="Exit codes: 0 done, 1 regressed (gate), 2 wrong use, 3 a plugin is at fault or nothing is comparable, "
-        "4 the run is incomplete, 5 inconclusive (gate --strict), 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 regressed (gate), 2 usage error, 3 a plugin is at fault or nothing is "
+        "comparable, 4 the run is incomplete, 5 inconclusive (gate --strict), 130 interrupted.",
     )
     app.callback()(_root)
-    for name, said in _lines(verb).items():
+    for name, summary in _summaries(verb).items():
         if name != verb:
-            app.command(name, short_help=said)(lambda: None)
+            app.command(name, short_help=summary)(lambda: None)
             continue
         command = _command(name)
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name, short_help=said)
+            app.add_typer(command, name=name, short_help=summary)
         else:
-            app.command(name, short_help=said)(command)
+            app.command(name, short_help=summary)(command)
     return app
 
 
-def _lines(verb: str) -> dict[str, str]:
-    """Verb -> its line of help. Plugins are asked where one of their verbs may be meant, or all are listed."""
+def _summaries(verb: str) -> dict[str, str]:
+    """Verb -> its line of help. Plugins are asked only if the verb may be one of theirs, or all are listed."""
     if verb in _VERBS:
         return _VERBS
     from harness.registry.discover import Plugins
@@ -89,7 +97,7 @@ def _lines(verb: str) -> dict[str, str]:
 
 def _command(verb: str) -> Any:
     if verb in _VERBS:
-        module = importlib.import_module(f"harness.cli.{verb}")
+        module = importlib.import_module(f"harness.cli.{_MODULES.get(verb, verb)}")
         return module.app if hasattr(module, "app") else module.command
     from harness.registry.discover import Plugins, import_target
 
@@ -98,7 +106,9 @@ def _command(verb: str) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command ``harness``, in this process where ``arguments`` are given, else in one that this one watches."""
+    """The command ``harness``: in this process if ``arguments`` are given, else in a child that this one watches."""
+    if COMPLETION in os.environ:
+        sys.exit(_complete())
     if arguments is not None:
         sys.exit(_run(list(arguments)))
     from harness.cli.supervise import supervised
@@ -106,12 +116,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(supervised(lambda: _run(sys.argv[1:])))
 
 
+def _complete() -> int:
+    """Answer a shell that asks how the line may go on; an error is no answer, for the user is still typing."""
+    from harness.cli.complete import typed
+
+    words = typed()
+    verb = next((word for word in words if not word.startswith("-")), "")
+    try:
+        build_app(verb)(args=words, standalone_mode=False, prog_name="harness")
+    except HarnessError:
+        return 1
+    return 0
+
+
 def _run(words: list[str]) -> int:
-    """Carry a command out. Errors that a user can mend are one line, and the exit code says of which kind."""
+    """Run a command. An error that a user can fix is one line, and the exit code gives its kind."""
     verb = next((word for word in words if not word.startswith("-")), "")
     verbose = any(word in {"-v", "--verbose"} for word in words[: words.index(verb) if verb else None])
     try:
-        code = build_app(verb)(args=words, standalone_mode=False)
+        code = build_app(verb)(args=words, standalone_mode=False, prog_name="harness")
     except HarnessError as error:
         if verbose:
             raise

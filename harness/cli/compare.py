@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.evidence.compare import Comparison
 
 SHOWN = 10
-"""Flipped queries that the table names before it counts the rest; ``--flips`` names all."""
+"""How many flipped queries are named; the rest are counted, unless ``--flips`` names all."""
 
 
 def command(
@@ -23,7 +23,7 @@ def command(
         str, typer.Argument(metavar="A", help="Run folder, result file or published log; A#METHOD picks a row.")
     ],
     others: Annotated[
-        list[str], typer.Argument(metavar="B...", help="What is compared with A; several are Holm-adjusted.")
+        list[str], typer.Argument(metavar="B...", help="What to compare with A; the p-values of several are adjusted.")
     ],
     judge: Annotated[
         str, typer.Option(help="Grade published logs with this judge instead of their own verdicts.")
@@ -33,16 +33,16 @@ def command(
         str, typer.Option(help="Compare by this table instead of the headline; NAME@STEP is one step.")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Compare although comparability fields differ; marks the output.")
+        bool, typer.Option("--force", help="Compare although the conditions differ; marks the output.")
     ] = False,
     accept_one_seed: Annotated[
-        bool, typer.Option("--accept-one-seed", help="A verdict of one seed too, which says nothing of another one.")
+        bool, typer.Option("--accept-one-seed", help="Give a verdict for one seed too; it holds for that seed alone.")
     ] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Name every query that flipped.")] = False,
-    questions: Annotated[Path | None, typer.Option(help="The questions of a log that holds none.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    questions: Annotated[Path | None, typer.Option(help="File with the questions of a log that lacks them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Difference, 95% interval and verdict of B against A, paired by query and clustered by context.
+    """Compare B with A: difference, 95% interval and verdict, paired by query and clustered by context.
 
     Below 8 contexts, or with one seed on a side, the verdict is inconclusive and says why.
 
@@ -83,7 +83,7 @@ def describe(one: Comparison, flips: bool) -> str:
         f"over  {one.n_contexts} contexts, {one.n_queries} queries, seeds {one.seeds[0]} and {one.seeds[1]}",
     ]
     if one.mcnemar_p is not None:
-        lines.append(f"exact McNemar  p {one.mcnemar_p:.2g} (blind to clustering)")
+        lines.append(f"exact McNemar  p {one.mcnemar_p:.2g} (ignores clustering)")
     if one.needed is not None:
         lines.append("to decide  " + _needed(one))
     for word, queries in (("won", one.won), ("lost", one.lost)):
@@ -96,7 +96,7 @@ def describe(one: Comparison, flips: bool) -> str:
 def _needed(one: Comparison) -> str:
     need = one.needed
     if need is None or not need.effect:
-        return "the difference seen is 0: no number of contexts would show it"
+        return "the observed difference is 0: no number of contexts would show it"
     parts = [f"{count} {unit}" for count, unit in ((need.contexts, "contexts"), (need.seeds, "seeds")) if count]
     wanted = " or ".join(parts) if parts else "more contexts and more seeds together"
     effect = f"{_difference(need.effect, unit=one.unit)} {one.unit or 'points'}"

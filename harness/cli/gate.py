@@ -1,4 +1,4 @@
-"""``harness gate``: hold a run against a baseline, for CI."""
+"""``harness gate``: compare a run with a baseline, for CI."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ import typer
 
 if TYPE_CHECKING:
     from harness.evidence.gate.verdict import Check, Gate
-    from harness.evidence.result_file import ResultFile
+    from harness.evidence.result import ResultFile
 
 
 def command(
     baseline: Annotated[Path | None, typer.Option(help="The baseline's result file.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run: its folder or result file.")] = None,
     margin: Annotated[float, typer.Option(help="Smallest drop that fails, as a fraction.")] = 0.02,
-    confirm: Annotated[int, typer.Option(help="Seeds to run further before a regression is believed.")] = 0,
+    confirm: Annotated[int, typer.Option(help="Further seeds to run before a regression is believed.")] = 0,
     trust: Annotated[
         bool, typer.Option("--trust", help="With --confirm: run the plugin files that a run from elsewhere names.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 5 where the gate is inconclusive.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 5 if the gate is inconclusive.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Golden tier: every score must be equal.")] = False,
     accept_one_seed: Annotated[
-        bool, typer.Option("--accept-one-seed", help="Decide at one seed too, which says nothing of another one.")
+        bool, typer.Option("--accept-one-seed", help="Give a verdict for one seed too; it holds for that seed alone.")
     ] = False,
     table: Annotated[str, typer.Option(help="Gate on this table instead of the headline.")] = "",
     accept: Annotated[
-        bool, typer.Option("--accept", help="Make the run the new baseline; those of the last gate by default.")
+        bool, typer.Option("--accept", help="Make the run the new baseline; by default the files of the last gate.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why it is accepted; kept in the baseline.")] = "",
-    out: Annotated[Path, typer.Option(help="Verdict and figures as JSON.")] = Path("gate.json"),
-    junit: Annotated[Path, typer.Option(help="JUnit XML.")] = Path("gate.xml"),
-    summary: Annotated[Path, typer.Option(help="Markdown summary.")] = Path("gate.md"),
+    reason: Annotated[str, typer.Option(help="Why the run is accepted; kept in the baseline.")] = "",
+    out: Annotated[Path, typer.Option(help="File for verdict and figures as JSON.")] = Path("gate.json"),
+    junit: Annotated[Path, typer.Option(help="File for JUnit XML.")] = Path("gate.xml"),
+    summary: Annotated[Path, typer.Option(help="File for the Markdown summary.")] = Path("gate.md"),
 ) -> None:
-    """Pass, improved, regressed, inconclusive, incomparable or error, paired by query over seeds and contexts.
+    """Compare a run with a baseline: pass, improved, regressed, inconclusive, incomparable or error.
 
-    Below 8 contexts, or with one seed on a side, the verdict is inconclusive and says why.
+    Scores are paired by query, over seeds and contexts. Below 8 contexts, or with one seed on a side, the verdict is
+    inconclusive and says why.
 
-    Exit codes: 0 pass or improved, 1 regressed, 2 wrong use, 3 no baseline or incomparable, 4 run error or nothing
+    Example:  harness gate --baseline benchmarks/baselines/seal.json --run runs/20261120-101500-seal-lab-facts
+
+    Exit codes: 0 pass or improved, 1 regressed, 2 usage error, 3 no baseline or incomparable, 4 run error or nothing
     measured, 5 inconclusive under --strict.
     """
     from harness.errors import UsageError
@@ -74,7 +77,7 @@ def command(
 
 
 def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Path]:
-    """What the last gate held against what. Raises ``UsageError`` where there is no last gate."""
+    """Baseline and run of the last gate. Raises ``UsageError`` if there was none."""
     from harness.errors import UsageError
     from harness.reading import read_json
 
@@ -82,13 +85,13 @@ def _last(out: Path, baseline: Path | None, run: Path | None) -> tuple[Path, Pat
         last = read_json(out)
         return baseline or Path(last["baseline"]), run or Path(last["run"])
     except (UsageError, KeyError, TypeError):
-        raise UsageError(f"--accept: no gate was run here ({out}); name --baseline FILE and --run RUN") from None
+        raise UsageError(f"--accept: no gate was run here ({out}); give --baseline FILE and --run RUN") from None
 
 
 def _gate(
     baseline: Path, run: Path, margin: float, confirm: int, exact: bool, table: str, trust: bool, accept_one_seed: bool
 ) -> Gate:
-    """The gate's outcome; what stops it from being measured is an outcome too."""
+    """The gate's outcome; if nothing can be measured, that is an outcome too."""
     from harness.api import HarnessError
     from harness.evidence.gate import verdict
     from harness.evidence.gate.baseline import NoBaseline, load
@@ -149,7 +152,7 @@ def _confirm(
 
 
 def _notes(base: ResultFile, head: ResultFile) -> list[str]:
-    """What may explain a difference without being one of the method: other hardware or software."""
+    """Differences of hardware or software, which may explain a difference of scores without the method."""
     changed = [
         name
         for name in sorted({*base.environment, *head.environment} - {"accepted", "time", "started", "commit"})

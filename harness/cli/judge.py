@@ -1,4 +1,4 @@
-"""``harness judge``: hold a judge against recorded verdicts, and train the offline one."""
+"""``harness judge``: compare a judge with recorded verdicts, correct its scores, train the offline judges."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Hold a judge against recorded verdicts.")
+app = typer.Typer(no_args_is_help=True, help="Compare a judge with recorded verdicts, correct its scores or train it.")
 
 OFFLINE = ("exact", "f1", "contains", "recall", "offline-1", "offline-2")
 
@@ -17,32 +17,33 @@ OFFLINE = ("exact", "f1", "contains", "recall", "offline-1", "offline-2")
 def calibrate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Published logs with recorded verdicts.")],
     judge: Annotated[
-        list[str] | None, typer.Option(help="Judges to hold against them; all offline ones by default.")
+        list[str] | None, typer.Option(help="Judges to compare with them; by default all offline ones.")
     ] = None,
-    max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make; 0 is no limit.")] = 0,
-    max_cost: Annotated[float, typer.Option(help="US dollars that a remote judge may spend; 0 is no limit.")] = 0.0,
-    cache: Annotated[Path, typer.Option(help="Folder of a remote judge's verdicts.")] = Path(".harness/judge"),
-    base_url: Annotated[str, typer.Option(help="An OpenAI-compatible endpoint instead of OpenAI's.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make; 0 means no limit.")] = 0,
+    max_cost: Annotated[float, typer.Option(help="US dollars that a remote judge may spend; 0 means no limit.")] = 0.0,
+    cache: Annotated[Path, typer.Option(help="Folder for a remote judge's verdicts.")] = Path(".harness/judge"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Accuracy and Cohen's kappa over distinct (question, gold, answer) triples, and how the arms' order changes.
+
+    Example:  harness judge calibrate scored/*.json --judge exact
 
     Exit codes: 0 done, 2 bad input, 4 a judge gave no verdict.
     """
     from harness.evidence.judge_agreement import arms, swaps
-    from harness.evidence.judge_agreement import calibrate as hold
+    from harness.evidence.judge_agreement import calibrate as measure_agreement
     from harness.evidence.logs import read_verdicts
     from harness.evidence.sources import open_file
     from harness.judges.base import Budget
     from harness.judges.load import load
 
-    budget = Budget(max_judge_calls, max_cost, cache, base_url)
+    budget = Budget(max_judge_calls, max_cost, cache)
     graders = [load(name, budget) for name in judge or OFFLINE]
     verdicts = read_verdicts(files)
     as_published = [open_file(path) for path in _with_rows(files)]
     found = []
     for grader in graders:
-        one = hold(grader, verdicts)
+        one = measure_agreement(grader, verdicts)
         groups = arms(as_published, [open_file(path, grader) for path in _with_rows(files)])
         found.append(
             {
@@ -87,7 +88,7 @@ def _print(summary: dict[str, Any]) -> None:
     table = Table(
         title=f"{summary['triples']} distinct triples, {summary['contradictory']} of them contradictory and left out"
     )
-    for name in ("judge", "accuracy", "kappa", "95% interval", "unanswered", "pairs of arms turned around"):
+    for name in ("judge", "accuracy", "kappa", "95% interval", "unanswered", "pairs of arms reversed"):
         table.add_column(name, justify="left" if name == "judge" else "right")
     for one in summary["judges"]:
         for label, part in ((one["judge"], one), (f"{one['judge']}, titles not trained on", one["held_out"])):
@@ -120,20 +121,21 @@ def correct(
         list[str],
         typer.Argument(
             metavar="WEAK STRONG [WEAK_B STRONG_B]",
-            help="One row under two judges: runs, result files or logs, PATH#METHOD picks a row. Four give B - A.",
+            help="One row under two judges: runs, result files or logs; PATH#METHOD picks a row. Four give B - A.",
         ),
     ],
-    judge: Annotated[str, typer.Option(help="Grades a WEAK that is a published log.")] = "offline-2",
-    contexts: Annotated[int, typer.Option(help="Use the strong verdicts of so many contexts; 0 is all of them.")] = 0,
-    seed: Annotated[int, typer.Option(help="Draws those contexts.")] = 0,
+    judge: Annotated[str, typer.Option(help="Judge that grades WEAK if it is a published log.")] = "offline-2",
+    contexts: Annotated[int, typer.Option(help="Use the strong verdicts of this many contexts; 0 means all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for drawing those contexts.")] = 0,
     average: Annotated[str, typer.Option(help="macro or micro; the task's own by default.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """A weak judge's score, corrected by a strong judge's verdicts on some of the same answers, with its interval.
 
-    Prediction-powered inference (arXiv 2301.09633). The strong verdicts must be of a random draw of the contexts.
+    The method is prediction-powered inference (arXiv 2301.09633). The strong verdicts must come from a random draw of
+    the contexts.
 
-    Exit codes: 0 done, 2 bad input, 4 not one row under two judges, or too few strong verdicts.
+    Exit codes: 0 done, 2 bad input, 4 not the same row under two judges, or too few strong verdicts.
     """
     from dataclasses import asdict
 
@@ -158,14 +160,16 @@ def correct(
 @app.command("train")
 def train(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Published logs with recorded verdicts.")],
-    judge: Annotated[str, typer.Option(help="Whose measures are fitted: offline-1 or offline-2.")] = "offline-2",
+    judge: Annotated[
+        str, typer.Option(help="Judge whose coefficients are fitted: offline-1 or offline-2.")
+    ] = "offline-2",
     out: Annotated[
-        Path | None, typer.Option(help="Where the coefficients are written; harness/judges/JUDGE.json by default.")
+        Path | None, typer.Option(help="File for the coefficients; harness/judges/JUDGE.json by default.")
     ] = None,
 ) -> None:
-    """Learn an offline judge's coefficients, and report its agreement on titles that its fit left out.
+    """Fit an offline judge's coefficients, and report its agreement on titles that were left out of the fit.
 
-    Its bias is measured arm by arm, each with fits that saw neither the arm nor the titles.
+    The bias of each arm is measured with fits that saw neither the arm nor its titles.
     """
     from harness.evidence.judge_training import as_json
     from harness.evidence.judge_training import train as fit
@@ -180,9 +184,9 @@ def train(
     made = as_json(judge, fit(judge, verdicts, records), verdicts, records, files, command)
     write_text(where, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
     held, error = made["titles_left_out"], made["error"]
-    typer.echo(f"{where}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers, their titles left out")
+    typer.echo(f"{where}: kappa {held['kappa']:.3f} {held['kappa_ci95']} on {held['n']} answers with titles left out")
     if error:
         typer.echo(
-            f"bias against {error['reference']} {100 * error['bias']:+.1f} points on average over {error['arms']} arms "
-            f"left out, standard deviation between them {100 * error['spread']:.1f}"
+            f"bias against {error['reference']} {100 * error['bias']:+.1f} points on average over {error['arms']} "
+            f"left-out arms, standard deviation between them {100 * error['spread']:.1f}"
         )

@@ -15,11 +15,11 @@ Folder = Annotated[Path, typer.Option("--folder", help="Folder that holds <task>
 @app.command("build")
 def build(
     folder: Folder = Path("leaderboards"),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a rendering is stale.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file is stale.")] = False,
 ) -> None:
-    """Make leaderboard.md, .csv, .json and .html from every result file under the folder.
+    """Write leaderboard.md, .csv, .json and .html from every result file under the folder.
 
-    --check looks at the result files that git tracks, where it tracks any: a run in a checkout files its own there.
+    If git tracks result files there, --check looks at those only: runs in a checkout put their own beside them.
 
     Exit codes: 0 done or up to date, 1 stale (--check), 2 a result file cannot be read.
     """
@@ -32,7 +32,7 @@ def build(
         if old:
             own = [] if tracked is None else [path for path in result_paths(folder) if path not in tracked]
             aside = f", with {own[0]} added to git or moved away" if own else ""
-            typer.echo(f"stale: {', '.join(old)}; `{COMMAND}` makes them anew{aside}", err=True)
+            typer.echo(f"stale: {', '.join(old)}; `{COMMAND}` writes them again{aside}", err=True)
             raise typer.Exit(1)
         return
     for path in write_all(folder):
@@ -42,10 +42,10 @@ def build(
 @app.command("show")
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="A run's folder or a result file; all of the folder without.")
+        str, typer.Argument(metavar="[RUN]", help="A run's folder or a result file; by default all of --folder.")
     ] = "",
     folder: Folder = Path("leaderboards"),
-    table: Annotated[str, typer.Option(help="Another table than the headline; NAME@STEP is one step of it.")] = "",
+    table: Annotated[str, typer.Option(help="Show this table instead of the headline; NAME@STEP is one step.")] = "",
 ) -> None:
     """Print the tables in the terminal."""
     from rich.console import Console
@@ -57,7 +57,7 @@ def show(
     found = [open_file(Path(what))] if what else [read(path) for path in result_paths(folder)]
     if table:
         name = table.partition("@")[0]
-        found = [one.of_table(table) for one in found if what or name in {had.name for had in one.tables}]
+        found = [one.of_table(table) for one in found if what or name in {t.name for t in one.tables}]
     console = Console()
     for one in found:
         console.print(render(one))

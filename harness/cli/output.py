@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def answer_alone(as_json: bool) -> Iterator[None]:
-    """Under ``--json``, what is printed meanwhile (by a plugin, or a library in C) goes to standard error instead."""
+    """Under ``--json``, whatever else is printed (by a plugin, or a C library) goes to standard error instead."""
     if not as_json:
         yield
         return
@@ -33,7 +33,7 @@ def answer_alone(as_json: bool) -> Iterator[None]:
 
 
 def work_done(run: Run) -> list[str]:
-    """What was reused and from where, what ran, and which components differ from the run that was taken from."""
+    """What was reused and from where, what ran, and which components differ from the run whose results were reused."""
     taken = ", ".join(f"{count} of {name}" for name, count in run.taken.items())
     ran = ", ".join(f"{count} {what}" for what, count in run.ran_of.items())
     lines = [f"reused {run.reused} results{f' ({taken})' if taken else ''}, ran {run.ran}{f': {ran}' if ran else ''}"]
@@ -41,7 +41,7 @@ def work_done(run: Run) -> list[str]:
 
 
 def finish(run: Run, as_json: bool) -> None:
-    """The table (or the result file's JSON), where it lies, and exit code 4 while a row is incomplete."""
+    """Print the table (or the result file's JSON) and where it is stored; exit with 4 if a row is incomplete."""
     from rich.console import Console
 
     from harness import escape
@@ -67,7 +67,7 @@ def finish(run: Run, as_json: bool) -> None:
         missing = sum(row.expected - row.scored for row in head.rows)
         missing += sum(row.errors for table in others for row in table.rows)
         print(
-            f"harness: {missing} scores are missing for errors of ours; `harness resume {run.folder}` tries again",
+            f"harness: {missing} scores are missing because of errors; `harness resume {run.folder}` tries again",
             file=sys.stderr,
         )
         raise typer.Exit(4)

@@ -1,4 +1,4 @@
-"""``harness show TASK_ID``: the grids of a puzzle, and what a run answered, in the terminal or as a page."""
+"""``harness show TASK_ID``: a puzzle's grids, and a run's answers to it, in the terminal or as a page."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ def command(
     puzzle: Annotated[
         str, typer.Argument(metavar="[TASK_ID]", help="Id of the puzzle, such as 59341089; without it, all of --run.")
     ] = "",
-    data: Annotated[str, typer.Option(help="Folder or file of ARC tasks; without it the run's, or the embedded.")] = "",
+    data: Annotated[
+        str, typer.Option(help="Folder or file of ARC tasks; by default the run's, or embedded ones.")
+    ] = "",
     task: Annotated[str, typer.Option(help="Task whose puzzles are shown; by default arc with --data.")] = "",
-    run: Annotated[Path | None, typer.Option(help="Folder of a run whose attempts are shown beside the truth.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A run's folder, to show its attempts beside the solution.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page instead of drawing in the terminal.")] = None,
 ) -> None:
     """Draw a puzzle's demonstrations, test inputs and solutions.
@@ -55,7 +57,7 @@ def command(
 
 
 def embedded() -> str:
-    """The first installed task, by name, of grid puzzles that brings its own.
+    """The name of the first installed grid-puzzle task that needs no data folder.
 
     Raises:
         UsageError: there is none.
@@ -73,10 +75,10 @@ def embedded() -> str:
 
 
 def find(names: Sequence[str], table: Mapping[str, Any]) -> list[Puzzle]:
-    """The puzzles of those ids, from any split or collection of the task that a table describes.
+    """The puzzles with these ids, from any split or collection of the task that a configuration table describes.
 
     Raises:
-        UsageError: one is not there, or the task is none of grid puzzles.
+        UsageError: a puzzle is missing, or the task does not have grid puzzles.
     """
     from harness.api import Task
     from harness.errors import UsageError, nearest
@@ -100,7 +102,7 @@ def find(names: Sequence[str], table: Mapping[str, Any]) -> list[Puzzle]:
 
 
 def task_of(run: Path) -> dict[str, Any]:
-    """The task of a run, as its configuration has it.
+    """The configuration table of a run's task.
 
     Raises:
         UsageError: there is no run in the folder.
@@ -114,7 +116,7 @@ def score_lines(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's ``scores``.
 
     Raises:
-        UsageError: one is damaged, with file, line and field.
+        UsageError: a line is damaged; the message names file, line and field.
     """
     from harness.reading import conform, read_json_lines
 
@@ -127,7 +129,7 @@ def score_lines(run: Path) -> list[dict[str, Any]]:
 
 
 def _line_of_scores() -> Any:
-    """As much of a line of scores as is shown."""
+    """A model of the fields that are shown."""
     from pydantic import ConfigDict, create_model
 
     fields: dict[str, Any] = dict.fromkeys(("method", "episode", "query"), (str, ...))
@@ -149,6 +151,6 @@ def print_puzzle(console: Console, puzzle: Puzzle, answered: Sequence[Mapping[st
             made: list[tuple[str, Grid | None]] = [
                 (f"attempt {number}", grid_from_json(text)) for number, text in enumerate(line["answers"], 1)
             ]
-            said = line.get("reason") or ("right" if line.get("right") else "wrong")
-            title = f"{line['method']}, seed {line['seed']}, edit {line['sample'] + 1}: {said}"
+            outcome = line.get("reason") or ("right" if line.get("right") else "wrong")
+            title = f"{line['method']}, seed {line['seed']}, edit {line['sample'] + 1}: {outcome}"
             print_grids(console, title, [*made, ("solution", solution)] if made else [("attempt", None)])

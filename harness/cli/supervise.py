@@ -1,7 +1,7 @@
-"""The command's own process watches the one that works, so that no code can end it as if all were well.
+"""The command's process watches a child that does the work, so that no code can end it as if it had succeeded.
 
-A plugin may call ``os._exit(0)``, replace the program by another (``os.exec``), or load a library that does. Nothing in
-the same process can answer that; so the work is done in a child, which says when it came to its own end.
+A plugin may call ``os._exit(0)``, replace the program with another (``os.exec``), or load a library that does. Nothing
+in the same process can notice that; so the work is done in a child, which reports when it came to its proper end.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
 def supervised(work: Callable[[], int]) -> int:
-    """Run ``work`` in a forked process and answer its exit code; a silent end of it is 3 and one line.
+    """Run ``work`` in a forked process and return its exit code; if it ends silently, print one line and return 3.
 
-    Call before anything starts threads. Where there is no fork, ``work`` runs here.
+    Call this before anything starts threads. Where there is no fork, ``work`` runs in this process.
     """
     if not hasattr(os, "fork"):
         return work()
@@ -34,25 +34,25 @@ def supervised(work: Callable[[], int]) -> int:
         os.close(reading)
         _end_with_parent()
         code = work()
-        # What was printed is out before the end is said: a broken pipe is then still an error.
+        # Output is flushed before the end is reported, so that a broken pipe is still an error.
         sys.stdout.flush()
         os.write(writing, _DONE)
         sys.exit(code)
     os.close(writing)
     code = _wait(child)
-    said = os.read(reading, 1)
-    if said == _DONE or code != 0:
+    reported = os.read(reading, 1)
+    if reported == _DONE or code != 0:
         return code
     print(
         "harness: the process ended before the command did, without an error: code that it ran called os._exit or "
-        "replaced the program. What was booked is safe; without the plugin at fault, `harness resume RUN` goes on",
+        "replaced the program. Finished work is safe; without the plugin at fault, `harness resume RUN` continues",
         file=sys.stderr,
     )
     return 3
 
 
 def _wait(child: int) -> int:
-    """The child's exit code. Signals that only this process got are passed on."""
+    """The child's exit code. Signals that only this process received are passed on."""
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -70,7 +70,7 @@ def _wait(child: int) -> int:
 
 
 def _at_a_terminal() -> bool:
-    """Whether Ctrl-C is typed at us: the terminal sends it to both processes, and twice would be once too often."""
+    """Whether the terminal sends Ctrl-C to both processes; passing it on would then interrupt the child twice."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
@@ -78,7 +78,7 @@ def _at_a_terminal() -> bool:
 
 
 def _end_with_parent() -> None:
-    """On Linux, end when the watching process is killed: nobody would read what comes of it."""
+    """On Linux, end when the watching process is killed: nobody would read the result."""
     if sys.platform == "linux":
         import ctypes
 

@@ -13,9 +13,9 @@ def command(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Hold a run's journal, weights, edits, scores, result and configuration against their checksums.
+    """Check a run's journal, weights, edits, scores, result and configuration against their checksums.
 
-    Nothing is written. Exit codes: 0 sound, 2 no run there, 4 something is damaged.
+    Nothing is written. Exit codes: 0 undamaged, 2 not a run, 4 something is damaged.
 
     Example:  harness verify runs/20261120-101500-seal-lab-facts-3f2a
     """
@@ -38,7 +38,7 @@ def command(
         for damage in report.damaged:
             print(line(f"{run / damage.path}: {damage.what}"))
         print(", ".join(f"{count} {what}" for what, count in report.checked.items()))
-        again = f"`harness resume {run} --recompute` makes again what is damaged"
-        print(line(again) if report.damaged else "all of it is what was written")
+        remedy = f"`harness resume {run} --recompute` computes again what is damaged"
+        print(line(remedy) if report.damaged else "everything is as it was written")
     if report.damaged:
         raise typer.Exit(4)

@@ -1,15 +1,16 @@
 """Many LoRA adapters trained and decoded together on one frozen causal LM.
 
-Stands alone: imports torch, transformers, peft, numpy, safetensors and the standard library, and nothing else of the
-harness. Token ids in, token ids and adapters out.
+The package stands alone: it imports torch, transformers, peft, numpy, safetensors and the standard library, and nothing
+else of the harness. It takes token ids, and returns token ids and adapters.
 """
 
 from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_digest
+from .distil import Distribution, divergence
 from .engine import Engine
 from .fold import fold
 from .full import FullResult, full_finetune
-from .jobs import Generated, GenerationRow, HyperParameters, Padding, TrainJob, TrainResult, TrainSequence
-from .losses import Dpo, Grpo, Loss, Rloo, Sft
+from .jobs import Generated, GenerationRow, HyperParameters, Loss, Padding, TrainJob, TrainResult, TrainSequence
+from .losses import Dpo, Grpo, Rloo, Sft
 from .memory import MemoryPlan
 from .schedule import epoch_order, learning_rate, step_batches
 from .score import HiddenRow, ScoreRow
@@ -17,6 +18,7 @@ from .score import HiddenRow, ScoreRow
 __all__ = [
     "AdamState",
     "Adapter",
+    "Distribution",
     "Dpo",
     "Engine",
     "FullResult",
@@ -34,6 +36,7 @@ __all__ = [
     "TrainJob",
     "TrainResult",
     "TrainSequence",
+    "divergence",
     "epoch_order",
     "fold",
     "full_finetune",

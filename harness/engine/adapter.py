@@ -1,4 +1,5 @@
-"""A LoRA adapter (Hu et al. 2021, arXiv 2106.09685) as a value: weights, scale, digest, peft's folder format."""
+"""A LoRA adapter (Hu et al. 2021, arXiv 2106.09685) as a value: its weights, scale and digest, and peft's file
+format."""
 
 from __future__ import annotations
 
@@ -27,13 +28,14 @@ _UNSUPPORTED = {
 
 @dataclass(frozen=True, eq=False)
 class AdamState:
-    """AdamW's state after `step` optimiser steps: the moments of every module's A and B, in their shapes, fp32, CPU."""
+    """AdamW's state after `step` optimiser steps: the moments of every module's A and B, shaped like them, fp32,
+    CPU."""
 
     step: int
     mean: Weights
     """Running mean of the gradient (torch's `exp_avg`)."""
     square: Weights
-    """Running mean of its square (`exp_avg_sq`)."""
+    """Running mean of the squared gradient (torch's `exp_avg_sq`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +43,11 @@ class Adapter:
     """One LoRA adapter. For every adapted linear module: A `[rank, in]` and B `[out, rank]`, fp32, on the CPU.
 
     The module's output becomes `W x + (alpha / rank) B A x`. `targets` are the module-name suffixes (as in peft's
-    `target_modules`) that chose the modules; `weights` is keyed by full module name. `optimizer` is there where
-    training was told to keep it, so that it can go on from there; it does not change what the adapter computes.
+    `target_modules`) that selected the modules; `weights` is keyed by full module name. `optimizer` is set where
+    training was told to keep its state for further training; it does not change what the adapter computes.
+
+    Raises:
+        ValueError: a weight has the wrong shape, dtype or device.
     """
 
     weights: Weights
@@ -76,7 +81,7 @@ class Adapter:
     def digest(self) -> str:
         """sha256 over the configuration and every weight, in module-name order: equal digests, equal behaviour.
 
-        The optimiser's state is part of it where there is one. Computed once: the tensors must not be written to.
+        It covers the optimiser state, if any. It is computed once, so the tensors must never be modified.
         """
         known = self.__dict__.get("_digest")
         if known is not None:
@@ -90,7 +95,7 @@ class Adapter:
             sha.update(b.contiguous().numpy().tobytes())
         if self.optimizer is not None:
             sha.update(f"adam {self.optimizer.step}".encode())
-            for name, tensor in sorted(_moments(self.optimizer).items()):
+            for name, tensor in sorted(moments(self.optimizer).items()):
                 sha.update(json.dumps([name, list(tensor.shape)]).encode())
                 sha.update(tensor.contiguous().numpy().tobytes())
         object.__setattr__(self, "_digest", sha.hexdigest())
@@ -105,7 +110,7 @@ class Adapter:
     def save(self, folder: str | Path) -> None:
         """Write `adapter_config.json` and `adapter_model.safetensors`, which `peft.PeftModel.from_pretrained` loads.
 
-        The optimiser's state, if any, is `optimizer.safetensors` beside them, which peft does not look at.
+        The optimiser state, if any, goes into `optimizer.safetensors` beside them, which peft ignores.
         """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
@@ -116,8 +121,8 @@ class Adapter:
             tensors[f"{_PREFIX}{name}.lora_B.weight"] = b.contiguous()
         save_file(tensors, path / "adapter_model.safetensors", metadata={"format": "pt"})
         if self.optimizer is not None:
-            moments = {name: tensor.contiguous() for name, tensor in _moments(self.optimizer).items()}
-            save_file(moments, path / _OPTIMIZER, metadata={"step": str(self.optimizer.step)})
+            state = {name: tensor.contiguous() for name, tensor in moments(self.optimizer).items()}
+            save_file(state, path / _OPTIMIZER, metadata={"step": str(self.optimizer.step)})
         alpha = int(self.alpha) if float(self.alpha).is_integer() else self.alpha
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True, "base_model_name_or_path": None,
@@ -160,8 +165,8 @@ class Adapter:
         )
 
 
-def _moments(state: AdamState) -> dict[str, Tensor]:
-    """The optimiser's tensors as they are stored: `<moment>.<part>.<module>`."""
+def moments(state: AdamState) -> dict[str, Tensor]:
+    """The optimiser's tensors under their names in the file: `<moment>.<A or B>.<module>`."""
     return {
         f"{moment}.{part}.{name}": tensor
         for moment, values in (("mean", state.mean), ("square", state.square))
@@ -175,8 +180,13 @@ def _load_optimizer(path: Path) -> AdamState | None:
         return None
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
+    return adam_state(step, load_file(path))
+
+
+def adam_state(step: int, tensors: Mapping[str, Tensor]) -> AdamState:
+    """The optimiser's state from what :func:`moments` made of it."""
     found: dict[str, dict[str, dict[str, Tensor]]] = {"mean": {}, "square": {}}
-    for key, tensor in load_file(path).items():
+    for key, tensor in tensors.items():
         moment, part, name = key.split(".", 2)
         found[moment].setdefault(name, {})[part] = tensor
     mean, square = ({n: (pair["A"], pair["B"]) for n, pair in sorted(found[m].items())} for m in ("mean", "square"))
@@ -187,10 +197,10 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
     """Which linear modules `targets` selects: (full module names in model order, suffixes).
 
     `targets` is a tuple of suffixes (peft's rule: a module matches when its name equals the suffix or ends in
-    `.suffix`), `"all-linear"` (every linear but the output head), or None (peft's default for the model type).
+    `.suffix`), `"all-linear"` (every linear except the output head), or None (peft's default for the model type).
 
     Raises:
-        ValueError: nothing matches, a suffix matches nothing, or a match is the output head or no `nn.Linear`.
+        ValueError: a suffix matches no `nn.Linear`, or matches the output head, or peft has no default.
     """
     head = _head_name(model)
     linears = [name for name, module in model.named_modules() if type(module) is nn.Linear and name != head]
@@ -216,15 +226,15 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
                 f"LoRA target {suffix!r} is the output head, which cannot be adapted; use {', '.join(known)}"
             )
         if not any(_matches(name, suffix) for name in names):
-            raise ValueError(f"LoRA target {suffix!r} matches no linear module; there are {', '.join(known)}")
+            raise ValueError(f"LoRA target {suffix!r} matches no linear module; known: {', '.join(known)}")
     return names, suffixes
 
 
 def init_lora(model: nn.Module, *, rank: int, alpha: float, targets: Targets, seed: int) -> Adapter:
-    """A fresh adapter as peft draws it: A from Kaiming uniform with a = sqrt(5) (U(-1/sqrt(in), 1/sqrt(in))), B zero.
+    """A new adapter as peft draws it: A from Kaiming uniform with a = sqrt(5) (U(-1/sqrt(in), 1/sqrt(in))), B zero.
 
-    One CPU generator seeded with `seed` is drawn module by module in model order, in fp32, so that a job's start is the
-    same on every device, in every batch, and for the sequential reference.
+    A single CPU generator, seeded with `seed`, draws module by module in model order, in fp32, so that a job starts
+    from the same adapter on every device, in every batch, and in the sequential reference.
     """
     names, suffixes = resolve_targets(model, targets)
     generator = torch.Generator().manual_seed(seed)
@@ -262,5 +272,5 @@ def _head_name(model: nn.Module) -> str | None:
 
 
 def stack_digest(stack: Sequence[Adapter]) -> str:
-    """One key for a stack of adapters applied in order; the empty stack (the base model) is the empty string."""
+    """A key for a stack of adapters applied in order; for the empty stack (the base model) it is the empty string."""
     return "+".join(adapter.digest() for adapter in stack)

@@ -1,9 +1,9 @@
 """Attention over packed tokens, plugged in through transformers' `AttentionInterface`.
 
-A forward sees one row `[1, N]` holding the tokens of many sequences back to back. Linear layers and norms treat tokens
-one by one and need nothing; attention must keep sequences apart. Sequences of similar length are gathered into padded
-groups (each at most twice as long as its shortest member), so a group is one scaled-dot-product call on any device, and
-a row of one group never meets another sequence: a sequence that diverges to NaN stays alone.
+A forward sees one row `[1, N]` holding the tokens of many sequences back to back. Linear layers and norms treat every
+token by itself and need no change; attention must keep sequences apart. Sequences of similar length are gathered into
+padded groups (padded to at most twice the shortest member), so that a group is one scaled-dot-product call on any
+device. No row of a group ever reads another sequence, so a sequence that diverges to NaN affects no other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IMPLEMENTATION = "harness_packed"
 
 
 class Attend(Protocol):
-    """What the registered attention function calls, once a layer, with `[N, heads, dim]` tensors."""
+    """What the registered attention function calls, once per layer, with tensors `[N, heads, dim]`."""
 
     def __call__(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None
@@ -57,7 +57,8 @@ AttentionInterface.register(IMPLEMENTATION, _attention)
 def sdpa(
     q: Tensor, k: Tensor, v: Tensor, scale: float | None, *, causal: bool = False, mask: Tensor | None = None
 ) -> Tensor:
-    """Scaled dot product over `[S, L, heads, dim]` tensors (key/value heads may be grouped), same shape out."""
+    """Scaled dot-product attention over tensors `[S, L, heads, dim]`; key/value heads may be grouped. Returns the shape
+    of `q`."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     repeats = q.shape[1] // k.shape[1]
     native = repeats > 1 and mask is None
@@ -74,7 +75,7 @@ def causal_window(length: int, window: int, device: torch.device) -> Tensor:
 
 
 def group_by_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices of `lengths` in groups whose longest is at most twice the shortest, longest group first."""
+    """Indices of `lengths`, in groups whose longest member is at most twice the shortest; the longest group first."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     groups: list[list[int]] = []
     for i in order:
@@ -87,9 +88,9 @@ def group_by_length(lengths: Sequence[int]) -> list[list[int]]:
 
 @dataclass
 class _Grid:
-    """Token runs laid out as padded groups: `gather` fills the grid, `home` finds every token in it again.
+    """Token runs laid out as padded groups: `gather` fills the grid, `home` locates every token in it.
 
-    A padded cell repeats the last token of its own run, so that whatever it holds stays within that run.
+    A padded cell repeats the last token of its own run, so that its content never leaves that run.
     """
 
     shapes: list[tuple[int, int]]  # (runs, longest run) of each group
@@ -123,7 +124,7 @@ class _Grid:
         return cls(shapes, index[0], index[1], index[2], total, plain=gather == list(range(total)))
 
     def groups(self, x: Tensor) -> list[Tensor]:
-        """`[N, heads, dim]` to one `[runs, longest, heads, dim]` for each group."""
+        """Turn `[N, heads, dim]` into one tensor `[runs, longest, heads, dim]` per group."""
         grid: Tensor = x if self.plain else _Fill.apply(x, self)  # type: ignore[no-untyped-call]
         if len(self.shapes) == 1:
             return [grid.view(*self.shapes[0], *grid.shape[1:])]
@@ -131,14 +132,15 @@ class _Grid:
         return [part.view(*shape, *grid.shape[1:]) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def flatten(self, groups: list[Tensor]) -> Tensor:
-        """The inverse: `[n, heads, dim]` in the order of `tokens`."""
+        """The inverse of `groups`: `[n, heads, dim]` in the order of `tokens`."""
         flat = groups[0].flatten(0, 1) if len(groups) == 1 else torch.cat([group.flatten(0, 1) for group in groups])
         out: Tensor = flat if self.plain else _Read.apply(flat, self)  # type: ignore[no-untyped-call]
         return out
 
 
 class _Fill(torch.autograd.Function):
-    """Gather tokens into the grid. Padded cells get exact zero gradients (see `_Read`): backward is a gather too."""
+    """Gather tokens into the grid. Padded cells have gradients of exactly 0 (see `_Read`), so backward is a gather
+    too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, grid: _Grid) -> Tensor:
@@ -170,10 +172,11 @@ class _Read(torch.autograd.Function):
 
 @dataclass
 class PackedAttention:
-    """Causal attention inside every sequence of a packed row; optionally records keys and values for a cache.
+    """Causal attention within every sequence of a packed row; optionally records keys and values for a cache.
 
-    `nodes[i]` queries follow the `lengths[i]` real tokens of sequence i: they see all real tokens of their sequence and
-    nothing else (not each other, not themselves), which is what a masked padding position sees (`Padding` in jobs.py).
+    The `lengths[i]` real tokens of sequence i are followed by `nodes[i]` padding positions, which attend to all real
+    tokens of their sequence and nothing else (not each other, not themselves), as a masked padding position does
+    (`Padding` in jobs.py).
     """
 
     lengths: Sequence[int]
@@ -241,7 +244,7 @@ class PackedAttention:
 
 
 class RowCache:
-    """Keys and values of many rows, ragged on the right: row r holds `lengths[r]` of T tokens `[heads, dim]`."""
+    """Keys and values `[rows, T, heads, dim]` per layer; row r holds `lengths[r]` tokens, the rest of it is unused."""
 
     def __init__(self, lengths: Sequence[int], layers: dict[int, tuple[Tensor, Tensor]]) -> None:
         self.lengths = list(lengths)
@@ -249,7 +252,8 @@ class RowCache:
 
     @classmethod
     def from_packed(cls, record: dict[int, tuple[Tensor, Tensor]], lengths: Sequence[int], capacity: int) -> RowCache:
-        """Cut what `PackedAttention` recorded (`[N, heads, dim]` a layer) into rows with room for `capacity` tokens."""
+        """Cut what `PackedAttention` recorded (`[N, heads, dim]` per layer) into rows with room for `capacity`
+        tokens."""
         layers = {}
         for layer, pair in record.items():
             rows = [tensor.new_zeros(len(lengths), capacity, *tensor.shape[1:]) for tensor in pair]
@@ -260,7 +264,8 @@ class RowCache:
         return cls(lengths, layers)
 
     def select(self, rows: Sequence[int]) -> RowCache:
-        """The given rows, in the given order; a row may be taken several times. All in their order is this cache."""
+        """The given rows, in the given order; a row may occur several times. Returns this cache itself for all rows in
+        their own order."""
         if list(rows) == list(range(len(self.lengths))):
             return self
         device = next(iter(self.layers.values()))[0].device
@@ -285,7 +290,7 @@ class RowCache:
 
     @staticmethod
     def concatenate(caches: Sequence[RowCache]) -> RowCache:
-        """Rows of all caches, one after another."""
+        """The rows of all caches, one cache after another."""
         if len(caches) == 1:
             return caches[0]
         capacity = max(cache.capacity for cache in caches)
@@ -300,7 +305,7 @@ class RowCache:
 
 
 class CachedAttention:
-    """Attention of `counts[r]` new tokens of every cached row r over that row's past and, causally, themselves."""
+    """Attention of `counts[r]` new tokens of every cached row r over that row's past and, causally, over themselves."""
 
     def __init__(self, cache: RowCache, counts: Sequence[int], device: torch.device) -> None:
         self._cache = cache
@@ -311,7 +316,7 @@ class CachedAttention:
         self._grid = _Grid.build(starts, counts, self._groups, sum(counts), device)
         self._width = max(length + count for length, count in zip(cache.lengths, counts, strict=True))
         if self._width > cache.capacity:
-            raise ValueError(f"cache rows hold {cache.capacity} tokens, {self._width} are needed")
+            raise ValueError(f"cache rows hold {cache.capacity} tokens, but {self._width} are needed")
         rows = [row for row, count in enumerate(counts) for _ in range(count)]
         self.positions = [cache.lengths[row] + i for row, count in enumerate(counts) for i in range(count)]
         self._rows = torch.tensor(rows, device=device)
@@ -340,7 +345,7 @@ class CachedAttention:
             runs, count, heads, dim = one_q.shape
             repeats = heads // one_k.shape[2]
             if count == 1 and repeats > 1:
-                # One query: its grouped heads become queries of their key/value head, and the cache is read once.
+                # With one query, its grouped heads become queries of their key/value head, and the cache is read once.
                 one_q = one_q.view(runs, -1, repeats, dim).transpose(1, 2)
                 one = sdpa(one_q, one_k, one_v, scale, mask=mask)
                 out.append(one.transpose(1, 2).reshape(runs, 1, heads, one.shape[-1]))

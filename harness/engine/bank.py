@@ -1,9 +1,9 @@
-"""The LoRA weights of K slots in one flat buffer: a slot is a row, so clipping, optimiser and export are row work.
+"""The LoRA weights of K slots in one flat buffer: a slot is a row, so clipping, optimiser and export work on rows.
 
-Within a row the A of a group's linears are stacked `[members * rank, in]`, followed by each one's B, kept transposed as
-`[rank, out]`. Every row has the same layout, at the largest rank and the union of the modules, so that all slots can be
-one batched operand. A smaller adapter is zero-padded, which is an exact fixed point of training: where both A and B are
-zero, so are both gradients.
+Within a row, the As of a group's linears are stacked `[members * rank, in]`, followed by the B of each linear,
+transposed to `[rank, out]`. Every row has the same layout, with the largest rank and the union of the modules, so that
+all slots can be one batched operand. A smaller adapter is padded with zeros, which training leaves at exactly zero:
+where both A and B are zero, so are both gradients.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Groups = Mapping[int, Mapping[str, tuple[int, int]]]  # group -> member name -> 
 
 
 class Stacked(NamedTuple):
-    """A group's operands over all slots: A `[K, members * rank, in]`, and each member's B^T `[K, rank, out]`."""
+    """A group's operands for all slots: A `[K, members * rank, in]`, and B^T `[K, rank, out]` of each member."""
 
     a: Tensor
     bts: list[Tensor]
 
 
 class Views(NamedTuple):
-    """The same slot by slot: `a[slot]`, `bts[member][slot]`, and the transposes `at` and `bs`."""
+    """The operands of `Stacked` slot by slot: `a[slot]`, `bts[member][slot]`, and their transposes `at` and `bs`."""
 
     a: Sequence[Tensor]
     at: Sequence[Tensor]
@@ -36,7 +36,7 @@ class Views(NamedTuple):
 
 
 class Rows:
-    """K rows of one layout: `flat` `[K, n]`, and its views as the operands of each group."""
+    """K rows of one layout: `flat` `[K, n]`, and views of it as the operands of each group."""
 
     def __init__(self, flat: Tensor, groups: Groups, rank: int) -> None:
         self.flat = flat
@@ -70,14 +70,14 @@ class Rows:
 
 
 def row_size(groups: Groups, rank: int) -> int:
-    """Numbers in a row of this layout."""
+    """The number of elements in a row of this layout."""
     return sum(rank * (n_in + n_out) for members in groups.values() for n_in, n_out in members.values())
 
 
 class Bank:
     """Slots for adapters on the linears of `groups` with ranks up to `rank`: `weights`, in the model's dtype.
 
-    With `trains` there are also fp32 `masters` (the weights themselves in fp32) and fp32 `gradients`.
+    With `trains` there are also fp32 `gradients`, and fp32 `masters`, which are `weights` themselves for an fp32 model.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Bank:
     ) -> None:
         self.groups = groups
         self._members = {key: tuple(members) for key, members in groups.items()}
-        self.rank = rank if device.type == "cpu" else -(-rank // 8) * 8  # grouped matmul wants rows of 16 bytes
+        self.rank = rank if device.type == "cpu" else -(-rank // 8) * 8  # grouped matmul needs rows of 16 bytes
 
         def rows(kind: torch.dtype) -> Rows:
             return Rows(torch.zeros(slots, row_size(groups, self.rank), device=device, dtype=kind), groups, self.rank)
@@ -108,9 +108,9 @@ class Bank:
         return self._members.get(group, ())
 
     def put(self, slot: int, stack: Sequence[Adapter]) -> None:
-        """Fill a slot with a stack of adapters: their sum, as one adapter of the summed rank with the scales in B.
+        """Fill a slot with the sum of a stack of adapters: one adapter of the summed rank, with the scales in B.
 
-        A single adapter keeps its scale apart (`scales`), so that training it is training A and B themselves.
+        The scale of a single adapter is kept in `scales` instead, so that training changes its own A and B.
         """
         self.masters.flat[slot].zero_()
         if self.gradients is not None:
@@ -129,16 +129,17 @@ class Bank:
         self.refresh(slot)
 
     def refresh(self, slot: int) -> None:
-        """Bring the slot's weights up to date with its fp32 masters (nothing to do in fp32)."""
+        """Copy the slot's fp32 masters into its weights (which does nothing for an fp32 model)."""
         if self.masters is not self.weights:
             self.weights.flat[slot].copy_(self.masters.flat[slot])
 
     def take(self, slot: int, like: Adapter) -> Adapter:
-        """A copy of the slot's adapter; rank, alpha, targets and module names are those of `like`."""
+        """A copy of the slot's adapter, with the rank, alpha, targets and module names of `like`."""
         return Adapter(self._read(self.masters, slot, like), like.rank, like.alpha, like.targets)
 
     def put_moments(self, moments: Tensor, slot: int, state: AdamState) -> None:
-        """Fill a slot's rows of `moments` `[2, K, n]`, laid out as the weights are, with AdamW's two moments."""
+        """Fill a slot's rows of `moments` `[2, K, n]`, which are laid out like the weights, with AdamW's two
+        moments."""
         for flat, values in zip(moments, (state.mean, state.square), strict=True):
             for name, (a, bt) in self._slot(Rows(flat, self.groups, self.rank), slot).items():
                 if name in values:
@@ -162,7 +163,7 @@ class Bank:
         return copies
 
     def _slot(self, rows: Rows, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
-        """A slot of rows of this layout: each linear's A `[rank, in]` and B^T `[rank, out]`."""
+        """Views of one slot of `rows`: each linear's A `[rank, in]` and B^T `[rank, out]`."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
         for key, names in self._members.items():
             a, bts = rows.stacked(key)

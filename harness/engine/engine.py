@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from .adapter import Adapter, Targets, init_lora, resolve_targets
+from .distil import Distribution, distributions
 from .forward import FrozenModel
 from .generate import generate
 from .jobs import Generated, GenerationRow, TrainJob, TrainResult
@@ -21,9 +22,9 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Runs everything on `model`, whose weights it never changes; device and dtype are the model's.
+    """Runs everything on `model`, on its device and in its dtype, and never changes its weights.
 
-    Between calls the model is an ordinary transformers model (in eval mode, without gradients): nothing stays patched.
+    Between calls the model is an ordinary transformers model in eval mode, without gradients; nothing stays patched.
 
     Raises:
         ValueError: the model is not a causal LM made of plain `nn.Linear` and `nn.Embedding` (the message names the
@@ -47,26 +48,34 @@ class Engine:
         return resolve_targets(self.model, targets)[1]
 
     def init_lora(self, *, rank: int, alpha: float, targets: Targets, seed: int) -> Adapter:
-        """The adapter a job with these settings starts from (see `adapter.init_lora`)."""
+        """The adapter that a job with these settings starts from (see `adapter.init_lora`)."""
         return init_lora(self.model, rank=rank, alpha=alpha, targets=targets, seed=seed)
 
     def generate(self, rows: Sequence[GenerationRow]) -> list[Generated]:
-        """Complete every row under its own adapter stack; results in the order of `rows`, independent of that order."""
+        """Complete every row under its own adapter stack. Results are in the order of `rows`, and do not depend on
+        it."""
         done, reduced = self._within_memory(lambda plan: generate(self._frozen, plan, rows, self.eos_token_ids))
         return [replace(one, reduced=True) for one in done] if reduced else done
 
     def train(self, jobs: Iterable[TrainJob]) -> Iterator[TrainResult]:
         """Train every job's adapter, many at once; one result per job, in the order in which they finish.
 
-        A job that cannot be trained or diverges is a "failed" result with its reason, never an exception.
+        A job that cannot be trained, or that diverges, gives a "failed" result with a reason, never an exception.
         """
         return train(self._frozen, self.plan, jobs)
 
     def logprobs(
         self, rows: Sequence[ScoreRow | tuple[tuple[int, ...], tuple[int, ...], tuple[Adapter, ...]]]
     ) -> list[list[float]]:
-        """Natural-log probability of each continuation token; rows are (prompt ids, continuation ids, adapters)."""
+        """Natural-log probability of every continuation token; rows are (prompt ids, continuation ids, adapters)."""
         return self._within_memory(lambda plan: logprobs(self._frozen, plan, [ScoreRow(*row) for row in rows]))[0]
+
+    def distributions(self, rows: Sequence[ScoreRow], *, top: int) -> list[Distribution]:
+        """The `top` most probable tokens of each row's model, with log-probabilities, at every continuation token.
+
+        As `meta["teacher"]` of a training sequence, they are what the loss "sft" learns there.
+        """
+        return self._within_memory(lambda plan: distributions(self._frozen, plan, rows, top))[0]
 
     def hidden(
         self,
@@ -75,12 +84,14 @@ class Engine:
         layer: int,
         pool: Literal["mean", "last"] = "mean",
     ) -> list[list[float]]:
-        """One pooled vector per row of (ids, adapters); `layer` counts as in transformers' `hidden_states`."""
+        """One pooled vector of the model's hidden size per row; rows are (ids, adapters). `layer` counts as in
+        transformers' `hidden_states`."""
         asked = [HiddenRow(*row) for row in rows]
         return self._within_memory(lambda plan: hidden(self._frozen, plan, asked, layer, pool))[0]
 
     def _within_memory(self, call: Callable[[MemoryPlan], T]) -> tuple[T, bool]:
-        """Run `call` under the plan, or a smaller one each time memory runs out; says whether it was made smaller."""
+        """Run `call` under the plan, and again under a smaller one each time memory runs out. Returns its result, and
+        whether the plan was made smaller."""
         plan, reduced = self.plan, False
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A stack of adapters as one adapter that computes the same: concatenated, and no wider than what it computes needs."""
+"""Folding a stack of adapters into one that computes the same, with no larger rank than that takes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _Pair = tuple[Tensor, Tensor]
 def fold(stack: Sequence[Adapter]) -> Adapter:
     """One adapter whose product is the sum of the stack's products: ``B A = sum of scale_i B_i A_i``, with scale 1.
 
-    The As are stacked, the Bs lie side by side with their scales in them, which is exact up to one rounding of scale
-    times B. Where every module's product has a smaller rank than that concatenation (always, once it is wider than the
-    matrix itself), the factors are cut down to the largest of the products' ranks: QR of both, then the SVD of the
-    small matrix between them (fp64; the product itself is never formed). What is left out is below the product's own
-    fp32 rounding. So a stack that grows for ever folds into an adapter that does not.
+    The As are stacked, and the Bs, multiplied by their scales, stand side by side; that is exact up to one rounding of
+    scale times B. Where every module's product has a smaller rank than this concatenation (always, once its rank
+    exceeds a side of the matrix), the factors are reduced to the largest of the products' ranks: QR of both, then the
+    SVD of the small matrix between them, in fp64, without forming the product. What is dropped is smaller than the
+    product's own fp32 rounding error. So the folded adapter stays bounded however long the stack grows.
 
     Raises:
-        ValueError: an empty stack.
+        ValueError: the stack is empty.
     """
     if not stack:
         raise ValueError("there is nothing to fold: the stack is empty")
@@ -43,14 +43,15 @@ def _rank(pairs: Mapping[str, _Pair]) -> int:
 
 
 def _concatenated(adapters: Sequence[Adapter], name: str) -> _Pair:
-    """A `[R, in]` and B `[out, R]` of a module over the adapters that have it, R the sum of their ranks."""
+    """A module's A `[R, in]` and B `[out, R]` over the adapters that adapt it, where R is the sum of their ranks."""
     a = torch.cat([adapter.weights[name][0] for adapter in adapters])
     b = torch.cat([adapter.scale * adapter.weights[name][1] for adapter in adapters], dim=1)
     return a, b
 
 
 def _reduced(a: Tensor, b: Tensor) -> _Pair:
-    """The same product from factors of its own rank (fp32's idea of it), the singular values shared evenly."""
+    """Factors with the same product and its numerical rank in fp32; each takes the square roots of the singular
+    values."""
     qb, rb = torch.linalg.qr(b.double())
     qa, ra = torch.linalg.qr(a.double().t())
     u, s, vt = torch.linalg.svd(rb @ ra.t(), full_matrices=False)
@@ -62,7 +63,7 @@ def _reduced(a: Tensor, b: Tensor) -> _Pair:
 
 
 def _widened(a: Tensor, b: Tensor, rank: int) -> _Pair:
-    """The pair with zeros up to a rank; they take no part in the product."""
+    """The pair padded with zeros to `rank`, which leaves the product unchanged."""
     more = rank - len(a)
     if not more:
         return a.contiguous(), b.contiguous()

@@ -1,4 +1,4 @@
-"""The frozen base and the one way a forward pass is run on it; everything else in the engine goes through here."""
+"""The frozen base model, and the only place where the engine runs a forward pass on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .linear import Parts, Wanted, linears_by_input, routed
 
 
 class FrozenModel:
-    """A Hugging Face causal LM that is only ever read: eval mode, no gradients, patched only while a forward runs."""
+    """A Hugging Face causal LM whose weights never change: eval mode, no gradients, patched only during a forward."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         _refuse_unsupported(model)
@@ -39,7 +39,7 @@ class FrozenModel:
         self._last_layer = max((index for index in indices if isinstance(index, int)), default=-1)
 
     def segments(self, counts: Sequence[int], *, grad: bool = False) -> Segments:
-        """Token segments of slots with `counts` tokens each, with the kernel that suits device and sizes."""
+        """Segments for slots with `counts[k]` tokens each, with the fastest kernel for the device and the sizes."""
         ends, at = [], 0
         for count in counts:
             at += count
@@ -47,14 +47,14 @@ class FrozenModel:
         return Segments(ends, choose_kernel(self.device, counts, grad), self.device)
 
     def check(self, adapter: Adapter) -> None:
-        """Raise ValueError, naming the module, unless the engine can apply the whole of `adapter` to this model."""
+        """Raise ValueError, naming the module, unless the engine can apply all of `adapter` to this model."""
         check_fits(self._linears, adapter)
         for name in adapter.weights:
             if name not in self._reached:
-                raise ValueError(f"adapter {adapter.digest()[:12]} adapts {name!r}, which the engine cannot")
+                raise ValueError(f"adapter {adapter.digest()[:12]} adapts {name!r}, which the engine cannot adapt")
 
     def bank(self, stacks: Sequence[Sequence[Adapter]]) -> Bank | None:
-        """A bank whose slot k holds the whole of `stacks[k]`, without gradients; None when every stack is empty."""
+        """A bank without gradients whose slot k holds the stack `stacks[k]`; None when every stack is empty."""
         adapters = [adapter for stack in stacks for adapter in stack]
         if not adapters:
             return None
@@ -69,7 +69,8 @@ class FrozenModel:
         return bank
 
     def parts(self, bank: Bank | None, counts: Sequence[int], *, grad: bool = False) -> Parts:
-        """The bank on the tokens of its slots, as a forward takes it; nothing for no bank."""
+        """The argument `parts` of a forward in which slot k of the bank has `counts[k]` tokens; empty without a
+        bank."""
         return Parts() if bank is None else Parts(Part(bank, self.segments(counts, grad=grad)))
 
     def logits(
@@ -82,9 +83,11 @@ class FrozenModel:
         *,
         grad: bool = False,
     ) -> Tensor:
-        """Logits `[len(keep), vocab]` at ascending packed indices `keep`; `backward()` fills the banks, with `grad`.
+        """Logits `[len(keep), vocab]` at the ascending packed indices `keep`. With `grad`, `backward()` on them fills
+        the gradients of the banks.
 
-        The model is released on return: the backward pass needs the banks and the frozen weights only, unchanged.
+        The model is free for another forward on return: the backward pass needs only the banks and the frozen weights,
+        which must not change before it.
         """
         index = self._tensor(keep)
         if not grad and len(keep) < len(ids) and parts.all:
@@ -102,7 +105,7 @@ class FrozenModel:
         parts: Parts,
         layer: int,
     ) -> Tensor:
-        """Hidden states `[N, hidden]` of one layer (0: embeddings, -1: after the final norm)."""
+        """Hidden states `[N, hidden]` after one layer (0: the embeddings, -1: after the final norm)."""
         keep = self._tensor([0])
         output = self._run(ids, positions, attend, parts, False, logits_to_keep=keep, output_hidden_states=True)
         states = output.hidden_states[layer][0]
@@ -110,7 +113,7 @@ class FrozenModel:
         return states
 
     def _narrowing(self, attend: Attend, parts: Parts, keep: list[int], index: Tensor) -> Attend:
-        """The same attention, after whose last layer only the tokens at `keep` are computed."""
+        """The same attention, except that after the last layer only the tokens at `keep` are computed."""
 
         def narrowed(part: Part) -> Part:
             ends = [bisect_left(keep, end) for end in part.segments.ends]
@@ -153,7 +156,8 @@ class FrozenModel:
 
 
 def _refuse_unsupported(model: PreTrainedModel) -> None:
-    """Packing is exact only where tokens meet in attention alone, so every weight must be of a linear or embedding."""
+    """Raise ValueError for a model that cannot be packed exactly: tokens may interact in attention only, so every
+    weight matrix must belong to a linear or an embedding."""
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"the engine takes a transformers causal LM, got {type(model).__name__}")
     if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]
@@ -167,4 +171,6 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
                 "plain nn.Linear and nn.Embedding weights are supported (Llama, Qwen, Mistral, GPT-NeoX, Phi ...)"
             )
     if len({p.device for p in model.parameters()}) != 1:
-        raise ValueError(f"{type(model).__name__} is spread over several devices; the engine needs it on one")
+        raise ValueError(
+            f"{type(model).__name__} is spread over several devices; the engine needs a model on one device"
+        )

@@ -1,4 +1,5 @@
-"""All weights of one model fine-tuned, for continued pretraining: packed, accumulated, lean where memory is short."""
+"""Full fine-tuning of one model, for continued pretraining: packed, with gradient accumulation and small optimiser
+states where memory is short."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from .schedule import learning_rate, step_batches, steps_per_epoch
 class FullResult:
     """A finished full fine-tune: `weights` has every parameter by name, on the CPU in the model's dtype ("ok" only).
 
-    `status`, `reason`, `losses`, `steps`, `tokens`, `seconds` and `reduced` mean what they mean in `TrainResult`.
+    `status`, `reason`, `losses`, `steps`, `tokens`, `seconds` and `reduced` are as in `TrainResult`.
     """
 
     status: Literal["ok", "failed", "error"]
@@ -49,11 +50,11 @@ def full_finetune(
     plan: MemoryPlan | None = None,
     lean: bool | None = None,
 ) -> FullResult:
-    """Train all weights of `model` on `sequences` and give the model back as it was, bit for bit.
+    """Train all weights of `model` on `sequences`, and restore the model bit for bit afterwards.
 
     Loss, data order, accumulation, clipping and schedule are those of an "sft" `TrainJob`; the LoRA fields of `hp` have
-    no effect. `lean` (default: on CUDA) replaces AdamW's fp32 moments by `LeanAdamW`'s: for a bf16 model 6 bytes a
-    weight all in all (weight, gradient, first moment) instead of 12.
+    no effect. `lean` (the default on CUDA) uses `LeanAdamW` instead of AdamW: for a bf16 model 6 bytes per weight in
+    all (weight, gradient, first moment) instead of 12.
     """
     plan = plan or MemoryPlan.resolve(model)
     began = time.perf_counter()
@@ -95,7 +96,7 @@ def full_finetune(
                 continue
             optimizer.zero_grad(set_to_none=True)
             if budget <= max(cost(sequences[i]) for i in members):
-                return FullResult("error", f"out of memory with one sequence a forward: {message}", reduced=True)
+                return FullResult("error", f"out of memory with one sequence per forward: {message}", reduced=True)
             budget, reduced = budget // 2, True
             if frozen.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -107,7 +108,7 @@ def full_finetune(
 def _gradients(
     frozen: FrozenModel, sequences: Sequence[TrainSequence], members: Sequence[int], budget: int, draw: str
 ) -> float:
-    """Accumulate the gradient of one step's loss in forwards of at most `budget` tokens; returns the loss."""
+    """Accumulate the gradient of one step's loss over forwards of at most `budget` tokens; returns the loss."""
     weight = sum(sum(target_weights(sequences[i])) + pad_targets(sequences[i]) for i in members) or 1.0
     packs: list[Pack] = []
     for i in members:
@@ -126,7 +127,7 @@ def _gradients(
 
 @contextmanager
 def _kept(model: PreTrainedModel) -> Iterator[None]:
-    """Afterwards every weight and its `requires_grad` are what they were; gradients are gone."""
+    """Restore every weight and its `requires_grad` on exit, and drop the gradients."""
     before = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     try:

@@ -1,9 +1,9 @@
 """Greedy and sampled decoding of many rows, each under its own adapter stack, in one batch with a key/value cache.
 
-Rows are put in a canonical order first (adapters, then length and content), so the batches, and with them every bit of
-the arithmetic, do not depend on the order in which the rows were given. Prompts are prefilled packed; identical prompts
-of one stack are prefilled once, and so is a long common beginning. Finished rows leave when half of a batch is done,
-and waiting rows take their places.
+Rows are first put in a canonical order (adapters, then length and content), so the batches, and with them every bit of
+the arithmetic, do not depend on the order in which the rows were given. Prompts are prefilled packed; equal prompts of
+one stack are prefilled once, and so is a long common prefix. Finished rows leave once they are half of a batch, and
+waiting rows take their places.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .memory import MemoryPlan
 
 Prompt = tuple[str, tuple[int, ...]]  # (stack, ids)
 
-_SHARED = 32  # shortest common beginning worth a prefill of its own
+_SHARED = 32  # shortest common prefix that is worth a prefill of its own
 _GROW = 64  # cache positions added at a time
 
 
@@ -47,7 +47,7 @@ class _Live:
         self.done = Generated(ids, "stop" if finish == "stop" else "length", eos, eos_logprob, logprobs)
 
     def accept(self, token: int, logprob: float, eos: frozenset[int]) -> None:
-        """Take the next token and decide whether the row ends."""
+        """Append the next token, and finish the row if it ends there."""
         if token in eos:
             self.finish("stop", eos=token, eos_logprob=logprob if self.row.logprobs else None)
             return
@@ -95,7 +95,7 @@ def _canonical(live: _Live) -> tuple[object, ...]:
 
 
 class _Batch:
-    """The rows decoded together, their cache and the adapters they need; rows of one stack are neighbours."""
+    """The rows decoded together, their cache, and the adapters they need; rows of one stack are adjacent."""
 
     def __init__(self, frozen: FrozenModel, plan: MemoryPlan, eos: frozenset[int]) -> None:
         self._frozen, self._plan, self._eos = frozen, plan, eos
@@ -105,7 +105,7 @@ class _Batch:
         self._bank: tuple[tuple[str, ...], Bank | None] = ((), None)
 
     def admit(self, waiting: list[_Live]) -> list[_Live]:
-        """Take rows from the front of `waiting` while there is room; returns those that still wait."""
+        """Admit rows from the front of `waiting` while there is room; returns the rows that still wait."""
         if not waiting or len(self.live) > self._plan.rows // 2:
             return waiting
         room = self._plan.cache_tokens - sum(_length(live) for live in self.live)
@@ -145,7 +145,7 @@ class _Batch:
         _accept(self.live, logits, self._eos)
 
     def compact(self, *, waiting: bool) -> None:
-        """Drop finished rows once they are half of the batch (or as soon as others wait for their places)."""
+        """Drop finished rows once they are half of the batch, or earlier where others can take their places."""
         left = [i for i, live in enumerate(self.live) if live.done is None]
         if len(left) == len(self.live) or (
             2 * len(left) > len(self.live) and not (waiting and len(left) <= self._plan.rows // 2)
@@ -161,15 +161,16 @@ class _Batch:
         self._parts = self._frozen.parts(self._banked(by_stack), counts)
 
     def _banked(self, by_stack: Mapping[str, Sequence[Adapter]]) -> Bank | None:
-        """The bank of these stacks, in this order; the last one is kept: decoding follows the prefill of the same."""
+        """The bank of these stacks, in this order. The last one is cached, as decoding needs the same bank as
+        prefill."""
         if self._bank[0] != tuple(by_stack):
             self._bank = (tuple(by_stack), self._frozen.bank(list(by_stack.values())))
         return self._bank[1]
 
     def _prefill(self, fresh: list[_Live]) -> RowCache:
-        """Caches of all `fresh` rows (in that order), whose first token is chosen on the way."""
+        """Prefill the `fresh` rows and choose the first token of each; returns their caches, in that order."""
         units = list(dict.fromkeys((live.stack, live.row.prompt) for live in fresh))
-        # One bank for all packs: the order of the stacks is the one that decoding has, which then finds it made.
+        # One bank for all packs, with the stacks in the order that decoding uses, so that it finds this bank cached.
         stacks = {live.stack: live.row.adapters for live in fresh}
         bank = self._banked(stacks)
         caches, logits, order = [], [], []
@@ -187,10 +188,10 @@ class _Batch:
     def _prefill_pack(
         self, pack: list[_Run], stacks: Sequence[str], bank: Bank | None, room: int
     ) -> Iterator[tuple[RowCache, Tensor, list[Prompt]]]:
-        """One packed forward over the runs' beginnings, one more over what follows the shared ones.
+        """One packed forward over the runs' prefixes, and one more over what follows the shared ones.
 
-        The caches have room for `room` more tokens. Yields (caches, next-token logits, prompts) of the runs of one
-        prompt, then of the members of shared runs.
+        The caches have room for `room` more tokens. Yields (caches, next-token logits, prompts), first for the runs
+        with one prompt, then for the members of shared runs.
         """
         frozen = self._frozen
         heads = [run.prompts[0][: run.shared] for run in pack]
@@ -234,7 +235,7 @@ def _length(live: _Live) -> int:
 
 @dataclass(frozen=True)
 class _Run:
-    """Distinct prompts of one stack whose first `shared` tokens are prefilled once (all of a single prompt's)."""
+    """Distinct prompts of one stack whose first `shared` tokens are prefilled once; for a single prompt, all of its."""
 
     stack: str
     prompts: tuple[tuple[int, ...], ...]
@@ -246,7 +247,8 @@ class _Run:
 
 
 def _common_beginnings(prompts: Sequence[Prompt]) -> list[_Run]:
-    """Neighbours in sorted order join a run while their common beginning is long; every member keeps an own rest."""
+    """Join neighbours in sorted order into runs while their common prefix is long; every member keeps a rest of its own
+    of at least one token."""
     runs: list[_Run] = []
     for stack, prompt in sorted(prompts):
         if runs and runs[-1].stack == stack:
@@ -296,10 +298,11 @@ def _accept(live: Sequence[_Live], logits: Tensor, eos: frozenset[int]) -> None:
 def choose(
     logits: Tensor, temperature: Sequence[float], top_p: Sequence[float], uniforms: Sequence[float]
 ) -> list[int]:
-    """Next tokens for logits `[rows, vocab]`: argmax at temperature 0, else nucleus sampling by inverse CDF.
+    """The next token of every row, from logits `[rows, vocab]`: argmax at temperature 0, else nucleus sampling by
+    inverse CDF.
 
-    The nucleus is the smallest set of most likely tokens with mass of at least `top_p` (Holtzman et al. 2020, arXiv
-    1904.09751). One uniform number in [0, 1) decides, so a row's text depends on its own stream only.
+    The nucleus is the smallest set of most likely tokens with a mass of at least `top_p` (Holtzman et al. 2020, arXiv
+    1904.09751). One uniform number in [0, 1) per row decides, so a row's text depends on its own random stream only.
     """
     tokens: list[int] = logits.argmax(-1).tolist()
     sampled = [i for i, t in enumerate(temperature) if t > 0]

@@ -1,15 +1,14 @@
-"""What goes into the engine and what comes out: plain frozen records, token ids only (no tokenizer, no text)."""
+"""The engine's inputs and outputs: plain frozen records of token ids (no tokenizer, no text)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from torch import Tensor
 
 from .adapter import Adapter, Targets
-
-if TYPE_CHECKING:
-    from .losses import Loss
 
 SCHEDULES = ("linear", "cosine", "constant")
 Stop = Sequence[tuple[int, ...]] | Callable[[Sequence[int]], bool]
@@ -17,11 +16,14 @@ Stop = Sequence[tuple[int, ...]] | Callable[[Sequence[int]], bool]
 
 @dataclass(frozen=True)
 class GenerationRow:
-    """One completion to draw: base model plus the `adapters` stack, applied in order (empty: the base).
+    """One completion to generate, by the base model with the stack `adapters`, applied in order (empty: the base).
 
-    `temperature` 0 is greedy. Sampling uses one random stream per row, drawn from `seed` alone, so neither its
-    neighbours nor its place in the batch change a row. `stop` is either token-id sequences or a callback that is shown
-    the row's generated ids after every token and says whether to stop (stop strings are the caller's business).
+    `temperature` 0 is greedy. Sampling uses one random stream per row, seeded by `seed` alone, so a row depends neither
+    on its neighbours nor on its place in the batch. `stop` is either token-id sequences, or a callback that is given
+    the row's generated ids after every token and returns whether to stop (stop strings are up to the caller).
+
+    Raises:
+        ValueError: the prompt is empty, or a setting is out of range.
     """
 
     prompt: tuple[int, ...]
@@ -45,11 +47,11 @@ class GenerationRow:
 
 @dataclass(frozen=True)
 class Generated:
-    """Generated ids without the end-of-text token or the stop sequence that ended them.
+    """Generated ids, without the end-of-text token or the stop sequence that ended them.
 
-    `finish` is "stop" (end of text, stop sequence, callback) or "length". `eos` is the end-of-text id where that ended
-    the row, else None. `logprobs` has one natural-log probability per id, under the model itself (temperature 1, no
-    top-p). `reduced`: memory ran out and the batch was made smaller, so rounding may differ from a run with enough.
+    `finish` is "stop" (end of text, stop sequence, callback) or "length". `eos` is the end-of-text id if one ended the
+    row, else None. `logprobs` has one natural-log probability per id, under the model itself (temperature 1, no top-p).
+    `reduced`: memory ran out and the batch was made smaller, so rounding may differ from a run with enough memory.
     """
 
     ids: tuple[int, ...]
@@ -65,10 +67,10 @@ class Padding:
     """Padding positions in the loss, as the published SEAL inner loop trains them (`pad_loss: reference`).
 
     The sequence counts as padded to `to` tokens with `token`; every padding position is a target, and none is attended
-    to. Such a position sees exactly the real tokens, and all of them hold the same token: they differ by their position
-    alone. Their mean loss is therefore estimated at `nodes` positions, one drawn uniformly from each of `nodes` equal
-    strata (fresh in every step, from the job's seed), weighted by the stratum's size: an unbiased estimate of the exact
-    gradient. `nodes` of at least `to - len(ids)` computes every position, exactly.
+    to. All of them attend to exactly the real tokens and hold the same token, so they differ in their position only.
+    Their mean loss is therefore estimated at `nodes` positions, one drawn uniformly from each of `nodes` equal strata
+    (anew in every step, from the job's seed) and weighted by the stratum's size: an unbiased estimate of the exact
+    gradient. With `nodes` of at least `to - len(ids)`, every position is computed, exactly.
     """
 
     to: int
@@ -80,8 +82,9 @@ class Padding:
 class TrainSequence:
     """One training sequence. `weights[t]` is the loss weight of predicting `ids[t]` (`weights[0]` has no effect).
 
-    Without `weights` every token counts 1. Sequences with the same `group` always share an optimiser step (a preference
-    pair, a group of rollouts); `meta` carries constants for the loss (advantage, reference log-probabilities ...).
+    Without `weights`, every token weighs 1. Sequences with the same `group` always share an optimiser step (a
+    preference pair, a group of rollouts); `meta` holds constants for the loss (advantage, reference log-probabilities
+    ...).
     """
 
     ids: tuple[int, ...]
@@ -97,12 +100,13 @@ class TrainSequence:
 
 @dataclass(frozen=True)
 class HyperParameters:
-    """A LoRA fine-tune's settings; names and meanings are those of peft and transformers' Trainer.
+    """The settings of a LoRA fine-tune; names and meanings are those of peft and of transformers' Trainer.
 
-    An optimiser step takes `batch_size * grad_accumulation` sequences (or groups). The token-mean loss of "sft" is
-    taken over the whole step, as Trainer does, so there only their product matters, as in "grpo" and "rloo"; other
-    losses are averaged over the `grad_accumulation` batches. `clip` is the maximal gradient norm (0: no clip). With
-    `keep_optimizer` the finished adapter carries AdamW's state, and a job that continues one goes on from its state.
+    An optimiser step takes `batch_size * grad_accumulation` sequences (or groups). For "sft" the loss is the mean over
+    all target tokens of the step, as in Trainer, so only that product matters; so it is for "grpo" and "rloo". Other
+    losses are averaged over the `grad_accumulation` batches. `clip` is the largest gradient norm of the adapter (0: no
+    clipping). With `keep_optimizer` the finished adapter carries AdamW's state, and a job that continues an adapter
+    resumes from it.
     """
 
     rank: int = 32
@@ -121,7 +125,7 @@ class HyperParameters:
     keep_optimizer: bool = False
 
     def problem(self) -> str | None:
-        """Why these settings cannot be trained with, or None."""
+        """Why these settings cannot be used, or None."""
         checks = (
             (1 <= self.rank <= 1024, f"rank must be in 1..1024, got {self.rank}"),
             (0 < self.alpha < float("inf"), f"alpha must be positive, got {self.alpha}"),
@@ -131,7 +135,7 @@ class HyperParameters:
             (self.grad_accumulation >= 1, f"grad_accumulation must be at least 1, got {self.grad_accumulation}"),
             (0 <= self.weight_decay < float("inf"), f"weight_decay must be >= 0, got {self.weight_decay}"),
             (0 <= self.clip < float("inf"), f"clip must be >= 0, got {self.clip}"),
-            (self.schedule in SCHEDULES, f"unknown schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}"),
+            (self.schedule in SCHEDULES, f"unknown schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}"),
             (self.warmup_steps >= 0, f"warmup_steps must be >= 0, got {self.warmup_steps}"),
             (all(0 <= beta < 1 for beta in self.betas), f"betas must be in [0, 1), got {self.betas}"),
             (self.eps > 0, f"eps must be positive, got {self.eps}"),
@@ -139,12 +143,28 @@ class HyperParameters:
         return next((message for fine, message in checks if not fine), None)
 
 
+@runtime_checkable
+class Loss(Protocol):
+    """A training loss: takes the log-probabilities of the sequences of one batch, and returns a scalar tensor.
+
+    `logprobs[i]` is `[targets]`, fp32 and differentiable: the natural-log probability of every target of `sequences[i]`
+    with weight != 0. If a loss has a true attribute `needs_reference`, every sequence has `meta["reference"]`: the same
+    log-probabilities under the model that the job starts from, computed by the engine unless the job supplies them.
+
+    A loss with a method `total(sequences) -> float` is a sum over sequences: the engine calls it with as many sequences
+    of an optimiser step as fit into a forward, and divides by the total of all of them. Any other loss is called with
+    each of the step's `grad_accumulation` batches whole, and the mean of its values is taken.
+    """
+
+    def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class TrainJob:
-    """One adapter to train on `sequences`, on the frozen base plus the frozen `stack` (policy, earlier edits).
+    """One adapter to train on `sequences`, above the frozen base and the frozen `stack` (policy, earlier edits).
 
-    `init` continues an adapter (its rank, alpha and targets must be those of `hp`); otherwise a fresh one is drawn from
-    `seed`, which also fixes the data order. The schedule is the job's own: it begins anew, whatever was trained before.
+    With `init`, that adapter is trained further (its rank, alpha and targets must be those of `hp`); otherwise a new
+    one is drawn from `seed`, which also determines the data order. The learning-rate schedule starts anew in every job.
     `loss` is a name ("sft", "dpo", "grpo", "rloo") or a `Loss`.
     """
 
@@ -159,11 +179,12 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished job. "failed": its own settings or data did it (`reason`); "error": the engine or machine did.
+    """A finished job. "failed": its own settings or data were at fault (`reason`); "error": the engine or the machine
+    was.
 
     `losses` has the training loss of every optimiser step; `tokens` counts trained token positions; `seconds` is the
-    job's share of the wall-clock time, by tokens. `reduced` is set when memory ran out while the job was in flight and
-    the batch was made smaller: the result is sound, but rounding differs from a run with enough memory.
+    job's share of the wall-clock time, in proportion to its tokens. `reduced`: memory ran out during the job and the
+    batch was made smaller; the result is valid, but rounding may differ from a run with enough memory.
     """
 
     id: str

@@ -1,8 +1,8 @@
-"""The products of many LoRA adapters with a packed row, each run of tokens with its own slot's A and B.
+"""The products of many LoRA adapters with a packed row, each run of tokens with the A and B of its own slot.
 
-Three kernels compute the same. `loop` takes slot after slot, with no padding (training on the CPU); `padded` is one
-batched product over short runs of about one length (decoding on the CPU); `grouped` is `F.grouped_mm` (CUDA). Adapter
-gradients go straight into the bank's buffers; autograd never sees the adapters as parameters.
+Three kernels compute the same. `loop` goes slot by slot, without padding (training on the CPU); `padded` is one batched
+product over short runs of similar length (decoding on the CPU); `grouped` is `F.grouped_mm` (CUDA). Adapter gradients
+go straight into the bank's buffers; autograd never sees the adapters as parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .bank import Bank
 
 Kernel = Literal["loop", "padded", "grouped"]
 
-_FEW = 16  # tokens per run up to which one batched matmul beats a loop over runs on the CPU
+_FEW = 16  # most tokens per run for which one batched matmul beats a loop over runs on the CPU
 
 
 def choose_kernel(device: torch.device, counts: Sequence[int], grad: bool) -> Kernel:
@@ -33,7 +33,7 @@ def choose_kernel(device: torch.device, counts: Sequence[int], grad: bool) -> Ke
 
 @dataclass
 class Segments:
-    """Which packed tokens belong to which slot: slot k owns tokens `ends[k - 1] .. ends[k]` (possibly none)."""
+    """Which packed tokens belong to which slot: slot k has tokens `ends[k - 1]` up to, not including, `ends[k]`."""
 
     ends: list[int]
     kernel: Kernel
@@ -61,7 +61,7 @@ class Segments:
             self.index = None if len(self.slots) == len(counts) else torch.tensor(self.slots, device=self.device)
 
     def runs(self, x: Tensor, dim: int = 0) -> Sequence[Tensor]:
-        """The tokens of each of `slots`, which are the dimension `dim` of `x`."""
+        """`x` split along its token dimension `dim`: one tensor for each of `slots`."""
         return (x,) if len(self.sizes) == 1 else torch.split_with_sizes(x, self.sizes, dim)
 
 
@@ -116,7 +116,7 @@ def _padded(bank: Bank, segments: Segments, group: int, x: Tensor, outputs: Sequ
 def backpropagate(
     part: Part, group: int, x: Tensor, hidden: Tensor, gys: Mapping[str, Tensor], gx: Tensor | None
 ) -> None:
-    """Accumulate the gradients of A and B in the bank (if it trains) and add the part's share to `gx` (if wanted)."""
+    """Add the gradients of A and B to the bank's (if it trains), and the part's input gradient to `gx` (if given)."""
     bank, segments = part
     grads = [gys[name] for name in bank.members(group)]
     if segments.kernel == "loop":

@@ -1,4 +1,4 @@
-"""AdamW with small states, for fine-tuning all weights of a large model on one device."""
+"""AdamW with small optimiser states, for fine-tuning all weights of a large model on one device."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.optim import Optimizer
 
 
 class LeanAdamW(Optimizer):
-    """AdamW with a factored second moment, and the first moment in the weight's own dtype.
+    """AdamW with a factored second moment, and with the first moment in the weight's own dtype.
 
-    A matrix's second moment is the outer product of its row and column means over the mean (Shazeer & Stern 2018, arXiv
-    1804.04235, section 3), bias-corrected as Adam's, so learning rates mean what they mean for AdamW. Weights in half
-    precision are updated in fp32 and rounded stochastically, from `seed`: without masters, updates below half a unit in
-    the last place would be lost otherwise.
+    A matrix's second moment is the outer product of its row means and column means, divided by the overall mean
+    (Shazeer & Stern 2018, arXiv 1804.04235, section 3), with Adam's bias correction, so learning rates mean the same as
+    for AdamW. bfloat16 weights are updated in fp32 and rounded stochastically, from `seed`: without fp32 masters,
+    updates below half a unit in the last place would otherwise be lost.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class LeanAdamW(Optimizer):
         self._store(weight, updated)
 
     def _store(self, target: Tensor, value: Tensor) -> None:
-        """Write fp32 values into `target`, rounding bfloat16 up or down so that it is right on average."""
+        """Write fp32 values into `target`; bfloat16 is rounded up or down at random, without bias."""
         if target.dtype != torch.bfloat16:
             target.copy_(value)
             return

@@ -1,7 +1,8 @@
-"""Many LoRA adapters in one linear layer: each run of tokens meets its own slot's A and B, the frozen weight meets all.
+"""Many LoRA adapters in one linear layer: the frozen weight applies to all tokens, and to each its own slot's A and B.
 
 Linears that read the same input (query, key and value; gate and up) form a group and are computed together: one product
-with their stacked A, one accumulated input gradient. While a forward runs, the model's linears are routed to theirs.
+with their stacked A, one accumulated input gradient. While a forward runs, the model's linears are routed to their
+groups.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .product import pays, products
 
 
 class _GroupLinear(torch.autograd.Function):
-    """`y_j = W_j x + b_j + sum over parts of scale B_j A_j x` for all linears j of a group; outputs in their order."""
+    """`y_j = W_j x + b_j + sum over parts of scale B_j A_j x` for every linear j of a group; outputs in their order."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, anchor: Tensor, group: _GroupCall) -> tuple[Tensor, ...]:
@@ -48,9 +49,9 @@ class _GroupLinear(torch.autograd.Function):
 
 
 class Wanted:
-    """The packed tokens of a forward whose outputs anything still depends on: all (None), or those at `index`.
+    """The packed tokens of a forward whose outputs are still needed: all (None), or those at `index`.
 
-    After the last layer's attention no token meets another, so what is not asked for need not be computed.
+    After the last layer's attention no token depends on another, so tokens whose logits are not needed are skipped.
     """
 
     def __init__(self) -> None:
@@ -58,16 +59,16 @@ class Wanted:
         self._parts: dict[int, Part] = {}
 
     def narrow(self, index: Tensor, pairs: Iterable[tuple[Part, Part]]) -> None:
-        """From now on only the tokens at `index`; each part with itself on those tokens."""
+        """Restrict the forward to the tokens at `index`; `pairs` maps each part to itself on those tokens."""
         self.index = index
         self._parts = {id(part): narrowed for part, narrowed in pairs}
 
     def part(self, part: Part) -> Part:
-        """The part on the tokens that are wanted."""
+        """The part, restricted to the tokens that are needed."""
         return part if self.index is None else self._parts[id(part)]
 
     def widen(self) -> None:
-        """All tokens again."""
+        """Return to all tokens."""
         self.index = None
         self._parts.clear()
 
@@ -92,7 +93,7 @@ class _GroupCall:
         return output
 
     def frozen(self, flat: Tensor) -> dict[str, Tensor]:
-        """What the linears give without adapters, for `[n, in]`."""
+        """The linears' outputs `[n, out]` without adapters, for inputs `[n, in]`."""
         linears = [(module.weight, module.bias) for module in self.modules.values()]
         return dict(zip(self.modules, products(flat, linears), strict=True))
 
@@ -113,11 +114,12 @@ class _GroupCall:
 
 
 Routes = list[tuple[nn.Linear, Callable[[Tensor], Tensor]]]
-"""Linears, and what each computes instead while a forward runs."""
+"""Linears, each with the function that replaces its forward."""
 
 
 class Parts:
-    """What a forward adds to the linears. Decoding takes the same parts at every step, so the way in is made once."""
+    """The adapters that a forward adds to the linears. Decoding uses the same at every step, so the routes are
+    cached."""
 
     def __init__(self, *parts: Part) -> None:
         self.all = parts
@@ -127,9 +129,10 @@ class Parts:
         return Parts(*self.all, *other.all)
 
     def routes(self, linears: Linears, anchor: Tensor | None, wanted: Wanted) -> Routes:
-        """What the adapted linears compute, and the frozen ones where `products` is faster than they are.
+        """Routes for the adapted linears, and for the frozen ones where `products` is faster than `nn.Linear`.
 
-        `anchor` is a scalar that requires grad, when training: the first layer's adapters have frozen inputs only.
+        In training, `anchor` is a scalar that requires grad: the first layer's inputs do not, and autograd would skip
+        it.
         """
         if self._routes is None or self._routes[0] is not anchor:
             self._routes = (anchor, list(self._made(linears, anchor, wanted)))
@@ -150,19 +153,19 @@ class Parts:
 
 
 def _gains(module: nn.Linear) -> bool:
-    """Whether to compute an unadapted linear here too; never one whose weight is trained itself (`full.py`)."""
+    """Whether to route an unadapted linear too, for speed; never one whose own weight is trained (`full.py`)."""
     return not module.weight.requires_grad and pays(module.weight.device, module.weight.dtype)
 
 
 @contextmanager
 def routed(model: PreTrainedModel, replaced: Routes) -> Iterator[None]:
-    """Within the block the model's linears are `replaced` and its attention is packed; afterwards all is as before."""
+    """Within the block, the model's linears are `replaced` and its attention is packed; on exit both are restored."""
     config: Any = model.config
     before = config._attn_implementation
     try:
         config._attn_implementation = IMPLEMENTATION
         for module, forward in replaced:
-            module.__dict__["forward"] = forward  # as an assignment would, which is slow in nn.Module
+            module.__dict__["forward"] = forward  # a plain assignment, without nn.Module's slow __setattr__
         yield
     finally:
         for module, _ in replaced:
@@ -171,9 +174,9 @@ def routed(model: PreTrainedModel, replaced: Routes) -> Iterator[None]:
 
 
 class Linears(NamedTuple):
-    """A model's linears: groups that are given the very same input, in call order; the head, if it is a linear, apart.
+    """A model's linears, in groups that read the same input tensor, in call order; and its output head, if linear.
 
-    The head sees selected positions only, so it cannot be adapted.
+    The head is computed at selected positions only, so it cannot be adapted.
     """
 
     groups: list[dict[str, nn.Linear]]
@@ -181,7 +184,7 @@ class Linears(NamedTuple):
 
 
 def linears_by_input(model: PreTrainedModel, linears: Mapping[str, nn.Linear]) -> Linears:
-    """Found by watching one forward of two tokens, so it holds for any architecture; uncalled linears are left out."""
+    """Found by observing one forward of two tokens, so it works for any architecture; uncalled linears are left out."""
     calls: list[tuple[Tensor, str]] = []
     handles = [
         module.register_forward_pre_hook(lambda _, args, name=name: calls.append((args[0], name)))

@@ -1,6 +1,6 @@
-"""What a job minimises. A loss sees the token log-probabilities of one batch of its own job and returns a scalar.
+"""Training losses. A loss is given the token log-probabilities of one batch of its own job, and returns a scalar.
 
-Any callable of this shape is a loss, so a plugin's own objective trains in the same packed forward as everyone else's.
+Any callable with the signature of `Loss` is a loss, so a plugin's objective trains in the same packed forward as these.
 
 The losses of a policy, with p the probability of a token in training, q the same when it was drawn, s the same under
 the model that the job starts from, r = p / q, and A the advantage of the rollout that the token is in:
@@ -25,33 +25,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .jobs import TrainSequence
-
-
-@runtime_checkable
-class Loss(Protocol):
-    """`logprobs[i]`: log-probability (fp32, differentiable) of every target of `sequences[i]` with weight != 0.
-
-    A loss with a true `needs_reference` attribute finds `meta["reference"]` in every sequence: the same under the
-    model the job starts from (computed by the engine unless the job brings them).
-
-    A loss with a method `total(sequences) -> float` is a sum over sequences: the engine calls it with as many sequences
-    of an optimiser step as fit into a forward, and divides by the total of all of them. Any other loss is called with
-    each of the step's `grad_accumulation` batches whole, and the mean of its values is taken.
-    """
-
-    def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor: ...
+from .jobs import Loss, TrainSequence
 
 
 @dataclass(frozen=True)
 class Sft:
-    """Weighted mean cross-entropy over the targets of an optimiser step; computed for all jobs at once."""
+    """Weighted mean cross-entropy over the targets of an optimiser step; the engine computes it for all jobs at once.
+
+    The targets of a sequence with `meta["teacher"]` count with their divergence from it instead (see `distil`).
+    """
 
     name: ClassVar[str] = "sft"
 
@@ -65,8 +53,8 @@ class Sft:
 class Dpo:
     """Direct preference optimisation; the weighted mean over pairs, which are never parted.
 
-    Pairs share a `group`; one sequence of each pair has a true `meta["chosen"]`. `smoothing` is the assumed share of
-    flipped labels; `meta["weight"]` of the chosen sequence weighs its pair (default 1).
+    The two sequences of a pair share a `group`; `meta["chosen"]` is true for the preferred one. `smoothing` is the
+    assumed share of flipped labels; `meta["weight"]` of the chosen sequence is the weight of its pair (default 1).
     """
 
     name: ClassVar[str] = "dpo"
@@ -85,7 +73,7 @@ class Dpo:
                 weights[sequence.group] = float(sequence.meta.get("weight", 1.0))
         for group, pair in pairs.items():
             if len(pair) != 2:
-                raise ValueError(f"preference group {group!r} is not a chosen and a rejected sequence")
+                raise ValueError(f"preference group {group!r} is not a pair of a chosen and a rejected sequence")
         margin = self.beta * torch.stack([pair[True] - pair[False] for pair in pairs.values()])
         weight = torch.tensor([weights[group] for group in pairs], device=margin.device)
         loss = -(1 - self.smoothing) * F.logsigmoid(margin) - self.smoothing * F.logsigmoid(-margin)
@@ -188,15 +176,15 @@ def resolve_loss(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, str):
         if loss not in LOSSES:
-            raise ValueError(f"unknown loss {loss!r}; there are {', '.join(LOSSES)}, or give a callable")
+            raise ValueError(f"unknown loss {loss!r}; use one of {', '.join(LOSSES)}, or a callable")
         return LOSSES[loss]
     if not callable(loss):
-        raise ValueError(f"a loss is a name or a callable, got {type(loss).__name__}")
+        raise ValueError(f"a loss must be a name or a callable, got {type(loss).__name__}")
     return loss
 
 
 def targets(sequence: TrainSequence) -> list[int]:
-    """Indices t >= 1 of the ids that are predicted with a weight other than 0."""
+    """Indices t >= 1 of the ids whose prediction has a loss weight other than 0."""
     weights = sequence.weights
     return [t for t in range(1, len(sequence.ids)) if weights is None or weights[t] != 0]
 

@@ -1,4 +1,4 @@
-"""How much the engine takes on at once: resolved from what is free, recorded with the run, reused on resume."""
+"""The engine's batch limits: derived from the free memory, recorded with the run, and reused on resume."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FP32 = 4
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Batch limits. They change speed and rounding, nothing else; a resumed run needs the very same plan.
+    """Batch limits. They affect speed and rounding only; a resumed run must use the same plan.
 
     `slots`: adapters trained together. `tokens`: token positions in one training or scoring forward. `rows`:
-    completions decoded together. `cache_tokens`: key/value cache positions, all rows together.
+    completions decoded together. `cache_tokens`: key/value cache positions of all rows together.
     """
 
     slots: int = 16
@@ -42,11 +42,11 @@ class MemoryPlan:
         budget: float = 0.6,
         free: int | None = None,
     ) -> MemoryPlan:
-        """The plan for adapters of `rank` on `targets` from the share `budget` of the free memory.
+        """The plan for adapters of `rank` on `targets`, given the fraction `budget` of the free memory.
 
-        A quarter of it goes to adapter states, a half to activations, a quarter to the key/value cache, each up to
-        where more brings no speed (16 slots fill a CPU cache; 128 on an accelerator). `free` (bytes) overrides the
-        measurement, for tests and for sharing a machine.
+        A quarter of that goes to adapter states, a half to activations and a quarter to the key/value cache; each is
+        capped where more would not be faster (16 slots fill a CPU cache; 128 on an accelerator). `free` (bytes)
+        overrides the measurement, for tests and for shared machines.
         """
         device = next(model.parameters()).device
         room = int((free_memory(device) if free is None else free) * budget)
@@ -69,14 +69,15 @@ class MemoryPlan:
         return cls(**values)
 
     def halved(self) -> MemoryPlan | None:
-        """The next smaller plan after running out of memory, or None when nothing is left to halve."""
+        """The next smaller plan, for use after running out of memory, or None when nothing is left to halve."""
         if max(self.slots, self.tokens, self.rows) == 1:
             return None
         return MemoryPlan(**{name: max(1, value // 2) for name, value in asdict(self).items()})
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes free on the device: on CUDA what torch could still allocate, on the CPU what the system calls available."""
+    """Free bytes on the device: on CUDA what torch could still allocate, on the CPU what the system reports
+    available."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -87,17 +88,18 @@ def free_memory(device: torch.device) -> int:
                 if line.startswith("MemAvailable:"):
                     return int(line.split()[1]) * 1024
     except OSError:
-        pass  # not Linux: the page count above leaves out reclaimable caches, which only makes the plan smaller
+        pass  # not Linux: the page count above does not include reclaimable caches, which only makes the plan smaller
     return available
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out: torch's class, Python's, or the CPU allocator's RuntimeError."""
+    """Whether an exception means that memory ran out: torch's class, Python's, or the CPU allocator's RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def adapter_bytes(model: PreTrainedModel, rank: int, targets: Targets) -> int:
-    """Training state of one adapter: value, gradient, AdamW's two moments in fp32, and a copy in the model's dtype."""
+    """Bytes of one adapter in training: value, gradient, AdamW's two moments in fp32, and a copy in the model's
+    dtype."""
     names, _ = resolve_targets(model, targets)
     numbers = 0
     for name in names:
@@ -109,10 +111,11 @@ def adapter_bytes(model: PreTrainedModel, rank: int, targets: Targets) -> int:
 
 
 def activation_bytes_per_token(model: PreTrainedModel) -> int:
-    """What one token position keeps for the backward pass: every linear's input and output, norms, and fp32 logits.
+    """Bytes that one token position keeps for the backward pass: every linear's input and output, norms, and fp32
+    logits.
 
-    Counted as each linear's input plus output once, twice the hidden size a layer for norms and residuals in fp32, and
-    three vocabulary-sized fp32 rows (logits, log-softmax, its gradient).
+    Counted are each linear's input and output once, four times the hidden size per layer in fp32 for norms and
+    residuals, and three vocabulary-sized fp32 rows (logits, log-softmax, its gradient).
     """
     config = model.config
     linears = sum(m.in_features + m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear))
@@ -121,7 +124,7 @@ def activation_bytes_per_token(model: PreTrainedModel) -> int:
 
 
 def cache_bytes_per_token(model: PreTrainedModel) -> int:
-    """Keys and values of one token in all layers."""
+    """Bytes of one token's keys and values in all layers."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

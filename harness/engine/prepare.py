@@ -1,15 +1,17 @@
-"""A job's checks, its starting adapter, and what each of its sequences contributes to the loss."""
+"""Preparing a training job: its checks, its starting adapter, and the targets of each of its sequences."""
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from . import distil
 from .adapter import Adapter, init_lora, stack_digest
 from .forward import FrozenModel
-from .jobs import TrainJob, TrainResult, TrainSequence
-from .losses import Loss, Sft, resolve_loss, target_weights, targets
+from .jobs import Loss, TrainJob, TrainResult, TrainSequence
+from .losses import Sft, resolve_loss, target_weights, targets
 from .schedule import groups, steps_per_epoch
 
 
@@ -31,16 +33,26 @@ class Prepared:
         """Token positions the whole job will train on."""
         return self.job.hp.epochs * sum(cost(sequence) for sequence in self.job.sequences)
 
+    @property
+    def content(self) -> str:
+        """A digest of everything that the job trains, whatever it is called: it decides between jobs of one size."""
+        job = self.job
+        init = "" if job.init is None else job.init.digest()
+        trained = (job.sequences, job.hp, job.seed, self.stack, init, type(self.loss).__name__)
+        return hashlib.sha256(repr(trained).encode()).hexdigest()
+
 
 def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
-    """Check a job and draw its start, or say why it fails."""
+    """Check a job and create its starting adapter; a "failed" result where the job cannot be trained."""
     try:
         problem = job.hp.problem() or data_problem(job.sequences, frozen.model.config.vocab_size, frozen.window)
         if problem:
             raise ValueError(problem)
         loss = resolve_loss(job.loss)
         if not isinstance(loss, Sft) and any(sequence.padding is not None for sequence in job.sequences):
-            raise ValueError("only the loss 'sft' can train padding positions")
+            raise ValueError("padding positions can be trained with the loss 'sft' only")
+        if not isinstance(loss, Sft) and any("teacher" in sequence.meta for sequence in job.sequences):
+            raise ValueError("only the loss 'sft' can learn from a teacher's distributions")
         hp = job.hp
         start = init_lora(frozen.model, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=job.seed)
         if job.init is not None:
@@ -54,8 +66,8 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
                 )
             if hp.keep_optimizer and job.init.optimizer is None:
                 raise ValueError(
-                    f"the initial adapter {job.init.digest()[:12]} was stored without its optimiser's state; train it "
-                    "with keep_optimizer, or continue it without"
+                    f"the initial adapter {job.init.digest()[:12]} was stored without its optimiser state; train it "
+                    "with keep_optimizer, or continue it without keep_optimizer"
                 )
             start = job.init
         for adapter in job.stack:
@@ -79,30 +91,32 @@ def data_problem(sequences: Sequence[TrainSequence], vocab: int, window: int | N
         if not sequence.ids:
             return f"sequence {i} is empty"
         if not all(0 <= token < vocab for token in sequence.ids):
-            return f"sequence {i} holds a token id outside the vocabulary of {vocab}"
+            return f"sequence {i} has a token id outside the vocabulary of {vocab}"
         if sequence.padding is not None and window is not None and sequence.padding.to > window:
             return f"sequence {i} is padded to {sequence.padding.to}, beyond the model's attention window of {window}"
     if not any(targets(s) or pad_targets(s) for s in sequences):
         return "there is nothing to train on: no target has a loss weight"
-    return None
+    return distil.problem(sequences) or None
 
 
 def pad_targets(sequence: TrainSequence) -> int:
-    """Targets that are padding tokens: one after the last real token, the others predicted from padding positions."""
+    """The number of targets that are padding tokens: the first is predicted from the last real token, the others from
+    padding positions."""
     return 0 if sequence.padding is None else max(0, sequence.padding.to - len(sequence.ids))
 
 
 def pad_nodes(sequence: TrainSequence) -> int:
-    """Padding positions that are computed."""
+    """The number of padding positions that are computed."""
     return 0 if sequence.padding is None else min(sequence.padding.nodes, max(0, pad_targets(sequence) - 1))
 
 
 def cost(sequence: TrainSequence) -> int:
+    """Token positions that the sequence takes in a forward."""
     return len(sequence.ids) + pad_nodes(sequence)
 
 
 def pad_positions(length: int, to: int, nodes: int, seed: str) -> list[int]:
-    """Positions of `nodes` of the padding tokens at `length .. to - 2`: one drawn from each of `nodes` equal strata."""
+    """`nodes` of the padding positions `length .. to - 2`, one drawn from each of `nodes` equal strata."""
     rng = random.Random(f"padding/{seed}")
     width = (to - 1 - length) / max(1, nodes)
     return [length + min(int((j + rng.random()) * width), to - 2 - length) for j in range(nodes)]

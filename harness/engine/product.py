@@ -1,8 +1,8 @@
-"""Products with the frozen weights, which are most of the arithmetic, by the faster of torch's two CPU libraries.
+"""Products with the frozen weights, most of the arithmetic, computed by the faster of torch's two CPU libraries.
 
-`F.linear` in fp32 goes to MKL, which leaves half of an AMD core with AVX-512 idle; oneDNN, which torch ships too, does
-not (`benchmarks/RESULTS.md`). Its operator is not public, so without it all is as if this module were `F.linear`;
-`torch.backends.mkldnn.flags(enabled=False)` switches it off.
+`F.linear` in fp32 uses MKL, which leaves half of an AMD core with AVX-512 idle; oneDNN, which torch ships too, does not
+(`benchmarks/RESULTS.md`). Its operator is not public; where torch lacks it, `F.linear` is used throughout.
+`torch.backends.mkldnn.flags(enabled=False)` switches oneDNN off.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LARGE = 2_000_000  # multiplications from which oneDNN's 10 microseconds to get going are made up for
-_ROWS = 16  # and the fewest rows for which it is worth it
+_LARGE = 2_000_000  # fewest multiplications that make up for oneDNN's overhead of 10 microseconds per call
+_ROWS = 16  # fewest rows for which oneDNN is faster
 
 
 def _find() -> Any:
@@ -36,7 +36,8 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def products(x: Tensor, linears: Iterable[tuple[Tensor, Tensor | None]]) -> list[Tensor]:
-    """`x weight^T + bias` of `x` `[n, in]` for every (weight `[out, in]`, bias); no gradient flows through them."""
+    """`x weight^T + bias` `[n, out]` for `x` `[n, in]` and every (weight `[out, in]`, bias); no gradient flows
+    through."""
     rows, rounded = x.shape[0], None
     found = []
     for weight, bias in linears:
@@ -49,10 +50,10 @@ def products(x: Tensor, linears: Iterable[tuple[Tensor, Tensor | None]]) -> list
 
 
 def _rounded(x: Tensor) -> Tensor:
-    """`x` with rows of zeros up to a number of rows that comes up again: multiples of 16, then four an octave.
+    """`x` padded with rows of zeros to one of few row counts: multiples of 16, and from 128 on four per octave.
 
-    For every new shape oneDNN compiles a kernel, which takes as long as a product (0.5 ms) and half a megabyte, and it
-    keeps the last 1,024. No two steps of packed training have the same number of tokens.
+    For every new shape oneDNN compiles a kernel, which takes 0.5 ms, as long as a product, and half a megabyte, and it
+    caches the last 1,024. No two steps of packed training have the same number of tokens.
     """
     rows = x.shape[0]
     step = max(_ROWS, (1 << rows.bit_length()) // 8)

@@ -1,6 +1,6 @@
-"""Which sequences per job trains on in which step, and at which learning rate: fixed by the job alone.
+"""Which sequences a job trains on in each step, and at which learning rate; both depend on the job alone.
 
-Public, so that a sequential reference can follow exactly the same order and rates.
+These functions are public so that a sequential reference can use exactly the same order and rates.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from .jobs import HyperParameters, TrainSequence
 
 
 def epoch_order(n: int, epoch: int, seed: int) -> list[int]:
-    """The order in which epoch number `epoch` (from 0) visits `n` items.
+    """The order in which epoch `epoch` (from 0) visits `n` items.
 
-    Python's own `random.Random("epoch-order/<seed>/<epoch>").shuffle`: seeded by name and the same on every platform.
+    It is that of `random.Random("epoch-order/<seed>/<epoch>").shuffle`, which is the same on every platform.
     """
     order = list(range(n))
     random.Random(f"epoch-order/{seed}/{epoch}").shuffle(order)
@@ -23,7 +23,8 @@ def epoch_order(n: int, epoch: int, seed: int) -> list[int]:
 
 
 def groups(sequences: Sequence[TrainSequence]) -> list[list[int]]:
-    """Indices of sequences that must stay together, in order of first appearance; ungrouped ones stand alone."""
+    """Indices of the sequences of each group, in order of first appearance; every ungrouped one is a group of its
+    own."""
     found: dict[str | int, list[int]] = {}
     for i, sequence in enumerate(sequences):
         found.setdefault(i if sequence.group is None else sequence.group, []).append(i)
@@ -31,7 +32,7 @@ def groups(sequences: Sequence[TrainSequence]) -> list[list[int]]:
 
 
 def steps_per_epoch(n: int, hp: HyperParameters) -> int:
-    """Optimiser steps for `n` groups; the last one of an epoch may be smaller, as in transformers' Trainer."""
+    """Optimiser steps per epoch of `n` groups; the last one may have fewer groups, as in transformers' Trainer."""
     return math.ceil(n / (hp.batch_size * hp.grad_accumulation))
 
 
@@ -45,7 +46,8 @@ def step_batches(n: int, step: int, hp: HyperParameters, seed: int) -> list[list
 
 
 def learning_rate(hp: HyperParameters, step: int, total: int) -> float:
-    """The rate of step `step` (from 0) of `total`: transformers' linear, cosine and constant schedules with warm-up."""
+    """The learning rate of step `step` (from 0) of `total`, as in transformers' linear, cosine and constant schedules
+    with warm-up."""
     if step < hp.warmup_steps:
         return hp.learning_rate * step / hp.warmup_steps
     done = (step - hp.warmup_steps) / max(1, total - hp.warmup_steps)

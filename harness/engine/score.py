@@ -15,7 +15,8 @@ from .memory import MemoryPlan
 
 
 class ScoreRow(NamedTuple):
-    """Score `continuation` after `prompt`; after an empty prompt its first token has no score (nothing predicts it)."""
+    """Score `continuation` given `prompt`. After an empty prompt its first token has no score, as nothing predicts
+    it."""
 
     prompt: tuple[int, ...]
     continuation: tuple[int, ...]
@@ -23,12 +24,14 @@ class ScoreRow(NamedTuple):
 
 
 class HiddenRow(NamedTuple):
+    """Compute the hidden states of `ids`."""
+
     ids: tuple[int, ...]
     adapters: tuple[Adapter, ...] = ()
 
 
-class _Pack(NamedTuple):
-    """Rows of one forward, in canonical order, with what it needs."""
+class RowPack(NamedTuple):
+    """The rows of one forward, in canonical order, and its inputs."""
 
     rows: list[int]
     ids: list[int]
@@ -42,7 +45,7 @@ def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) ->
     out: list[list[float]] = [[] for _ in rows]
     texts = [row.prompt + row.continuation for row in rows]
     with torch.inference_mode():
-        for pack in _packs(frozen, plan, texts, [row.adapters for row in rows]):
+        for pack in packs(frozen, plan, texts, [row.adapters for row in rows]):
             keep, targets, owners, at = [], [], [], 0
             for i in pack.rows:
                 first = max(len(rows[i].prompt), 1)
@@ -65,15 +68,19 @@ def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) ->
 def hidden(
     frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[HiddenRow], layer: int, pool: Literal["mean", "last"]
 ) -> list[list[float]]:
-    """One vector `[hidden]` per row: the states of `layer` pooled over the row's tokens."""
+    """One vector `[hidden]` per row: the states after `layer`, pooled over the row's tokens.
+
+    Raises:
+        ValueError: an unknown pool, or a layer that the model does not have.
+    """
     if pool not in ("mean", "last"):
-        raise ValueError(f"unknown pool {pool!r}; there are mean, last")
+        raise ValueError(f"unknown pool {pool!r}; use 'mean' or 'last'")
     depth = int(frozen.model.config.num_hidden_layers)
     if not -depth - 1 <= layer <= depth:
-        raise ValueError(f"layer {layer} does not exist; 0 is the embeddings, {depth} the last of this model")
+        raise ValueError(f"layer {layer} does not exist; 0 is the embeddings, {depth} the last layer of this model")
     out: list[list[float]] = [[] for _ in rows]
     with torch.inference_mode():
-        for pack in _packs(frozen, plan, [row.ids for row in rows], [row.adapters for row in rows]):
+        for pack in packs(frozen, plan, [row.ids for row in rows], [row.adapters for row in rows]):
             attend = PackedAttention(pack.lengths, device=frozen.device)
             states = frozen.hidden(pack.ids, pack.positions, attend, pack.parts, layer)
             for i, part in zip(pack.rows, torch.split(states.float(), pack.lengths), strict=True):
@@ -81,9 +88,9 @@ def hidden(
     return out
 
 
-def _packs(
+def packs(
     frozen: FrozenModel, plan: MemoryPlan, texts: Sequence[tuple[int, ...]], adapters: Sequence[tuple[Adapter, ...]]
-) -> Iterator[_Pack]:
+) -> Iterator[RowPack]:
     """Packs of at most `plan.tokens` tokens and `plan.slots` stacks, whatever the order of the rows."""
     stacks = [stack_digest(stack) for stack in adapters]
     order = sorted((i for i in range(len(texts)) if texts[i]), key=lambda i: (stacks[i], len(texts[i]), texts[i]))
@@ -101,7 +108,7 @@ def _packs(
         order = order[len(rows) :]
         counts = [sum(len(texts[i]) for i in rows if stacks[i] == stack) for stack in used]
         chosen = [next(adapters[i] for i in rows if stacks[i] == stack) for stack in used]
-        yield _Pack(
+        yield RowPack(
             rows,
             [t for i in rows for t in texts[i]],
             [p for i in rows for p in range(len(texts[i]))],

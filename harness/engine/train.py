@@ -1,9 +1,9 @@
-"""Packed training of many adapters at once, each exactly as if it were alone.
+"""Packed training of many adapters at once, each exactly as if it were trained alone.
 
 K slots hold K jobs. A step concatenates the next sequences of every slot into one forward without padding; each job has
 its own loss, gradient norm, clipping, AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) and schedule. Its gradient is
-that of its own loss, since the summed loss has no term in which two jobs meet. A slot whose job ends takes the next
-one, so slots stay busy however different the jobs are. A job that cannot be trained, or diverges, fails alone.
+that of its own loss, since no term of the summed loss involves two jobs. A slot whose job ends takes the next one, so
+slots stay busy however much the jobs differ. A job that cannot be trained, or that diverges, fails alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor
 from .adapter import Adapter
 from .bank import Bank, adapted_groups
 from .forward import FrozenModel
-from .jobs import TrainJob, TrainResult
+from .jobs import Loss, TrainJob, TrainResult
 from .linear import Parts
-from .losses import Loss, Sft
+from .losses import Sft
 from .memory import MemoryPlan, is_out_of_memory
 from .pack import Pack
 from .prepare import Prepared, cost, pad_targets, prepare
@@ -30,7 +30,7 @@ from .score import ScoreRow, logprobs
 
 @dataclass
 class _Slot:
-    """A job in training: where it is in its step, and what it has done."""
+    """A job in training: its progress within the current step and so far."""
 
     index: int
     work: Prepared
@@ -46,7 +46,7 @@ class _Slot:
 
 
 def train(frozen: FrozenModel, plan: MemoryPlan, jobs: Iterable[TrainJob]) -> Iterator[TrainResult]:
-    """Train every job; results come as jobs finish, one per job, never an exception for one job."""
+    """Train every job; yields one result per job as it finishes, and raises for no single job."""
     todo = []
     for job in jobs:
         prepared = prepare(frozen, job)
@@ -54,7 +54,7 @@ def train(frozen: FrozenModel, plan: MemoryPlan, jobs: Iterable[TrainJob]) -> It
             yield prepared
         else:
             todo.append(prepared)
-    todo.sort(key=lambda work: (-work.tokens, work.job.id))  # longest first, so that the last slots end together
+    todo.sort(key=lambda work: (-work.tokens, work.content))  # longest first, so that the last slots end together
     if todo:
         yield from _Trainer(frozen, plan, todo).run()
 
@@ -98,7 +98,7 @@ class _Trainer:
             slots, self._reduced = slots // 2, True
 
     def _admit(self) -> Iterator[TrainResult]:
-        """Put waiting jobs into free slots."""
+        """Put waiting jobs into free slots; yields the results of those that do not fit."""
         for index, slot in enumerate(self._slots):
             while slot is None and self._todo:
                 work = self._todo.pop(0)
@@ -126,7 +126,7 @@ class _Trainer:
                 self._begin(slot)
 
     def _with_reference(self, work: Prepared) -> Prepared:
-        """Add `meta["reference"]` where the loss wants it: log-probabilities under the model the job starts from."""
+        """Add `meta["reference"]` where the loss needs it: log-probabilities under the model the job starts from."""
         job = work.job
         missing = [i for i, s in enumerate(job.sequences) if "reference" not in s.meta]
         if not getattr(work.loss, "needs_reference", False) or not missing:
@@ -140,7 +140,7 @@ class _Trainer:
         return replace(work, job=replace(job, sequences=tuple(sequences)))
 
     def _begin(self, slot: _Slot) -> None:
-        """Lay out the slot's current optimiser step as chunks that each fit one forward."""
+        """Divide the slot's current optimiser step into chunks that each fit into one forward."""
         work = slot.work
         hp, sequences = work.job.hp, work.job.sequences
         chosen = step_batches(len(work.units), slot.step, hp, work.job.seed)
@@ -163,7 +163,7 @@ class _Trainer:
             room -= cost(sequences[i])
 
     def _choose(self) -> list[_Slot]:
-        """Slots whose next chunks fit one forward together: whoever was left out comes first next time."""
+        """Slots whose next chunks fit into one forward together; the first one left out comes first next time."""
         live = [slot for slot in self._slots if slot is not None]
         turn = sorted(live, key=lambda slot: (slot.index - self._turn) % len(self._slots))
         chosen: list[_Slot] = []
@@ -205,7 +205,7 @@ class _Trainer:
         yield from self._shrink(chosen, message)
 
     def _forward(self, chosen: list[_Slot]) -> tuple[list[int], dict[int, str]]:
-        """Run the chosen slots' chunks; returns their token counts and the reasons of jobs whose own loss raised."""
+        """Run the chosen slots' chunks; returns their token counts, and the reasons of the jobs whose loss raised."""
         pack, costs, spans = Pack(), [], []
         for slot in chosen:
             start, first = len(pack.ids), len(pack.keep)
@@ -243,7 +243,7 @@ class _Trainer:
         return value
 
     def _parts(self, chosen: list[_Slot], costs: list[int]) -> Parts:
-        """Frozen stacks (one slot per run of neighbours with the same stack) and the trained adapters."""
+        """The frozen stacks (one slot per run of neighbours with the same stack), and the adapters in training."""
         counts = [0] * len(self._slots)
         for slot, count in zip(chosen, costs, strict=True):
             counts[slot.index] = count
@@ -261,7 +261,7 @@ class _Trainer:
         return below + self._frozen.parts(self._bank, counts, grad=True)
 
     def _update(self, complete: list[_Slot]) -> list[tuple[_Slot, str]]:
-        """Clip and step every complete slot; returns the slots that are through, with the reason where one failed."""
+        """Clip and step every complete slot; returns the finished slots, each with a reason if it failed, else ""."""
         if not complete:
             return []
         norms = torch.stack([torch.linalg.vector_norm(self._gradients[slot.index]) for slot in complete])
@@ -306,7 +306,7 @@ class _Trainer:
         )
 
     def _taken(self, slot: _Slot) -> Adapter:
-        """A finished job's adapter, with its optimiser's state where that is to be kept."""
+        """A finished job's adapter, with its optimiser state where the job keeps it."""
         start, keeps = slot.work.start, slot.work.job.hp.keep_optimizer
         adapter = self._bank.take(slot.index, start)
         if not keeps:
@@ -316,7 +316,8 @@ class _Trainer:
         return replace(adapter, optimizer=state)
 
     def _shrink(self, chosen: list[_Slot], message: str) -> Iterator[TrainResult]:
-        """After running out of memory: halve the forward and redo the interrupted steps, which changed nothing yet."""
+        """After running out of memory: halve the forward, and repeat the interrupted steps, which changed no
+        weights."""
         tried = sum(cost(slot.work.job.sequences[i]) for slot in chosen for i in slot.batches[0])
         if self._frozen.device.type == "cuda":
             torch.cuda.empty_cache()

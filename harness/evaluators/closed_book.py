@@ -1,7 +1,7 @@
 """Ask every question of an episode, and grade the free-text answers.
 
 The protocol of SEAL's knowledge incorporation (arXiv 2506.10943, section 4.1): greedy decoding, 64 new tokens, the
-task's prompt; whether the passage is in it is the state's memory's business.
+task's prompt, with the passage in it where the state's memory holds it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ class ClosedBookSettings:
     """How answers are decoded and graded."""
 
     judge: str = ""
-    """Who grades: ``exact f1 contains recall offline-1 offline-2 openai:MODEL``; "" is the task's own measure."""
+    """Who grades: ``exact f1 contains recall offline-1 offline-2 openai:MODEL[@URL]``; "" is the task's metric."""
     max_judge_calls: int = field(default=0, metadata={"changes_scores": False})
-    """Calls that a remote judge may make; 0 is no limit. What is then left ungraded is ``error``."""
+    """Calls that a remote judge may make; 0 is no limit. Answers beyond the limit are ``error``."""
     max_judge_cost: float = field(default=0.0, metadata={"changes_scores": False})
     """US dollars that a remote judge may spend; 0 is no limit."""
     judge_cache: str = field(default=".harness/judge", metadata={"changes_scores": False})
-    """Folder where a remote judge's verdicts are kept, under everything that shapes them."""
+    """Folder of a remote judge's verdicts, each kept under everything that shapes it."""
     max_tokens: int = 64
     temperature: float = 0.0
-    """0 is greedy; only above it do several samples of an answer differ."""
+    """0 is greedy decoding; several samples of an answer differ only above it."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer, besides the model's own end of sequence."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One query with what was answered: ``texts`` is parallel to ``completions``, None where there is no answer."""
+class _Answered:
+    """One query with its answers: ``texts`` is parallel to ``completions``, None where there is no answer."""
 
     query: Query
     golds: tuple[str, ...]
@@ -49,7 +49,7 @@ class ClosedBook(Evaluator):
     """Scores answers with one judge, and reports the string measures beside its verdict.
 
     An empty answer is wrong. A prompt that the model cannot take (over-long) is ``failed`` with the model's reason.
-    What we could not have (no answer, no verdict) is ``error``. With several samples the value is their mean.
+    A missing answer or verdict is ``error``. Where there are several samples, the value is their mean.
     """
 
     Settings = ClosedBookSettings
@@ -59,7 +59,7 @@ class ClosedBook(Evaluator):
         self.metric = settings.judge
         self.local = not is_remote(settings.judge)
         self._judges: dict[str, Judge] = {}
-        if settings.judge:  # one that cannot be had is refused before anything is spent
+        if settings.judge:  # an unusable judge is refused before anything is spent
             self._judge("")
 
     def evaluate(
@@ -88,13 +88,13 @@ class ClosedBook(Evaluator):
         judge.ledger = self.ledger
         return judge
 
-    def _answers(self, asks: Sequence[Ask], references: Mapping[str, References], s: Session) -> list[list[_Asked]]:
-        """What every query of every ask was answered."""
+    def _answers(self, asks: Sequence[Ask], references: Mapping[str, References], s: Session) -> list[list[_Answered]]:
+        """The answers to every query of every ask."""
         pairs = [(ask, query) for ask in asks for query in ask.episode.queries]
         chat = {ask.state.base: "chat" in s.lm(ask.state).can for ask in asks}
         rows = s.generate([self._request(ask, query, s, chat=chat[ask.state.base]) for ask, query in pairs])
         flat = iter(
-            _Asked(
+            _Answered(
                 query,
                 tuple(references[ask.episode.id].get(query.id, ())),
                 completions,
@@ -124,8 +124,8 @@ def _text(completion: Completion, query: Query, s: Session) -> str | None:
     return s.task.extract(query, completion.text) or ""
 
 
-def _score(episode: str, asked: _Asked, verdicts: Iterator[Grade]) -> Score:
-    """One query's score; takes as many verdicts as it has texts to grade."""
+def _score(episode: str, asked: _Answered, verdicts: Iterator[Grade]) -> Score:
+    """One query's score; draws one verdict per text to grade from ``verdicts``."""
     answers = tuple(completion.text.strip() for completion in asked.completions)
 
     def error(reason: str) -> Score:

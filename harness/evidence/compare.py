@@ -1,8 +1,8 @@
 """Two rows on the same items: the difference, its interval, a verdict, and the queries that flipped.
 
-Differences are ``b - a``. Rows are paired by query and clustered by context; seeds are a level of their own. Rows whose
-comparability keys differ are refused, because their difference is not the difference of the methods. Where contexts or
-seeds are too few to speak for others there is no verdict, and the comparison says which.
+Differences are ``b - a``. Rows are paired by query, with contexts and seeds as crossed random effects. Rows whose
+conditions differ are refused, because their difference is not that of the methods alone. Where contexts or seeds are
+too few to generalise from there is no verdict, and the comparison says which.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from harness import stats
 from harness.errors import RunError
-from harness.evidence import judge_error, keys
+from harness.evidence import conditions, judge_error
 from harness.evidence.learnt import learnt
-from harness.evidence.result_file import Average, Row, differing
+from harness.evidence.result import Average, Row
 from harness.evidence.sources import Source
 
 Verdict = Literal["better", "worse", "inconclusive", "incomparable"]
@@ -24,7 +24,7 @@ Verdict = Literal["better", "worse", "inconclusive", "incomparable"]
 
 @dataclass(frozen=True)
 class Paired:
-    """Both rows over the queries that have a value on either side."""
+    """Both rows over the queries that have a value in each of them."""
 
     a: stats.Clustered
     b: stats.Clustered
@@ -34,7 +34,7 @@ class Paired:
     """Mean over seeds, per query."""
     values_b: tuple[float, ...]
     left_out: int
-    """Queries of either row that the other has no value for."""
+    """Queries of either row that have no value in one of the two."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Comparison:
     why: str = ""
     """Why there is no verdict although the rows can be compared: too few contexts or seeds; else ""."""
     p: float | None = None
-    """Two-sided, of Student's t; Holm-adjusted where several comparisons are made at once."""
+    """Two-sided, from Student's t; Holm-adjusted where several comparisons are made at once."""
     p_unadjusted: float | None = None
     mcnemar_p: float | None = None
     """Exact, for one seed of right-or-wrong scores; blind to clustering, so it decides nothing here."""
@@ -61,13 +61,15 @@ class Comparison:
     left_out: int = 0
     seeds: tuple[int, int] = (0, 0)
     won: tuple[str, ...] = ()
-    """Queries that b answers better."""
+    """Queries on which b scores higher."""
     lost: tuple[str, ...] = ()
+    """Queries on which b scores lower."""
     needed: stats.Needed | None = None
-    """Where undecided: what would show a difference as large as the one seen."""
+    """Where undecided: the contexts or seeds that would show a difference as large as the one seen."""
     differing: tuple[str, ...] = ()
-    """Comparability fields in which the rows differ."""
+    """Conditions in which the rows differ."""
     forced: bool = False
+    """Whether they were compared all the same."""
     notes: tuple[str, ...] = ()
     unit: str = ""
     """"" for shares; else what the figures are in."""
@@ -91,14 +93,14 @@ def compare(
     """``b`` against ``a``.
 
     Args:
-        force: compare although comparability fields differ.
-        average: the task's own where it is None.
-        accept_one_seed: give a verdict of one seed too, which holds for that seed alone.
+        force: compare although the conditions differ.
+        average: None for the task's own.
+        accept_one_seed: give a verdict on one seed too, which holds for that seed alone.
 
     Raises:
         NothingMeasured: no query has a value in both rows.
     """
-    fields = tuple(differing(a.row.key, b.row.key))
+    fields = tuple(conditions.differing(a.row.conditions, b.row.conditions))
     if fields and not force:
         return Comparison(a.label, b.label, "incomparable", differing=fields, notes=tuple(_differences(a, b, fields)))
     chosen = average or a.found.task.average
@@ -139,7 +141,7 @@ def compare(
 
 
 def too_little(paired: Paired, names: tuple[str, str], accept_one_seed: bool) -> str:
-    """Why nothing can be said of other contexts or seeds; "" where there are enough."""
+    """Why nothing can be concluded about other contexts or seeds; "" where there are enough of both."""
     if paired.contexts < stats.MIN_CONTEXTS:
         count = f"{paired.contexts} context{'' if paired.contexts == 1 else 's'}"
         return f"{count}: fewer than {stats.MIN_CONTEXTS} do not speak for others"
@@ -230,7 +232,7 @@ def _over_seeds(table: Sequence[Sequence[float | None]]) -> tuple[float, ...]:
 
 
 def _differences(a: Source, b: Source, fields: Sequence[str]) -> list[str]:
-    return keys.differences((a.found, a.row), (b.found, b.row), fields)
+    return conditions.describe((a.found, a.row), (b.found, b.row), fields)
 
 
 def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[str]:
@@ -239,8 +241,8 @@ def _notes(a: Source, b: Source, paired: Paired, fields: Sequence[str]) -> list[
         notes.append("forced: this is not a difference of the methods alone")
     if paired.a.one_draw or paired.b.one_draw:
         notes.append("one seed on a side: the interval covers the choice of contexts only, not run-to-run noise")
-    notes += keys.code((a.found, a.row), (b.found, b.row))
-    notes += [said for said in (keys.unrecorded(a.row, b.row),) if said]
+    notes += conditions.code((a.found, a.row), (b.found, b.row))
+    notes += filter(None, [conditions.unrecorded(a.row, b.row)])
     notes += judge_error.notes(a.row, b.row)
     if paired.left_out:
         notes.append(f"{paired.left_out} queries left out: no score on one side")

@@ -1,4 +1,4 @@
-"""How a judge agrees with recorded verdicts, and what it would make of the arms' order."""
+"""How far a judge agrees with recorded verdicts, and whether it ranks arms in the same order."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from harness import stats
 from harness.errors import RunError
 from harness.evidence.leaderboard.summary import tables
 from harness.evidence.recorded import Recorded, Verdicts
-from harness.evidence.result_file import ResultFile
+from harness.evidence.result import ResultFile
 from harness.judges.base import Answer, Judge
 from harness.judges.offline import OfflineJudge
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One judge against recorded verdicts, over distinct triples."""
+    """One judge against recorded verdicts, over distinct triples of question, gold and answer."""
 
     judge: str
     all: stats.Agreement
@@ -72,16 +72,21 @@ class RecordedAndJudged:
 
 
 def swaps(arms: Sequence[RecordedAndJudged]) -> list[tuple[str, str]]:
-    """Pairs of arms whose order the judge turns around: (ahead by the record, ahead by the judge)."""
-    turned = []
+    """Pairs of arms that the judge ranks in reverse: (ahead by the recorded verdicts, ahead by the judge)."""
+    reversed_pairs = []
     for one, other in combinations(arms, 2):
         if (one.recorded - other.recorded) * (one.judged - other.judged) < 0:
-            turned.append((one.name, other.name) if one.recorded > other.recorded else (other.name, one.name))
-    return turned
+            reversed_pairs.append((one.name, other.name) if one.recorded > other.recorded else (other.name, one.name))
+    return reversed_pairs
 
 
 def arms(recorded: Sequence[ResultFile], judged: Sequence[ResultFile]) -> list[list[RecordedAndJudged]]:
-    """Arms that were asked the same items, file by file; the two sequences are parallel."""
+    """Groups of arms that were asked the same items.
+
+    Args:
+        recorded: result files under the recorded verdicts.
+        judged: the same files under the judge, in the same order.
+    """
     groups: dict[Any, list[RecordedAndJudged]] = {}
     for ours, theirs in zip(recorded, judged, strict=True):
         for one, other in zip(ours.rows, theirs.rows, strict=True):

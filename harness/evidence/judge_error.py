@@ -1,15 +1,15 @@
-"""The judge's own error in what is said of a row: how far an offline judge is from the one that it stands in for.
+"""The judge's own error in a row's figures: how far an offline judge is from the judge that it stands in for.
 
-A judge that was learned from recorded verdicts ships the mean and the standard deviation of its bias over published
+A judge that was fitted to recorded verdicts ships the mean and the standard deviation of its bias over published
 arms, each judged by a fit that saw neither the arm nor the titles (``harness judge train``). A new arm's bias is one
-more draw of these, so that its 95% range is Student's t with one degree of freedom less than there were arms:
+more draw from these, so its 95% range is that of Student's t with one degree of freedom less than there were arms:
 
 - the interval of a score is moved by the mean bias and widened by that range, so that it speaks of the score which the
   reference judge would have given; the score itself stays as it was graded;
-- the mean cancels from the difference of two rows of one judge, the two arms' own deviations do not.
+- the mean cancels from the difference of two rows graded by one judge; the two arms' own deviations do not.
 
-String measures (``exact``, ``f1``) stand in for nobody and have no such error. Gates hold a row against itself, whose
-bias is the same on either side, and are not widened. Inputs and results are fractions.
+String measures (``exact``, ``f1``) stand in for nobody and have no such error. Gates compare a row with itself, whose
+bias is the same on either side, and their intervals are not widened. Inputs and results are fractions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from math import sqrt
 from statistics import NormalDist, fmean, stdev
 
 from harness import stats
-from harness.evidence.result_file import Row
+from harness.evidence.result import Row
 from harness.judges.base import OFFLINE
 from harness.judges.offline import Error, shipped
 from harness.stats import student
@@ -28,24 +28,24 @@ from harness.stats import student
 
 def of_row(row: Row) -> Error | None:
     """The measured error of the judge that graded a row; None where it is exact, remote, or was never measured."""
-    name = row.key.get("metric")
+    name = row.conditions.get("metric")
     return shipped(str(name)).error if name in OFFLINE else None
 
 
 def note(row: Row) -> str:
-    """What is to be said of a row's grades; "" where its judge stands in for no other."""
+    """A note on the error of a row's judge; "" where the judge stands in for no other."""
     error = of_row(row)
     if error is None:
         return ""
     counts = f"{abs(100 * error.bias):.1f} points {'fewer' if error.bias < 0 else 'more'}"
     return (
-        f"{row.key['metric']} counts {counts} than {error.reference} on average, with a standard deviation of "
+        f"{row.conditions['metric']} counts {counts} than {error.reference} on average, with a standard deviation of "
         f"{100 * error.spread:.1f} between {error.arms} arms; the interval holds both"
     )
 
 
 def notes(a: Row, b: Row) -> list[str]:
-    """What is to be said of the grades of two rows that are compared."""
+    """Notes on the error of the judges of two rows that are compared."""
     said = list(dict.fromkeys(text for row in (a, b) if (text := note(row))))
     reach = (
         f"differences up to {100 * limit(a, b):.1f} points may be the judge's own, which more contexts do not narrow"
@@ -64,7 +64,10 @@ def limit(a: Row, b: Row) -> float:
 
 
 def of_score(score: float, interval: stats.Interval, row: Row) -> stats.Interval:
-    """The interval of the score that the reference judge would have given, cut at 0 and 1; unchanged without error."""
+    """The interval of the score that the reference judge would have given, clipped to [0, 1].
+
+    It is returned unchanged where the row's judge has no error.
+    """
     error = of_row(row)
     if error is None:
         return interval
@@ -75,10 +78,9 @@ def of_score(score: float, interval: stats.Interval, row: Row) -> stats.Interval
 
 
 def of_difference(found: stats.Difference, a: Row, b: Row) -> stats.Difference:
-    """``b - a`` with the judges' error in its 95% interval and its p; the value stays as graded.
+    """``b - a`` with the judges' error in its 95% interval and p-value; the difference itself stays as graded.
 
-    Where only one row, or each by another judge, was graded with error (a forced comparison), the means do not cancel
-    and move the interval.
+    In a forced comparison of rows by different judges the mean biases do not cancel, and they shift the interval.
     """
     errors = (of_row(a), of_row(b))
     if errors == (None, None):
@@ -96,7 +98,7 @@ def of_difference(found: stats.Difference, a: Row, b: Row) -> stats.Difference:
 
 
 def covers(biases: Sequence[float], bias: float) -> bool:
-    """Whether the 95% range that some arms' biases give for a further arm holds ``bias``."""
+    """Whether ``bias`` is within the 95% range for a further arm that the other arms' biases give."""
     arms = len(biases)
     reach = student.critical(stats.LEVEL, arms - 1) * stdev(biases) * sqrt(1 + 1 / arms)
     return abs(bias - fmean(biases)) <= reach

@@ -1,7 +1,7 @@
 """Formats of published logs, which packages bring through the entry-point group ``harness.logs``.
 
 Each is a module with ``read(path, judge, questions) -> ResultFile`` and ``recorded(path) -> list[Recorded]``; both
-raise ``UsageError`` for a file that is not of their format, and then the next one is asked.
+raise ``UsageError`` for a file that is not in their format, and then the next format is tried.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from harness.errors import UsageError
 from harness.evidence.recorded import Recorded, Verdicts, distinct
 
 if TYPE_CHECKING:
-    from harness.evidence.result_file import ResultFile
+    from harness.evidence.result import ResultFile
     from harness.judges.base import Judge
 
 GROUP = "harness.logs"
 
 
 def read(path: Path, judge: Judge | None = None, questions: Path | None = None) -> ResultFile:
-    """A published log as a result file, graded anew by ``judge`` where there is one."""
+    """A published log as a result file, graded anew by ``judge`` where one is given."""
     found: ResultFile = _ask("read", path, judge, questions)
     return found
 
@@ -42,12 +42,12 @@ def verdicts_of(records: Sequence[Recorded]) -> Verdicts:
     """One verdict per triple. Raises ``UsageError`` where there are none."""
     found = distinct(records)
     if not found.kept:
-        raise UsageError("no recorded verdicts in these files: nothing to hold a judge against")
+        raise UsageError("no recorded verdicts in these files: nothing to compare a judge with")
     return found
 
 
 def _ask(what: str, path: Path, *more: Any) -> Any:
-    """The first format that takes the file; the first one's refusal where none does."""
+    """What the first format that takes the file answers. Raises the first format's error where none does."""
     refused: UsageError | None = None
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
         try:

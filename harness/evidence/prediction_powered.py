@@ -2,13 +2,13 @@
 
 Angelopoulos, Bates, Fannjiang, Jordan and Zrnic (2023, arXiv 2301.09633) estimate a mean of costly labels y from a few
 labelled items and a model's predictions f of all: the predictions' mean over the unlabelled items, plus the mean error
-of the predictions over the labelled ones. The estimate is unbiased whatever the predictions are worth. How far they are
-trusted is chosen as in their second paper (Angelopoulos, Duchi and Zrnic 2023, arXiv 2311.01453), so that the interval
-is never wider than that of the labels alone, beyond the chance of that choice.
+of the predictions over the labelled ones. The estimate is unbiased however poor the predictions are. Their weight is
+chosen as in the second paper (Angelopoulos, Duchi and Zrnic 2023, arXiv 2311.01453), so that the interval is no wider
+than that of the labels alone, apart from the sampling error of the weight.
 
 Here the items are contexts, f the mean score of a context's queries under the weak judge, y under the strong one. The
-labelled contexts must be a random draw of all; whoever asks the strong judge of the first ones, or of the easy ones,
-gets an estimate of those. Differences of two rows are taken context by context. Fractions throughout.
+labelled contexts must be a random sample of all: an estimate from the first ones, or from the easy ones, holds for
+those alone. Differences of two rows are taken context by context. Fractions throughout.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from numpy.typing import NDArray
 
 from harness import stats
 from harness.errors import RunError
-from harness.evidence.result_file import Average
+from harness.evidence.result import Average
 from harness.evidence.sources import Source
 from harness.stats import student
 
 Array = NDArray[np.float64]
 
 MIN_LABELLED = 8
-"""Contexts with strong verdicts; below, their variance is hardly known."""
+"""Least number of contexts with strong verdicts; with fewer, their variance is hardly known."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean under the strong judge, three ways; each with a 95% interval over the choice of contexts."""
+    """The mean under the strong judge, estimated three ways; intervals are 95%, over the choice of contexts."""
 
     value: float
     interval: stats.Interval
     trust: float
-    """Weight of the weak judge, 0 (its grades say nothing, the labels stand alone) to 1."""
+    """Weight of the weak judge's grades, from 0 (they are ignored) to 1."""
     weak: float
     """The weak judge's own figure over all contexts."""
     labels: float
@@ -86,7 +86,7 @@ def estimate(weak: Array, strong: Array, weights: Array | None = None) -> Estima
 
 
 def _trust(f: Array, y: Array, share: Array, all_f: Array, all_share: Array, n: int, rest: int) -> float:
-    """The weight of the predictions that makes the estimate's variance least, within 0 and 1."""
+    """The weight of the predictions, in [0, 1], that minimises the estimate's variance."""
     if not rest:
         return 0.0
     one, other = _influence(f, share), _influence(y, share)
@@ -125,10 +125,10 @@ def of_rows(
 
     Args:
         pairs: one or two rows, each as graded by the weak and by the strong judge; the strong one may lack queries.
-        labelled: use the strong verdicts of so many contexts only, drawn with ``seed``; 0 is all of them.
+        labelled: use the strong verdicts of only this many contexts, drawn with ``seed``; 0 uses all.
 
     Raises:
-        RunError: rows of other items or seeds, or fewer than eight contexts with strong verdicts.
+        RunError: the rows differ in items or seeds, or fewer than eight contexts have strong verdicts.
     """
     for weak, strong in pairs:
         _same_answers(weak, strong)
@@ -154,8 +154,8 @@ def of_rows(
 def _same_answers(weak: Source, strong: Source) -> None:
     apart = [
         name
-        for name in sorted({*weak.row.key, *strong.row.key} - {"metric", "evaluator", "items"})
-        if weak.row.key.get(name) != strong.row.key.get(name)
+        for name in sorted({*weak.row.conditions, *strong.row.conditions} - {"metric", "evaluator", "items"})
+        if weak.row.conditions.get(name) != strong.row.conditions.get(name)
     ]
     if apart:
         raise RunError(f"{weak.label} and {strong.label} are not one row under two judges: {', '.join(apart)} differ")
@@ -164,7 +164,7 @@ def _same_answers(weak: Source, strong: Source) -> None:
 
 
 def by_context(source: Source) -> dict[str, tuple[float, int]]:
-    """Mean score over a context's queries and seeds, and its queries; only contexts with every value."""
+    """Context -> mean score over its queries and seeds, and its number of queries; only contexts with every value."""
     out: dict[str, tuple[float, int]] = {}
     at = 0
     for context, queries in source.found.task.items:

@@ -1,4 +1,4 @@
-"""Verdicts that a judge gave once, as the ground truth that other judges are held against."""
+"""Recorded verdicts of a judge, as the ground truth that other judges are compared with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Recorded:
     answer: str
     correct: bool
     arm: str = ""
-    """Which row of which log was given this answer."""
+    """The row of a log that gave this answer."""
 
     @property
     def triple(self) -> tuple[str, str, str]:
@@ -30,7 +30,7 @@ class Verdicts:
 
     kept: tuple[Recorded, ...]
     records: int
-    """Verdicts behind them."""
+    """Number of verdicts behind them."""
     contradictory: int
     """Triples that were judged right as often as wrong: they have no verdict and are left out."""
 

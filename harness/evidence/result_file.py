@@ -1,317 +1,30 @@
-"""The result file: one JSON file a run, with the score of every query, so that runs can be paired offline.
+"""The result file: one JSON file per run, checked when it is read and when it is written.
 
-A file holds named tables, one of which is the headline. A table holds its task's items once and one row per method.
-Scores are kept per seed and query in the order of the items; beside every score stands one letter that says what became
-of it:
-
-====== ================================================================= ==============
-letter meaning                                                           value
-====== ================================================================= ==============
-``o``  scored                                                            in [0, 1]
-``f``  failed: the method's doing, counts as wrong                       0
-``u``  unparsed: the answer (0) or the judge's verdict (null) is unclear 0 or null
-``e``  error: ours; has no value                                         null
-``-``  missing: expected, but never measured                             null
-====== ================================================================= ==============
+It holds the records of :mod:`harness.evidence.result`, the score of every query among them, so that runs can be paired
+offline.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any
 
-from harness.api import HEADLINE, HarnessError
-from harness.errors import UsageError, nearest
+from harness.api import HarnessError
+from harness.evidence.result import SCHEMA, Kind, ResultFile, Row, Table, at_step, recounted, status_of_samples
 from harness.files import write_text
 from harness.reading import parse_json, read_text, user_path
 
-SCHEMA: Final = 2
-
-Kind = Literal["measured", "published"]
-Average = Literal["macro", "micro"]
-"""``macro``: the mean over contexts of each context's mean over its queries. ``micro``: the mean over queries."""
-
 _DEEP = 6
-"""Nesting from which a value stands on one line: below it are single seeds and contexts."""
-_STRICT = {"extra": "forbid", "allow_inf_nan": False}
+"""Depth from which a value is written on one line: at and below it are single seeds and contexts."""
 
 
 class ResultError(HarnessError):
     """A result file that cannot be read; the message names file, field and remedy."""
-
-
-@dataclass(frozen=True)
-class TaskItems:
-    """What was asked: the task, and its items in their fixed order."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    name: str
-    version: str
-    split: str
-    metric: str
-    items: tuple[tuple[str, tuple[str, ...]], ...]
-    """``(context id, query ids)`` in order; empty where only a paper's figure is known."""
-    average: Average = "macro"
-    """The headline figure of this task (SEAL's single-passage table is macro, its continued pretraining micro)."""
-    unit: str = ""
-    """"" for scores in [0, 1]; else what the values are in, such as ``nats``: shown and compared, not ranked."""
-    lower_is_better: bool = False
-
-    @property
-    def queries(self) -> int:
-        return sum(len(queries) for _, queries in self.items)
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    name: str
-    digest: str = ""
-
-
-@dataclass(frozen=True)
-class Card:
-    """What the method was allowed, from :class:`harness.api.Method`."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    sees: str = "context"
-    transductive: bool = False
-    open_book: bool = False
-    outside_teacher: bool = False
-    paper: str = ""
-
-
-@dataclass(frozen=True)
-class Reported:
-    """A figure that a paper prints without its rows; shown, never ranked or paired."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    score: float
-    contexts: int = 0
-    queries: int = 0
-    where: str = ""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A row's scores at an earlier step, as :attr:`Row.scores` and :attr:`Row.status` are at the last."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    scores: tuple[tuple[float | None, ...], ...]
-    status: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method under one configuration, over all its seeds."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    method: str
-    plugin: str
-    card: Card
-    protocol: str
-    """How it was deployed and measured: ``single`` (one update per edit), ``cpt`` (all edits in one update), ..."""
-    editor_model: str
-    """Who wrote the edits; "" where nobody did."""
-    start_model: str
-    """What the updates start from: the bare model, or a trained policy."""
-    key: Mapping[str, str | int | float | bool | None]
-    """Comparability: rows are ranked, paired and gated only where every field agrees."""
-    seeds: tuple[int, ...]
-    scores: tuple[tuple[float | None, ...], ...]
-    """``[seed][query]`` in the items' order, in [0, 1] unless the table has a unit; at its last step."""
-    status: tuple[str, ...]
-    """One string per seed, one letter per query; see the module's table."""
-    expected: int
-    scored: int
-    failed: int
-    unparsed: int
-    errors: int
-    costs: Mapping[str, float | None] = field(default_factory=dict)
-    """``generation_s update_s grading_s outer_s`` in seconds and ``meta_s``, the one-off training of components before
-    any run; ``edit_tokens``; ``labels``, queries that the outer loop graded against a reference; ``usd`` in US dollars:
-    all summed over seeds. An absent or null entry was not measured."""
-    curve: tuple[Mapping[str, Any], ...] = ()
-    """``{"round", "validation", "test"?}`` for each round of an outer loop."""
-    reliability: tuple[Mapping[str, Any], ...] = ()
-    """``{"round", "value", "low", "high"}`` for each round of an outer loop."""
-    notes: tuple[str, ...] = ()
-    unranked: tuple[str, ...] = ()
-    """Why the row has no rank though every query was scored: training that failed, or a card that is not true."""
-    happened: Mapping[str, bool] = field(default_factory=dict)
-    """What the run's own record says of what the card declares: ``open_book``, ``queries``, ``transductive`` and
-    ``outside_teacher``. Empty where it is not known."""
-    samples: tuple[tuple[str, ...], ...] = ()
-    """``[seed][query]``: the letter of every sample; empty where each query has one."""
-    reported: Reported | None = None
-    earlier: tuple[Snapshot, ...] = ()
-    """Parallel to the table's steps but the last."""
-
-    @property
-    def missing(self) -> int:
-        """Queries that were expected and have no value for want of a measurement."""
-        return sum(letters.count("-") for letters in self.status)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every expected score has a value: only such rows are ranked."""
-        return self.expected > 0 and self.scored == self.expected
-
-
-@dataclass(frozen=True)
-class Table:
-    """One measure of all rows."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    name: str
-    task: TaskItems
-    evaluator: str
-    """Name of the evaluator; "" where it is not known."""
-    rows: tuple[Row, ...]
-    steps: tuple[int, ...] = ()
-    """Where measurements followed each other, their places in rising order; empty for a single one."""
-
-    def at(self, step: int) -> Table:
-        """The table as it was at one of its steps, without the others."""
-        place = self.steps.index(step)
-        if place == len(self.steps) - 1:
-            return replace(self, steps=(), rows=tuple(replace(row, earlier=()) for row in self.rows))
-        return replace(self, steps=(), rows=tuple(_at(row, place, self.task.queries) for row in self.rows))
-
-
-@dataclass(frozen=True)
-class UsedComponent:
-    """A component as it ran."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    kind: str
-    name: str
-    distribution: str
-    """Of the plugin that provides it; a single-file plugin's file name."""
-    code: str
-    """Digest of all source that it can reach, that of nested components included."""
-    settings: Mapping[str, Any]
-    """All of them, defaults included; a nested component's under its name."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What was run, as far as it is no environment: settings, code and versions, each kept once for the whole file."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    options: Mapping[str, Any]
-    """The run's own keys, defaults included (:class:`harness.runs.config.Options`)."""
-    components: Mapping[str, UsedComponent]
-    """Digest -> component; what rows share stands here once."""
-    rows: Mapping[str, Mapping[str, str]]
-    """Method -> slot -> a key of ``components``; besides slots ``task``, ``protocol``, ``roles.<role>`` (a model) and
-    ``also.<table>.task`` or ``.evaluator``."""
-    distributions: Mapping[str, str]
-    """Version of the harness, of the plugins' distributions, and of the packages that their code imports."""
-
-
-@dataclass(frozen=True)
-class ResultFile:
-    """The tables of one run."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-
-    schema: Literal[2]
-    run: str
-    kind: Kind
-    source: str
-    """Where the figures come from: the command that gives a measured file again, or the publication of a published one.
-    What a configuration file held stands in the command as ``--set``."""
-    model: ModelCard
-    environment: Mapping[str, Any]
-    tables: tuple[Table, ...]
-    headline: str = HEADLINE
-    """Name of the table that rows are ranked, compared and gated by."""
-    provenance: Provenance | None = None
-    """None where it is not known: of a published file, or of one that was made before this was kept."""
-
-    @property
-    def head(self) -> Table:
-        """The headline's table."""
-        return next(table for table in self.tables if table.name == self.headline)
-
-    @property
-    def task(self) -> TaskItems:
-        """What the headline asks."""
-        return self.head.task
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """The headline's rows."""
-        return self.head.rows
-
-    def of_table(self, name: str) -> ResultFile:
-        """The same run with that table alone, as its headline; ``NAME@STEP`` is a table as it was at one of its steps.
-
-        Raises:
-            UsageError: there is no such table or step.
-        """
-        wanted, _, step = name.partition("@")
-        names = [table.name for table in self.tables]
-        if wanted not in names:
-            raise UsageError(f"{self.run}: no table {wanted!r}; it has {', '.join(names)}.{nearest(wanted, names)}")
-        table = self.tables[names.index(wanted)]
-        if step:
-            if step not in map(str, table.steps):
-                known = f"its steps are {', '.join(map(str, table.steps))}" if table.steps else "it has no steps"
-                raise UsageError(f"{self.run}: table {wanted!r} has no step {step!r}; {known}")
-            table = table.at(int(step))
-        return replace(self, tables=(table,), headline=wanted)
-
-    def with_rows(self, rows: Iterable[Row]) -> ResultFile:
-        """The same run with other rows in its headline."""
-        new = replace(self.head, rows=tuple(rows))
-        return replace(self, tables=tuple(new if table is self.head else table for table in self.tables))
-
-
-def single_table(task: TaskItems, rows: Iterable[Row], evaluator: str = "") -> tuple[Table, ...]:
-    """The tables of a file that holds the headline alone."""
-    return (Table(HEADLINE, task, evaluator, tuple(rows)),)
-
-
-def _at(row: Row, place: int, queries: int) -> Row:
-    then = row.earlier[place]
-    rest = {**_rest(row), "earlier": (), "samples": ()}
-    return make_row(scores=then.scores, status=then.status, queries=queries, **rest)
-
-
-def make_row(*, scores: Sequence[Sequence[float | None]], status: Sequence[str], queries: int, **rest: Any) -> Row:
-    """A row whose counts follow from its scores and letters; ``queries`` is the number of items' queries.
-
-    ``failed`` and ``unparsed`` count samples, where a query has several; everything else counts queries.
-    """
-    kept = tuple(tuple(one) for one in scores)
-    letters = tuple(status)
-    of_samples = ["".join(one) for one in rest.get("samples") or ()] or letters
-    return Row(
-        scores=kept,
-        status=letters,
-        expected=queries * len(kept),
-        scored=sum(value is not None for one in kept for value in one),
-        failed=sum(one.count("f") for one in of_samples),
-        unparsed=sum(one.count("u") for one in of_samples),
-        errors=sum(one.count("e") for one in letters),
-        **rest,
-    )
 
 
 def read(path: str | Path) -> ResultFile:
@@ -338,7 +51,7 @@ def parse(text: str, where: str) -> ResultFile:
 
 
 def _check_schema(value: Any, where: str) -> None:
-    """Refuse a file of another schema, whose fields would only confuse."""
+    """Refuse a file of another schema in one line, instead of naming its unknown fields."""
     schema = value.get("schema") if isinstance(value, dict) else None
     if type(schema) is not int or schema == SCHEMA:
         return
@@ -355,8 +68,19 @@ def _adapter() -> Any:
     return TypeAdapter(ResultFile)
 
 
+def result_paths(folder: str | Path) -> list[Path]:
+    """All result files under a folder, in a fixed order."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise ResultError(f"{root}: no such folder of result files")
+    return sorted(path for path in root.glob("*/*.json") if not path.name.startswith("."))
+
+
+# --- checking --------------------------------------------------------------------------------------------------------
+
+
 def check(found: ResultFile, where: str) -> ResultFile:
-    """Return the file where scores, letters, counts and items agree; raise :class:`ResultError` else."""
+    """Return the file if scores, status, counts and items agree; otherwise raise :class:`ResultError`."""
     _unique([table.name for table in found.tables], f"{where}: tables: name")
     if all(table.name != found.headline for table in found.tables):
         raise ResultError(f"{where}: headline: there is no table {found.headline!r}")
@@ -376,15 +100,15 @@ def _check_table(table: Table, kind: Kind, where: str) -> None:
     _unique(contexts, f"{where}: task.items: context")
     _unique(queries, f"{where}: task.items: query")
     if list(table.steps) != sorted(set(table.steps)) or any(step < 0 for step in table.steps):
-        raise ResultError(f"{where}: steps: {list(table.steps)} are not rising from 0 or more")
+        raise ResultError(f"{where}: steps: {list(table.steps)} are not rising numbers from 0 on")
     for index, row in enumerate(table.rows):
         inside = f"{where}: rows.{index} ({row.method})"
         _check_row(row, len(queries), inside, bounded=not table.task.unit)
-        check_comparable(table, kind, row, inside)
+        _check_conditions(table, kind, row, inside)
         if len(row.earlier) != (max(0, len(table.steps) - 1) if row.scores else 0):
             raise ResultError(f"{inside}: earlier: {len(row.earlier)} steps before the last of {len(table.steps)}")
         for place, _ in enumerate(row.earlier):
-            then = _at(row, place, len(queries))
+            then = at_step(row, place, len(queries))
             _check_row(then, len(queries), f"{inside}: step {table.steps[place]}", bounded=not table.task.unit)
 
 
@@ -406,73 +130,35 @@ def _check_row(row: Row, queries: int, where: str, *, bounded: bool) -> None:
     if not len(row.seeds) == len(row.scores) == len(row.status):
         raise ResultError(
             f"{where}: {len(row.seeds)} seeds, {len(row.scores)} lists of scores and {len(row.status)} of status; "
-            "one of each is needed a seed"
+            "one of each is needed per seed"
         )
-    for seed, values, letters in zip(row.seeds, row.scores, row.status, strict=True):
-        if not len(values) == len(letters) == queries:
+    for seed, values, status in zip(row.seeds, row.scores, row.status, strict=True):
+        if not len(values) == len(status) == queries:
             raise ResultError(
-                f"{where}: seed {seed}: {len(values)} scores and {len(letters)} letters for {queries} queries"
+                f"{where}: seed {seed}: {len(values)} scores and {len(status)} status letters for {queries} queries"
             )
-        for at, (value, letter) in enumerate(zip(values, letters, strict=True)):
-            if not _agrees(value, letter, bounded):
-                raise ResultError(f"{where}: seed {seed}, query {at}: value {value} does not go with status {letter!r}")
+        for at, (value, one) in enumerate(zip(values, status, strict=True)):
+            if not _agrees(value, one, bounded):
+                raise ResultError(f"{where}: seed {seed}, query {at}: value {value} does not go with status {one!r}")
     _check_samples(row, where)
-    counted = make_row(scores=row.scores, status=row.status, queries=queries, **_rest(row))
+    counted = recounted(row, queries)
     for name in ("expected", "scored", "failed", "unparsed", "errors"):
         if getattr(row, name) != getattr(counted, name):
             raise ResultError(f"{where}: {name} is {getattr(row, name)}, its rows give {getattr(counted, name)}")
 
 
-KEY_FIELDS: Mapping[Kind, tuple[str, ...]] = {
-    "measured": ("task", "version", "items", "metric", "base_model"),
-    "published": ("task", "version"),
-}
-"""What a row's key holds at the least; without it the row would be ranked and paired with what it is no match for."""
-
-
-def check_comparable(table: Table, kind: Kind, row: Row, where: str) -> None:
-    """Raise :class:`ResultError` where a row's key lacks a field, or says otherwise than the row, its card or task."""
-    lacks = [name for name in KEY_FIELDS[kind] if name not in row.key]
-    if lacks:
-        raise ResultError(f"{where}: key: {lacks[0]!r} is missing: it is not known what may be compared with the row")
-    stated = {
-        "task": (table.task.name, "task.name"),
-        "version": (table.task.version, "task.version"),
-        "protocol": (row.protocol, "protocol"),
-        "transductive": (row.card.transductive, "card.transductive"),
-        "open_book": (row.card.open_book, "card.open_book"),
-    }
-    for name, (value, place) in stated.items():
-        if name in row.key and row.key[name] != value:
-            raise ResultError(f"{where}: key.{name} is {row.key[name]!r}, {place} is {value!r}; one of them is wrong")
-
-
-def _rest(row: Row) -> dict[str, Any]:
-    counted = {"scores", "status", "expected", "scored", "failed", "unparsed", "errors"}
-    return {name: getattr(row, name) for one in fields(Row) if (name := one.name) not in counted}
-
-
 def _check_samples(row: Row, where: str) -> None:
-    """Hold the letters of samples, where there are some, against those of their queries."""
+    """Check that the samples' status, where there are several samples, makes that of their queries."""
     if row.samples and [len(one) for one in row.samples] != [len(one) for one in row.status]:
         raise ResultError(f"{where}: samples: not one entry for every query of every seed")
-    for seed, letters, samples in zip(row.seeds, row.status, row.samples, strict=False):
-        for at, (letter, each) in enumerate(zip(letters, samples, strict=True)):
-            if set(each) - set("ofue") or letter != letter_of(each):
-                raise ResultError(f"{where}: seed {seed}, query {at}: samples {each!r} do not make status {letter!r}")
+    for seed, status, samples in zip(row.seeds, row.status, row.samples, strict=False):
+        for at, (one, each) in enumerate(zip(status, samples, strict=True)):
+            if set(each) - set("ofue") or one != status_of_samples(each):
+                raise ResultError(f"{where}: seed {seed}, query {at}: samples {each!r} do not make status {one!r}")
 
 
-def letter_of(samples: str) -> str:
-    """The letter of a query from those of its samples: what is not all lost or all wrong was scored."""
-    if not samples or "e" in samples:
-        return "e" if samples else "-"
-    if "o" in samples:
-        return "o"
-    return "u" if set(samples) == {"u"} else "f"
-
-
-def _agrees(value: float | None, letter: str, bounded: bool) -> bool:
-    match letter:
+def _agrees(value: float | None, status: str, bounded: bool) -> bool:
+    match status:
         case "o":
             return value is not None and (0 <= value <= 1 if bounded else math.isfinite(value))
         case "f":
@@ -484,6 +170,34 @@ def _agrees(value: float | None, letter: str, bounded: bool) -> bool:
     return False
 
 
+REQUIRED_CONDITIONS: Mapping[Kind, tuple[str, ...]] = {
+    "measured": ("task", "version", "items", "metric", "base_model"),
+    "published": ("task", "version"),
+}
+"""Conditions that every row must state: without them it would be ranked and paired with rows of another kind."""
+
+
+def _check_conditions(table: Table, kind: Kind, row: Row, where: str) -> None:
+    """Raise :class:`ResultError` where a row's conditions lack a field, or contradict the row, its card or its task."""
+    lacks = [name for name in REQUIRED_CONDITIONS[kind] if name not in row.conditions]
+    if lacks:
+        raise ResultError(f"{where}: conditions: {lacks[0]!r} is missing: what the row may be compared with is unknown")
+    stated = {
+        "task": (table.task.name, "task.name"),
+        "version": (table.task.version, "task.version"),
+        "protocol": (row.protocol, "protocol"),
+        "transductive": (row.card.transductive, "card.transductive"),
+        "open_book": (row.card.open_book, "card.open_book"),
+    }
+    for name, (value, place) in stated.items():
+        if name in row.conditions and row.conditions[name] != value:
+            given = row.conditions[name]
+            raise ResultError(f"{where}: conditions.{name} is {given!r}, {place} is {value!r}; one of them is wrong")
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
 def write(found: ResultFile, path: str | Path) -> Path:
     """Check the file and write it whole or not at all: a temporary file beside it, synced, then renamed."""
     where = Path(path)
@@ -493,7 +207,7 @@ def write(found: ResultFile, path: str | Path) -> Path:
 
 
 def dumps(found: ResultFile) -> str:
-    """The file's text: one line per field, an item list or a seed's scores, so that it stays small and diffs well."""
+    """The file's text, with one line per field, per list of items and per seed's scores: small, and easy to diff."""
     plain = _plain(asdict(found))
     if found.provenance is None:
         del plain["provenance"]
@@ -520,24 +234,3 @@ def _layout(value: Any, depth: int) -> str:
         inner = [f"{json.dumps(key, ensure_ascii=False)}: {_layout(one, depth + 1)}" for key, one in value.items()]
         return "{\n" + ",\n".join(pad + line for line in inner) + "\n" + " " * depth + "}"
     return "[\n" + ",\n".join(pad + _layout(one, depth + 1) for one in value) + "\n" + " " * depth + "]"
-
-
-def result_paths(folder: str | Path) -> list[Path]:
-    """All result files under a folder, in a fixed order."""
-    root = Path(folder)
-    if not root.is_dir():
-        raise ResultError(f"{root}: no such folder of result files")
-    return sorted(path for path in root.glob("*/*.json") if not path.name.startswith("."))
-
-
-def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Names of the comparability fields in which two keys differ, in alphabetical order."""
-    return [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
-
-
-def key_groups(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows by equal comparability key, in order of first appearance."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(json.dumps(dict(row.key), sort_keys=True), []).append(row)
-    return list(groups.values())

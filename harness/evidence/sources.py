@@ -1,4 +1,4 @@
-"""What a command may be given as "a run": a run's folder, a result file, or a published log, and a row of it.
+"""What a command takes as a run: a run's folder, a result file or a published log, and a row of it.
 
 ``PATH`` names the first row, ``PATH#METHOD`` another one. Rows are those of the headline, unless a table is named.
 """
@@ -11,14 +11,15 @@ from pathlib import Path
 
 from harness.errors import RunError, UsageError, nearest
 from harness.evidence import logs
-from harness.evidence.result_file import ResultFile, Row, read
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result_file import read
 from harness.judges.base import Judge
 from harness.reading import read_json, user_path
 
 
 @dataclass(frozen=True)
 class Source:
-    """One row, and the file that it stands in."""
+    """A row, and the file that it is from."""
 
     label: str
     found: ResultFile
@@ -34,8 +35,8 @@ def open_source(given: str, judge: Judge | None = None, questions: Path | None =
 
     Args:
         judge: grades a published log anew; None takes the verdicts recorded in it. Result files keep their scores.
-        questions: the questions of a log that holds none.
-        table: the table that the row stands in; "" is the headline.
+        questions: a file of questions, for a log that holds none.
+        table: the table that the row is in; "" for the headline.
 
     Raises:
         Interrupted: the folder holds a run that did not finish.
@@ -86,7 +87,7 @@ def _open(path: Path, judge: Judge | None, questions: Path | None) -> ResultFile
 
 
 def _is_result(path: Path) -> bool:
-    """Whether a file calls itself a result file; damaged JSON is left to its reader, which says where it breaks."""
+    """Whether a file declares itself a result file; damaged JSON is left to the reader, which says where it breaks."""
     try:
         raw = read_json(path, repair=False)
     except UsageError:

@@ -20,7 +20,8 @@ OFFLINE = ("offline-1", "offline-2")
 """Learned judges that need nothing but the texts, oldest first."""
 
 RECALL_THRESHOLD = 0.6
-"""The token recall from which an answer counts; agrees best with recorded GPT-4.1 verdicts (``judge calibrate``)."""
+"""The token recall from which an answer is right. This one agrees best with recorded GPT-4.1 verdicts (``judge
+calibrate``)."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Judge(Protocol):
     """Grades answers in bulk."""
 
     name: str
-    """Part of every row's comparability key: scores by different judges are never ranked together."""
+    """One of every row's conditions: scores by different judges are never ranked together."""
 
     ledger: Ledger | None
-    """What calls that cost money are entered in; None, as it begins, where there is no run."""
+    """Where paid calls are entered; None, its initial value, outside a run."""
 
     def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
-        """One verdict an answer, in order. An answer without text is wrong, and is not sent anywhere."""
+        """One grade per answer, in order. A blank answer is wrong (0.0), and is not sent anywhere."""
         ...
 
 
@@ -80,16 +81,26 @@ MEASURES: Mapping[str, Callable[[str, Sequence[str]], float]] = {
     "recall": recall_judge,
 }
 
+JUDGES: Mapping[str, str] = {
+    "offline-2": "the default: a learned judge that needs nothing but the texts",
+    "offline-1": "its predecessor",
+    "exact": "SQuAD's exact match",
+    "f1": "SQuAD's F1 of tokens",
+    "contains": "whether the answer contains an accepted one, as a run of whole tokens",
+    "recall": f"whether it holds at least {RECALL_THRESHOLD:.0%} of the tokens of an accepted one",
+    "openai:MODEL": "a model of OpenAI's, asked for a verdict",
+    "openai:MODEL@URL": "a model behind any other OpenAI-compatible endpoint",
+}
+"""What ``--judge`` takes -> a line about it."""
+
 
 @dataclass(frozen=True)
 class Budget:
     """What a judge that costs money may spend, and where its verdicts are kept."""
 
     max_calls: int = 0
-    """0 is no limit."""
+    """Calls in this process; 0 is no limit."""
     max_cost: float = 0.0
-    """US dollars that the judge's model may come to in a run, or in this process without one; 0 is no limit."""
+    """US dollars that the judge's model may cost in a run (outside one, in this process); 0 is no limit."""
     cache: Path | None = None
     """Folder of verdicts; None keeps none."""
-    base_url: str = ""
-    """An OpenAI-compatible endpoint; "" is OpenAI's."""

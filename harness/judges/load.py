@@ -12,10 +12,11 @@ def is_remote(name: str) -> bool:
 
 
 def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
-    """A judge by name: ``exact f1 contains recall offline-1 offline-2`` or ``openai:MODEL``.
+    """A judge by name: ``exact f1 contains recall offline-1 offline-2``, ``openai:MODEL``, or ``openai:MODEL@URL`` for
+    an OpenAI-compatible endpoint other than OpenAI's.
 
     Raises:
-        UsageError: for an unknown name.
+        UsageError: the name is unknown.
     """
     if name in MEASURES:
         return Measure(name, MEASURES[name])
@@ -26,8 +27,9 @@ def load(name: str = DEFAULT, budget: Budget | None = None) -> Judge:
     if is_remote(name) and len(name) > len("openai:"):
         from harness.judges.remote import RemoteJudge
 
-        return RemoteJudge(name.removeprefix("openai:"), budget or Budget())
-    known = [*MEASURES, *OFFLINE, "openai:MODEL"]
+        model, at, url = name.removeprefix("openai:").partition("@http")
+        return RemoteJudge(model, budget or Budget(), base_url=at[1:] + url)
+    known = [*MEASURES, *OFFLINE, "openai:MODEL", "openai:MODEL@URL"]
     if name == "recorded":
         raise UsageError("--judge recorded reads a log's own verdicts; it can only be used on a published log")
     raise UsageError(f"unknown judge {name!r}.{nearest(name, known)}")

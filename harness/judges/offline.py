@@ -1,7 +1,7 @@
-"""The offline judges: string measures and a logistic regression, learned on recorded GPT-4.1 verdicts.
+"""The offline judges: a logistic regression over features of the texts, fitted to recorded GPT-4.1 verdicts.
 
 A judge's coefficients are data, with the command that made them and the judge's own measured error beside them
-(``offline-1.json``, ``offline-2.json``). A new set of measures or coefficients is a new judge with a new name; a judge
+(``offline-1.json``, ``offline-2.json``). A new set of features or coefficients is a new judge with a new name; a judge
 that has been published never changes, so that its old rows keep their meaning.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from harness import metrics
 from harness.api import Ledger
-from harness.judges import measures as further
+from harness.judges import features
 from harness.judges.base import Answer, Grade
 
 _NUMBER = re.compile(r"\d+")
@@ -27,31 +27,32 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Error:
-    """How far a judge's rows are from those of the judge that it was learned from, over arms that its fit left out."""
+    """How far a judge's scores of arms are from those of the judge that it was fitted to, over arms that the fit left
+    out."""
 
     reference: str
     bias: float
     """The mean over arms of the judge's share of right answers minus the reference's."""
     spread: float
-    """Standard deviation (n - 1) of the arms' biases; their own sampling noise is in it."""
+    """Standard deviation (n - 1) of the arms' biases, which includes their sampling noise."""
     arms: int
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """A trained judge: ``logit = intercept + sum(weight * measure)``; an answer counts from a logit of 0."""
+    """A fitted judge: ``logit = intercept + sum(weight * feature)``; an answer is right where the logit is above 0."""
 
     intercept: float
     weights: Mapping[str, float]
     train_titles: tuple[str, ...]
     test_titles: tuple[str, ...]
-    """Titles that training never saw: agreement is reported on these."""
+    """Titles that the fit never saw; agreement is reported on these."""
     error: Error | None = None
-    """None where too few arms were at hand to measure it."""
+    """None where there were too few arms to measure it."""
 
 
 class OfflineJudge:
-    """Right or wrong, from the text alone. With several golds the best one counts."""
+    """Right or wrong, from the text alone. Where there are several golds, the best match counts."""
 
     ledger: Ledger | None = None
 
@@ -59,7 +60,7 @@ class OfflineJudge:
         """``coefficients`` replace the shipped ones of that name."""
         self.name = name
         self.coefficients = coefficients or shipped(name)
-        self._measures = MEASURES[name]
+        self._features = FEATURES[name]
 
     def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
         return [Grade(float(self._right(one))) for one in answers]
@@ -68,20 +69,21 @@ class OfflineJudge:
         return bool(one.text.strip()) and any(self.logit(one.question, gold, one.text) > 0 for gold in one.golds)
 
     def logit(self, question: str, gold: str, answer: str) -> float:
-        found = self._measures(question, gold, answer)
+        """Natural log-odds that the answer is right, against one gold."""
+        features = self._features(question, gold, answer)
         return self.coefficients.intercept + sum(
-            weight * found[name] for name, weight in self.coefficients.weights.items()
+            weight * features[name] for name, weight in self.coefficients.weights.items()
         )
 
 
-def _first(question: str, gold: str, answer: str) -> dict[str, float]:
-    return {name: one(question, gold, answer) for name, one in _FIRST.items()}
+def _offline_1(question: str, gold: str, answer: str) -> dict[str, float]:
+    return {name: one(question, gold, answer) for name, one in _OF_OFFLINE_1.items()}
 
 
-def _second(question: str, gold: str, answer: str) -> dict[str, float]:
-    old = _first(question, gold, answer)
-    del old["length"]
-    return old | further.measures(question, gold, answer)
+def _offline_2(question: str, gold: str, answer: str) -> dict[str, float]:
+    first = _offline_1(question, gold, answer)
+    del first["length"]
+    return first | features.features(question, gold, answer)
 
 
 def _new_recall(question: str, gold: str, answer: str) -> float:
@@ -105,18 +107,21 @@ def _numbers(question: str, gold: str, answer: str) -> float:
 
 
 def _length(question: str, gold: str, answer: str) -> float:
-    """Natural log of 1 + the answer's tokens: what a long answer contains, it contains more often by chance."""
+    """Natural log of 1 + the answer's tokens: a long answer contains the gold's tokens more often by chance."""
     return math.log1p(len(_tokens(answer)))
 
 
-_FIRST: Mapping[str, Callable[[str, str, str], float]] = {
+_OF_OFFLINE_1: Mapping[str, Callable[[str, str, str], float]] = {
     "new_recall": _new_recall,
     "trigram_recall": _trigram_recall,
     "numbers": _numbers,
     "length": _length,
 }
-MEASURES: Mapping[str, Callable[[str, str, str], dict[str, float]]] = {"offline-1": _first, "offline-2": _second}
-"""What each offline judge measures of (question, gold, answer)."""
+FEATURES: Mapping[str, Callable[[str, str, str], dict[str, float]]] = {
+    "offline-1": _offline_1,
+    "offline-2": _offline_2,
+}
+"""Each offline judge's features of (question, gold, answer)."""
 
 
 def _tokens(text: str) -> list[str]:
@@ -144,6 +149,7 @@ def shipped_text(name: str) -> str:
 
 
 def parse(raw: Mapping[str, Any]) -> Coefficients:
+    """Coefficients from a judge's file, as JSON."""
     error = raw.get("error")
     return Coefficients(
         float(raw["intercept"]),

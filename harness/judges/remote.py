@@ -1,13 +1,15 @@
 """A language model as judge, over the OpenAI protocol: cached on disk, budget-limited, and honest about its failures.
 
 A verdict is cached under everything that shapes it: endpoint, model, instruction, decoding, question, gold and answer.
-What could not be had is an ``error``; a reply that says neither yes nor no, or both, is ``unparsed``. Neither is a
-zero.
+A verdict that did not arrive is an ``error``; a reply that says neither yes nor no, or both, is ``unparsed``. Neither
+is a zero.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from harness.errors import UsageError
 from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
+from harness.models.prices import price_of
 from harness.reading import read_json
 from harness.reads import untracked
 
@@ -29,18 +32,32 @@ INSTRUCTION = (
 )
 MAX_TOKENS = 8
 _CHUNK = 256
-"""Verdicts that are booked together: what a kill can lose."""
+"""Verdicts that are asked for and kept together; a kill loses at most these."""
 
 
 class RemoteJudge:
-    """Grades with ``openai:MODEL``. Equal triples are asked once."""
+    """Grades with ``openai:MODEL``. Equal triples of question, golds and answer are asked once."""
 
-    def __init__(self, model: str, budget: Budget, lm: LM | None = None) -> None:
-        """``lm`` replaces the endpoint. Raises ``UsageError`` for a missing key, package or price."""
-        self.name = f"openai:{model}"
+    def __init__(self, model: str, budget: Budget, lm: LM | None = None, base_url: str = "") -> None:
+        """A judge at OpenAI's endpoint, or at ``base_url``, where a key is sent only if there is one.
+
+        Args:
+            lm: replaces the endpoint.
+
+        Raises:
+            UsageError: a key, a package or a price is missing.
+        """
+        self.name = f"openai:{model}" + (f"@{base_url}" if base_url else "")
         settings = OpenAISettings(path=model, max_cost=budget.max_cost)
-        if budget.base_url:
-            settings = OpenAISettings(path=model, max_cost=budget.max_cost, base_url=budget.base_url)
+        if base_url:
+            price = price_of(model)  # for a proxy to OpenAI; the cost of one's own model is unknown
+            settings = dataclasses.replace(
+                settings,
+                base_url=base_url,
+                key_env=settings.key_env if os.environ.get(settings.key_env) else "",
+                input_price=price.input if price else None,
+                output_price=price.output if price else None,
+            )
         self._lm: LM = lm or OpenAIModel(settings)
         self._identity: JSON = {
             "judge": self.name,
@@ -107,7 +124,7 @@ class RemoteJudge:
         if path is None or not path.exists():
             return None
         try:
-            with untracked():  # cached under all that shapes it
+            with untracked():  # cached under everything that shapes it
                 return read_grade(read_json(path)["reply"])
         except (UsageError, KeyError, TypeError):
             return None  # A damaged entry is asked again, and replaced.

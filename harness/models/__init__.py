@@ -1,1 +1,1 @@
-"""Model backends: ``hf`` (local, trainable) and ``openai`` (any endpoint that speaks that protocol)."""
+"""Model backends: ``hf`` (local, trainable) and ``openai`` (any endpoint that speaks OpenAI's protocol)."""

@@ -1,4 +1,4 @@
-"""Finding a causal LM's folder, checking that it can be used, and naming its weights by a digest."""
+"""Finds the folder of a causal LM, checks that it can be used, and names its weights by a digest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INDEX = "model.safetensors.index.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 _BESIDE = ("merges.txt", "tokenizer_config.json", "chat_template.jinja")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-# What writing the same model with another version of transformers changes.
+# Fields that change when another version of transformers saves the same model.
 _INCIDENTAL = frozenset({"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"})
 _BLOCK = 1 << 24
 
@@ -32,7 +32,7 @@ class Checkpoint:
 
     folder: Path
     name: str
-    """As the user wrote it."""
+    """The model's name as the user wrote it."""
     config: Mapping[str, Any]
     """``config.json``."""
     generation: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Checkpoint:
     def digest(self) -> str:
         """``hf:`` and 80 bits of SHA-256 over configuration, end-of-text ids, tokenizer and every tensor.
 
-        The same model has the same digest however its tensors are spread over files, and wherever it lies.
+        It does not depend on where the model lies, nor on how its tensors are divided into files.
         """
         sha = hashlib.sha256()
         config = {key: value for key, value in self.config.items() if key not in _INCIDENTAL}
@@ -64,7 +64,7 @@ def find_checkpoint(path: str, revision: str | None = None, *, trust_remote_code
     """The model at a folder, or on the Hugging Face hub (downloaded into the hub's own cache, safetensors only).
 
     Raises:
-        UsageError: nothing there (with the nearest folder names), or not a causal LM with safetensors and a tokenizer.
+        UsageError: no such model (with the nearest folder names), or one without safetensors or a tokenizer.
     """
     if not path:
         raise UsageError("the model hf needs a folder or a hub name: --model ./my-model or --model Qwen/Qwen2.5-0.5B")
@@ -82,13 +82,13 @@ def _read(folder: Path, name: str) -> Checkpoint:
             raise UsageError(f"model {name!r} is an adapter without its base; give the base model's folder")
         inside = [child.name for child in sorted(folder.iterdir()) if (child / "config.json").is_file()]
         hint = f" There are models inside: {', '.join(inside[:5])}." if inside else ""
-        raise UsageError(f"model {name!r}: the folder holds no config.json, so it is no model.{hint}")
+        raise UsageError(f"model {name!r}: the folder holds no config.json, so it is not a model.{hint}")
     if (folder / _INDEX).is_file():
         shards = sorted(set(_json(folder / _INDEX, name).get("weight_map", {}).values()))
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing or not shards:
             raise UsageError(
-                f"model {name!r}: {_INDEX} names {missing[0] if missing else 'no file'}, which is not there"
+                f"model {name!r}: {_INDEX} names {f'{missing[0]}, which is missing' if missing else 'no files'}"
             )
     elif (folder / _WEIGHTS).is_file():
         shards = [_WEIGHTS]
@@ -100,7 +100,9 @@ def _read(folder: Path, name: str) -> Checkpoint:
             "model.save_pretrained(folder)"
         )
     if not any((folder / file).is_file() for file in _TOKENIZERS):
-        raise UsageError(f"model {name!r}: no tokenizer (tokenizer.json); save it there with tokenizer.save_pretrained")
+        raise UsageError(
+            f"model {name!r}: no tokenizer (tokenizer.json); save one there with tokenizer.save_pretrained(folder)"
+        )
     generation = folder / "generation_config.json"
     reads.digested(folder, (*shards, _INDEX, *_TOKENIZERS, *_BESIDE, "config.json", generation.name))
     return Checkpoint(
@@ -145,12 +147,12 @@ def _download(path: str, folder: Path, revision: str | None, trust_remote_code: 
         raise UsageError(f"model {path!r} has no revision {revision!r} on the hub") from error
     except (LocalEntryNotFoundError, OSError, HfHubHTTPError) as error:
         online = isinstance(error, HfHubHTTPError) and error.response is not None
-        why = "the hub has no model of that name" if online else "the hub cannot be reached and its cache has no copy"
+        why = "the hub has no model of that name" if online else "the hub cannot be reached, and its cache has no copy"
         raise UsageError(f"model {path!r}: no such folder, and {why}.{hint}") from error
 
 
 def _tensor_digests(path: Path) -> Iterator[str]:
-    """``name dtype shape sha256`` of every tensor in a safetensors file, read straight from it."""
+    """Yields ``name dtype shape sha256`` for every tensor of a safetensors file, read block by block."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -169,4 +171,4 @@ def _tensor_digests(path: Path) -> Iterator[str]:
                     left -= len(block)
                 yield f"{name} {tensor['dtype']} {tensor['shape']} {sha.hexdigest()}\n"
     except (OSError, ValueError, KeyError, struct.error, MemoryError, OverflowError) as error:
-        raise UsageError(f"{path} is not a whole safetensors file: {error}") from error
+        raise UsageError(f"{path} is not a complete safetensors file: {error}") from error

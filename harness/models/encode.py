@@ -1,27 +1,28 @@
-"""Training data as token ids with loss weights, and settings in the engine's terms.
+"""Encodes training data as token ids with loss weights, and settings as the engine's hyper-parameters.
 
-The text is the task's business and the arithmetic the engine's; here lies what is between them: which tokens are in the
-loss, what ends a sequence, and that nothing is ever cut silently.
+The task decides the text, and the engine does the arithmetic. This module decides which tokens are in the loss and what
+ends a sequence, and it refuses over-long sequences instead of truncating them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from harness.api import Data, EditFailed, Example, Preference, Rollout
+from harness.api import Data, Distillation, EditFailed, Example, Preference, Prompt, Rollout
 from harness.engine import Dpo, Grpo, HyperParameters, Padding, Rloo, TrainSequence
 from harness.models.prompts import PromptEncoder
 from harness.models.train_settings import FitSettings
 
 _ANY = (Example, Preference, Rollout)
-_LEARNS_FROM = {"sft": (Example,), "dpo": (Preference,), "grpo": (Rollout,), "rloo": (Rollout,)}
+_LEARNS_FROM = {"sft": (Example, Distillation), "dpo": (Preference,), "grpo": (Rollout,), "rloo": (Rollout,)}
 _NAMED_TARGETS = {"qv": ("q_proj", "v_proj")}
 
 
 def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
-    """The engine's part of the settings, under the same names; ``other`` is what the settings do not say."""
+    """The engine's hyper-parameters, from the settings of the same names; ``other`` supplies further ones."""
     names = {field.name for field in dataclasses.fields(HyperParameters)}
     values = {name: value for name, value in vars(settings).items() if name in names}
     targets = values.get("targets")
@@ -30,12 +31,23 @@ def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
     return HyperParameters(**values, **other)
 
 
+@dataclass(frozen=True)
+class Taught:
+    """``meta["taught"]`` of a sequence: whose distributions it learns, which the model then computes."""
+
+    teacher: Literal["start", "base"]
+    prompt: tuple[int, ...]
+    """What the teacher reads before the target."""
+    target: tuple[int, ...]
+    top: int
+
+
 class Encoder:
     """Turns one job's data into training sequences.
 
     Args:
-        prompts: the model's.
-        positions: the longest sequence that the model can take.
+        prompts: the model's prompt encoder.
+        positions: the most tokens that a sequence of the model can have.
     """
 
     def __init__(self, prompts: PromptEncoder, positions: int) -> None:
@@ -48,8 +60,8 @@ class Encoder:
         """All sequences of a job, in the order of its data.
 
         Raises:
-            EditFailed: no data, an empty or over-long sequence (``context length 700 > 512``), or a kind that the loss
-                cannot learn from.
+            EditFailed: no data, an empty or over-long sequence (``context length 700 > 512``), or a kind of data that
+                the loss cannot learn from.
         """
         name = loss.name if isinstance(loss, Dpo | Grpo | Rloo) else loss if isinstance(loss, str) else "own"
         for item in data:
@@ -67,6 +79,17 @@ class Encoder:
             if settings.pad_loss == "reference" and end is not None:
                 padding = Padding(min(settings.max_length, self._positions), end, settings.pad_nodes)
             return [self._sequence(before, after, item.weight, settings, padding)]
+        if isinstance(item, Distillation):
+            before, after = self._split(item.prompt, item.target, settings)
+            read, said = before, after
+            if item.teacher_prompt is not None:
+                read = self._prompts.prompt_ids(item.teacher_prompt)
+                said = after if before else after[len(self._prompts.text_ids("")) :]  # no start token in the middle
+            if len(read) + len(said) > self._positions:
+                raise EditFailed(f"context length of the teacher {len(read) + len(said)} > {self._positions}")
+            on_target = replace(settings, loss_on="target")
+            told = {"taught": Taught(item.teacher, read, said, item.top)}
+            return [self._sequence(before, after, item.weight, on_target, None, None, told)]
         if isinstance(item, Preference):
             sides = []
             for side, text in (("chosen", item.chosen), ("rejected", item.rejected)):
@@ -80,8 +103,8 @@ class Encoder:
             return [self._sequence(before, after, 1.0, settings, None, item.group, meta)]
         raise EditFailed(f"nothing can be trained on {type(item).__name__}")
 
-    def _split(self, prompt: Any, target: str, settings: FitSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Ids before and in the target, with what ends it."""
+    def _split(self, prompt: Prompt, target: str, settings: FitSettings) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids before the target, and those of the target with its end token, if it gets one."""
         if not target.strip():
             raise EditFailed("an empty training target")
         if prompt:
@@ -94,7 +117,8 @@ class Encoder:
         return before, after
 
     def _action(self, item: Rollout) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Ids of a sampled action: the very tokens that were sampled, where they are known."""
+        """The ids of the prompt and of the sampled action: exactly the tokens that were sampled, where they are
+        known."""
         action = item.action
         if action.tokens is not None:
             before, after = self._prompts.prompt_ids(action.request.prompt), tuple(action.tokens)

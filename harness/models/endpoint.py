@@ -1,9 +1,9 @@
-"""One call to a remote endpoint: paced, retried with back-off, and with the key kept out of every message.
+"""Calls to a remote endpoint: paced, retried with back-off, and with the key kept out of every message.
 
-An attempt has a hard deadline: a server that sends a byte now and then is given up too. Three ends are told apart.
-:class:`Unanswered` is the endpoint's failure after all retries. :class:`Declined` is the
-endpoint's verdict on this one text (too long, filtered). A :class:`harness.api.HarnessError` (wrong key, no such model,
-no credit) would meet every further call too, so it ends the run in a resumable state.
+An attempt has a hard deadline, which also ends one that receives a byte now and then. There are three kinds of failure.
+:class:`Unanswered`: the endpoint failed, after all retries. :class:`Declined`: the endpoint refuses this one text (too
+long, filtered). A :class:`harness.api.HarnessError` (wrong key, no such model, no credit) would also meet every further
+call, so it ends the run in a resumable state.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _T = TypeVar("_T")
 
 
 class Unanswered(Exception):
-    """No usable answer came, however often it was asked."""
+    """The endpoint gave no usable answer, after all retries."""
 
 
 class Declined(Exception):
-    """The endpoint will not answer this text; the message says why, in a few words."""
+    """The endpoint refuses to answer this text; the message says why, in a few words."""
 
 
 class Transient(Exception):
-    """One attempt failed, and the next may not.
+    """One attempt failed, but the next may succeed.
 
     Args:
-        retry_after: seconds that the server asks to wait.
-        charged: whether the endpoint may charge for it nevertheless.
+        retry_after: seconds that the server asks to wait; None where it does not.
+        charged: whether the endpoint may charge for the failed attempt.
     """
 
     def __init__(self, why: str, retry_after: float | None = None, *, charged: bool = False) -> None:
@@ -57,7 +57,8 @@ class Transient(Exception):
 
 
 class Pace:
-    """Lets calls start at most ``per_minute`` times a minute (0: no limit), and none before a server's Retry-After."""
+    """Limits the rate at which calls start to ``per_minute`` (0: no limit), and delays them by a server's
+    Retry-After."""
 
     def __init__(self, per_minute: int) -> None:
         self._gap = 60.0 / per_minute if per_minute else 0.0
@@ -72,7 +73,7 @@ class Pace:
         time.sleep(max(0.0, turn - time.monotonic()))
 
     def hold(self, seconds: float) -> None:
-        """Let no call start for that long."""
+        """Let no call start for that many seconds."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
@@ -81,12 +82,12 @@ class Endpoint:
     """An endpoint that speaks the OpenAI protocol.
 
     Args:
-        base_url: such as ``https://api.openai.com/v1``.
-        key: the secret; held by the client only.
-        retries: further attempts after the first, each after an exponential back-off or the server's Retry-After.
-        backoff: seconds before the first retry; doubles each time, with jitter.
+        base_url: the address, such as ``https://api.openai.com/v1``.
+        key: the API key, which no message shows.
+        retries: attempts after the first, each after an exponential back-off or the server's Retry-After.
+        backoff: seconds before the first retry; doubled for each further one, with jitter.
         timeout: seconds for one attempt, from its start to the last byte of its answer.
-        per_minute: calls that may start in a minute; 0 is no limit.
+        per_minute: the most calls that may start in a minute; 0 for no limit.
     """
 
     def __init__(
@@ -101,10 +102,10 @@ class Endpoint:
         self._jitter = tenacity.wait_exponential_jitter(initial=backoff, max=60.0, jitter=backoff)
 
     def insist(self, attempt: Callable[[], _T]) -> _T:
-        """What an attempt answers, made again with a back-off while it raises :class:`Transient`.
+        """The result of ``attempt``, which is called again with a back-off while it raises :class:`Transient`.
 
         Raises:
-            Unanswered: after all retries.
+            Unanswered: the last retry failed too.
         """
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Transient),
@@ -118,7 +119,7 @@ class Endpoint:
             raise Unanswered(f"{error} (after {self._retries + 1} attempts)") from None
 
     def wait(self) -> None:
-        """Sleep until a call may start."""
+        """Sleep until the next call may start."""
         self._pace.wait()
 
     def _wait(self, attempt: tenacity.RetryCallState) -> float:
@@ -130,13 +131,13 @@ class Endpoint:
         return asked
 
     def send(self, api: Literal["chat", "completions"], body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Make one call; its answer as parsed JSON, whatever it holds.
+        """Make one call, and return its answer as a parsed JSON object, unchecked.
 
         Raises:
             Transient: another attempt may succeed.
-            Unanswered: none will, for this text.
+            Unanswered: no attempt will succeed for this text.
             Declined: the endpoint refuses this text.
-            HarnessError: further calls would fail the same way.
+            HarnessError: further calls would fail in the same way.
         """
         model = str(body["model"])
         try:
@@ -151,14 +152,14 @@ class Endpoint:
             raise Transient(why, charged=sent) from None
         except openai.APIStatusError as error:
             raise self._of_status(error, model) from None
-        except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a nesting that is an attack
+        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deep
             raise Transient(f"the answer is not JSON: {str(error)[:100]}", charged=True) from None
         if not isinstance(answer, dict):
-            raise Transient("the answer is no JSON object", charged=True)
+            raise Transient("the answer is not a JSON object", charged=True)
         return answer
 
     async def _exchange(self, api: str, body: Mapping[str, Any]) -> str:
-        # Everything travels as extra_body, so that a field which this client's version does not know gets through.
+        # Everything is sent as extra_body, so that fields unknown to this version of the client get through.
         model = str(body["model"])
         async with asyncio.timeout(self._timeout):
             if api == "chat":
@@ -168,7 +169,7 @@ class Endpoint:
             return (await texts.create(model=model, prompt="", extra_body=body)).text
 
     def said(self, error: object) -> str:
-        """What an answer's ``error`` field says, in one line and without the key."""
+        """The message in an answer's ``error`` field, on one line and without the key."""
         what = error.get("message") or error.get("code") if isinstance(error, Mapping) else error
         return self._clean(str(what or error))
 
@@ -191,13 +192,13 @@ class Endpoint:
         return Unanswered(f"HTTP {status}: {text}")
 
     def _clean(self, text: str) -> str:
-        """Without the key, which some servers repeat in their errors, and in one line."""
+        """The text on one line, shortened, and without the key, which some servers repeat in their errors."""
         return _KEY_LIKE.sub("***", " ".join(text.replace(self._key, "***").split()))[:300]
 
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop in which this process's calls run: only there can an attempt be cut off at its deadline."""
+    """The event loop in which this process's calls run; asyncio is needed to end an attempt at its deadline."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="endpoint", daemon=True).start()
     return loop

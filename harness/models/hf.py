@@ -1,7 +1,7 @@
-"""The model backend ``hf``: any causal LM in Hugging Face's format, asked, scored and trained in this process.
+"""The model backend ``hf``: any causal LM in Hugging Face's format, run and trained in this process.
 
-Everything runs through the engine, so that requests and fine-tunes of many states share batches. A state's adapters
-stay apart from the frozen weights, except in :meth:`HfModel.borrow`.
+Everything goes through the engine, so that requests and fine-tunes of many states share batches. A state's adapters are
+kept separate from the frozen weights, except in :meth:`HfModel.borrow` and :meth:`HfModel.merge`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from harness.books.records import derive_seed
 from harness.errors import PluginError, UsageError
 from harness.models.checkpoint import find_checkpoint
 from harness.models.hf_settings import HfSettings
+from harness.models.loss_curve import thinned
 from harness.models.stopping import StopTexts, cut
 
 if TYPE_CHECKING:
@@ -38,25 +39,23 @@ if TYPE_CHECKING:
 
     from harness.books.artefacts import FullWeights
     from harness.engine import Adapter, Engine, MemoryPlan, TrainJob, TrainResult
-    from harness.models.encode import Encoder
+    from harness.models.encode import Encoder, Taught
     from harness.models.prompts import PromptEncoder
 
 
 _T = TypeVar("_T")
-_QUICK = 200_000_000
-"""Bytes of weights below which a wave of trainings takes seconds on a CPU."""
 
 
 @dataclass(frozen=True)
 class Borrowed:
-    """What :meth:`HfModel.borrow` lends; unpacks as ``module, tokenizer``."""
+    """A lent model, from :meth:`HfModel.borrow`; unpacks as ``module, tokenizer``."""
 
     module: Any
     tokenizer: Any
     encoder: Encoder
-    """What turns training data into sequences for this model."""
+    """Turns training data into sequences for this model."""
     plan: MemoryPlan
-    """The engine's batch limits, for a training loop of the borrower's."""
+    """The engine's batch limits, for the borrower's own training loop."""
 
     def __iter__(self) -> Iterator[Any]:
         yield self.module
@@ -65,21 +64,22 @@ class Borrowed:
 
 @dataclass
 class _Group:
-    """Places in a bulk call that share frozen weights, each with the adapters on top."""
+    """The states of a bulk call that share full weights."""
 
     full: str
-    """Digest of the full weights in place of the frozen ones; "" for none."""
+    """Digest of the full weights that replace the frozen ones; "" for none."""
     stacks: list[tuple[int, tuple[Adapter, ...]]] = field(default_factory=list)
+    """Index of each state in the call, and its adapters on top of the weights."""
 
 
 class HfModel(Model):
-    """A local model. The checkpoint is found and digested at once; the weights are loaded when first needed."""
+    """A local model. The checkpoint is found and digested at once; the weights are loaded on first use."""
 
     Settings: ClassVar[type] = HfSettings
     local: ClassVar[bool] = True
 
     def __init__(self, settings: HfSettings, weights: WeightSource) -> None:
-        """Raises :class:`UsageError`, in one line, for a model that cannot be used."""
+        """Raises :class:`UsageError`, on one line, for a model that cannot be used."""
         self.settings = settings
         self._weights = weights
         self._lent = False
@@ -94,16 +94,16 @@ class HfModel(Model):
     # --- what it is ---
 
     @cached_property
-    def can(self) -> frozenset[str]:  # type: ignore[override]  # needs the tokenizer, so it waits to be asked
+    def can(self) -> frozenset[str]:  # type: ignore[override]  # needs the tokenizer, so it is computed on first use
         chat = self.settings.chat
         as_chat = self.prompts.is_instruct() if chat == "auto" else chat
         if as_chat and not self.prompts.has_template:
-            raise UsageError(f"model {self.settings.path!r} has no chat template; chat = true cannot be")
+            raise UsageError(f"model {self.settings.path!r} has no chat template, which chat = true needs")
         return frozenset({"generate", "logprobs", "hidden", "train", "seed"} | ({"chat"} if as_chat else set()))
 
     @cached_property
-    def identity(self) -> JSON:  # type: ignore[override]  # needs torch, so it waits to be asked
-        """The checkpoint's name, device, precision, and what the chat template is told."""
+    def identity(self) -> JSON:  # type: ignore[override]  # needs torch, so it is computed on first use
+        """The checkpoint's name, device and dtype, and the variables of the chat template."""
         return {
             "name": self._checkpoint.folder.resolve().name,
             "device": self._device.partition(":")[0],
@@ -118,18 +118,13 @@ class HfModel(Model):
 
     @property
     def chunk(self) -> int:  # type: ignore[override]  # needs the engine, so it waits to be asked
-        """Requests booked together, which is what a kill may cost: two decoding batches, where one takes minutes."""
-        return 1024 if self._quick else 2 * int(self._limits["rows"])
+        """Requests of a pack: two decoding batches, so that waiting rows fill the places of finished ones."""
+        return 2 * int(self._limits["rows"])
 
     @property
     def wave(self) -> int:  # type: ignore[override]  # as above
-        """Trainings booked together, at most: as many as run side by side, where one takes minutes."""
-        return 64 if self._quick else int(self._limits["slots"])
-
-    @property
-    def _quick(self) -> bool:
-        """Whether a bulk call takes seconds. It follows from the files alone, so a resumed run batches alike."""
-        return sum(shard.stat().st_size for shard in self._checkpoint.shards) < _QUICK
+        """Trainings of a pack: as many as run side by side. A larger pack is no faster, and a kill costs more of it."""
+        return int(self._limits["slots"])
 
     @property
     def _limits(self) -> JSON:
@@ -137,20 +132,22 @@ class HfModel(Model):
 
     @property
     def positions(self) -> int:
-        """Tokens of the longest text that the model can take."""
-        limit = getattr(self.engine.model.config, "max_position_embeddings", None)
+        """The most tokens that a text may have, prompt and continuation together."""
+        limit = self._checkpoint.config.get("max_position_embeddings")
+        if not isinstance(limit, int):  # a name of the model's own, which its class knows
+            limit = getattr(self.engine.model.config, "max_position_embeddings", None)
         if not isinstance(limit, int):
             raise UsageError(f"model {self.settings.path!r}: its config.json names no max_position_embeddings")
         return limit
 
-    # --- asking ---
+    # --- generation and scoring ---
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
         """``asks[i].n`` completions for every request, in order; nothing depends on the order of the requests.
 
-        A prompt that leaves no room for ``max_tokens`` is ``failed``: ``context length N + n > M``. Sampled
-        completions come with their tokens (the end token too, where they ended) and the tokens' log-probabilities
-        under the model (temperature 1). ``cost["reduced"]`` marks an answer in whose batch memory ran out.
+        A prompt that leaves no room for ``max_tokens`` is ``failed``: ``context length N + n > M``. Sampled completions
+        have their tokens, the end token included if there is one, and the tokens' log-probabilities under the model
+        (temperature 1). ``cost["reduced"]`` is set if memory ran out and the batch was made smaller.
         """
         from harness.engine import GenerationRow
 
@@ -208,7 +205,7 @@ class HfModel(Model):
         return found
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
-        """Natural-log probability of every token of each continuation after its prompt.
+        """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask.
 
         Raises:
             UsageError: a text is longer than the model can take.
@@ -230,7 +227,8 @@ class HfModel(Model):
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
-        """Pooled hidden states after ``layer`` (0 is the embedding, -1 the last), one vector of the model's width.
+        """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens: one vector of the
+        model's hidden size per ask.
 
         Raises:
             UsageError: no such layer, or a text is longer than the model can take.
@@ -255,15 +253,16 @@ class HfModel(Model):
     # --- training ---
 
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
-        """Train one adapter per item, in order of completion; see :class:`harness.models.train_settings.TrainSettings`.
+        """Train one adapter per item, in the order in which they finish. Settings are those of
+        :class:`harness.models.train_settings.TrainSettings`.
 
-        An item that continues trains the last adapter of its start on, as a new one; the start's stays what it was.
+        An item that continues an adapter yields a new one; the start's own adapter does not change.
 
-        An item whose data or settings cannot be trained with is ``failed``, with ``log["cause"]`` ``data``,
-        ``settings`` or ``diverged``; the others are not touched by it.
+        An item whose data or settings cannot be used, or whose training diverges, is ``failed``, with ``log["cause"]``
+        ``data``, ``settings`` or ``diverged``; it does not affect the other items.
 
         Raises:
-            UsageError: a setting that does not exist, or targets that the model does not have.
+            UsageError: an unknown setting, or targets that the model does not have.
         """
         from harness.engine import TrainJob
         from harness.models.encode import hyper_parameters
@@ -287,18 +286,52 @@ class HfModel(Model):
             except ValueError as error:
                 raise UsageError(f"model {self.settings.path!r}: {error}") from error
             jobs.append((item, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
+        jobs = self._with_teachers(jobs)
         for group in self._groups([item.start for item, _ in jobs]):
             part = [_started(*jobs[place], stack) for place, stack in group.stacks]
             if not group.full:
                 yield from map(_trained, self.engine.train(part))
             else:
-                # Between two results the caller may ask for anything, so other weights are in place for none of them.
+                # Between two results the caller may use the model, so the other weights must not be in place then.
                 with self._weights_of(group):
                     results = list(self.engine.train(part))
                 yield from map(_trained, results)
 
+    def _with_teachers(self, jobs: Sequence[tuple[TrainItem, TrainJob]]) -> list[tuple[TrainItem, TrainJob]]:
+        """The jobs with the distributions of their teachers, each of which is computed once for all jobs that need
+        it."""
+        from harness.engine import Distribution, ScoreRow
+
+        asked = [
+            (item.start if taught.teacher == "start" else State(self.base), taught)
+            for item, job in jobs
+            for one in job.sequences
+            if (taught := one.meta.get("taught"))
+        ]
+        rows = list({(state.adapters, taught): (state, taught) for state, taught in asked}.values())
+        found: dict[tuple[tuple[str, ...], Taught], Distribution] = {}
+        for group in self._groups([state for state, _ in rows]):
+            for top in sorted({rows[place][1].top for place, _ in group.stacks}):
+                mine = [(rows[place], stack) for place, stack in group.stacks if rows[place][1].top == top]
+                with self._weights_of(group):
+                    texts = [ScoreRow(taught.prompt, taught.target, stack) for (_, taught), stack in mine]
+                    said = self.engine.distributions(texts, top=top)
+                for ((state, taught), _), one in zip(mine, said, strict=True):
+                    found[state.adapters, taught] = one
+        out = []
+        for item, job in jobs:
+            sequences = []
+            for sequence in job.sequences:
+                if taught := sequence.meta.get("taught"):
+                    start = item.start.adapters if taught.teacher == "start" else ()
+                    count = sum(weight != 0 for weight in (sequence.weights or ())[1:])
+                    sequence = dataclasses.replace(sequence, meta={"teacher": found[start, taught].last(count)})
+                sequences.append(sequence)
+            out.append((item, dataclasses.replace(job, sequences=tuple(sequences))))
+        return out
+
     def over_long(self, data: Sequence[Example], max_length: int, /) -> str:
-        """Why one of the sequences could not be trained on, as ``context length 700 > 512``; "" if all could."""
+        """Why one of the examples cannot be trained on, such as ``context length 700 > 512``; "" where all can."""
         from harness.models.train_settings import TrainSettings
 
         try:
@@ -312,10 +345,10 @@ class HfModel(Model):
     def borrow(self, state: State, /) -> Iterator[Borrowed]:
         """``(module, tokenizer)`` with the state's adapters merged into the weights.
 
-        Afterwards every weight is what it was, bit for bit; that is checked. Meanwhile the model answers nothing else.
+        On return every weight must be the same, bit for bit, which is checked. While lent, the model answers no calls.
 
         Raises:
-            PluginError: the borrower changed weights or left modules behind; the weights are loaded anew when needed.
+            PluginError: the borrower changed weights or left modules behind; the weights are loaded again on next use.
         """
         from harness.models.merged import lent, merged
 
@@ -333,7 +366,7 @@ class HfModel(Model):
             self._lent = False
 
     def merge(self, state: State) -> FullWeights:
-        """All weights with the state's adapters added to them: summed in fp32, rounded to the weights' type once."""
+        """All weights, with the state's adapters added: summed in fp32, and rounded once to the weights' dtype."""
         from harness.books.artefacts import FullWeights
         from harness.models.merged import merged
 
@@ -346,21 +379,21 @@ class HfModel(Model):
     # --- states ---
 
     def _groups(self, states: Sequence[State]) -> list[_Group]:
-        """The states by what is in place of the frozen weights (nearly always nothing), each with its adapter stack."""
+        """The states grouped by the full weights that replace the frozen ones (nearly always none)."""
         from harness.books.artefacts import FullWeights
 
         if self._lent:
-            raise PluginError(f"model {self.settings.path!r} is lent out; ask it after the borrow has ended")
+            raise PluginError(f"model {self.settings.path!r} is lent; call it after the borrow has ended")
         known: dict[tuple[str, ...], tuple[str, tuple[Adapter, ...]]] = {}
         loaded = self._loaded[0] if self._loaded else None
         groups: dict[str, _Group] = {}
         for place, state in enumerate(states):
             if state.base != self.base:
-                raise PluginError(f"a state of {state.base} was given to {self.base}")
+                raise PluginError(f"a state of the model {state.base} was passed to the model {self.base}")
             if state.adapters not in known:
                 full, stack = "", list[Any]()
                 for digest in state.adapters:
-                    # Loaded weights are not asked for: they may be too large for the store to hold in memory too.
+                    # Weights in place are not fetched: they may be too large for the store to hold in memory as well.
                     artefact = None if digest == loaded else self._weights.adapter(digest)
                     if artefact is None or isinstance(artefact, FullWeights):
                         full, stack = digest, []
@@ -374,45 +407,45 @@ class HfModel(Model):
 
     @contextmanager
     def _weights_of(self, group: _Group) -> Iterator[None]:
-        """The group's full weights in place, for the engine, which writes none. The last ones used stay loaded."""
+        """Put the group's full weights in place for engine calls, which change none. The last ones used stay loaded."""
         if not group.full:
             yield
             return
         from harness.models.merged import load_weights, replaced
 
         if self._loaded is None or self._loaded[0] != group.full:
-            self._loaded = None  # before the next ones are there: two sets may not fit
+            self._loaded = None  # freed before the next ones are loaded: two sets may not fit
             self._loaded = group.full, load_weights(self.engine.model, self._weights.adapter(group.full))
         with replaced(self.engine.model, self._loaded[1]):
             yield
 
     def _check(self, ask: Request) -> None:
         if ask.schema is not None:
-            raise UsageError(f"model {self.settings.path!r} follows no JSON schema; check 'schema' in lm.can")
+            raise UsageError(f"model {self.settings.path!r} cannot follow a JSON schema; check 'schema' in lm.can")
 
     def _check_length(self, length: int) -> None:
         if length > self.positions:
             raise UsageError(f"model {self.settings.path!r}: context length {length} > {self.positions}")
 
-    # --- the parts, made when they are first needed ---
+    # --- parts that are constructed on first use ---
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine that holds the frozen weights."""
+        """The engine, with the frozen weights."""
         from harness.models.load import load_engine
 
         return load_engine(self._checkpoint, self.settings, self._device, self._dtype, self.prompts)
 
     @cached_property
     def prompts(self) -> PromptEncoder:
-        """What turns prompts into token ids."""
+        """Turns prompts into token ids."""
         from harness.models.load import load_prompts
 
         return load_prompts(self._checkpoint, self.settings)
 
     @cached_property
     def encoder(self) -> Encoder:
-        """What turns training data into sequences."""
+        """Turns training data into sequences."""
         from harness.models.encode import Encoder
 
         return Encoder(self.prompts, self.positions)
@@ -437,16 +470,16 @@ class HfModel(Model):
 
 
 def _started(item: TrainItem, job: TrainJob, stack: tuple[Adapter, ...]) -> TrainJob:
-    """The job on the adapters of its start.
+    """The job with the adapters of its start.
 
     Raises:
-        UsageError: it continues an adapter, and there is none.
+        UsageError: it continues an adapter, but the start has none.
     """
     if item.start_as == "stack":
         return dataclasses.replace(job, stack=stack)
     if not stack:
         raise UsageError(
-            f"job {item.id!r}: start_as 'continue' trains the start's last adapter on, and there is none on its weights"
+            f"job {item.id!r}: start_as 'continue' trains the start's last adapter further, but its weights have none"
         )
     return dataclasses.replace(job, stack=stack[:-1], init=stack[-1])
 
@@ -457,6 +490,7 @@ def _trained(result: TrainResult) -> Trained:
         "tokens": result.tokens,
         "seconds": result.seconds,
         "loss": result.losses[-1] if result.losses else None,
+        "losses": thinned(result.losses),
     }
     if result.reduced:
         log["reduced"] = True

@@ -1,4 +1,4 @@
-"""From a checkpoint on disk to an engine that holds it, with errors that a user can act on."""
+"""Loads a checkpoint's tokenizer and weights, with errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from harness.models.hf_settings import HfSettings
 
 _SMALL = 100_000_000
-"""Parameters below which a second CPU thread costs more than it brings (measured: small operators dominate)."""
+"""Models with fewer parameters are slower with a second CPU thread (measured: small operators dominate)."""
 
 
 def load_prompts(checkpoint: Checkpoint, settings: HfSettings) -> PromptEncoder:
-    """The tokenizer with its chat template and the ids at which the model stops writing.
+    """The prompt encoder of a checkpoint: its tokenizer, chat template and end-of-text ids.
 
     Raises:
-        UsageError: the tokenizer cannot be loaded, or nothing says where the model stops.
+        UsageError: the tokenizer cannot be loaded, or neither it nor the configuration has an end-of-text id.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -45,12 +45,12 @@ def load_prompts(checkpoint: Checkpoint, settings: HfSettings) -> PromptEncoder:
 def load_engine(
     checkpoint: Checkpoint, settings: HfSettings, device: str, dtype: str, prompts: PromptEncoder
 ) -> Engine:
-    """The weights on their device, in an engine.
+    """An engine with the checkpoint's weights on ``device``.
 
     Raises:
-        UsageError: the model cannot be loaded, is not one that the engine can run, or does not fit the device.
+        UsageError: the model cannot be loaded, the engine cannot run it, or it does not fit on the device.
     """
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run has its own
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run shows its own progress
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(checkpoint.folder),

@@ -1,4 +1,4 @@
-"""Adapters merged into a model's own weights for a while, and the proof that the weights came back as they were."""
+"""Temporarily merging adapters into a model's own weights, and checking that the weights are restored exactly."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 @contextmanager
 def merged(module: nn.Module, stack: Sequence[Adapter], full: FullWeights | None = None) -> Iterator[nn.Module]:
-    """The module with ``full`` (if any) in place of its weights and ``stack`` added on top, in order.
+    """The module with ``full`` (if any) in place of its weights, and the adapters of ``stack`` added to them.
 
-    Products are summed in fp32 and rounded to the weights' type once. Afterwards every touched weight is copied back
-    from what it was, bit for bit, whatever happened inside.
+    Products are summed in fp32 and rounded once to the weights' dtype. On exit every weight that was changed here is
+    restored, bit for bit, whatever happened inside.
+
+    Raises:
+        PluginError: full weights that the module does not have, or of another shape.
     """
     parameters = dict(module.named_parameters())
     originals: dict[str, Tensor] = {}
@@ -45,7 +48,7 @@ def merged(module: nn.Module, stack: Sequence[Adapter], full: FullWeights | None
 
 
 def load_weights(module: nn.Module, full: FullWeights) -> dict[str, Tensor]:
-    """A copy of full weights as the module's parameters are: their device, type and layout.
+    """A copy of full weights with the device, dtype and layout of the module's parameters.
 
     Raises:
         PluginError: weights that the module does not have, or of another shape.
@@ -59,18 +62,18 @@ def _check_fits(parameters: Mapping[str, Tensor], full: FullWeights) -> None:
     for name, tensor in full.tensors.items():
         mine = parameters.get(name)
         if mine is None or mine.shape != tensor.shape:
-            has = "no such weight" if mine is None else f"one of shape {list(mine.shape)}"
+            has = "no such weight" if mine is None else f"shape {list(mine.shape)} there"
             raise PluginError(
-                f"full weights {full.digest()[:12]}: {name!r} of shape {list(tensor.shape)}; the model has {has}"
+                f"full weights {full.digest()[:12]}: {name!r} has shape {list(tensor.shape)}, but the model has {has}"
             )
 
 
 @contextmanager
 def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """The module with other weights in place of its own, by exchange and without a copy. Nothing inside may write them.
+    """The module with other weights in place of its own, without copying. Nothing inside may change the weights.
 
     Args:
-        tensors: what :func:`load_weights` made.
+        tensors: the weights, from :func:`load_weights`.
     """
     parameters = dict(module.named_parameters())
     own = {name: parameters[name].data for name in tensors}
@@ -84,7 +87,7 @@ def replaced(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]
 
 
 def _deltas(module: nn.Module, stack: Sequence[Adapter]) -> Iterator[tuple[str, Tensor]]:
-    """(weight name, sum over the stack of scale * B A) in fp32 on the module's device."""
+    """Yields (weight name, sum over the stack of scale * B A), in fp32 on the module's device."""
     for target in sorted({name for adapter in stack for name in adapter.weights}):
         device = next(module.get_submodule(target).parameters()).device
         total: Tensor | None = None
@@ -99,12 +102,12 @@ def _deltas(module: nn.Module, stack: Sequence[Adapter]) -> Iterator[tuple[str, 
 
 @contextmanager
 def lent(module: nn.Module) -> Iterator[nn.Module]:
-    """Lend a module out; on return it must be what it was.
+    """Lend a module, which must come back unchanged.
 
-    Gradients, training mode and ``requires_grad`` are put back. Weights and structure are compared.
+    Gradients are dropped, training mode and ``requires_grad`` are restored; weights and structure are compared.
 
     Raises:
-        PluginError: the borrower left other weights or modules behind; the module must not be used any more.
+        PluginError: the borrower changed weights or left modules behind; the module must not be used any more.
     """
     before = checksums(module)
     grads = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
@@ -120,17 +123,17 @@ def lent(module: nn.Module) -> Iterator[nn.Module]:
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if changed:
         raise PluginError(
-            f"a borrowed model came back with {len(changed)} other weights ({changed[0]}, ...); train an adapter on it "
-            "and take it off again, or use the updater full"
+            f"a borrowed model came back with {len(changed)} changed weights ({changed[0]}, ...); train an adapter on "
+            "it and remove it again, or use the updater full"
         )
 
 
 @torch.no_grad()
 def checksums(module: nn.Module) -> dict[str, tuple[int, int]]:
-    """Two sums over the bits of every parameter and buffer: one plain, one weighted by place. Runs on the device.
+    """Two sums over the bits of every parameter and buffer: one plain, one weighted by position. Runs on the device.
 
     Integer sums wrap exactly, so equal weights have equal sums in any order of summation; a change of a single bit
-    changes the first, an exchange of two values the second.
+    changes the first sum, an exchange of two values the second.
     """
     sums = {}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):

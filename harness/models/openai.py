@@ -1,8 +1,7 @@
 """The model backend ``openai``: any endpoint that speaks the OpenAI protocol (OpenAI, vLLM, llama.cpp, ollama, ...).
 
-Requests run side by side, up to ``concurrency`` at once. There is no cache here: the session's journal is one. What
-calls cost, and answers that came and are not booked yet, are in the run's ledger.
-Needs the extra ``selfadapt-harness[openai]``.
+Requests run side by side, up to ``concurrency`` at once. Answers are not cached here but in the session's journal;
+costs, and answers that are not booked yet, are in the run's ledger. Needs the extra ``selfadapt-harness[openai]``.
 """
 
 from __future__ import annotations
@@ -34,58 +33,61 @@ _OPENAI = "https://api.openai.com/v1"
 
 @dataclass(frozen=True)
 class OpenAISettings:
-    """How an endpoint is reached and paid."""
+    """How an endpoint is reached, and what it costs."""
 
     path: str = ""
-    """The provider's name of the model, dated where it can be (``gpt-4.1-2025-04-14``)."""
+    """The provider's name of the model, with a date where there is one (``gpt-4.1-2025-04-14``)."""
     base_url: str = _OPENAI
     key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key. The key itself is never part of a configuration."""
     api: Literal["chat", "completions"] = "chat"
     """``chat`` sends a raw prompt as one user turn; ``completions`` continues raw text and refuses turns."""
     schema: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """What the endpoint understands of a request's JSON schema."""
+    """How a request's JSON schema is sent: the field that the endpoint understands."""
     concurrency: int = 8
+    """The most calls in flight at once."""
     requests_per_minute: int = 0
-    """Calls that may start in a minute; 0 is no limit."""
+    """The most calls that may start in a minute; 0 for no limit."""
     retries: int = 5
+    """Attempts after the first."""
     backoff: float = 1.0
-    """Seconds before the first retry; doubles each time. A server's Retry-After goes before it."""
+    """Seconds before the first retry; doubled for each further one. A server's Retry-After takes precedence."""
     timeout: float = 120.0
     """Seconds for one attempt, from its start to the last byte of its answer."""
     max_cost: float = 0.0
-    """US dollars that this model may cost in a run, over all its lives; 0 is no limit."""
+    """The most US dollars that this model may cost in a run, however often it is resumed; 0 for no limit."""
     prices: str = ""
-    """A price table of the user's own, in the form of ``harness/models/prices.toml``."""
+    """Path of a price table of the user's own, in the format of ``harness/models/prices.toml``."""
     input_price: float | None = None
     """US dollars per million prompt tokens, instead of the table's."""
     output_price: float | None = None
     """US dollars per million completion tokens, instead of the table's."""
     body: JSON = field(default_factory=dict)
-    """Further fields of every call, such as ``{reasoning_effort = "low"}``."""
+    """Further fields to send with every call, such as ``{reasoning_effort = "low"}``."""
     omit: tuple[str, ...] = ()
-    """Fields that this endpoint does not take, such as ``["temperature", "seed"]``."""
+    """Fields not to send, as the endpoint does not take them, such as ``["temperature", "seed"]``."""
 
     def __post_init__(self) -> None:
-        """Raises :class:`UsageError` for a price that cannot be meant, and for a key where it would be written down."""
+        """Raises :class:`UsageError` for a price out of range, and for a key in a setting, where it would be stored."""
         _refuse_keys(self)
         for name in ("input_price", "output_price"):
             price = getattr(self, name)
             if price is not None and not 0.0 <= price <= MOST:
                 raise UsageError(
-                    f"model openai: {name} is {price}; it is US dollars per million tokens, from 0 to {MOST:,.0f}"
+                    f"model openai: {name} is {price}; it must be in US dollars per million tokens, 0 to {MOST:,.0f}"
                 )
         if not 0.0 <= self.max_cost < math.inf:
-            raise UsageError(f"model openai: max_cost is {self.max_cost}; it is US dollars, 0 for no limit")
+            raise UsageError(f"model openai: max_cost is {self.max_cost}; it must be in US dollars, 0 for no limit")
 
 
 class OpenAIModel(Model):
-    """A remote model. It generates; it cannot be trained, and its log-probabilities are not asked for."""
+    """A remote model. It generates text; it cannot be trained, and gives no log-probabilities."""
 
     Settings: ClassVar[type] = OpenAISettings
 
     def __init__(self, settings: OpenAISettings, weights: WeightSource | None = None) -> None:
-        """Raises :class:`UsageError` for a missing name, key, extra, or price where ``max_cost`` needs one."""
+        """Raises :class:`UsageError` for a missing name, key or extra, and for a missing price if ``max_cost`` is
+        set."""
         if not settings.path:
             raise UsageError("the model openai needs a name: --model openai:gpt-4.1-2025-04-14")
         for name in ("concurrency", "timeout"):
@@ -104,7 +106,7 @@ class OpenAIModel(Model):
 
     @classmethod
     def quote(cls, settings: OpenAISettings, /) -> Quote:
-        """Its abilities and prices. Raises :class:`UsageError` for a missing name, key or price."""
+        """The model's abilities and prices. Raises :class:`UsageError` for a missing name, key or price."""
         if not settings.path:
             raise UsageError("the model openai needs a name: --model openai:gpt-4.1-2025-04-14")
         base = f"openai:{settings.path}"
@@ -115,17 +117,17 @@ class OpenAIModel(Model):
 
     @staticmethod
     def abilities(settings: OpenAISettings) -> frozenset[str]:
-        """What an endpoint of these settings can, without reaching it."""
+        """The abilities of an endpoint with these settings, without calling it; see :attr:`harness.api.Model.can`."""
         can = {"generate"} | ({"schema"} if settings.schema != "none" else set())
         return frozenset(can | ({"chat"} if settings.api == "chat" else set()))
 
     def generate(self, asks: Sequence[Request], /) -> Sequence[Sequence[Completion]]:
         """``asks[i].n`` completions for every request, in order.
 
-        What could not be answered after all retries has the finish ``error``.
+        A request that got no answer after all retries has completions with finish ``error``.
 
         Raises:
-            HarnessError: nothing was answered, and no further call would be (wrong key, no credit, ``max_cost``).
+            HarnessError: nothing was answered, and further calls would fail too (wrong key, no credit, ``max_cost``).
         """
         for ask in asks:
             self._check(ask)
@@ -146,7 +148,7 @@ class OpenAIModel(Model):
 
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             answers = list(pool.map(one, asks))
-        # What was answered is paid for: it goes back to be booked, and the next call raises.
+        # Answers are paid for, so any that came are returned to be booked; the next call raises.
         if stop and all(completions[0].finish == "error" for completions in answers if completions):
             raise stop[0]
         return answers
@@ -155,15 +157,17 @@ class OpenAIModel(Model):
         if ask.state.adapters:
             raise UsageError(f"{self.base} is remote: a state with adapters needs a local model (hf)")
         if ask.schema is not None and "schema" not in self.can:
-            raise UsageError(f"{self.base} follows no JSON schema (settings.schema is 'none')")
+            raise UsageError(f"{self.base} cannot follow a JSON schema (its setting schema is 'none')")
         if self.settings.api == "completions" and not isinstance(ask.prompt, str):
-            raise UsageError(f"{self.base} with api = 'completions' takes raw text, not turns; set api = 'chat'")
+            raise UsageError(
+                f"{self.base} with api = 'completions' takes raw text, not a conversation; set api = 'chat'"
+            )
 
     def _answer(self, ask: Request) -> list[Completion]:
-        """All samples of one request, in as many calls as it takes: some servers give one choice whatever ``n``.
+        """All samples of one request, in as many calls as it takes: some servers return one choice, whatever ``n`` is.
 
-        Those that were paid for before, and not booked for a kill or for the failure of a later call, are not asked
-        again.
+        Samples that were paid for but not booked, because of a kill or the failure of a later call, come from the
+        ledger.
         """
         from harness.models.endpoint import Declined
 
@@ -180,7 +184,7 @@ class OpenAIModel(Model):
         return found
 
     def _attempt(self, ask: Request, request: str, body: Mapping[str, Any], wanted: int) -> list[Completion]:
-        """One call, entered in the ledger before it is sent, and with what it brought when it ends."""
+        """One call, entered in the ledger before it is sent, and settled with its answer when it ends."""
         from harness.models.endpoint import Declined, Transient, Unanswered
 
         self._endpoint.wait()
@@ -205,7 +209,7 @@ class OpenAIModel(Model):
             usd: float | None = 0.0
         elif usage is not None:
             usd = self._price.usd(*usage)
-        else:  # an error says no usage, and is not charged; an answer that says none has cost the most that it may
+        else:  # an error reports no usage and is not charged; an answer without usage is booked at the most it may cost
             usd = None if found else 0.0
         if usd is None:
             share = self._most(body) / len(completions)
@@ -217,7 +221,7 @@ class OpenAIModel(Model):
         return completions
 
     def _most(self, body: Mapping[str, Any]) -> float:
-        """The most that a call may cost, in US dollars: no token is shorter than a byte."""
+        """The most that a call may cost, in US dollars, taking every byte of the prompt as a token."""
         if self._price is None:
             return 0.0
         prompt = len(json.dumps(body.get("messages") or body.get("prompt") or "", ensure_ascii=False).encode())
@@ -227,7 +231,7 @@ class OpenAIModel(Model):
 
     @property
     def _accounts(self) -> Ledger:
-        """The run's ledger; one of this process's own where there is no run."""
+        """The run's ledger, or outside a run one of this model's own."""
         if self.ledger is None:
             self.ledger = ledger.Ledger()
         return self.ledger
@@ -267,7 +271,7 @@ class OpenAIModel(Model):
     ) -> list[Completion]:
         out = []
         for index, (text, finish, reason) in enumerate(found):
-            # The endpoint bills the call: the prompt goes on the first sample, the rest is shared out, sums are exact.
+            # Calls are billed, not samples: the prompt is booked on the first one, the rest divided; sums are exact.
             share = completion_tokens // len(found) + (1 if index < completion_tokens % len(found) else 0)
             cost: dict[str, Any] = {"prompt_tokens": 0 if index else prompt_tokens, "completion_tokens": share}
             if self._price is not None:
@@ -302,12 +306,12 @@ _SECRET = re.compile(r"(?i)\b(sk|pk|rk|gsk|hf|xai|ghp)[-_][A-Za-z0-9_*.-]{12,}|\
 
 
 def _refuse_keys(settings: OpenAISettings) -> None:
-    """Refuse a key that was pasted into the configuration, which is kept and shown; the message does not repeat it."""
+    """Refuse a key in the configuration, which is stored and shown; the message does not repeat it."""
     mend = "put the key into an environment variable, and that variable's name into key_env"
     name = settings.key_env
     by_chance = len(name) >= 20 and name != name.upper() and any(letter.isdigit() for letter in name)
     if name and (not _VARIABLE.fullmatch(name) or _SECRET.search(name) or by_chance):
-        raise UsageError(f"model openai: key_env is no name of an environment variable; {mend}")
+        raise UsageError(f"model openai: key_env is not the name of an environment variable; {mend}")
     try:
         url = urllib.parse.urlsplit(settings.base_url)
     except ValueError:
@@ -315,9 +319,9 @@ def _refuse_keys(settings: OpenAISettings) -> None:
     if "@" in settings.base_url or url.query or url.fragment or _SECRET.search(settings.base_url):
         raise UsageError(f"model openai: base_url holds more than an address (a user, a query or a key); {mend}")
     if url.scheme not in ("http", "https") or not url.netloc:
-        raise UsageError("model openai: base_url is no address; it is one like http://127.0.0.1:8000/v1")
+        raise UsageError("model openai: base_url is not an address such as http://127.0.0.1:8000/v1")
     if _SECRET.search(json.dumps([settings.path, dict(settings.body)])):
-        raise UsageError(f"model openai: path or body holds a key; {mend}")
+        raise UsageError(f"model openai: path or body contains a key; {mend}")
 
 
 def _connect(settings: OpenAISettings) -> Endpoint:
@@ -346,8 +350,8 @@ def read_answer(
 ) -> tuple[list[tuple[str, Finish, str]], list[object]]:
     """Text, finish and reason of every usable choice, and what is wrong with the others, or with the answer.
 
-    A text is used only where it is one: what an endpoint leaves out, or sends for its own failure, is never the
-    model's empty answer. Texts are cut at the first stop text, which some servers leave in.
+    A missing text, or an error of the endpoint, is never taken for an empty answer of the model. Texts are cut at the
+    first stop text, which some servers leave in.
     """
     choices = answer.get("choices")
     if answer.get("error"):
@@ -365,11 +369,11 @@ def read_answer(
 
 
 class _Unusable(Exception):
-    """A choice without a text of the model's."""
+    """A choice without a text by the model."""
 
 
 _BROKEN_OFF = frozenset({"error", "abort", "cancelled"})
-"""Finishes by which servers say that they failed."""
+"""Values of ``finish_reason`` by which servers report a failure of their own."""
 
 
 def _read(choice: Any, api: str, stop: Sequence[str]) -> tuple[str, Finish, str]:
@@ -377,7 +381,7 @@ def _read(choice: Any, api: str, stop: Sequence[str]) -> tuple[str, Finish, str]
         raise _Unusable("the answer's choices are malformed")
     reason = choice.get("finish_reason")
     if choice.get("error") or reason in _BROKEN_OFF:
-        raise _Unusable(f"the endpoint broke off: {choice.get('error') or reason}")
+        raise _Unusable(f"the endpoint stopped with an error: {choice.get('error') or reason}")
     holder = choice.get("message") if api == "chat" else choice
     if not isinstance(holder, Mapping):
         raise _Unusable("a choice holds no message")
@@ -404,7 +408,7 @@ def _usage(answer: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _answered(answer: Mapping[str, Any]) -> str:
-    """The model that the endpoint says has answered; "" where it does not say."""
+    """The model that answered, as the endpoint reports it; "" where it does not."""
     model = answer.get("model")
     return model[:200] if isinstance(model, str) else ""
 

@@ -1,4 +1,4 @@
-"""What a remote model's tokens cost, from a dated table that a user's own file overrides."""
+"""Prices of remote models' tokens, from a dated table that a user's own file overrides."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from harness.reading import parse_toml, read_text, user_path
 from harness.reads import untracked
 
 MOST = 1e6
-"""US dollars per million tokens that can be meant: a dollar a token."""
+"""The highest price accepted, in US dollars per million tokens: a dollar per token."""
 _TABLE = Path(__file__).with_name("prices.toml")
-# What providers append to a model's name to pin it to a day: gpt-4.1-2025-04-14, some-model-20250929.
+# The date that providers append to a model's name to pin it: gpt-4.1-2025-04-14, some-model-20250929.
 _DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per million tokens."""
+    """Prices in US dollars per million tokens. Raises ValueError for one that is not in 0..:data:`MOST`."""
 
     input: float
     output: float
@@ -27,10 +27,10 @@ class Price:
     def __post_init__(self) -> None:
         for price in (self.input, self.output):
             if not 0.0 <= price <= MOST:
-                raise ValueError(f"{price} is no price in US dollars per million tokens; there are 0 to {MOST:,.0f}")
+                raise ValueError(f"the price {price} is not in US dollars per million tokens, 0 to {MOST:,.0f}")
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """The price of one call."""
+        """The price of one call in US dollars."""
         return (prompt_tokens * self.input + completion_tokens * self.output) / 1e6
 
 
@@ -39,10 +39,10 @@ def price_of(model: str, table: str = "") -> Price | None:
 
     Args:
         model: the provider's name of it, with or without a date.
-        table: a TOML file of the shape of ``prices.toml``; "" is the table that ships with the package.
+        table: a TOML file in the format of ``prices.toml``; "" for the table that ships with the package.
 
     Raises:
-        UsageError: the file cannot be read, or is not of that shape.
+        UsageError: the file cannot be read, or has another format.
     """
     path = user_path(table) if table else _TABLE
     with untracked():  # what an answer costs does not change it
@@ -61,10 +61,10 @@ def price_of(model: str, table: str = "") -> Price | None:
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r:.40} is no number")
+        raise TypeError(f"{value!r:.40} is not a number")
     return float(value)
 
 
 def undated(model: str) -> str:
-    """A model's name without the day that providers append."""
+    """A model's name without the date that providers append."""
     return _DATED.sub("", model)

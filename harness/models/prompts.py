@@ -1,4 +1,4 @@
-"""Prompts as token ids: raw text as it is, conversations through the model's own chat template."""
+"""Encodes prompts as token ids: raw text as it is, conversations by the model's own chat template."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from harness.api import Prompt
 from harness.errors import UsageError
 
-# Templates that write today's date would make every day's prompts, and so every day's answers, differ.
+# Templates that write today's date would change prompts, and so answers, from day to day.
 _NOW = re.compile(r"""strftime_now\(\s*("[^"]*"|'[^']*')\s*\)""")
 
 
 class PromptEncoder:
-    """Turns prompts and texts into the token ids that the model is asked, scored and trained with.
+    """Turns prompts and texts into token ids, for generation, scoring and training.
 
     Args:
-        tokenizer: of the checkpoint.
-        eos_token_ids: ids at which the model stops writing.
-        name: the model's, for messages.
-        today: the day that templates which write a date get to see (``2024-07-26``).
+        tokenizer: the checkpoint's tokenizer.
+        eos_token_ids: the ids at which the model stops.
+        name: the model's name, for messages.
+        today: the date given to templates that write one (``2024-07-26``).
         thinking: whether templates that can open a thinking block do so.
     """
 
@@ -42,12 +42,13 @@ class PromptEncoder:
 
     @property
     def has_template(self) -> bool:
-        """Whether turns can be rendered."""
+        """Whether conversations can be rendered."""
         return self._template is not None
 
     @property
     def end_token_id(self) -> int | None:
-        """What ends a text in training: the tokenizer's end token if the model stops at it, else one it stops at."""
+        """The token that ends texts in training: the tokenizer's end token if the model stops at it, else the smallest
+        id at which the model stops."""
         own = self.tokenizer.eos_token_id
         return own if own in self.eos_token_ids else min(self.eos_token_ids, default=None)
 
@@ -65,24 +66,25 @@ class PromptEncoder:
         return self._plain(text.rstrip())[-1:] in {(token,) for token in self.eos_token_ids}
 
     def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """The ids of a prompt, never empty: where a tokenizer makes nothing of it, its start or end token stands alone.
+        """The ids of a prompt. Where they would be empty, they are the tokenizer's start or end token.
 
         Raises:
-            UsageError: turns for a model without a chat template, or turns that its template refuses.
+            UsageError: a conversation for a model without a chat template, or one that its template refuses.
         """
         ids = self.text_ids(prompt) if isinstance(prompt, str) else self._plain(self._render(prompt))
         return ids or (self._start_id(),)
 
     def text_ids(self, text: str) -> tuple[int, ...]:
-        """The ids of raw text, after the start token where the tokenizer writes one and the text does not."""
+        """The ids of raw text, after a start token where the tokenizer adds one and the text does not begin with it."""
         ids = self._plain(text)
         return ids if ids[: len(self._front)] == self._front else self._front + ids
 
     def continuation_ids(self, prompt: Prompt, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The ids of a prompt and of a text that follows it.
 
-        Prompt and text are encoded together where that leaves the prompt's ids as they are (so that a leading space is
-        the model's own), else apart (a merge across the border, which generation can never produce).
+        They are encoded together where that does not change the prompt's ids, so that a leading space is encoded as the
+        model expects. Otherwise a token would span the border, which generation can never produce, and they are encoded
+        separately.
         """
         before = self.prompt_ids(prompt)
         together = self.text_ids(prompt + text) if isinstance(prompt, str) else self._plain(self._render(prompt) + text)
@@ -91,7 +93,7 @@ class PromptEncoder:
         return before, self._plain(text)
 
     def decode(self, ids: Collection[int]) -> str:
-        """The text of generated ids, special tokens left out."""
+        """The text of generated ids, without special tokens."""
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
 
@@ -106,16 +108,16 @@ class PromptEncoder:
         for token in (self.tokenizer.bos_token_id, self.end_token_id, self.tokenizer.pad_token_id):
             if token is not None:
                 return int(token)
-        raise UsageError(f"model {self._name!r}: its tokenizer makes nothing of an empty prompt and has no start token")
+        raise UsageError(f"model {self._name!r}: an empty prompt has no tokens, and its tokenizer has no start token")
 
     def _render(self, turns: tuple[tuple[str, str], ...]) -> str:
         if self._template is None:
             raise UsageError(
-                f"model {self._name!r} has no chat template, so it takes raw text, not turns; "
+                f"model {self._name!r} has no chat template, so it takes raw text, not a conversation; "
                 "use an instruct model, or set chat = false"
             )
         if not turns:
-            raise UsageError(f"model {self._name!r}: a conversation without turns")
+            raise UsageError(f"model {self._name!r}: the conversation has no turns")
         messages = [{"role": role, "content": text} for role, text in turns]
         try:
             return str(
@@ -127,7 +129,7 @@ class PromptEncoder:
                     **self._variables,
                 )
             )
-        except Exception as error:  # a template is a program of the model's author, and fails in its own ways
+        except Exception as error:  # a template is a program by the model's author, and may raise anything
             raise UsageError(f"model {self._name!r}: its chat template refuses these turns: {error}") from error
 
 
@@ -135,4 +137,4 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"model hf: today = {text!r} is no date of the form 2024-07-26") from error
+        raise UsageError(f"model hf: today = {text!r} is not a date of the form 2024-07-26") from error

@@ -1,4 +1,4 @@
-"""Stop texts: noticing that one has been written, and cutting it off."""
+"""Stop texts: detecting that one has been generated, and cutting the text there."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class StopTexts:
-    """Tells the engine when one of some texts has been written; shown a row's ids after every token."""
+    """Tells the engine when a stop text has been generated; called with a row's ids after every token."""
 
     def __init__(self, prompts: PromptEncoder, stop: Sequence[str]) -> None:
         self._prompts = prompts
         self._stop = tuple(mark for mark in stop if mark)
-        # A text that ends with the newest token lies within as many tokens as it has bytes; a few more give the
-        # decoder whole characters to begin with.
+        # A text that ends in the newest token spans at most as many tokens as it has bytes; with a few more, the
+        # decoder starts at a whole character.
         self._window = max((len(mark.encode()) for mark in self._stop), default=0) + 8
 
     def __call__(self, ids: Sequence[int]) -> bool:
@@ -25,6 +25,6 @@ class StopTexts:
 
 
 def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """The text before the first stop text, and whether there was one."""
+    """The text before the first stop text in it, and whether there was one."""
     cuts = [place for place in (text.find(mark) for mark in stop if mark) if place >= 0]
     return (text[: min(cuts)], True) if cuts else (text, False)

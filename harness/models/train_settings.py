@@ -1,4 +1,9 @@
-"""The settings of fine-tunes, under the names that configurations use. Imports nothing heavy."""
+"""The settings of fine-tunes: the one declaration of their names, ranges and meanings. Imports nothing heavy.
+
+A setting keeps its name and unit all the way: a configuration's table fills an updater's settings, which derive from
+these; :meth:`harness.api.Session.fit` takes them as JSON, complete, in ``UpdateJob.settings``; the model checks them
+and copies them by name into the engine's ``HyperParameters``, which stand alone and so repeat names and defaults.
+"""
 
 from __future__ import annotations
 
@@ -14,50 +19,53 @@ from harness.registry.settings import check_settings
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What every fine-tune has: how it steps, and what of a sequence is in the loss. The names are the engine's."""
+    """What every fine-tune has: its optimiser steps, and what of a sequence is in the loss."""
 
     learning_rate: float = 1e-3
+    """AdamW's learning rate, before ``schedule``."""
     epochs: int = 10
     batch_size: int = 1
     grad_accumulation: int = 1
     weight_decay: float = 0.0
     clip: float = 1.0
-    """Largest norm of the gradient (of each adapter, of each full fine-tune); 0 is none."""
+    """Largest gradient norm of an adapter, or of all weights in a full fine-tune; 0 for no clipping."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """``linear`` and ``cosine`` decay to 0."""
+    """Learning-rate schedule; ``linear`` and ``cosine`` decay to 0."""
     pad_loss: Literal["reference", "single_eos", "none"] = "single_eos"
-    """What follows a sequence: one end-of-text token in the loss, none, or, as the published code has it, end-of-text
-    tokens up to ``max_length``, all in the loss."""
+    """What follows a sequence: one end-of-text token, in the loss (``single_eos``); nothing (``none``); or, as in the
+    published code, end-of-text tokens up to ``max_length``, all in the loss (``reference``)."""
     pad_nodes: int = 32
-    """How many positions of a ``reference`` padding are computed a step, to estimate all of them without bias; a number
-    of at least ``max_length`` computes every one."""
+    """Padding positions of ``reference`` that are computed per step, as an unbiased estimate of all of them; with at
+    least ``max_length``, every one is computed."""
     loss_on: Literal["target", "all"] = "target"
     """Whether prompts are in the loss too."""
     max_length: int = 2048
-    """Tokens of the longest sequence; a longer one fails its edit. The model's own limit holds as well."""
+    """The most tokens of a sequence; an edit with a longer one fails. The model's own limit applies as well."""
 
 
 @dataclass(frozen=True)
 class TrainSettings(FitSettings):
-    """A LoRA fine-tune. Defaults: SEAL's single-passage update (arXiv 2506.10943, appendix B), save ``pad_loss``."""
+    """A LoRA fine-tune. The defaults are SEAL's single-passage update (arXiv 2506.10943, appendix B), except
+    ``pad_loss``."""
 
     rank: int = 32
     alpha: float = 64.0
     """The adapter's output is scaled by ``alpha / rank``."""
     targets: str | tuple[str, ...] = "qv"
-    """``qv`` (query and value projections), ``all-linear`` (all but the output head), or a list of module suffixes."""
+    """``qv`` (query and value projections), ``all-linear`` (all except the output head), or a list of module
+    suffixes."""
     warmup_steps: int = 0
     keep_optimizer: bool = False
     """Whether Adam's moments and step count are stored with the adapter (three times its size in all), so that an
-    update which continues it goes on with them. The schedule begins anew with every update."""
+    update that continues it resumes from them. The schedule starts anew with every update."""
 
 
 def train_settings(settings: JSON, where: str) -> TrainSettings:
-    """Settings from a job's JSON.
+    """A job's settings from their JSON; ``where`` names the job in messages.
 
     Raises:
-        UsageError: a key that does not exist.
-        EditFailed: a value that cannot be trained with.
+        UsageError: an unknown key.
+        EditFailed: a value of the wrong type or out of range.
     """
     known = [field.name for field in dataclasses.fields(TrainSettings)]
     for key in settings:
@@ -73,7 +81,7 @@ def train_settings(settings: JSON, where: str) -> TrainSettings:
 
 
 def check_ranges(settings: FitSettings) -> None:
-    """Raises :class:`EditFailed`, naming the setting and what it may be, for a value that cannot be trained with."""
+    """Raises :class:`EditFailed`, naming the setting and its range, for a value that is out of range."""
     least = {
         "rank": 1, "epochs": 1, "batch_size": 1, "grad_accumulation": 1, "warmup_steps": 0, "pad_nodes": 1,
         "max_length": 2, "weight_decay": 0.0, "clip": 0.0,

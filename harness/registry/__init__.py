@@ -1,1 +1,1 @@
-"""From names to components: finding plugins, building what a table describes, saying what it depends on."""
+"""From names to components: finding plugins, building components from tables, and what their results depend on."""

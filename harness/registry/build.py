@@ -1,6 +1,6 @@
-"""From a table such as ``{use = "lora", rank = 16}`` to a component: strict settings, nested ones, and its identity.
+"""Builds a component from a table such as ``{use = "lora", rank = 16}``: checked settings, nested components, identity.
 
-The identity is what goes into every journal key: name, source fingerprint, and all settings with their defaults.
+The identity is part of every journal key: name, source fingerprint, and all settings with their defaults.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from harness.registry.discover import ComponentClass, Plugins, blaming
 from harness.registry.settings import check_settings
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-"""``module:attribute``: what a setting names so is imported when the component runs."""
+"""``module:attribute``: a setting of this form names something that is imported when the component runs."""
 _KNOWN_BY_CONTENT = frozenset({"model", "task"})
-"""Kinds whose files are digested otherwise: a model's weights in its base, a task's items one by one."""
+"""Kinds whose files other digests cover: a model's base covers its weights, and a task's items have one each."""
 
 BASES: Mapping[str, type[Component]] = {
     "task": Task,
@@ -68,20 +68,20 @@ class BuiltComponent(Generic[C_co]):
     settings: JSON
     """All settings, defaults included, as JSON."""
     identity: JSON
-    """Part of journal keys: what the component is, its nested ones included."""
+    """Part of journal keys: name, source and settings, those of nested components included."""
     plugin: str
     """``plugin 'seal' (selfadapt-harness 0.1.0, harness_seal)``, for messages."""
     nested: Mapping[str, BuiltComponent[Component]] = field(default_factory=dict)
-    """What it is made around, by the constructor's argument."""
+    """The components that it wraps, by the constructor's argument."""
     reads: reads.Reader = field(default_factory=reads.Reader, compare=False)
     """The files that it has read so far."""
 
 
 def hand_ledger(built: BuiltComponent[Any], ledger: Ledger) -> None:
-    """Let a component, and those that it is made around, enter what they pay in a run's ledger."""
+    """Give a component, and those that it wraps, the run's ledger, in which they enter what they pay."""
     for part in built.nested.values():
         hand_ledger(part, ledger)
-    with blaming(f"{built.plugin}: {built.kind} {built.name!r} takes no ledger:"):
+    with blaming(f"{built.plugin}: {built.kind} {built.name!r} does not let its ledger be set:"):
         built.instance.ledger = ledger
 
 
@@ -93,17 +93,17 @@ def kind_of(base: type[Component]) -> str:
 def build(
     plugins: Plugins, base: type[C], table: JSON, where: str, weights: WeightSource | None = None
 ) -> BuiltComponent[C]:
-    """Make the component that a configuration table describes.
+    """Construct the component that a configuration table describes.
 
     Args:
-        base: of which kind, as the base class in :mod:`harness.api`.
-        table: ``{"use": name, **settings}``; the table of a nested component stands under its name.
+        base: the base class of its kind, from :mod:`harness.api`.
+        table: ``{"use": name, **settings}``; a nested component has its own table, under its constructor argument.
         where: path of the table in the configuration, for messages.
-        weights: where a model finds the weights of its states; models alone take one.
+        weights: where a model finds the weights of its states; passed to models only.
 
     Raises:
-        UsageError: unknown component, unknown or wrong setting.
-        PluginError: the component does not keep to its kind's contract, or its constructor broke.
+        UsageError: an unknown component, or an unknown or invalid setting.
+        PluginError: the component violates the contract of its kind, or its constructor raised.
     """
     kind = kind_of(base)
     found, settings, tables, resolved = _resolve(plugins, kind, table, where)
@@ -120,7 +120,7 @@ def build(
     named: dict[str, Any] = {name: part.instance for name, part in nested.items()}
     if kind == "model":
         named["weights"] = weights
-    with blaming(f"{found.plugin.info}: {kind} {found.name!r} cannot be made:"):
+    with blaming(f"{found.plugin.info}: {kind} {found.name!r} cannot be constructed:"):
         instance = reads.call(reader, lambda: found.cls(*arguments, **named))
     _check_attributes(found, base, instance)
     identity = {
@@ -133,8 +133,8 @@ def build(
 
 
 def compared(built: BuiltComponent[Component]) -> dict[str, Any]:
-    """What rows are compared by of a component: its name and resolved settings, nested ones included, without those
-    whose class says that they cannot change a score (:attr:`harness.api.Component.Settings`)."""
+    """What must be equal in two components for their rows to be comparable: name and resolved settings, those of nested
+    components included, except settings that cannot change a score (:attr:`harness.api.Component.Settings`)."""
     settings_class = type(built.instance).Settings
     known = dataclasses.fields(settings_class) if settings_class else ()
     left_out = {one.name for one in known if one.metadata.get("changes_scores") is False}
@@ -151,7 +151,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _expect(reader: reads.Reader, texts: list[str]) -> None:
-    """Count the files that settings name, whoever opens them, and of folders those that only native code reads."""
+    """Note the files that settings name, whoever opens them, and in folders those that only native code reads."""
     for path in map(Path, named_paths(texts)):
         for file in reads.native_files(path) if path.is_dir() else [path]:
             reads.expect(reader, file)
@@ -169,7 +169,7 @@ def named_paths(settings: Any) -> list[str]:
 
 
 def resolve(plugins: Plugins, kind: str, table: JSON, where: str) -> dict[str, Any]:
-    """The table with every setting filled in, checked, without making the component."""
+    """The table with every setting filled in and checked, without constructing the component."""
     found, _, tables, resolved = _resolve(plugins, kind, table, where)
     for name, (inner, part) in tables.items():
         resolved[name] = resolve(plugins, inner, part, f"{where}.{name}")
@@ -182,7 +182,7 @@ def _resolve(
     """The class, its settings (None where it has none), its nested (kind, table), and its own settings as JSON."""
     use = table.get("use")
     if not isinstance(use, str):
-        raise UsageError(f'{where}: says no component; write {where}.use = "name"')
+        raise UsageError(f'{where}: names no component; write {where}.use = "name"')
     found = component_class(plugins, kind, use)
     kinds: Mapping[str, str] = found.cls.nested
     given = {key: value for key, value in table.items() if key not in {"use", "kind"} and key not in kinds}
@@ -193,17 +193,17 @@ def _resolve(
         if isinstance(part, str):
             part = {"use": part}
         if not isinstance(part, Mapping):
-            raise UsageError(f"{where}.{name}: {kind} {use!r} is made around another {inner}; write its table there")
+            raise UsageError(f"{where}.{name}: {kind} {use!r} wraps {_a(inner)}; write its table there")
         nested[name] = (inner, part)
     return found, settings, nested, _as_json(settings) if settings is not None else {}
 
 
 def component_class(plugins: Plugins, kind: str, name: str) -> ComponentClass:
-    """The class of a component, held to the contract of its kind before anything is made of it.
+    """The class of a component, checked against the contract of its kind before it is used.
 
     Raises:
         UsageError: no plugin provides it.
-        PluginError: it cannot be imported, or does not keep to the contract.
+        PluginError: it cannot be imported, or violates the contract.
     """
     found = plugins.component(kind, name)
     check_class(found)
@@ -211,10 +211,10 @@ def component_class(plugins: Plugins, kind: str, name: str) -> ComponentClass:
 
 
 def check_class(found: ComponentClass) -> None:
-    """Hold a class to the contract of its kind.
+    """Check a class against the contract of its kind.
 
     Raises:
-        PluginError: it does not derive from the kind's base class, lacks one of its methods, or nests what it may not.
+        PluginError: it does not derive from the kind's base class, lacks one of its methods, or wraps what it may not.
     """
     base, cls = BASES[found.kind], found.cls
     what = f"{found.plugin.info}: {found.kind} {found.name!r}"
@@ -230,17 +230,19 @@ def check_class(found: ComponentClass) -> None:
     lacks = sorted(cls.__abstractmethods__)
     if lacks:
         raise PluginError(
-            f"{what}: class {cls.__name__} lacks the method {' and '.join(lacks)} of its kind{_place(cls)}"
+            f"{what}: class {cls.__name__} lacks {' and '.join(lacks)}, which every {found.kind} has{_place(cls)}"
         )
     wrong = next((inner for inner in cls.nested.values() if inner not in BASES), None)
     if wrong is not None:
-        raise PluginError(f"{what}: nested names no kind {wrong!r}.{nearest(wrong, BASES)}{_place(cls)}")
+        raise PluginError(f"{what}: nested has an unknown kind, {wrong!r}.{nearest(wrong, BASES)}{_place(cls)}")
     if found.kind != "model" and "model" in cls.nested.values():
-        raise PluginError(f"{what} is made around a model; it asks models through the session{_place(cls)}")
+        raise PluginError(
+            f"{what} wraps a model, which only a model may do; it asks models through the session{_place(cls)}"
+        )
 
 
 def _check_attributes(found: ComponentClass, base: type[Component], instance: Component) -> None:
-    """Hold an instance to the attributes that its kind must have; looked up without computing any."""
+    """Check that an instance has the attributes of its kind, without evaluating properties."""
     known = {*vars(instance), *(name for cls in type(instance).__mro__ for name in vars(cls))}
     lacks = next((name for name in base.__annotations__ if name not in known), None)
     if lacks is not None:
@@ -254,6 +256,10 @@ def _place(cls: Any) -> str:
         return f" ({inspect.getsourcefile(cls)}:{inspect.getsourcelines(cls)[1]})"
     except (OSError, TypeError):
         return ""
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _as_json(settings: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The core's own components, registered through the same door as everyone else's."""
+"""The core's own components, registered through the same hooks as a plugin's."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def harness_updaters() -> Mapping[str, str]:
 def harness_evaluators() -> Mapping[str, str]:
     return {
         "closed-book": "harness.evaluators.closed_book:ClosedBook",
+        "answer-probability": "harness.evaluators.answer_probability:AnswerProbability",
         "sampled": "harness.evaluators.sampled:Sampled",
         "grids": "harness.tasks.arc.evaluator:Grids",
     }
@@ -44,4 +45,8 @@ def harness_trainers() -> Mapping[str, str]:
 
 @hookimpl
 def harness_protocols() -> Mapping[str, str]:
-    return {"single": "harness.runs.protocols.single:Single", "cpt": "harness.runs.protocols.cpt:ContinuedPretraining"}
+    return {
+        "single": "harness.runs.protocols.single:Single",
+        "cpt": "harness.runs.protocols.cpt:ContinuedPretraining",
+        "sequence": "harness.runs.protocols.sequence:SequenceOfEdits",
+    }

@@ -1,8 +1,8 @@
-"""Find plugins, load the one that is named, check it, explain it. The only module that talks to pluggy's manager.
+"""Finds plugins, loads the ones that are named, and checks them. The only module that uses pluggy's manager.
 
-Discovery reads entry-point metadata of the group ``harness.plugins`` and imports nothing. A name is resolved to a
-component by importing as little as possible: the plugin at hand (the one whose method runs), the plugin of that name,
-the one whose name is the name's first part (``lab-facts`` is looked for in ``lab``), the core, and only then the
+Discovery reads entry-point metadata of the group ``harness.plugins`` and imports nothing. To resolve a component's
+name, as few plugins as possible are imported, in this order: the plugin at hand (the one whose method runs), the plugin
+of that name, the plugin named like its first part (``lab-facts`` is looked for in ``lab``), the core, and only then the
 others. Each plugin gets a pluggy manager of its own, so that one broken plugin breaks nothing else.
 """
 
@@ -46,7 +46,7 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """A plugin as the metadata shows it, not imported."""
+    """A plugin as its metadata describe it, before it is imported."""
 
     name: str
     module: str
@@ -61,13 +61,13 @@ class PluginInfo:
 
 @dataclass
 class Plugin:
-    """An imported plugin: its module, and what its providers answered."""
+    """An imported plugin: its module, and what its provider hooks return."""
 
     info: PluginInfo
     module: ModuleType
     manager: pluggy.PluginManager
     api: int = API_VERSION
-    """The version of the contract that it is written for: its module's ``HARNESS_API``, else this one."""
+    """The version of the contract that it is written for: its module's ``HARNESS_API``, else the current one."""
     _provided: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def provides(self, kind: str) -> Mapping[str, Any]:
@@ -77,10 +77,10 @@ class Plugin:
         return self._provided[kind]
 
     def answers(self, hook: str) -> dict[str, Any]:
-        """What a hook that gives a mapping answers; the later implementation wins within a plugin.
+        """The mapping that a hook returns; within a plugin, a later implementation overrides an earlier one.
 
         Raises:
-            PluginError: it raised, or gave something else.
+            PluginError: it raised, or returned something else.
         """
         with blaming(f"{self.info}: hook {hook} raised"):
             found = getattr(self.manager.hook, hook)()
@@ -92,14 +92,14 @@ class Plugin:
         return merged
 
     def hooks(self) -> list[str]:
-        """Names of the hooks that it implements, in the order of :mod:`harness.hookspecs`."""
+        """Names of the hooks that the plugin implements, in the order of :mod:`harness.hookspecs`."""
         mine = {caller.name for caller in self.manager.get_hookcallers(self.module) or ()}
         return [hook for hook in vars(hookspecs) if hook in mine]
 
 
 @dataclass(frozen=True)
 class ComponentClass:
-    """A component's class with where it came from."""
+    """A component's class, and the plugin that provides it."""
 
     kind: str
     name: str
@@ -109,10 +109,10 @@ class ComponentClass:
 
 @contextmanager
 def blaming(what: str) -> Iterator[None]:
-    """Run a plugin's code: whatever it raises, ``sys.exit`` too, becomes one line that begins with ``what``.
+    """Run a plugin's code; whatever it raises, ``sys.exit`` included, becomes one line that begins with ``what``.
 
     Raises:
-        PluginError: for everything that is not already one of ours, nor Ctrl-C.
+        PluginError: the code raised anything but an error of the harness or Ctrl-C, which pass unchanged.
     """
     try:
         yield
@@ -123,7 +123,7 @@ def blaming(what: str) -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """``ValueError: what (file.py:12)``: the innermost frame outside this package's plumbing."""
+    """``ValueError: what (file.py:12)``; the place is the innermost frame outside the import machinery."""
     frames = traceback.extract_tb(error.__traceback__)
     place = ""
     if frames:
@@ -136,7 +136,7 @@ def describe(error: BaseException) -> str:
 
 
 class Plugins:
-    """All plugins that are installed, plus those given as files; imports lazily and only what is asked for."""
+    """All installed plugins and those given as files. A plugin is imported only when something of it is needed."""
 
     def __init__(self, files: tuple[Path, ...] = ()) -> None:
         reads.watch(_packages())
@@ -146,7 +146,7 @@ class Plugins:
         self._broken: set[str] = set()
         self._named: dict[str, Plugin] = {}
         self.at_hand: list[str] = []
-        """Names of the plugins whose components come first: the file on the command line, the running method's."""
+        """Names of the plugins whose components take precedence: the file on the command line, the running method's."""
         for file in files:
             self.add_file(file)
 
@@ -154,14 +154,19 @@ class Plugins:
         return iter(sorted(self._found.values(), key=lambda found: found.name))
 
     def add_file(self, path: Path) -> str:
-        """Take a single file as a plugin, named after the file; answers its name."""
+        """Add a single file as a plugin, named after the file; returns that name.
+
+        Raises:
+            UsageError: there is no such file, or it is a package's.
+            PluginError: another plugin has that name.
+        """
         if not path.is_file():
-            raise UsageError(f"no plugin file at {path}")
+            raise UsageError(f"there is no plugin file at {path}")
         if path.name == "__init__.py":
-            raise UsageError(f"{path} is a package's: install it (pip install -e) and run it by its plugin's name")
+            raise UsageError(f"{path} belongs to a package: install that (pip install -e), and run its plugin by name")
         name = path.stem.replace("_", "-")
         if name in self._found:
-            raise PluginError(f"the file {path} and {self._found[name]} have one name; rename the file")
+            raise PluginError(f"the file {path} and {self._found[name]} have the same name; rename the file")
         self._found[name] = PluginInfo(name, path.stem, "a file", "-", path.resolve())
         self.at_hand.insert(0, name)
         return name
@@ -203,18 +208,18 @@ class Plugins:
         return self._loaded[name]
 
     def component(self, kind: str, name: str) -> ComponentClass:
-        """The component of that kind and name, its class imported.
+        """The component of that kind and name, with its class imported.
 
         Raises:
             UsageError: no plugin provides it.
-            PluginError: two plugins do, or its class cannot be imported.
+            PluginError: several plugins do, or its class cannot be imported.
         """
         plugin, target = self._provider(kind, name)
         self._named[plugin.info.name] = plugin
         return ComponentClass(kind, name, import_target(plugin, kind, name, target), plugin)
 
     def component_of(self, plugin: Plugin, kind: str, name: str) -> ComponentClass:
-        """The same of one plugin, whoever else provides that name.
+        """The component of one given plugin, whether or not others provide the same name.
 
         Raises:
             PluginError: its class cannot be imported.
@@ -222,10 +227,14 @@ class Plugins:
         return ComponentClass(kind, name, import_target(plugin, kind, name, plugin.provides(kind)[name]), plugin)
 
     def method(self, name: str) -> tuple[Method, Plugin]:
-        """The method that ``--plugin NAME`` runs.
+        """The method that ``--plugin NAME`` runs, and its plugin.
 
-        A plugin without methods runs as the default host (``harness_defaults``) with its own components in place: with
-        an outer loop where it brings a reward or a trainer, and without one otherwise.
+        A plugin without methods runs as a default host method (``harness_defaults``) with the plugin's components in
+        their slots: the host with an outer loop where it provides a reward or a trainer, else the one without.
+
+        Raises:
+            UsageError: there is no such method, or the plugin has neither a method nor one component per kind.
+            PluginError: the plugin cannot be loaded, or its method is not a :class:`harness.api.Method`.
         """
         if name in self._found:
             plugin = self.observe(name)
@@ -245,8 +254,8 @@ class Plugins:
         many = next((kind for kind, names in own.items() if len(names) > 1), None)
         if many or not own:
             what = f"{len(own[many])} {many}s" if many else "no component"
-            raise UsageError(f"{plugin.info} has no method to run, and {what}; name one with {many or 'editor'}.use, "
-                             "beside a method of another plugin, or give it a method")  # fmt: skip
+            raise UsageError(f"{plugin.info} has no method to run, and {what}; choose a component with "
+                             f"{many or 'editor'}.use in a method of another plugin, or give it a method")  # fmt: skip
         base = self._host("host_with_loop" if {"reward", "trainer"} & own.keys() else "host")
         slots = {kind: {"use": next(iter(names))} for kind, names in own.items() if kind in base.components}
         return dataclasses.replace(
@@ -270,10 +279,10 @@ class Plugins:
         return host
 
     def default(self, key: Literal["method", "model"]) -> str:
-        """The name that is meant where none is given.
+        """The default name of a method or a model.
 
         Raises:
-            UsageError: no installed plugin says one.
+            UsageError: no installed plugin defines one.
         """
         return str(self._default(key)[1])
 
@@ -283,14 +292,14 @@ class Plugins:
         def order(plugin: Plugin) -> tuple[bool, bool]:
             return plugin.info.name not in self.at_hand, plugin.info.distribution != own
 
-        # Whatever else is installed, a command without a name means what it means on a fresh machine.
+        # A command without a name means the same on every machine, whatever else is installed.
         for plugin in sorted(self._loadable(), key=order):
             if key in (given := plugin.answers("harness_defaults")):
                 return plugin, given[key]
-        raise UsageError(f"no installed plugin says which {key} is meant by default; name one")
+        raise UsageError(f"no installed plugin defines a default {key}; name one")
 
     def commands(self) -> dict[str, tuple[Plugin, Command]]:
-        """Verb -> its plugin and command, of every plugin that loads; the first plugin by name wins."""
+        """Verb -> its plugin and command, from every plugin that can be loaded; the first plugin by name wins."""
         out: dict[str, tuple[Plugin, Command]] = {}
         for plugin in self._loadable():
             for name, command in plugin.answers("harness_commands").items():
@@ -300,7 +309,7 @@ class Plugins:
         return dict(sorted(out.items()))
 
     def names(self, kind: str) -> dict[str, PluginInfo]:
-        """All names of one kind, from every plugin that loads; broken ones are left out."""
+        """All names of one kind, from every plugin that can be loaded; broken ones are left out."""
         out: dict[str, PluginInfo] = {}
         for plugin in self._loadable():
             for name in plugin.provides(kind):
@@ -308,14 +317,15 @@ class Plugins:
         return dict(sorted(out.items()))
 
     def observe(self, name: str) -> Plugin:
-        """Import a plugin and count it among those whose observer hooks are called."""
+        """Import a plugin, and call its observer hooks from now on."""
         self._named[name] = self.load(name)
         return self._named[name]
 
     def observers(self) -> list[Plugin]:
-        """The plugins that the run has named, itself or through a component of theirs, in that order.
+        """The plugins that the run has named, directly or through one of their components, in that order.
 
-        One that was imported only in search of a name is none of them: what is installed beside them does not matter.
+        A plugin that was imported only in search of a name is not among them, so what else is installed does not
+        matter.
         """
         return list(self._named.values())
 
@@ -354,7 +364,7 @@ class Plugins:
 
 
 def _discover() -> tuple[dict[str, PluginInfo], dict[str, str]]:
-    """What is installed, and for every name that two distributions claim, the sentence that refuses it."""
+    """The installed plugins by name, and for every name that two distributions claim, the error message."""
     found: dict[str, PluginInfo] = {}
     clashes: dict[str, str] = {}
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
@@ -368,7 +378,7 @@ def _discover() -> tuple[dict[str, PluginInfo], dict[str, str]]:
 
 
 def _packages() -> set[str]:
-    """Top-level packages of the distributions that register plugins, as far as their metadata know."""
+    """Top-level packages of the distributions that register plugins, as far as their metadata list them."""
     entries = metadata.entry_points(group=GROUP)
     out = {entry.value.partition(":")[0].partition(".")[0] for entry in entries}
     for distribution in {entry.dist.name: entry.dist for entry in entries if entry.dist}.values():
@@ -377,11 +387,12 @@ def _packages() -> set[str]:
 
 
 _from_files: set[str] = set()
-"""Names of modules that were plugin files of this process: another file may take their place, and no other module's."""
+"""Names of modules that this process imported from plugin files: another plugin file may replace these, and no
+others."""
 
 
 def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
-    """Name and version, also where an installer left half of the metadata behind."""
+    """Name and version of the distribution; a placeholder where an installer left only part of the metadata."""
     try:
         return (entry.dist.name, entry.dist.version) if entry.dist else ("unknown distribution", "-")
     except (KeyError, TypeError):
@@ -391,10 +402,10 @@ def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
 def _import_file(path: Path) -> ModuleType:
     name = path.stem
     if name in sys.stdlib_module_names or (name in sys.modules and name not in _from_files):
-        raise ImportError(f"a module is called {name!r} already; rename {path.name}")
+        raise ImportError(f"there is already a module {name!r}; rename {path.name}")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     # Components name their class as "module:Class", so the file must be importable under its own name.
     sys.modules[name] = module
@@ -409,7 +420,11 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
-    """What ``"module:attribute"`` names. Raises :class:`PluginError` where that cannot be imported or is not there."""
+    """The object that ``"module:attribute"`` names.
+
+    Raises:
+        PluginError: the module cannot be imported, or lacks the attribute.
+    """
     if not isinstance(target, str):
         return target
     module_name, _, attribute = target.partition(":")
@@ -427,9 +442,9 @@ def import_target(plugin: Plugin, kind: str, name: str, target: Any) -> Any:
 
 
 def _fault_of_hooks(module: ModuleType) -> str:
-    """What is wrong with a module's hooks, with its line; "" where nothing is.
+    """What is wrong with a module's hooks, with file and line; "" where nothing is.
 
-    Pluggy would let two of these pass in silence: a misspelled name, and a hook that lacks the marker.
+    Pluggy would silently accept two of these faults: a misspelled name, and a hook without the marker.
     """
     known = {name: inspect.signature(spec) for name, spec in vars(hookspecs).items() if name.startswith("harness_")}
     for name, value in vars(module).items():
@@ -446,5 +461,5 @@ def _fault_of_hooks(module: ModuleType) -> str:
             for argument in inspect.signature(value).parameters:
                 if argument not in gives:
                     what = f"the argument {gives[0]!r}" if gives else "no arguments"
-                    return f"hook {name} is called with {what}, and takes {argument!r} {place}"
+                    return f"hook {name} is called with {what}, but takes {argument!r} {place}"
     return ""

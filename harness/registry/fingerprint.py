@@ -1,10 +1,10 @@
-"""What a component's code is, as a digest: a result is never reused under changed source.
+"""A digest of a component's source code, so that no result is reused after the code changed.
 
-A fingerprint covers the module that defines the class and every module that it can import, wherever in its code,
-followed through the sources without executing anything: those of the harness, of the plugin's distribution, and of any
-other place that is not an installed package; of installed packages, their versions. Beside the modules lie data files,
-which count too. The same holds for the classes that it is derived from. Comments, formatting, docstrings that no code
-reads and imports for type checkers do not count. Files read at run time are :mod:`harness.reads`'s business.
+A fingerprint covers the module that defines the class and every module that it can import, anywhere in its code;
+imports are followed through the sources, without executing anything. Covered are modules of the harness, of the
+plugin's distribution, and of any other place that is not an installed package, with the data files in their folders; of
+installed packages, the versions. The same holds for the base classes. Comments, formatting, docstrings that no code
+reads, and imports for type checkers do not count. Files read at run time are left to :mod:`harness.reads`.
 """
 
 from __future__ import annotations
@@ -24,43 +24,44 @@ from harness import reads
 from harness.errors import PluginError
 from harness.registry import source
 
-# The contract and the codec change with every release without changing what a component computes.
+# These modules change with every release without changing what a component computes.
 _NOT_FOLLOWED = frozenset(
     {"harness", "harness.api", "harness.markers", "harness.errors", "harness.hookspecs", "harness.reads"}
 )
 _CORE = Path(__file__).parents[1]
 _RECORDED = frozenset({"torch", "transformers", "peft", "numpy"})
-"""Packages whose versions the run's environment names."""
+"""Packages whose versions are recorded in the run's environment."""
 _NO_DATA = frozenset({".py", ".pyc", ".pyi", ".so", ".toml"})
-"""TOML is read by Python code, and then seen to be read."""
+"""Suffixes of files that are not data. TOML is left out because Python code reads it, which :mod:`harness.reads`
+sees."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a class depends on by its source."""
+    """The source that a class depends on."""
 
     digest: str
     modules: frozenset[str]
-    """The modules that it can reach, the harness's excepted."""
+    """The modules that it can reach, except the harness's."""
     installed: Mapping[str, str] = field(default_factory=dict)
     """Distributions that those modules import, with their versions."""
 
 
 def of_class(cls: type, also: Iterable[str] = ()) -> Fingerprint:
-    """The source that a class and those it is derived from can reach.
+    """The fingerprint of a class and its base classes.
 
     Args:
-        also: names of further modules, as a setting names one that is imported when the component runs.
+        also: names of further modules, such as one that a setting names and that is imported when the component runs.
 
     Raises:
-        PluginError: a module was edited after this process had imported it, so that its code is not what runs.
+        PluginError: a module was edited after this process had imported it, so the code that runs is not in the file.
     """
     starts = {base.__module__ for base in cls.__mro__} | set(also)
     return _of_modules(frozenset(starts))
 
 
 def forget() -> None:
-    """Look at the sources anew: they may have been edited since this process read them."""
+    """Clear the caches: sources may have been edited since this process read them."""
     _of_modules.cache_clear()
     _spec.cache_clear()
     _is_installed.cache_clear()
@@ -75,8 +76,8 @@ def _of_modules(starts: frozenset[str]) -> Fingerprint:
     reads_of = {found.reads for found, _ in walk.seen.values()}
     for module, (found, path) in sorted(walk.seen.items()):
         _check_loaded(module, path, found)
-        said = found.text if "text" in reads_of else found.documented if "docstrings" in reads_of else found.code
-        digest.update(f"{module}\0{said}\0".encode())
+        content = found.text if "text" in reads_of else found.documented if "docstrings" in reads_of else found.code
+        digest.update(f"{module}\0{content}\0".encode())
     for name, path in sorted(_data_files({module: path for module, (_, path) in walk.seen.items()})):
         digest.update(f"{name}\0{reads.digest_of(str(path))}\0".encode())
     for name in sorted(walk.installed):
@@ -87,7 +88,7 @@ def _of_modules(starts: frozenset[str]) -> Fingerprint:
 
 
 class _Walk:
-    """Modules followed from where they are imported."""
+    """The modules that can be reached by following imports."""
 
     def __init__(self) -> None:
         self.seen: dict[str, tuple[source.Source, Path]] = {}
@@ -96,7 +97,7 @@ class _Walk:
         self._acting: dict[str, bool] = {}
 
     def follow(self, name: str, importer: Path | None) -> None:
-        """Take a module, and all that it can import."""
+        """Add a module, and every module that it can import."""
         if name in self.seen or name in _NOT_FOLLOWED:
             return
         found = _source(name, importer)
@@ -108,7 +109,7 @@ class _Walk:
         self.seen[name] = found
         around = name
         while around := around.rpartition(".")[0]:
-            # The packages around a module are executed before it: they count if that does anything.
+            # The packages around a module are executed before it; they count if their code has effects.
             if self._acts(around, importer):
                 self.follow(around, importer)
         for target in found[0].imports:
@@ -124,7 +125,7 @@ class _Walk:
 
 
 def _source(name: str, importer: Path | None) -> tuple[source.Source, Path] | None:
-    """What a module says and where it lies; None for what is not followed."""
+    """The source of a module and its path; None for a module that is not followed."""
     top = name.partition(".")[0]
     if not top.isidentifier() or top in sys.stdlib_module_names or top in _RECORDED or _is_installed(top):
         return None
@@ -136,7 +137,7 @@ def _source(name: str, importer: Path | None) -> tuple[source.Source, Path] | No
 
 @cache
 def _is_installed(top: str) -> bool:
-    """Whether a package came from a distribution that is no plugin."""
+    """Whether a package is installed by a distribution that is not a plugin."""
     if top == "harness" or top in reads.plugin_packages:
         return False
     spec = _spec(top)
@@ -145,7 +146,7 @@ def _is_installed(top: str) -> bool:
 
 
 def _locate(name: str, importer: Path | None) -> Path | None:
-    """The file of a module, without importing anything; also one that lies beside the file that imports it."""
+    """The file of a module, found without importing anything; it may lie beside the file that imports it."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     if file is None and (spec := _spec(name)) is not None:
@@ -172,7 +173,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 def _data_files(modules: dict[str, Path]) -> Iterator[tuple[str, Path]]:
-    """The data files in the folders of packages' modules, each with its path from the top-level package's folder."""
+    """The data files in the folders of packages' modules, each with its path relative to the top-level package."""
     folders: dict[Path, Path] = {}
     for module, path in modules.items():
         depth = module.count(".") + (path.name == "__init__.py")
@@ -199,7 +200,7 @@ def _distributions() -> dict[str, list[str]]:
 
 
 _loaded: dict[str, tuple[ModuleType, str]] = {}
-"""Module -> the module object that its code was first compared with, and that code."""
+"""Module name -> the imported module object, and the digest of its code when this was first checked."""
 
 
 def _check_loaded(name: str, path: Path, found: source.Source) -> None:
@@ -210,5 +211,5 @@ def _check_loaded(name: str, path: Path, found: source.Source) -> None:
     if before is None or before[0] is not module:
         _loaded[name] = module, found.code
     elif before[1] != found.code:
-        raise PluginError(f"{path} was edited after this process had imported it, so its code is not what would run; "
+        raise PluginError(f"{path} was edited after this process had imported it, so the old code would run; "
                           "start a new process (in a notebook, restart the kernel)")  # fmt: skip

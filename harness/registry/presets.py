@@ -1,4 +1,4 @@
-"""Presets as data: the TOML files in a package's folder ``presets``."""
+"""Reads presets from the TOML files in a package's folder ``presets``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.api import JSON
 
 
 def presets(package: str) -> Mapping[str, JSON]:
-    """What :attr:`harness.api.Method.presets` takes: file name without ``.toml`` -> its tables, in order of names."""
+    """The value of :attr:`harness.api.Method.presets`: file name without ``.toml`` -> its tables, sorted by name."""
     found = sorted(files(package).joinpath("presets").iterdir(), key=lambda item: item.name)
     return MappingProxyType(
         {

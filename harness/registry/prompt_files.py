@@ -1,8 +1,8 @@
-"""Prompts as data: TOML files with one entry per prompt, packaged with a plugin or brought by the user.
+"""Reads prompts from TOML files with one entry per prompt, packaged with a plugin or supplied by the user.
 
-An entry is a raw text (``entities = "..."``, for base models), or a table with ``base`` (raw text) and ``instruct``
-(``system`` and ``user`` turns). Placeholders such as ``{title}`` are replaced literally and once; any other brace
-stands for itself.
+An entry is raw text (``entities = "..."``, for base models), or a table with ``base`` (raw text) and ``instruct``
+(``system`` and ``user`` turns). Placeholders such as ``{title}`` are replaced literally, and the inserted text is not
+searched for more; any other brace stands for itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.reading import parse_toml, read_text, user_path
 
 @dataclass(frozen=True)
 class PromptForm:
-    """One prompt in the forms that its file has."""
+    """One prompt, in the forms that its file gives for it."""
 
     where: str
     """File and key, for messages."""
@@ -29,7 +29,7 @@ class PromptForm:
     system: str = ""
     user: str = ""
     extras: Mapping[str, str] = field(default_factory=dict)
-    """Further texts of the entry, which mean something to who uses it."""
+    """Further strings of the entry, for the component that uses it."""
 
     def fill(self, values: Mapping[str, str], *, chat: bool) -> Prompt:
         """The prompt with its placeholders replaced: turns for an instruct model, else raw text.
@@ -54,7 +54,7 @@ def load(source: str, key: str, needs: Collection[str] = ()) -> PromptForm:
         needs: placeholders that every form of it must have.
 
     Raises:
-        UsageError: no such file or key, an entry of another shape, or a form that lacks a placeholder.
+        UsageError: no such file or key, a malformed entry, or a form that lacks a placeholder.
     """
     content = _read(source)
     entries = {name: entry for name, entry in content.items() if name != "version"}
@@ -69,7 +69,7 @@ def load(source: str, key: str, needs: Collection[str] = ()) -> PromptForm:
     }
     for name, text in texts.items():
         if not isinstance(text, str):
-            raise UsageError(f"{source}: prompt {key!r}, {name}: should be a text")
+            raise UsageError(f"{source}: prompt {key!r}, {name}: must be a string")
         lacks = [f"{{{mark}}}" for mark in sorted(needs) if f"{{{mark}}}" not in text]
         if name != "system" and text and lacks:
             raise UsageError(f"{source}: prompt {key!r}, {name}: lacks the placeholder {lacks[0]}")
@@ -81,13 +81,13 @@ def load(source: str, key: str, needs: Collection[str] = ()) -> PromptForm:
 def _read(source: str) -> Mapping[str, Any]:
     package, sign, inside = source.partition(":")
     try:
-        # A drive letter ("C:\...") is no package.
+        # A drive letter ("C:\...") is not a package.
         packaged = bool(sign) and package.isidentifier() and len(package) > 1
         path = files(package).joinpath(inside) if packaged else user_path(source)
     except ModuleNotFoundError as why:
         raise UsageError(f"prompt file {source} cannot be read: {why}") from why
     where = f"prompt file {source}"
-    return _parsed(read_text(path, where=where), where)  # read each time, so that it is noted as read
+    return _parsed(read_text(path, where=where), where)  # read every time, so that harness.reads notes it
 
 
 @cache

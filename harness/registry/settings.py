@@ -1,4 +1,4 @@
-"""Strict settings: a table of a configuration becomes a frozen dataclass, or one line that says why not."""
+"""Strict settings: turns a configuration table into a frozen dataclass, or raises one line that says why not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from harness.errors import UsageError, nearest
 def check_settings(
     settings_class: Any, given: JSON, where: str, what: str, also: Mapping[str, str] | None = None
 ) -> Any:
-    """A frozen settings dataclass made from a table, strictly; None where there is no such class.
+    """An instance of a settings dataclass, made strictly from a table; None where ``settings_class`` is None.
+
+    Args:
+        given: the table.
+        where: path of the table in the configuration, for messages.
+        what: the component, for messages.
+        also: further valid keys of the table, to suggest for an unknown one.
 
     Raises:
-        UsageError: a key that does not exist (with the nearest one), or a value of the wrong type.
+        UsageError: an unknown key (with the nearest valid one), or a value of the wrong type.
     """
     known = [f.name for f in dataclasses.fields(settings_class)] if settings_class else []
     for key in given:

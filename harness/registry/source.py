@@ -1,7 +1,8 @@
-"""A Python file as far as it can change a result: its code without comments, layout and docstrings, and its imports.
+"""The parts of a Python file that can change a result: its code without comments, layout and docstrings, and its
+imports.
 
-A docstring counts where code may read it: that of a class or function which another package is handed by inheritance or
-decoration (pydantic writes a class's docstring into its schema), and every one beside code that names ``__doc__``.
+A docstring counts where code may read it: if inheritance or a decorator hands its class or function to another package
+(pydantic writes a class's docstring into its schema), or if code that is reached together with it uses ``__doc__``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _TEXT_READERS = frozenset({"getsource", "getsourcelines", "findsource", "getcomm
 
 @dataclass(frozen=True)
 class Source:
-    """What one file says."""
+    """The digests and imports of one file."""
 
     code: str
     """Digest of its code."""
@@ -34,11 +35,11 @@ class Source:
     text: str
     """Digest of its bytes."""
     reads: Literal["nothing", "docstrings", "text"]
-    """What its code reads of source files, its own or others'."""
+    """Which part of source files its code reads, its own or others'."""
     imports: tuple[str, ...]
-    """Modules and attributes that any of its code imports, or names in a text such as ``"package.module:Class"``."""
+    """Modules and attributes that any of its code imports, or names in a string such as ``"package.module:Class"``."""
     at_once: tuple[str, ...]
-    """Those that are imported whenever this module is."""
+    """Those imported at its top level, and so whenever this module is."""
     acts: bool
     """Whether importing it does more than define names."""
 
@@ -73,17 +74,17 @@ def _of(text: bytes, package: list[str]) -> Source:
     imports = dict.fromkeys(_imports(ast.walk(tree), package))
     imports |= dict.fromkeys(one.partition(":")[0] for one in sorted(texts) if _NAMES_A_MODULE.fullmatch(one))
     if words & _IMPORTERS:
-        # Which of the texts is imported cannot be told, nor from where: those that name no module do no harm.
+        # Which of these strings is imported, and from where, cannot be told. One that names no module does no harm.
         for one in sorted(filter(_MAY_NAME_ONE.fullmatch, texts)):
             level = len(one) - len(one.lstrip("."))
             imports |= dict.fromkeys((one[level:], _absolute(one[level:], max(level, 1), package)))
     at_once = dict.fromkeys(_imports(iter(tree.body), package))
     acts = any(_acts(statement, origins) for statement in tree.body)
-    said = words | texts
+    used = words | texts
     reads: Literal["nothing", "docstrings", "text"] = "nothing"
-    if said & _DOC_READERS:
+    if used & _DOC_READERS:
         reads = "docstrings"
-    if said & _TEXT_READERS:
+    if used & _TEXT_READERS:
         reads = "text"
     documented = _sha(ast.dump(tree).encode())
     _drop_docstrings(tree, origins)
@@ -121,7 +122,7 @@ def _origins(tree: ast.Module) -> dict[str, str]:
 
 
 def _is_plain(node: ast.expr, origins: dict[str, str]) -> bool:
-    """Whether a base class, decorator or callee is the language's, the harness's, or a plain class of this file."""
+    """Whether a base class, decorator or callee is from Python, the harness, or a plain class of this file."""
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
     if not isinstance(node, ast.Name):
@@ -133,7 +134,7 @@ def _is_plain(node: ast.expr, origins: dict[str, str]) -> bool:
 
 
 class _WithoutTypeImports(ast.NodeTransformer):
-    """Removes what only type checkers execute."""
+    """Removes the code under ``if TYPE_CHECKING``."""
 
     def __init__(self, origins: dict[str, str]) -> None:
         self._origins = origins
@@ -159,7 +160,7 @@ def _drop_docstrings(tree: ast.Module, origins: dict[str, str]) -> None:
         properties = {"setter", "getter", "deleter"}
         if not all((isinstance(d, ast.Attribute) and d.attr in properties) or _is_plain(d, origins) for d in handed):
             continue
-        # A text further down documents a field, and is nothing at run time.
+        # A string further down documents a field and has no effect at run time.
         node.body = [statement for statement in node.body if not _is_text(statement)] or [ast.Pass()]
 
 

@@ -1,4 +1,4 @@
-"""Why a plugin is not found, or cannot be used: from its metadata to its components, the first thing that is wrong."""
+"""Why a plugin is not found or cannot be used: the first fault, looked for from its metadata to its components."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _HOW = {"method": "--plugin ", "task": "--task ", "model": "--model ", "protocol
 
 
 def why(name: str, plugins: Plugins) -> list[str]:
-    """What is known of a plugin, or of the plugins that provide a component of that name.
+    """Lines about a usable plugin, or about the plugins that provide a component of that name.
 
     Raises:
-        PluginError: it is installed and cannot be used; the message says where it is wrong.
-        UsageError: it is not installed, or not so that it can be found.
+        PluginError: it is installed but cannot be used; the message says where the fault is.
+        UsageError: it is not installed, or is installed in such a way that it cannot be found.
     """
     if name in plugins.clashes:
         raise PluginError(plugins.clashes[name])
@@ -27,7 +27,7 @@ def why(name: str, plugins: Plugins) -> list[str]:
     provided = [(kind, plugins.names(kind)[name]) for kind in KINDS if name in plugins.names(kind)]
     if provided:
         return [
-            f"{name!r} is no plugin: it is {'an' if kind[0] in 'aeiou' else 'a'} {kind} of {found}; "
+            f"{name!r} is not a plugin but {'an' if kind[0] in 'aeiou' else 'a'} {kind} of {found}; "
             + f"use it with {_HOW.get(kind, f'--set {kind}.use=')}{name}"
             for kind, found in provided
         ]
@@ -49,7 +49,7 @@ def _not_found(name: str, plugins: Plugins) -> str:
     where = f"this environment ({sys.prefix})"
     for entry in (entry for distribution in metadata.distributions() for entry in distribution.entry_points):
         near = "harness" in entry.group or difflib.SequenceMatcher(None, entry.group, GROUP).ratio() > 0.8
-        if entry.name == name and entry.group not in {GROUP, "harness.logs"} and near:
+        if entry.name == name and entry.group not in {GROUP, "harness.logs", "harness.tables"} and near:
             owner = entry.dist.name if entry.dist else "a distribution"
             return (
                 f"{owner} registers {name!r} in the wrong group, {entry.group!r}: write "
@@ -65,10 +65,10 @@ def _not_found(name: str, plugins: Plugins) -> str:
         what = f"the distribution {distribution.name} {distribution.version} is installed"
         if others:
             return f"{what}, and its plugins are called {', '.join(map(repr, others))}"
-        return f"{what}, and registers no plugin: add {register}"
+        return f"{what}, but registers no plugin: add {register}"
     module = name.replace("-", "_")
     if module.isidentifier() and importlib.util.find_spec(module) is not None:
-        return f"a module {module!r} can be imported, and no installed distribution registers it: add {register}"
+        return f"a module {module!r} can be imported, but no installed distribution registers it: add {register}"
     hint = nearest(name, [found.name for found in plugins])
     return (
         f"no plugin named {name!r} is installed in {where}; install it there, or give its file as ./{module}.py.{hint}"

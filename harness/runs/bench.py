@@ -1,4 +1,4 @@
-"""What a protocol is handed: a method's session, with the values of its scores on one split."""
+"""The bench that a protocol is handed: a method's session, with the values of its scores on one split."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harness.session.service import SessionService
 
 @dataclass(frozen=True)
 class OpenAlso:
-    """What a run measures beside the headline, opened: its task with the references, and its evaluator."""
+    """A measure beside the headline, opened: its task with the references, and its evaluator."""
 
     name: str
     task: BuiltComponent[Task]
@@ -40,7 +40,7 @@ class OpenAlso:
     split: Split
     limit: int
     own_items: bool
-    """False where it asks the very items of the headline."""
+    """False where it asks the items of the headline."""
 
 
 class RunBench:
@@ -58,8 +58,9 @@ class RunBench:
     ) -> None:
         """
         Args:
-            limit: episodes of the split; None is all.
-            recorded: edits of another run by episode, used instead of writing new ones.
+            limit: most episodes of the split; None takes all.
+            recorded: episode -> edits of another run, used instead of writing new ones.
+            also: what is measured beside the headline.
         """
         self._service = service
         self._recorded = recorded
@@ -79,7 +80,7 @@ class RunBench:
             **{name: _measure(other, one.split) for name, (other, one) in self._beside.items()},
         }
         self.groups: list[Group] = []
-        """The edits that were asked for so far."""
+        """The edits that the protocol has asked for so far."""
         self.remarks: list[str] = []
 
     def episodes(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
@@ -138,12 +139,12 @@ class RunBench:
         return [self._of(measure)[0].context.episodes.identity(episode) for episode in episodes]
 
     def evaluator(self, measure: str) -> BuiltComponent[Evaluator]:
-        """Who grades a measure."""
+        """The evaluator that grades a measure."""
         service, also = self._of(measure)
         return service.scope.slot("evaluator", Evaluator) if also is None else also.evaluator
 
     def replaced(self) -> dict[str, int]:
-        """Characters that could not be written and were replaced: in the tasks' texts, and in what was handed in."""
+        """Where characters were replaced that cannot be written -> how many."""
         services = [self._service, *(service for service, _ in self._beside.values())]
         books = {id(service.context.episodes): service.context.episodes for service in services}
         return {
@@ -152,7 +153,7 @@ class RunBench:
         }
 
     def edit_tokens(self) -> int:
-        """Tokens that the editor wrote for these edits."""
+        """Tokens that the editor wrote for :attr:`groups`."""
         actions = [action for group in self.groups for edit in group.edits for action in edit.actions]
         return sum(int(action.cost.get("completion_tokens", len(action.tokens or ()))) for action in actions)
 

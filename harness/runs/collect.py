@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import HEADLINE, JSON, EvaluationProtocol, State, Task
+from harness.api import HEADLINE, JSON, Episode, EvaluationProtocol, State, Task
+from harness.books.environment import describe_environment
+from harness.books.episodes import EpisodeBook
 from harness.books.folder import write_recorded
-from harness.books.records import digest
-from harness.evidence.result_file import (
+from harness.books.records import digest, encode
+from harness.evidence.result import (
     SCHEMA,
     Card,
     ModelCard,
@@ -29,9 +31,8 @@ from harness.runs import readable
 from harness.runs.bench import RunBench
 from harness.runs.config import Arm, Config
 from harness.runs.edits import edit_lines
-from harness.runs.environment import describe_environment
 from harness.runs.facts import SeedFacts, happened, seed_facts, why_unranked
-from harness.runs.measured import SeedTable, sample_letters
+from harness.runs.measured import SeedTable, sample_status
 from harness.session.context import RunContext
 from harness.session.service import SessionService
 from harness.text import REPLACED, repaired, said
@@ -39,7 +40,7 @@ from harness.text import REPLACED, repaired, said
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """A checkpoint of an outer loop; index -1 is the start."""
+    """A checkpoint of an outer loop; index -1 is the start, before the first round."""
 
     index: int
     roles: Mapping[str, State]
@@ -59,12 +60,12 @@ class Outcome:
     rounds: Sequence[RoundRecord]
     chosen: int | None
     costs: Mapping[str, float]
-    keys: Mapping[str, Mapping[str, Any]]
-    """Table -> comparability key."""
+    conditions: Mapping[str, Mapping[str, Any]]
+    """Table -> conditions of its row, as :attr:`harness.evidence.result.Row.conditions`."""
     editor_model: str
     start_model: str
     remarks: Sequence[str] = ()
-    """Notes on the row from this seed."""
+    """Notes on the row that come from this seed."""
     facts: SeedFacts = field(default_factory=SeedFacts)
 
 
@@ -90,14 +91,18 @@ def outcome(
         write_recorded(context.journal, context.folder, f"edits/{name}.jsonl", edit_lines(bench.groups))
     for table in tables.values():
         _write_scores(context, name, arm.method.name, seed, table)
+    happened_there = [*_cost_lines(context, session.scope.name), *session.scope.history.lines(chosen)]
+    write_recorded(context.journal, context.folder, f"history/{name}.jsonl", _json_lines(happened_there))
     teacher, student = session.roles["teacher"], session.roles["student"]
     context.journal.keep(session.scope.name, "deployed", {role: _state(session.roles[role]) for role in session.roles})
     model = context.models[student.base]
+    # Edits applied to a trained policy cannot be compared with edits applied to the model. But where the trained policy
+    # is itself what is measured, or is compared with its own start, the start was the model.
     shared = {
         "samples": tables[HEADLINE].samples(),
         "base_model": student.base,
         "model_settings": digest(dict(model.identity))[:16],
-        "start_model": "policy" if student.adapters else "model",
+        "start_model": "policy" if student.adapters and bench.groups and not arm.method.transductive else "model",
         "protocol": protocol.name,
         **({"protocol_settings": digest(compared(protocol))[:16]} if protocol.settings else {}),
         "transductive": arm.method.transductive,
@@ -129,7 +134,7 @@ def outcome(
 
 
 def _asked(bench: RunBench, table: SeedTable) -> dict[str, Any]:
-    """The part of a comparability key that says what was asked and who graded it."""
+    """The part of a row's conditions that says what was asked and who graded it."""
     measure = table.measure
     items: Any = list(table.contexts.items())
     evaluator: str = measure.evaluator
@@ -152,7 +157,8 @@ def result_file(
     """All rows of a run, table by table: one per method, over its seeds.
 
     Args:
-        source: the command that gives such a run.
+        run: the run's name.
+        source: the command that makes such a run again.
     """
     grouped: dict[str, list[tuple[str, Outcome]]] = {}
     first: dict[str, Any] = {}
@@ -182,7 +188,7 @@ def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]], of
     """One table over methods and seeds; a query that one of them was not asked is missing there.
 
     Args:
-        of_run: what is to be known of every row of the run.
+        of_run: notes that belong on every row of the run.
     """
     contexts: dict[str, dict[str, None]] = {}
     steps: set[int] = set()
@@ -235,13 +241,13 @@ def _row(
         protocol=str(arm.protocol["use"]),
         editor_model=first.editor_model,
         start_model=first.start_model,
-        key=first.keys[members[0][0]],
+        conditions=first.conditions[members[0][0]],
         seeds=tuple(outcome.seed for outcome in outcomes),
         scores=snapshots[-1].scores,
         status=snapshots[-1].status,
         queries=len(queries),
         earlier=tuple(snapshots[:-1]),
-        samples=sample_letters(tables, queries, at[-1]),
+        samples=sample_status(tables, queries, at[-1]),
         unranked=why_unranked([(one.seed, one.facts) for one in outcomes]),
         happened=happened([(one.seed, one.facts) for one in outcomes]),
         **of_method,
@@ -249,7 +255,7 @@ def _row(
 
 
 def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[str]) -> Snapshot:
-    """The scores of all seeds at a step; what a protocol measured without steps stands at the last one."""
+    """The scores of all seeds at a step; what a protocol measured without steps is the same at every step."""
     missing = (None, "-")
     columns = []
     for table in tables:
@@ -257,17 +263,17 @@ def _snapshot(tables: Sequence[SeedTable], step: int | None, queries: Sequence[s
         columns.append([cells.get(query, missing) for query in queries])
     return Snapshot(
         tuple(tuple(value for value, _ in column) for column in columns),
-        tuple("".join(letter for _, letter in column) for column in columns),
+        tuple("".join(status for _, status in column) for column in columns),
     )
 
 
 def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> dict[str, Any]:
-    """What is said of a method once, in the headline: costs, curve, reliability and notes."""
+    """The fields that a method has once, in its headline row: costs, curve, reliability and notes."""
     outcomes = [one for _, one in members]
-    keys = {json.dumps(dict(one.keys[own]), sort_keys=True) for own, one in members}
-    notes = [] if len(keys) == 1 else ["its seeds deployed different start models"]
+    conditions = {json.dumps(dict(one.conditions[own]), sort_keys=True) for own, one in members}
+    notes = [] if len(conditions) == 1 else ["its seeds deployed different start models"]
     notes += of_run
-    said = list(dict.fromkeys((outcome.seed, remark) for outcome in outcomes for remark in outcome.remarks))
+    said = list(dict.fromkeys((o.seed, remark) for o in outcomes for remark in (*o.remarks, *_of_rounds(o))))
     of_all = [one for one, count in Counter(remark for _, remark in said).items() if count == len(outcomes)]
     notes += of_all
     notes += [f"seed {seed}: {remark}" for seed, remark in said if remark not in of_all]
@@ -284,7 +290,7 @@ def _of_the_method(members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]
 
 
 def _remarks(task: Task, bench: RunBench, headline: SeedTable) -> list[str]:
-    """What the editor said of edits that it deployed all the same, and what the task has to say of the scores."""
+    """Notes: reasons that the editor gave with usable edits, the protocol's remarks, and the task's on the scores."""
     edits = [edit for group in bench.groups for edit in group.edits]
     marked = [edit.reason for edit in edits if edit.status == "ok" and edit.reason]
     said = [f"{len(marked)} of {len(edits)} edits marked, the first: {marked[0]}"] if marked else []
@@ -303,6 +309,12 @@ def _curve(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return out
 
 
+def _of_rounds(outcome: Outcome) -> list[str]:
+    """What a loop noted of its rounds, such as why it stopped before the last one."""
+    noted = [(record.index + 1, record.metrics.get("note")) for record in outcome.rounds]
+    return [f"round {number}: {note}" for number, note in noted if isinstance(note, str) and note]
+
+
 def _reliability(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return [
         {"seed": outcome.seed, "round": record.index + 1, **record.metrics["reliability"]}
@@ -313,9 +325,9 @@ def _reliability(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def _reduced(context: RunContext, scope: str) -> list[str]:
-    """A remark where memory ran out on the way: smaller batches round differently."""
+    """A remark where batches were shrunk because memory ran out: smaller batches round differently."""
     times = sum(cost.get("reduced", 0.0) for cost in context.journal.costs(scope).values())
-    return [f"batches shrunk for want of memory ({times:.0f} results)"] if times else []
+    return [f"batches shrunk because memory ran out ({times:.0f} results)"] if times else []
 
 
 def _replaced(context: RunContext, scope: str, bench: RunBench) -> list[str]:
@@ -335,7 +347,7 @@ def _diagnoses(session: SessionService) -> list[str]:
 
 
 def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
-    """Remarks on the accounts of a row's models, and on those of judges: other models' answers, and money lost."""
+    """Remarks on the accounts of a row's models and of judges: another model answered, or money was lost."""
     out = []
     for name, account in sorted(context.journal.ledger.accounts().items()):
         model = context.models.get(name)
@@ -343,15 +355,17 @@ def _payments(context: RunContext, bases: Collection[str]) -> list[str]:
             continue
         asked = ((model and model.name) or name).partition(":")[2]
         other = {one: calls for one, calls in account.answered.items() if one != asked}
-        # A name without a date stands for a dated one; two of them are two models.
+        # A name without a date stands for one dated model; where two dated ones answered, that is worth a warning.
         if len(account.answered) > 1 or any(undated(one) != asked for one in other):
             counts = ", ".join(f"{one!r} ({calls} calls)" for one, calls in sorted(other.items()))
             out.append(f"warning: {asked!r} was asked, and {counts} answered")
         if account.lost:
             out.append(
-                f"{name}: ${account.spent:.2f} spent in all, of it at most ${account.lost:.2f} on calls that brought "
+                f"{name}: ${account.spent:.2f} spent in all, at most ${account.lost:.2f} of it on calls that brought "
                 "no answer (timed out, or on the way when the run was killed)"
             )
+        if model is None and account.spent:
+            out.append(f"{name} graded for ${account.spent:.2f}, all rows of the run together; usd leaves that out")
     return out
 
 
@@ -368,7 +382,7 @@ def _costs(context: RunContext, scope: str, bench: RunBench) -> dict[str, float]
 
 
 def _write_scores(context: RunContext, name: str, method: str, seed: int, table: SeedTable) -> None:
-    """One line per score, as it was yielded: the headline's in ``scores``, another table's in a folder of its own."""
+    """Write one line per score, as it was yielded: the headline's to ``scores``, another table's to one below it."""
     lines = []
     for step, scores in table.scores.items():
         seen: Counter[tuple[str, str]] = Counter()
@@ -380,9 +394,35 @@ def _write_scores(context: RunContext, name: str, method: str, seed: int, table:
                 **({} if step is None else {"step": step}), **dict(score.measures),
             }  # fmt: skip
             seen[score.episode, score.query] += 1
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+            lines.append(line)
     place = "scores" if table.name == HEADLINE else f"scores/{table.name}"
-    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", "".join(lines))
+    write_recorded(context.journal, context.folder, f"{place}/{name}.jsonl", _json_lines(lines))
+
+
+def write_items(context: RunContext, name: str, episodes: Sequence[Episode], book: EpisodeBook) -> None:
+    """Write a table's items with the accepted answers, so that answers can be read, and graded again, without the
+    task's data. Call it when every row is finished, so that no running method finds them."""
+    lines = [
+        {
+            "episode": one.id, "context": encode(one.context),
+            "queries": [{"id": query.id, "text": query.text} for query in one.queries],
+            "references": {query: list(accepted) for query, accepted in book.references([one.id])[one.id].items()},
+        }
+        for one in episodes
+    ]  # fmt: skip
+    write_recorded(context.journal, context.folder, f"items/{name}.jsonl", _json_lines(lines))
+
+
+def _cost_lines(context: RunContext, scope: str) -> list[dict[str, Any]]:
+    """The row's costs by stage and phase; what several rows used is counted in each."""
+    return [
+        {"kind": "cost", "stage": stage, "phase": phase, **{name: round(value, 6) for name, value in cost.items()}}
+        for (stage, phase), cost in sorted(context.journal.costs(scope).items())
+    ]
+
+
+def _json_lines(lines: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _state(state: State) -> dict[str, Any]:

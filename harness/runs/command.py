@@ -1,4 +1,4 @@
-"""The command that makes a run again: what was given, file and ``--set`` included, as flags and assignments."""
+"""The command that makes a run again: everything that was given (file, ``--set``, flags) as flags and assignments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.runs.config import assigned
 
 WHERE_AND_WHEN = frozenset({"out", "leaderboard", "reuse", "max_hours"})
-"""Where a run is kept, what it takes over and when it stops: nothing of it changes a score."""
+"""Settings of where a run is kept, what it reuses and when it stops; none of them changes a score."""
 _FLAGS = ("model", "preset", "limit", "seeds", "edits", "judge")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -43,7 +43,7 @@ def command(given: Mapping[str, Any], plugin_files: Sequence[Path] = ()) -> str:
 
 
 def _task_and_protocol(rest: dict[str, Any]) -> list[str]:
-    """Their flags; ``rest`` keeps the settings that have none."""
+    """The flags of task and protocol; ``rest`` keeps the settings that have no flag."""
     words: list[str] = []
     for name, flags in (("task", {"use": "--task", "data": "--data"}), ("protocol", {"use": "--protocol"})):
         table = rest.pop(name, {})
@@ -67,14 +67,14 @@ def _assignments(table: Mapping[str, Any], under: str = "") -> Iterator[tuple[st
 
 
 def _text(value: Any) -> str:
-    """A value as it stands where that is read as itself, or else as TOML."""
+    """A text as it is where ``--set`` reads it as itself; any other value as TOML."""
     return value if isinstance(value, str) and _reads_as_itself(value) else _toml(value)
 
 
 def _reads_as_itself(text: str) -> bool:
     try:
         return text == text.strip() and assigned(text, "") == text
-    except UsageError:  # a number out of bounds, such as nan
+    except UsageError:  # a number out of range, such as nan
         return False
 
 

@@ -1,9 +1,9 @@
-"""What a run is: layers of tables become one resolved configuration, and one arm for every method of the run.
+"""A run's configuration: layers of tables are resolved into one, with an arm for every method of the run.
 
 Later layers win: the method < the model's profile < the preset < the configuration file < ``--set`` < flags. A section
 such as ``[updater]`` is a slot; ``use`` names its component and everything else is a setting of that component. What is
-set for a slot holds for every method of the run whose slot uses the same component, so that rows differ in what they
-are about and in nothing else.
+set for a slot holds for every method of the run whose slot uses the same component, so that rows differ only in what
+is being compared.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -27,13 +28,14 @@ from harness.registry.build import component_class
 from harness.registry.build import resolve as resolve_table
 from harness.registry.discover import KINDS, Plugins
 from harness.registry.settings import check_settings
+from harness.runs.variants import read_variants
 
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 Count = Annotated[int, Field(ge=0)]
 
 JUDGING = ("judge", "max_judge_calls", "max_judge_cost")
-"""Settings of who grades free text, given once for every row of the run whose evaluator has a judge."""
+"""Settings of the judge, given once for every row of the run whose evaluator has one."""
 
 
 @dataclass(frozen=True)
@@ -41,42 +43,46 @@ class Options:
     """The keys of a run's configuration that are not slots."""
 
     method: str = ""
-    """"" is the default of the installed plugins."""
+    """Name of the main method; "" takes the default of the installed plugins."""
     preset: str = ""
     """"" takes the method's preset that is named like the model, if there is one."""
     seeds: Annotated[int, Field(ge=1)] = 1
-    """Runs with different seeds; below 3 the rows are shown but not ranked."""
+    """Number of root seeds that every method is run under. A row of one seed is shown but not ranked."""
     seed: int = 0
     """The first of the root seeds."""
     limit: Count = 0
-    """Test contexts; 0 is all."""
+    """Test contexts; 0 takes all."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Self-edits per test context; their scores are averaged (single), or all are trained on (cpt)."""
     also: Mapping[str, Any] = field(default_factory=dict)
     """Table of the result -> what is measured beside the headline, as :class:`AlsoSettings` says."""
     checkpoint: Literal["validation", "last"] = "validation"
-    """Which round's policy is tested: the best on the validation split, the start included, or the last one."""
+    """Which round's policy is tested: the best on the validation split (the start counts as a round), or the last."""
     validation: Count = 0
-    """Validation contexts measured after every round; 0 is none, and then the last round is tested."""
+    """Validation contexts that are measured after every round; with 0 nothing is, and the last round is tested."""
     beside: tuple[str, ...] | None = None
-    """Methods run beside this one; by default those that it names itself."""
+    """Methods to run beside this one; by default those that the method itself names."""
     all: bool = False
-    """Run beside this one every method that has the preset, and those that each of them names itself."""
+    """Run every other method that has the preset as well, with the methods that each of them names."""
     max_cost: Annotated[float, Field(ge=0)] = 0.0
     """US dollars that may be spent on each remote model that sets no limit of its own; 0 is no limit."""
     out: str = "runs"
+    """Folder in which the run's folder is made."""
     leaderboard: str = "leaderboards"
+    """Folder into which the result file is copied; "" copies it nowhere."""
     max_hours: Annotated[float, Field(ge=0)] = 0.0
-    """Stop, resumable, after this long; 0 is never."""
+    """Hours after which the run stops and can be resumed; 0 is no limit."""
     edits: str = ""
-    """Folder of a run whose test edits are taken instead of writing new ones: those of the same method, and of the same
-    seed, or else of the first seed that it has there."""
+    """Folder of a run whose test edits are used instead of writing new ones: those of the same method and seed, or else
+    of the first seed that the method has there."""
     reuse: str = ""
-    """``auto``: take over what earlier runs under ``out`` did already; or the folder of one run. "" is nothing."""
+    """``auto`` reuses what earlier runs under ``out`` have computed; a run's folder, what that run has; "" nothing."""
+    variants: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> a further row: a method under that name with settings of its own (:mod:`harness.runs.variants`)."""
     observers: tuple[str, ...] = ()
     """Plugins to import for their observer hooks, besides those that the run names."""
     roles: Mapping[str, Any] = field(default_factory=dict)
-    """Role -> model table or spec, over the method's own."""
+    """Role -> a model (name, folder or table); replaces the method's own."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +90,21 @@ class AlsoSettings:
     """One table of the section ``also``: another evaluator for the run's own items, or other items."""
 
     task: str | Mapping[str, Any] | None = None
-    """None is the run's task."""
+    """None for the run's task."""
     evaluator: str | Mapping[str, Any] | None = None
-    """A component, or ``"@slot"``: the main method's evaluator of that slot. None is its slot ``evaluator``."""
+    """A component, or ``"@slot"``: the main method's evaluator of that slot. None for its slot ``evaluator``."""
     split: Literal["train", "validation", "test"] = "test"
     limit: Count = 0
-    """Contexts; 0 is all."""
+    """Contexts; 0 takes all."""
 
 
 @dataclass(frozen=True)
 class Also:
-    """What is measured beside the headline, as one table of the result."""
+    """A measure beside the headline: one table of the result."""
 
     name: str
     task: JSON | None
-    """None: the very items that the headline asks."""
+    """None for the items of the headline."""
     evaluator: JSON
     split: Split
     limit: int
@@ -111,15 +117,17 @@ class Arm:
     method: Method
     plugin: str
     slots: Mapping[str, JSON]
-    """Slot -> table; ``kind`` is always there."""
+    """Slot -> table, which always has the key ``kind``."""
     roles: Mapping[str, Any]
     """Role -> model table, or ``"@other"``."""
     protocol: JSON
+    samples: int = 1
+    """Self-edits per test context."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run is made from."""
+    """A resolved configuration."""
 
     options: Options
     task: JSON
@@ -131,8 +139,10 @@ class Config:
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration, as written to the run's folder and compared on resume."""
+        options = json.loads(json.dumps(dataclasses.asdict(self.options)))
+        del options["variants"]  # they are among the arms
         return {
-            **json.loads(json.dumps(dataclasses.asdict(self.options))),
+            **options,
             "task": dict(self.task),
             "model": dict(self.model),
             "also": {one.name: dataclasses.asdict(one) for one in self.also},
@@ -141,6 +151,7 @@ class Config:
                     "plugin": arm.plugin,
                     "protocol": dict(arm.protocol),
                     "roles": dict(arm.roles),
+                    **({} if arm.samples == self.options.samples else {"samples": arm.samples}),
                     **arm.slots,
                 }
                 for arm in self.arms
@@ -152,7 +163,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """A TOML configuration.
 
     Raises:
-        UsageError: not there, or not TOML, with the line.
+        UsageError: the file is absent, or is not TOML (with the line).
     """
     path = user_path(path)
     if not path.exists():
@@ -162,7 +173,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
-    """``updater.learning_rate=5e-4`` as nested tables; the right side is TOML, or else a text."""
+    """``updater.learning_rate=5e-4`` as nested tables; the right side is TOML, or else a string."""
     out: dict[str, Any] = {}
     for assignment in assignments:
         path, sign, text = assignment.partition("=")
@@ -180,22 +191,25 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def assigned(text: str, where: str) -> Any:
-    """The TOML value that a text is, or else the text itself."""
+    """The TOML value that a text spells, or else the text itself."""
     try:
         tables = tomllib.loads(f"v = {text}")
     except tomllib.TOMLDecodeError:
         return text.strip()
     except (RecursionError, ValueError) as why:
-        raise UsageError(f"{where}: no value that a setting can have: {why}") from None
+        raise UsageError(f"{where}: not a value that a setting can have: {why}") from None
     return within_limits(tables["v"], where) if len(tables) == 1 else text.strip()
 
 
 def model_table(plugins: Plugins, spec: Any) -> dict[str, Any]:
-    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as the table of a model."""
+    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table.
+
+    In a table, ``use`` may be such a name too: ``{use = "./folder", dtype = "bfloat16"}``.
+    """
     if isinstance(spec, Mapping):
         if not isinstance(spec.get("use"), str):
             raise UsageError('a model is a name, a folder, or a table with use = "name"')
-        return dict(spec)
+        return {**spec, "use": spec["use"]} if "path" in spec else {**spec, **model_table(plugins, spec["use"])}
     if not isinstance(spec, str):
         raise UsageError(f"a model is a name, a folder or a table, not {spec!r:.60}")
     there = user_path(spec).exists()
@@ -219,9 +233,12 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
     plugins.at_hand.append(main_plugin.info.name)
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
-    if len(models) == 1 and not main_plugin.provides("method"):  # beside a method it may be there for one of its roles
+    if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
-    model = model_table(plugins, given.get("model") or plugins.default("model"))
+    asked_model = given.get("model") or plugins.default("model")
+    if isinstance(asked_model, Mapping) and "use" not in asked_model:  # a setting of the default model
+        asked_model = {"use": plugins.default("model"), **asked_model}
+    model = model_table(plugins, asked_model)
     model_class = component_class(plugins, "model", model["use"]).cls
     resolve_table(plugins, "model", model, "model")
     profile: JSON = model_class.profile
@@ -233,7 +250,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         given.setdefault("task", next(iter(tasks)))
 
     option_names = {f.name for f in dataclasses.fields(Options)}
-    arm_slots = {"task", "model", *main.components, *KINDS}
+    added = {key for key, value in preset.items() if isinstance(value, Mapping) and "use" in value}
+    arm_slots = {"task", "model", *main.components, *KINDS, *added}
     for key, value in given.items():
         if key not in option_names and key not in arm_slots and not (isinstance(value, Mapping) and "use" in value):
             known = option_names | arm_slots | {*JUDGING}
@@ -252,21 +270,27 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
 
     beside = options.beside if options.beside is not None else main.beside
     names = [*beside, *(_with_preset(plugins, preset_name) if options.all else ())]
-    methods = [(main, main_plugin), *(plugins.method(name) for name in dict.fromkeys(names) if name != main.name)]
+    variants = {one.method.name: one for one in read_variants(options.variants, plugins, main.name)}
+    beside_it = [name for name in dict.fromkeys(names) if name != main.name and name not in variants]
+    methods = [(main, main_plugin), *map(plugins.method, beside_it)]
+    methods += [(one.method, one.plugin) for one in variants.values()]
     explicit = [preset, given]
     main_slots = _slots(main, main, profile, explicit, _slots_to_stand_in_for(main, plugins, profile, model["use"]))
     arms = []
     for method, plugin in methods:
+        variant = variants.get(method.name)
+        last = variant.tables if variant else {}
         own = {} if method is main else method.presets.get(preset_name) or method.presets.get(model["use"], {})
-        slots = main_slots if method is main else _slots(method, main, profile, explicit, main_slots, own)
+        slots = main_slots if method is main else _slots(method, main, profile, explicit, main_slots, own, last)
         wanted = {**method.roles, **own.get("roles", {})}
         if method.components.get("editor") == main.components.get("editor"):
             wanted |= {role: who for role, who in options.roles.items() if role in method.roles or method is main}
+        wanted |= variant.settings.roles if variant else {}
         for role in wanted:
             if role not in method.roles:
                 raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
         roles = {role: _role(plugins, who, model, options.max_cost) for role, who in wanted.items()}
-        # A row with another update (icl's memory) keeps its own protocol; to one with none, all are the same.
+        # A row with another updater (icl's memory) keeps its own protocol; to one without an updater, any will do.
         same_update = slots.get("updater", {}).get("use") in {None, main_slots.get("updater", {}).get("use")}
         if judging and "evaluator" in slots:
             judged = _with_judge(plugins, slots["evaluator"], judging)
@@ -274,9 +298,26 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
                 graded_by = slots["evaluator"]["use"]
                 raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
             slots = {**slots, "evaluator": judged or slots["evaluator"]}
-        arms.append(Arm(method, plugin.info.name, slots, roles, _protocol(method, main, asked_protocol, same_update)))
+        samples = (variant and variant.settings.samples) or options.samples
+        protocol = _protocol(method, main, asked_protocol, same_update)
+        arms.append(Arm(method, plugin.info.name, slots, roles, protocol, samples))
+    arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
     also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
+
+
+def _untrained(arm: Arm) -> Arm:
+    """The untrained start of a method that learns from the test items, as a row from which its gain is measured.
+
+    It counts as transductive too, for rows of other conditions are not compared with transductive ones.
+    """
+    method = dataclasses.replace(
+        arm.method,
+        name=f"{arm.method.name}-untrained",
+        summary=f"the start of {arm.method.name}, without its outer loop",
+    )
+    slots = {**arm.slots, "trainer": {"kind": "trainer", "use": "none"}}
+    return dataclasses.replace(arm, method=method, slots=slots)
 
 
 def _protocol(method: Method, main: Method, asked: JSON, same_update: bool) -> dict[str, Any]:
@@ -296,7 +337,7 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
     """One further measure, with its tables filled in.
 
     Raises:
-        UsageError: its name is the headline's or no name of a table, or a key of it is wrong.
+        UsageError: its name is the headline's or not a valid table name, or one of its keys is wrong.
     """
     where = f"also.{name}"
     if name == HEADLINE or not TABLE_NAME.fullmatch(name):
@@ -318,7 +359,7 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
 
 
 def _with_judge(plugins: Plugins, table: JSON, judging: JSON) -> dict[str, Any] | None:
-    """An evaluator's table with the judge in it, or in the one that it is made around; None where neither has one."""
+    """An evaluator's table with the judge set, in itself or in a nested evaluator; None where none of them has one."""
     component = component_class(plugins, "evaluator", str(table["use"])).cls
     settings = component.Settings
     if settings is not None and "judge" in {f.name for f in dataclasses.fields(settings)}:
@@ -331,7 +372,7 @@ def _with_judge(plugins: Plugins, table: JSON, judging: JSON) -> dict[str, Any] 
 
 
 def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model: str) -> Mapping[str, JSON]:
-    """What ``"@editor"`` means in a control that is run by itself: the slots of the default method, as it would run."""
+    """What ``"@editor"`` refers to in a control that is run by itself: the slots of the default method."""
     if not any(str(v).startswith("@") for table in main.components.values() for v in table.values()):
         return {}
     default, _ = plugins.method(plugins.default("method"))
@@ -339,10 +380,10 @@ def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model:
 
 
 def _with_preset(plugins: Plugins, preset: str) -> list[str]:
-    """Every method that has a preset, with those that it wants beside it; by name, whatever is installed when.
+    """Names of the methods that have a preset, and of those that each names beside it, in alphabetical order.
 
     Raises:
-        UsageError: no preset is named, so it is not said which methods belong together.
+        UsageError: no preset is named to say which methods belong together.
     """
     if not preset:
         raise UsageError("all: name the preset that the methods share, such as --preset quick")
@@ -362,7 +403,7 @@ def _role(plugins: Plugins, who: Any, model: JSON, max_cost: float) -> Any:
             table[name] = _role(plugins, table[name], model, max_cost)
     if max_cost and settings is not None and "max_cost" in {f.name for f in dataclasses.fields(settings)}:
         table.setdefault("max_cost", max_cost)
-    resolve_table(plugins, "model", table, "model")  # now, and not when the configuration has been written down
+    resolve_table(plugins, "model", table, "model")  # refused here, before the configuration is written down
     return table
 
 
@@ -373,11 +414,20 @@ def _slots(
     explicit: Sequence[JSON],
     main_slots: Mapping[str, JSON],
     own: JSON | None = None,
+    last: JSON = MappingProxyType({}),
 ) -> dict[str, JSON]:
-    """The tables of a method's slots; ``own`` is the preset of a method beside the main one."""
+    """The tables of a method's slots.
+
+    Args:
+        own: the preset of a method beside the main one.
+        last: slot tables on top of everything else, of a variant.
+    """
     out: dict[str, JSON] = {}
-    added = {k for layer in explicit for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
+    added = {k for layer in (*explicit, last) for k, v in layer.items() if isinstance(v, Mapping) and "use" in v}
     names = [*method.components, *sorted(added - {*method.components, *main.components, "task", "model", "protocol"})]
+    for name in last:
+        if name not in names:
+            raise UsageError(f"variants.{method.name}.{name}: this run has no such slot.{nearest(name, names)}")
     for name in names:
         table: JSON = _slot_table(method.components.get(name))
         original = main.components.get(name, {}).get("use")
@@ -389,6 +439,8 @@ def _slots(
             for layer in explicit:
                 if name in layer:
                     table = _overlay(table, _slot_table(layer[name]), strict=True)
+        if name in last:
+            table = _overlay(table, _slot_table(last[name]), strict=True)
         kind = str(table.get("kind") or (name if name in KINDS else ""))
         if kind not in KINDS:
             raise UsageError(f"{name}: write {name}.kind = one of {', '.join(KINDS)}")
@@ -408,15 +460,24 @@ def _slot_table(value: Any) -> dict[str, Any]:
 
 
 def _overlay(under: JSON, over: JSON, strict: bool) -> dict[str, Any]:
-    """``over`` on top of ``under``. Another component drops the settings of the first, or is left out (not strict)."""
+    """``over`` on top of ``under``. Naming another component, ``over`` replaces ``under`` (strict) or is ignored."""
     use = over.get("use", under.get("use"))
     if use != under.get("use") and "use" in under:
         return {**({"kind": under["kind"]} if "kind" in under else {}), **over} if strict else dict(under)
-    return {**under, **over}
+    return {**under, **{key: _nested(under.get(key), value) for key, value in over.items()}}
+
+
+def _nested(under: Any, over: Any) -> Any:
+    """A nested table that names no component goes on top of the one that is there."""
+    if not isinstance(over, Mapping) or "use" in over:
+        return over
+    if isinstance(under, str):
+        return {"use": under, **over}
+    return _overlay(under, over, strict=True) if isinstance(under, Mapping) and "use" in under else over
 
 
 def _fill(table: JSON, main_slots: JSON) -> dict[str, Any]:
-    """``"@editor"`` inside a table is the main method's table of that slot."""
+    """The table with ``"@editor"`` replaced by the main method's table of that slot."""
     out: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, str) and value.startswith("@") and value[1:] in main_slots:

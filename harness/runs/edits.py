@@ -1,7 +1,7 @@
-"""The edits that a run deployed, one file per method and seed: written for people, read again for ``--edits``.
+"""The edits that a run deployed, one file per method and seed: written for people, and read again by ``--edits``.
 
 ``RUN/edits/<method>-<seed>.jsonl`` has one line per context: its id, the context, the texts that the model wrote, and
-the edits as records. What is read may have been changed by hand, so everything that is used of it is checked first.
+the edits as records. A file may have been changed by hand, so everything that is used of it is checked first.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ def edit_lines(groups: Sequence[Group]) -> str:
 
 
 def read_edits(run: Path, method: str, seed: int) -> dict[str, Sequence[SelfEdit]]:
-    """The test edits that a method of another run deployed, by episode: those of the same seed, else of its first one.
+    """The test edits that a method of another run deployed, by episode: those of the same seed, or else of its
+    first one.
 
     Raises:
-        UsageError: no such run, the method deployed no edits there (those that did are named), or the file is damaged,
-            with line and field.
+        UsageError: there is no such run, the method deployed no edits in it (the nearest one that did is named), or the
+            file is damaged (with line and field).
     """
     return _read(_file_of(user_path(run), method, seed))
 
@@ -82,12 +83,12 @@ def _read(path: Path) -> dict[str, Sequence[SelfEdit]]:
         where = f"{path}: line {number}"
         line = conform(_Line, value, where)
         if line.episode in found:
-            raise UsageError(f"{where}, field episode: {line.episode!r} stands in an earlier line too; remove one")
+            raise UsageError(f"{where}, field episode: {line.episode!r} is in an earlier line too; remove one")
         for at, edit in enumerate(line.edits):
             if edit.episode != line.episode:
                 raise UsageError(f"{where}, field edits[{at}].episode: {edit.episode!r} is not the line's own episode")
             if ids.setdefault(edit.id, number) != number or [e.id for e in line.edits].count(edit.id) > 1:
-                raise UsageError(f"{where}, field edits[{at}].id: {edit.id!r} stands twice in the file")
+                raise UsageError(f"{where}, field edits[{at}].id: {edit.id!r} occurs twice in the file")
         found[line.episode] = [decode(edit) for edit in value["edits"]]
     if not found:
         raise UsageError(f"{path}: no edits in it")
@@ -95,7 +96,7 @@ def _read(path: Path) -> dict[str, Sequence[SelfEdit]]:
 
 
 def _without_request(edit: SelfEdit) -> SelfEdit:
-    """The prompts would triple the file; the texts are in it."""
+    """The edit without its completions: the line has their texts, and their prompts would triple the file."""
     return dataclasses.replace(edit, actions=())
 
 
@@ -103,7 +104,7 @@ def _without_request(edit: SelfEdit) -> SelfEdit:
 
 
 def _plain(value: Any) -> Any:
-    """Free JSON holds no records: what carries a record's tag would be decoded as one."""
+    """Refuse free JSON with a record's tag in it, which would be decoded as a record."""
     if isinstance(value, Mapping):
         if "$" in value:
             raise ValueError("holds the key '$', which marks records")
@@ -196,13 +197,23 @@ class _Delta(_Record):
     scale: _Finite
 
 
+class _Distillation(_Record):
+    tag: Literal["Distillation"] = Field(alias="$")
+    prompt: _Prompt
+    target: str
+    teacher_prompt: _Prompt | None
+    teacher: Literal["start", "base"]
+    top: Annotated[int, Field(ge=1)]
+    weight: _Finite
+
+
 class _Edit(_Record):
     tag: Literal["SelfEdit"] = Field(alias="$")
     id: str
     episode: _Filled
     data: list[
         Annotated[
-            _Example | _Preference | _Rollout | _Recipe | _MemoryOps | _Delta,
+            _Example | _Preference | _Rollout | _Recipe | _MemoryOps | _Delta | _Distillation,
             Field(discriminator="tag"),
         ]
     ]

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from harness.api import Model, State
 from harness.books.journal import Journal
-from harness.books.store import WeightStore
+from harness.books.store import WeightStore, check_weights
 from harness.errors import UsageError, nearest
+from harness.files import write_text
+from harness.reading import read_json
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.runs import record as records
 from harness.runs.trust import check_trust
 
 
-def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None, *, trust: bool = False) -> str:
-    """Write the policy that a row of the run tested, adapters merged, with its tokenizer; answers ``method, seed N``.
+def export_policy(
+    run: Path, to: Path, method: str = "", seed: int | None = None, *, adapter: bool = False, trust: bool = False
+) -> str:
+    """Write the policy that a row of the run tested, with adapters merged, and its tokenizer.
+
+    Returns:
+        ``METHOD, seed N``, for messages.
 
     Args:
-        trust: run the plugin files that a run made elsewhere names.
+        adapter: write the policy's one adapter as peft reads it, instead of a whole model.
+        trust: run the plugin files that the record of a run made elsewhere names.
 
     Raises:
-        UsageError: no such run or row, the row trained no policy, or ``to`` exists.
+        UsageError: there is no such run or finished row, the row trained no policy, or ``to`` exists;
+            with ``adapter``, the policy is not one LoRA adapter on its model.
+        Damaged: the adapter is not what was stored.
     """
     if to.exists():
         raise UsageError(f"{to} exists; name a folder that does not")
@@ -44,12 +56,32 @@ def export_policy(run: Path, to: Path, method: str = "", seed: int | None = None
     if not state.adapters:
         raise UsageError(f"{method}, seed {seed}, tested the model as it came: there is nothing to export")
     table = _teacher_table(resolved, method)
+    if adapter:
+        _write_adapter(run, state, str(table.get("path") or ""), to)
+        return f"{method}, seed {seed}"
     plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
     model = build(plugins, Model, table, "model", weights=WeightStore(run / "weights")).instance
     with model.borrow(state) as (module, tokenizer):
         module.save_pretrained(to)
         tokenizer.save_pretrained(to)
     return f"{method}, seed {seed}"
+
+
+def _write_adapter(run: Path, state: State, base: str, to: Path) -> None:
+    """Copy the state's one adapter, naming the model that it belongs to where that has a path."""
+    own = run / "weights" / state.adapters[-1]
+    if len(state.adapters) > 1 or not (own / "adapter_config.json").is_file():
+        raise UsageError(
+            f"the policy is {len(state.adapters)} updates on its model, and no single adapter; leave --adapter away to "
+            "write it as a whole model"
+        )
+    check_weights(own)
+    config = read_json(own / "adapter_config.json")
+    to.mkdir(parents=True)
+    shutil.copy(own / "adapter_model.safetensors", to)
+    if base:
+        config["base_model_name_or_path"] = base
+    write_text(to / "adapter_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _teacher_table(resolved: dict[str, Any], method: str) -> dict[str, Any]:

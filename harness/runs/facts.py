@@ -1,4 +1,4 @@
-"""What a row says of itself, held against what its session saw: why it is not ranked, though every query was scored."""
+"""A row's card compared with what its session saw: why a row is not ranked although every query was scored."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.session.service import SessionService
 
 @dataclass(frozen=True)
 class SeedFacts:
-    """Of one method under one seed."""
+    """What is known about one method under one seed."""
 
     faults: tuple[str, ...] = ()
-    """Why it is not ranked."""
+    """Why the row is not ranked; empty where nothing speaks against it."""
     remarks: tuple[str, ...] = ()
     happened: Mapping[str, bool] = field(default_factory=dict)
-    """:attr:`harness.evidence.result_file.Row.happened`."""
+    """:attr:`harness.evidence.result.Row.happened`."""
 
 
 def seed_facts(
@@ -46,33 +46,33 @@ def seed_facts(
 
 
 def _untrained(session: SessionService, rounds: Sequence[Mapping[str, State]]) -> list[str]:
-    """Whether every checkpoint is the start, though the loop updated, or has an updater that nothing else uses."""
+    """A fault where every checkpoint is the start, although the loop updated or has an updater for nothing else."""
     outer = session.scope.facts.outer
-    if len(rounds) < 2 or outer.updates or any(dict(one) != dict(rounds[0]) for one in rounds[1:]):
+    if len(rounds) < 2 or outer.lost or any(dict(one) != dict(rounds[0]) for one in rounds[1:]):
         return []
     if outer.updated:
-        return [f"the outer loop made {outer.updated} updates, and no round holds what they made"]
+        return [f"the outer loop made {outer.updated} updates, and no round has their result"]
     own = [name for name, slot in session.scope.slots.items() if slot.kind == "updater" and name != "updater"]
     return [f"the outer loop never updated anything with {own[0]!r}: the start was measured"] if own else []
 
 
 def _passed_over(bench: RunBench) -> list[str]:
-    """Whether the editor wrote nothing at all for the test split."""
+    """A fault where the editor wrote nothing at all for the test split."""
     if not bench.groups or any(group.edits for group in bench.groups):
         return []
     return [f"the editor passed over all {len(bench.groups)} test contexts: the start model was measured"]
 
 
 _UNTRUE = {
-    "open_book": "the passage stood in the prompt or memory of its answers, and its card says closed book",
-    "queries": "test queries stood in prompts that edits were written by, and its card says that it sees contexts only",
+    "open_book": "the passage was in the prompt or memory of its answers, and its card says closed book",
+    "queries": "test queries were in prompts for writing edits, and its card says that it sees contexts only",
     "transductive": "test contexts or queries entered the outer loop, and its card does not say transductive",
-    "outside_teacher": "another model than the student's wrote edits, and its card says no outside teacher",
+    "outside_teacher": "a model other than the student's wrote edits, and its card says no outside teacher",
 }
 
 
 def _untrue(method: Method, happened: Mapping[str, bool]) -> list[str]:
-    """What happened and the card does not say. A card may say more than happens: that gains a row nothing."""
+    """What happened but is not on the card. A card may declare more than happens, for that gains a row nothing."""
     declared = {
         "open_book": method.open_book,
         "queries": method.sees == "context+queries",
@@ -83,7 +83,7 @@ def _untrue(method: Method, happened: Mapping[str, bool]) -> list[str]:
 
 
 def why_unranked(of_seeds: Sequence[tuple[int, SeedFacts]]) -> tuple[str, ...]:
-    """The faults of all seeds of a row, each once; which seeds have it is said where not all do."""
+    """The faults of a row over its seeds, each once, with the seeds that have it where not all do."""
     found: dict[str, list[int]] = {}
     for seed, facts in of_seeds:
         for fault in facts.faults:
@@ -96,6 +96,6 @@ def why_unranked(of_seeds: Sequence[tuple[int, SeedFacts]]) -> tuple[str, ...]:
 
 
 def happened(of_seeds: Sequence[tuple[int, SeedFacts]]) -> dict[str, bool]:
-    """What happened under any seed."""
+    """For each fact, whether it happened under any seed."""
     names = dict.fromkeys(name for _, facts in of_seeds for name in facts.happened)
     return {name: any(facts.happened.get(name, False) for _, facts in of_seeds) for name in names}

@@ -1,4 +1,4 @@
-"""What a protocol yielded for one method and one seed: checked, and put together table by table."""
+"""A protocol's measurements for one method and one seed: checked, and collected table by table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.runs.bench import RunBench
 from harness.runs.config import TABLE_NAME
 
 Cell = tuple[float | None, str]
-"""A query's value, the mean over its samples, and the letter of :mod:`harness.evidence.result_file`."""
+"""A query's value (the mean over its samples) and its status, a letter of :mod:`harness.evidence.result`."""
 
 
 @dataclass
@@ -29,22 +29,22 @@ class SeedTable:
     contexts: dict[str, tuple[str, ...]]
     """Context -> its queries, in order."""
     scores: dict[int | None, Sequence[Score]] = field(default_factory=dict)
-    """Step -> scores as they were yielded; None where the protocol counts no steps."""
+    """Step -> scores as they were yielded; the step is None where the protocol counts none."""
 
     @property
     def last(self) -> Sequence[Score]:
-        """The scores that make the figure."""
+        """The scores of the last step, which make the table's figure."""
         return self.scores[max(self.scores, key=lambda step: -1 if step is None else step)]
 
     def cells(self, step: int | None) -> dict[str, Cell]:
-        """Query -> value and letter at a step; what was not asked is absent."""
+        """Query -> value and status at a step, without the queries that were not asked."""
         by_query: dict[str, list[Score]] = {}
         for score in self.scores.get(step, ()):
             by_query.setdefault(score.query, []).append(score)
         return {query: over_samples(scores, bounded=not self.measure.unit) for query, scores in by_query.items()}
 
     def samples(self) -> int:
-        """The most scores that a query of the last step has."""
+        """The largest number of scores that a query has at the last step."""
         return max(map(len, _by_context(self.last).values()), default=0)
 
     def by_sample(self) -> list[list[list[Score]]]:
@@ -57,7 +57,7 @@ class SeedTable:
         return out
 
     def macro(self) -> float | None:
-        """Mean over contexts of the mean over all scores of their queries; None while an error is unmended."""
+        """Mean over contexts of the mean over all scores of their queries; None where one is in error."""
         values_of: dict[str, list[float | None]] = {context: [] for context in self.contexts}
         for score in self.last:
             values_of[score.episode].append(score.value)
@@ -74,7 +74,7 @@ def take(protocol: BuiltComponent[EvaluationProtocol], bench: RunBench) -> dict[
     """Run a protocol: table -> what it measured, the headline first.
 
     Raises:
-        PluginError: the protocol broke, or yielded what is no measurement of the items it was given.
+        PluginError: the protocol raised, or yielded anything but valid measurements of its items.
     """
     found: dict[str, SeedTable] = {}
     who = f"{protocol.plugin}: protocol {protocol.name!r}"
@@ -99,16 +99,16 @@ def _yielded(protocol: BuiltComponent[EvaluationProtocol], bench: RunBench, who:
 
 
 def _fault(one: Any, bench: RunBench, found: Mapping[str, SeedTable]) -> str:
-    """What is wrong with a measurement but for its scores; "" where nothing is."""
+    """What is wrong with a measurement apart from its scores; "" where nothing is."""
     if not isinstance(one, Measurement):
         return f"it yielded a {type(one).__name__}, not a Measurement"
     if not isinstance(one.name, str) or not TABLE_NAME.fullmatch(one.name):
-        return f"{one.name!r} is no name of a table: letters, digits, '-', '_' and '.'"
+        return f"{one.name!r} is not a table name: letters, digits, '-', '_' and '.'"
     asked = one.measure or one.name
     if isinstance(asked, str) and asked not in bench.measures:
         return f"measurement {one.name!r}: there is no measure {asked!r}.{nearest(asked, bench.measures)}"
     if one.name == HEADLINE and asked != HEADLINE:
-        return f"measurement {HEADLINE!r} is of the run's own task and evaluator, and of no other measure"
+        return f"measurement {HEADLINE!r} must be of the run's own task and evaluator, not of another measure"
     if one.step is not None and (type(one.step) is not int or one.step < 0):
         return f"measurement {one.name!r}: a step is an integer of 0 or more, not {one.step!r}"
     before = found.get(one.name)
@@ -127,18 +127,18 @@ def _table(one: Measurement, bench: RunBench) -> SeedTable:
     asked = one.measure or one.name
     if isinstance(asked, Measure):
         return SeedTable(one.name, asked, "", {})
-    # The headline covers the whole split: an episode that a protocol leaves out is missing, not gone.
+    # The headline covers the whole split: an episode that a protocol leaves out counts as missing.
     episodes = bench.full(asked) if one.name == HEADLINE else ()
     contexts = {episode.id: tuple(query.id for query in episode.queries) for episode in episodes}
     return SeedTable(one.name, bench.measures[asked], asked, contexts)
 
 
 def _add(table: SeedTable, one: Measurement, bench: RunBench) -> str:
-    """Add a measurement's scores to its table; what is wrong with them, or ""."""
+    """Add a measurement's scores to its table. Returns what is wrong with them, or ""."""
     scores = list(one.scores)
     for score in scores:
         if not isinstance(score, Score):
-            return f"a {type(score).__name__} is no Score"
+            return f"a {type(score).__name__} is not a Score"
         if (score.value is None) != (score.status == "error"):
             return f"query {score.query!r} must have a value exactly when its status is not error"
         if score.value is not None and not math.isfinite(score.value):
@@ -161,17 +161,17 @@ def _add(table: SeedTable, one: Measurement, bench: RunBench) -> str:
                 table.contexts[score.episode] = (*queries, score.query)
         every = [query for queries in table.contexts.values() for query in queries]
         if len(set(every)) != len(every):
-            return "a query id stands in two episodes"
+            return "a query id occurs in two episodes"
     table.scores[one.step] = scores
     return ""
 
 
 def over_samples(scores: Sequence[Score], *, bounded: bool) -> Cell:
-    """The mean over a query's samples, and the letter that says what became of it."""
+    """The mean over a query's samples, and the query's status."""
     if any(score.status == "error" for score in scores):
         return None, "e"
     if not bounded:
-        # A failed answer is wrong, which is 0 of a share; in another unit there is no value for it.
+        # A failed answer is wrong: 0 where the value is a share, but no value where it has a unit.
         scores = [score for score in scores if score.status != "failed"]
         if not scores:
             return None, "-"
@@ -182,16 +182,14 @@ def over_samples(scores: Sequence[Score], *, bounded: bool) -> Cell:
     return round(value, 6), "o"
 
 
-def sample_letters(
-    tables: Sequence[SeedTable], queries: Sequence[str], step: int | None
-) -> tuple[tuple[str, ...], ...]:
-    """``[seed][query]``: the letter of every sample at a step; empty where no query has more than one."""
+def sample_status(tables: Sequence[SeedTable], queries: Sequence[str], step: int | None) -> tuple[tuple[str, ...], ...]:
+    """``[seed][query]``: the status of every sample at a step; empty where no query has more than one."""
     out = []
     for table in tables:
-        letters: dict[str, str] = {}
+        status: dict[str, str] = {}
         for score in table.scores.get(None if None in table.scores else step, ()):
-            letters[score.query] = letters.get(score.query, "") + over_samples([score], bounded=True)[1]
-        out.append(tuple(letters.get(query, "") for query in queries))
+            status[score.query] = status.get(score.query, "") + over_samples([score], bounded=True)[1]
+        out.append(tuple(status.get(query, "") for query in queries))
     several = any(len(one) > 1 for row in out for one in row)
     unit = any(table.measure.unit for table in tables)
     return tuple(out) if several and not unit else ()

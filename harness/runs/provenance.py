@@ -1,4 +1,4 @@
-"""What was run, for the result file: every slot's resolved settings, the digests of its code, and versions."""
+"""Provenance for the result file: every slot's resolved settings, the digest of its code, and versions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.api import JSON
+from harness.books.environment import describe_environment
 from harness.books.records import digest
-from harness.evidence.result_file import Provenance, UsedComponent
+from harness.evidence.result import Provenance, UsedComponent
 from harness.registry import fingerprint
 from harness.registry.build import resolve
 from harness.registry.discover import ComponentClass
 from harness.runs.arm import OpenRun
 from harness.runs.config import Arm
-from harness.runs.environment import describe_environment
 
 
 def provenance(opened: OpenRun) -> Provenance:
-    """What the rows of a run were made with, once all of them were opened."""
+    """What the rows of a run were made with. Call it when all rows are done, for it needs their models open."""
     journal = opened.context.journal
     versions: dict[str, str] = dict((journal.fact("environment") or describe_environment())["versions"])
     components: dict[str, UsedComponent] = {}
@@ -33,16 +33,16 @@ def provenance(opened: OpenRun) -> Provenance:
             versions |= fingerprint.of_class(found.cls).installed
             if found.plugin.info.path is None:
                 versions[found.plugin.info.distribution] = found.plugin.info.version
-    options = {key: value for key, value in opened.config.as_json().items() if key not in _STAND_ELSEWHERE}
+    options = {key: value for key, value in opened.config.as_json().items() if key not in _LEFT_OUT}
     return Provenance(options, components, rows, dict(sorted(versions.items())))
 
 
-_STAND_ELSEWHERE = frozenset({"task", "model", "also", "arms", "roles", "out", "leaderboard", "reuse", "max_hours"})
-"""With their settings among the components; or where the run was kept and how long it might take."""
+_LEFT_OUT = frozenset({"task", "model", "also", "arms", "roles", "out", "leaderboard", "reuse", "max_hours"})
+"""Options whose settings are among the components, or that say where a run is kept and how long it may take."""
 
 
 def _identities(opened: OpenRun, arm: Arm) -> Iterator[tuple[str, str, JSON]]:
-    """Slot, kind and identity of all that a row was made with."""
+    """Slot, kind and identity of every component that a row was made with."""
     booked: Mapping[str, JSON] = opened.context.journal.fact(f"components/{arm.method.name}") or {}
     for slot, identity in booked.items():
         kind = arm.slots[slot]["kind"] if slot in arm.slots else slot.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Whether a model can read the task at all: a score of 0 everywhere is no finding where its words are unknown to it."""
+"""Whether a model can read the task at all: a score of 0 says nothing where the task's words are unknown to it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from harness.api import State
 from harness.session.context import RunContext
 
 _SAMPLE = 8
-"""Test contexts that are looked at."""
+"""Number of test contexts that are checked."""
 
 
 def unreadable(context: RunContext, base: str) -> str:
-    """Why the run's texts mean nothing to a model, as one line; "" where they do."""
+    """Why a model cannot read the run's texts, as one line; "" where it can."""
     texts = []
     for episode in context.episodes.split("test", _SAMPLE):
         texts += [*_texts(episode.context), *(query.text for query in episode.queries)]
-    said: str = reads.call(context.readers[base], lambda: context.models[base].cannot_read(texts))
-    return said
+    why: str = reads.call(context.readers[base], lambda: context.models[base].cannot_read(texts))
+    return why
 
 
 def note(context: RunContext, state: State) -> list[str]:
-    """The same as the note on a row that the state was asked for."""
-    said = unreadable(context, state.base)
-    return [said] if said else []
+    """A note on the row of a state whose model cannot read the run's texts; empty where it can."""
+    why = unreadable(context, state.base)
+    return [why] if why else []
 
 
 def _texts(value: Any) -> Iterator[str]:

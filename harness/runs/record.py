@@ -1,4 +1,4 @@
-"""A run's ``config.json``: what the user gave, what it resolved to, and the name by which the run is known."""
+"""A run's ``config.json``: what the user gave, what that resolved to, and the name of the run."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def make(
     """The record of a new run.
 
     Args:
-        run: what the run is called on every board, whatever becomes of its folder.
-        command: what gives such a run again, for its result file.
+        run: the run's name on every leaderboard, even if its folder is renamed.
+        command: the command that makes such a run again, for its result file.
     """
     return trust.signed({
         "run": run, "given": dict(given), "plugin_files": [str(Path(file).resolve()) for file in files],
@@ -71,7 +71,7 @@ def make(
 
 
 def write(journal: Journal, folder: Path, record: Mapping[str, Any]) -> None:
-    """Write it whole or not at all."""
+    """Write the record, whole or not at all."""
     write_recorded(journal, folder, NAME, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -94,10 +94,10 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def check(journal: Journal, folder: Path) -> None:
-    """Hold the record against what was written.
+    """Check that the record is the one that was written.
 
     Raises:
-        Damaged: it is another one.
+        Damaged: it was changed since.
     """
     path = folder / NAME
     known = journal.fact(FILE + NAME)
@@ -106,7 +106,7 @@ def check(journal: Journal, folder: Path) -> None:
 
 
 def _beside(run: Path) -> str:
-    """The nearest run in the folder where one was looked for."""
+    """A hint with the nearest name among the runs in the same folder."""
     folder = run.parent
     names = [found.parent.name for found in folder.glob(f"*/{NAME}")] if not run.exists() and folder.is_dir() else []
     return nearest(run.name, names)

@@ -16,14 +16,16 @@ from typing import Any
 from harness import reads
 from harness.api import HEADLINE, Evaluator, Task
 from harness.books import world
+from harness.books.environment import describe_environment
 from harness.books.episodes import EpisodeBook
-from harness.books.folder import sweep, write_recorded
+from harness.books.folder import goes_on, sweep, write_recorded
 from harness.books.journal import Journal
 from harness.books.reuse import ReuseSource, changes, fact_of
 from harness.books.store import WeightStore
 from harness.errors import PluginError, RunError, UsageError
 from harness.events import RunFinished, RunStarted
-from harness.evidence.result_file import ResultFile, Row, check, dumps, read, write
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result_file import check, dumps, read, write
 from harness.reading import read_json, read_json_lines, within_limits
 from harness.registry.build import BuiltComponent, build, hand_ledger
 from harness.registry.discover import Plugins
@@ -31,11 +33,10 @@ from harness.runs import config as configuration
 from harness.runs import record as records
 from harness.runs.arm import OpenRun, check_roles, observe, run_arm
 from harness.runs.bench import OpenAlso
-from harness.runs.collect import result_file
+from harness.runs.collect import result_file, write_items
 from harness.runs.command import command
 from harness.runs.config import Also, Config
 from harness.runs.edits import read_edits
-from harness.runs.environment import describe_environment
 from harness.runs.plan import Work, only_tests, work
 from harness.runs.provenance import provenance
 from harness.runs.readable import unreadable
@@ -43,10 +44,13 @@ from harness.runs.trust import check_trust
 from harness.session.context import RunContext
 from harness.session.progress import Progress, Quiet
 from harness.text import writable
+from harness.workers.chosen import NO_WORKERS, Workers
 
 _log = logging.getLogger("harness")
+PLAN = "plan"
+"""Fact of the journal: rows of the run, and its pieces of each kind as they were planned."""
 _LIMIT = "max_cost"
-"""Fact of the journal: the limit of every account that a resume has set."""
+"""Name of a fact in the journal: the limit that ``resume`` has set for every account."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +69,21 @@ class Run:
     leaderboard: Path | None = None
     """The result file's copy under the leaderboards."""
     taken: Mapping[str, int] = field(default_factory=dict)
-    """Earlier run -> how many of the reused items were taken over from it."""
+    """Earlier run -> how many of the reused items came from it."""
     ran_of: Mapping[str, int] = field(default_factory=dict)
-    """What was computed now -> how many: ``edits by 'mine'``, ``completions by 'lab-1'``."""
+    """What was computed now -> how many, such as ``completions by 'lab-1'``."""
     changed: Sequence[str] = ()
-    """Components that differ from those of the earlier run that most was taken over from."""
+    """How components differ from those of the earlier run that most was reused from."""
 
     @property
     def complete(self) -> bool:
-        """Whether every expected score of the headline has a value, and no other table lacks one for an error."""
+        """Whether every expected score of the headline has a value, and no other table has one in error."""
         others = (row for table in self.result.tables for row in table.rows)
         return all(row.complete for row in self.result.rows) and not any(_errors(row) for row in others)
 
     def scores(self, table: str = HEADLINE) -> list[dict[str, Any]]:
-        """A table's scores, one record each: method, seed, episode, query, sample, value, status, answer, step where
-        there are steps, and further measures."""
+        """One record per query, sample and seed of a table: ``method``, ``seed``, ``episode``, ``query``, ``sample``,
+        ``value``, ``status``, ``answer``, ``step`` where there are steps, and further measures."""
         out = []
         for path in sorted((self.folder / "scores" / ("" if table == HEADLINE else table)).glob("*.jsonl")):
             out += [line for _, line in read_json_lines(path, RunError)]
@@ -87,7 +91,7 @@ class Run:
 
 
 def _errors(row: Row) -> int:
-    return row.errors + sum(letters.count("e") for one in row.earlier for letters in one.status)
+    return row.errors + sum(status.count("e") for one in row.earlier for status in one.status)
 
 
 def run(
@@ -96,13 +100,15 @@ def run(
     plugin_files: Sequence[Path] = (),
     layers: Sequence[str] = ("arguments",),
     progress: Progress | None = None,
+    workers: Workers = NO_WORKERS,
 ) -> Run:
     """Run a method and those beside it.
 
     Args:
         config: keys of :class:`harness.runs.config.Options` and slot tables, as in a configuration file.
-        plugin_files: single-file plugins to take beside the installed ones.
-        layers: where the configuration came from, for the record.
+        plugin_files: single-file plugins to use beside the installed ones.
+        layers: where the configuration came from, for the record; later ones win.
+        workers: who computes the packs of local models; the results are the same with any.
 
     Raises:
         UsageError: the configuration names something that does not exist.
@@ -117,7 +123,7 @@ def run(
     folder = _new_folder(resolved)
     said = command({**given, "method": resolved.options.method}, plugin_files)
     record = records.make(folder.name, given, plugin_files, layers, resolved, said)
-    return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True)
+    return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True, workers=workers)
 
 
 def resume(
@@ -127,18 +133,20 @@ def resume(
     trust: bool = False,
     max_cost: float = 0.0,
     progress: Progress | None = None,
+    workers: Workers = NO_WORKERS,
 ) -> Run:
-    """Go on with a run where it stopped; what is booked is not done again.
+    """Continue a run where it stopped; what is booked is not done again.
 
     Args:
-        recompute: where a plugin's source, the configuration's meaning, or the machine and its libraries changed
-            since, or something stored is damaged, run again what that touches, instead of refusing.
-        max_cost: US dollars that each remote model, judges included, may come to over all lives of the run, instead
-            of the limits that it was begun with; from now on. 0 leaves them.
-        trust: run the plugin files that a run made elsewhere names; see :mod:`harness.runs.trust`.
+        recompute: where a plugin's source, what the configuration resolves to, or the machine and its libraries have
+            changed, or something stored is damaged, run again what is affected instead of refusing.
+        max_cost: US dollars that each remote model, judges included, may cost over the whole run, from now on instead
+            of the limits that the run was begun with. 0 leaves them.
+        workers: who computes the packs from now on, whoever did before.
+        trust: run the plugin files that the record of a run made elsewhere names; see :mod:`harness.runs.trust`.
 
     Raises:
-        UsageError: there is no run in that folder, or it would now be another one.
+        UsageError: there is no run in that folder, or it would not be the same run any more.
         Damaged: something in the folder is not what was written there.
     """
     folder = Path(folder)
@@ -151,13 +159,16 @@ def resume(
     if changed and not recompute:
         raise UsageError(
             f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or a default changed. "
-            "`harness resume --recompute` takes the new one and runs again what it touches"
+            "`harness resume --recompute` takes the new one and runs again what it affects"
         )
     if recompute:
         record = records.make(
             _name(record, folder), record["given"], files, record["layers"], resolved, record.get("command", "")
         )
-    return _execute(folder, plugins, resolved, record, progress or Quiet(), recompute=recompute, max_cost=max_cost)
+    progress = progress or Quiet()
+    return _execute(
+        folder, plugins, resolved, record, progress, recompute=recompute, max_cost=max_cost, workers=workers
+    )
 
 
 def open_run(folder: str | Path) -> Run:
@@ -178,8 +189,9 @@ def _execute(
     fresh: bool = False,
     recompute: bool = False,
     max_cost: float = 0.0,
+    workers: Workers = NO_WORKERS,
 ) -> Run:
-    journal, refused = None, fresh
+    journal, opened, refused = None, None, fresh
     reads.own(folder)
     try:
         journal = Journal(folder, recompute)
@@ -187,45 +199,60 @@ def _execute(
             records.write(journal, folder, record)
         elif not recompute:
             records.check(journal, folder)
-        opened = _open(folder, plugins, config, journal, progress, recompute)
+        opened = _open(folder, plugins, config, journal, progress, recompute, workers)
+        for arm in config.arms:
+            check_roles(opened, arm)
         if max_cost:
             journal.set_fact(_LIMIT, max_cost)
         journal.ledger.limit, journal.ledger.default = journal.fact(_LIMIT) or 0.0, config.options.max_cost
         if recompute:
             records.write(journal, folder, record)
         refused = False
+        progress.say(f"run {folder}")
+        for base in opened.context.models:
+            if said := unreadable(opened.context, base):
+                _log.warning("%s", said)
         return _all_rows(opened, progress, _name(record, folder), record.get("command", ""))
     except (UsageError, PluginError):
         refused = fresh and (journal is None or journal.empty)
         raise
     except KeyboardInterrupt:
         refused = fresh and (journal is None or journal.empty)
-        said = "nothing was booked yet" if refused else f"what is booked is safe, and `harness resume {folder}` goes on"
+        said = "nothing was booked yet" if refused else f"what is booked is safe, and `{goes_on(folder)}` goes on"
         progress.say(f"interrupted; {said}")
         raise
     finally:
+        if opened is not None:
+            opened.close()
         progress.close()
         if journal is not None:
             journal.close()
-        if refused:  # nothing was done that a resumed run could go on from
+        if refused:  # there is nothing that a resumed run could go on from
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _all_rows(opened: OpenRun, progress: Progress, name: str, source: str) -> Run:
-    """Every method under every seed, then the result file, under the run's name, and the observers.
+    """Run every method under every seed, write the result file, and tell the observers.
 
     Args:
-        source: the command that gives such a run.
+        name: the run's name.
+        source: the command that makes such a run again.
     """
     config, plugins, folder, journal = opened.config, opened.plugins, opened.context.folder, opened.context.journal
     observe(plugins, "harness_run_started", RunStarted(folder, config.as_json()))
     pieces = sum(work(config, plugins, opened.task).values(), Work()).times(config.options.seeds)
+    journal.set_fact(PLAN, {"rows": len(config.arms) * config.options.seeds, **asdict(pieces)})
     progress.plan(len(config.arms) * config.options.seeds, asdict(pieces))
     outcomes = []
     for seed in range(config.options.seed, config.options.seed + config.options.seeds):
         for arm in config.arms:
             progress.row(f"{arm.method.name}, seed {seed}")
             outcomes.append(run_arm(opened, arm, seed))
+    book = opened.context.episodes
+    write_items(opened.context, HEADLINE, book.split("test"), book)
+    for one in opened.also:
+        if one.own_items:
+            write_items(opened.context, one.name, one.episodes.split(one.split, one.limit or None), one.episodes)
     made = result_file(name, config, opened.context, outcomes, source, provenance(opened))
     result = check(made, str(folder / "result.json"))
     write_recorded(journal, folder, "result.json", dumps(result))
@@ -249,17 +276,23 @@ def _all_rows(opened: OpenRun, progress: Progress, name: str, source: str) -> Ru
 
 
 def _name(record: Mapping[str, Any], folder: Path) -> str:
-    """What the run is called on boards, whatever its folder is called by now; it becomes a file's name."""
+    """The run's name, even if its folder has been renamed, as it can be a file's name."""
     return re.sub(r"[^\w.-]+", "-", str(record.get("run") or folder.name)).lstrip(".")
 
 
 def _open(
-    folder: Path, plugins: Plugins, config: Config, journal: Journal, progress: Progress, recompute: bool
+    folder: Path,
+    plugins: Plugins,
+    config: Config,
+    journal: Journal,
+    progress: Progress,
+    recompute: bool,
+    workers: Workers,
 ) -> OpenRun:
     sweep(folder)
     weights = WeightStore(folder / "weights")
     if recompute:
-        _make_good(journal, weights)
+        _drop_damaged(journal, weights)
     for name in config.options.observers:
         plugins.observe(name)
     environment = describe_environment()
@@ -279,35 +312,24 @@ def _open(
         recompute,
     )
     (folder / "weights").mkdir(exist_ok=True)
-    if config.options.edits:  # said now, and not when an outer loop has run
+    if config.options.edits:  # an error is to come now, and not after an outer loop
         read_edits(Path(config.options.edits), config.arms[0].method.name, config.options.seed)
-    opened = OpenRun(
-        plugins,
-        config,
-        context,
-        task,
-        [_open_also(plugins, one, context, task, only_tests(config)) for one in config.also],
-    )
-    for arm in config.arms:
-        check_roles(opened, arm)
-    for base in context.models:
-        if said := unreadable(context, base):
-            _log.warning("%s", said)
-    return opened
+    also = [_open_also(plugins, one, context, task, only_tests(config)) for one in config.also]
+    return OpenRun(plugins, config, context, task, also, workers)
 
 
 def _same_world(
     folder: Path, journal: Journal, weights: WeightStore, environment: Mapping[str, Any], recompute: bool
 ) -> None:
-    """Refuse to mix numbers of two machines or versions in one run, or begin it anew here.
+    """Refuse to mix numbers of two machines or versions in one run; with ``recompute``, begin the run anew here.
 
     Raises:
-        UsageError: the run was begun under others.
+        UsageError: the run was begun on another machine or with other versions.
     """
     before = journal.fact("environment")
     differ = world.differences(before, environment) if before else []
     if before is None and not journal.empty:
-        differ = ["what is not known any more"]
+        differ = ["an environment that is not recorded"]
     if differ and not recompute:
         raise UsageError(
             f"{folder} was begun with {'; '.join(differ)}; go on there, or `harness resume {folder} --recompute` "
@@ -323,8 +345,8 @@ def _same_world(
         journal.set_fact("environment", environment)
 
 
-def _make_good(journal: Journal, weights: WeightStore) -> None:
-    """Forget what is damaged, and what was made of it, so that it is made again."""
+def _drop_damaged(journal: Journal, weights: WeightStore) -> None:
+    """Forget damaged items and weights, and what was made from them, so that they are made again."""
     bad = {*weights.damaged(), *(digest for digest in journal.referred() if not weights.has(digest))}
     journal.drop_damaged(bad)
     for digest in bad:
@@ -332,7 +354,7 @@ def _make_good(journal: Journal, weights: WeightStore) -> None:
 
 
 def _open_also(plugins: Plugins, also: Also, context: RunContext, task: BuiltComponent[Task], alone: bool) -> OpenAlso:
-    """A further measure with its task's items; without a task, the very items of the run."""
+    """A further measure with its task's items, or, without a task of its own, the items of the run."""
     where = f"also.{also.name}"
     evaluator = build(plugins, Evaluator, also.evaluator, f"{where}.evaluator")
     hand_ledger(evaluator, context.journal.ledger)
@@ -349,11 +371,11 @@ _EFFECTS = {
     "trial": "trials",
     "updated": "updates",
 }
-"""Kind of item -> what it is called where it is counted."""
+"""Kind of item -> its name in counts."""
 
 
 def _ran_of(journal: Journal, opened: OpenRun) -> dict[str, int]:
-    """What was computed, by what it is and who did it, in words."""
+    """How many items were computed, by kind and component, in words."""
     names = opened.model_names()
     return {
         f"{_EFFECTS.get(kind, kind)} by {names.get(component, component)!r}": count
@@ -363,7 +385,7 @@ def _ran_of(journal: Journal, opened: OpenRun) -> dict[str, int]:
 
 
 def _changed(journal: Journal, config: Config) -> list[str]:
-    """How this run's components differ from those of the earlier run that most was taken from, or else the newest."""
+    """How this run's components differ from those of the earlier run that most was reused from, else of the newest."""
     if not journal.earlier or not journal.earlier.runs:
         return []
     taken = journal.taken
@@ -378,7 +400,7 @@ def _changed(journal: Journal, config: Config) -> list[str]:
 
 
 def _new_folder(config: Config) -> Path:
-    """A folder of a name that no other run has, also of those of the same second under another ``out``."""
+    """A folder with a name of its own, even among runs started in the same second under another ``out``."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     name = "-".join([stamp, config.options.method, str(config.task["use"]), secrets.token_hex(2)])
     folder = Path(config.options.out) / name

@@ -1,8 +1,8 @@
-"""What a run's remote editors would cost, before anything is sent: they are run against a model that only counts.
+"""What a run's remote editors would cost: they are run against a model that only counts, and nothing is sent.
 
-Prompts are counted at four characters per token, and every answer at the most that it may have, so the price is an
-upper bound but for prompts in scripts that take more tokens. What an editor asks in answer to an answer (EntiGraph's
-texts after its lists) is not known beforehand and not in it.
+Prompts are counted at four characters per token and answers at their maximum length, so the price is an upper bound,
+except for prompts in scripts that take more tokens. Requests that depend on earlier answers (EntiGraph's texts after
+its lists) are not known beforehand, and not included.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.registry.settings import check_settings
 from harness.runs.config import Arm, Config
 from harness.runs.plan import only_tests
 
-_CHARACTERS_A_TOKEN = 4
+_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -32,30 +32,30 @@ class Bill:
     calls: int
     prompt_tokens: int
     completion_tokens: int
-    """At most."""
+    """Upper bound."""
     usd: float | None
-    """At most; None where the price table has no such model."""
+    """Upper bound in US dollars; None where the price table has no such model."""
 
     def line(self) -> str:
-        price = "its price is not known" if self.usd is None else f"at most ${self.usd:.2f}"
+        price = "price unknown" if self.usd is None else f"at most ${self.usd:.2f}"
         return (
             f"{self.method}: {self.calls} calls of {self.model} for the test edits of a seed, about "
-            f"{self.prompt_tokens:,} prompt tokens and at most {self.completion_tokens:,} written ones: {price}"
+            f"{self.prompt_tokens:,} prompt tokens and at most {self.completion_tokens:,} completion tokens: {price}"
         )
 
 
 def is_local(plugins: Plugins, table: JSON) -> bool:
-    """Whether a model's table, with the models that it is made around, needs nothing but this machine."""
+    """Whether a model, with its nested models, needs nothing but this machine."""
     cls = component_class(plugins, "model", str(table["use"])).cls
     inner = (table.get(name) for name, kind in cls.nested.items() if kind == "model")
     return bool(cls.local) and all(is_local(plugins, _table(one)) for one in inner)
 
 
 def check_models(config: Config, plugins: Plugins) -> None:
-    """Refuse a model that could not be reached, by what its class says of its settings; nothing is asked.
+    """Refuse a model whose settings its class finds unusable; nothing is sent.
 
     Raises:
-        HarnessError: such as for a missing key.
+        HarnessError: for example where an API key is missing.
     """
     for arm in config.arms:
         for who in arm.roles.values():
@@ -71,7 +71,7 @@ def _check(plugins: Plugins, table: JSON) -> None:
 
 
 def quote(plugins: Plugins, table: JSON) -> Quote | None:
-    """What the class of a model says of it before it is made; None where it says nothing."""
+    """What a model's class says about it before it is made (name, abilities, prices); None where it says nothing."""
     use = str(table["use"])
     found = component_class(plugins, "model", use)
     given = {name: value for name, value in table.items() if name != "use" and name not in found.cls.nested}
@@ -82,7 +82,7 @@ def quote(plugins: Plugins, table: JSON) -> Quote | None:
 
 
 def bills(config: Config, plugins: Plugins, task: Task) -> list[Bill]:
-    """One bill for each method whose teacher is not a model of this machine."""
+    """One bill for each method whose teacher is a remote model."""
     book = EpisodeBook(task, config.options.limit, test_alone=only_tests(config))
     return [bill for arm in config.arms if (bill := _bill(arm, config, plugins, task, book)) is not None]
 
@@ -96,8 +96,7 @@ def _bill(arm: Arm, config: Config, plugins: Plugins, task: Task, book: EpisodeB
     counter = _Counter(said)
     session: Any = _Counting(task, counter)
     asks = [
-        EditAsk(shown(episode, arm.method.sees), State(counter.base), config.options.samples, 0)
-        for episode in book.split("test")
+        EditAsk(shown(episode, arm.method.sees), State(counter.base), arm.samples, 0) for episode in book.split("test")
     ]
     component = {name: value for name, value in editor.items() if name != "kind"}
     build(plugins, Editor, component, "editor").instance.propose(asks, session)
@@ -112,7 +111,7 @@ def _table(value: Any) -> JSON:
 
 
 class _Counter(Model):
-    """A model that declines everything and remembers how much it was asked."""
+    """A model that answers nothing, and counts what it is asked."""
 
     def __init__(self, said: Quote) -> None:
         self.base = said.base
@@ -122,7 +121,7 @@ class _Counter(Model):
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
         for ask in asks:
             self.calls += 1
-            self.prompt_tokens += -(-len(_text(ask.prompt)) // _CHARACTERS_A_TOKEN)
+            self.prompt_tokens += -(-len(_text(ask.prompt)) // _CHARACTERS_PER_TOKEN)
             self.completion_tokens += ask.n * ask.max_tokens
         return [[Completion(ask, "", finish="failed", reason="not sent") for _ in range(ask.n)] for ask in asks]
 

@@ -1,8 +1,8 @@
-"""Whose run it is: a run's record is signed with a key of the user's, so that one from elsewhere is told apart.
+"""Signatures of runs' records with a key of the user's, which tell the user's own runs from those of others.
 
-``resume``, ``export`` and ``gate --confirm`` do what a run's ``config.json`` says. Where that is to run code that it
-names, or to send the user's API key to an address that it names, a record that this user did not write on this machine
-is refused until the user says ``--trust``. The key is made once, in ``~/.local/state/selfadapt-harness`` (or under
+``resume``, ``export`` and ``gate --confirm`` do what a run's ``config.json`` says. Where it names code to run, or an
+address to send the user's API key to, a record that this user did not write on this machine is refused unless
+``--trust`` is given. The signing key is made once, in ``~/.local/state/selfadapt-harness`` (or under
 ``$XDG_STATE_HOME``), and never leaves it; where it cannot be kept, every such run asks.
 """
 
@@ -24,16 +24,16 @@ _SIGNATURE = "signature"
 
 
 def signed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its signature; without one where it asks for no trust, or this user can keep no key."""
+    """The record with its signature; without one where it needs no trust, or no key can be kept."""
     key = _key() if any(_asks(record)) else b""
     return {**record, _SIGNATURE: _sign(key, record)} if key else dict(record)
 
 
 def check_trust(folder: Path, record: Mapping[str, Any], trust: bool) -> None:
-    """Refuse to do what somebody else's record says.
+    """Refuse a record that needs trust and was not written by this user.
 
     Raises:
-        UsageError: the record names code or addresses, and is not of this user.
+        UsageError: the record names code or addresses, and is not signed by this user.
     """
     asked = next(_asks(record), "")
     if trust or not asked:
@@ -47,13 +47,15 @@ def check_trust(folder: Path, record: Mapping[str, Any], trust: bool) -> None:
 
 
 def _asks(record: Mapping[str, Any]) -> Iterator[str]:
-    """What a record has done that a stranger's should not do unasked."""
+    """What a record would have done that a stranger's record must not do unasked."""
     yield from (f"the plugin file {file}, which would be run" for file in record.get("plugin_files", ()))
     for key, value in _settings(record.get("given", {})):
         if key == "trust_remote_code" and value:
             yield "a model whose own code would be run (trust_remote_code)"
         if key == "base_url":
             yield f"the address {value}, to which your API key would be sent"
+        if key == "judge" and "@http" in str(value):
+            yield f"the judge {value}, to which your API key would be sent"
 
 
 def _settings(value: Any) -> Iterator[tuple[str, Any]]:
@@ -77,7 +79,7 @@ def _key() -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
-            # Written beside it and linked into place, so that two processes end with one whole key.
+            # Written beside it and linked into place, so that two processes agree on one complete key.
             new = path.with_name(f".key.{os.getpid()}")
             new.write_bytes(secrets.token_bytes(32))
             new.chmod(0o600)

@@ -1,4 +1,4 @@
-"""What a component may answer. A wrong answer stops the run with one line that names the component and its plugin."""
+"""Checks of what components answer. A wrong answer stops the run with one line that names component and plugin."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _DATA = get_args(Data)
 
 
 def guarded(slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
-    """Run a component's code; what it raises, ``sys.exit`` too, becomes one line that names it.
+    """Run a component's code; an exception (or ``sys.exit``) becomes one line that names the component.
 
     Raises:
-        RunError: for the operating system's refusals, such as a full disk.
-        PluginError: for everything else that is not already one of ours.
+        RunError: for an error of the operating system, such as a full disk.
+        PluginError: for any other exception that is not one of the harness's own.
     """
     with blaming(f"{_who(slot)} raised"):
         try:
@@ -45,12 +45,15 @@ def guarded(slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
 
 
 def drawn(answered: Any) -> Any:
-    """A generator's items, drawn while its exceptions are still the component's; anything else as it is."""
+    """A generator's items as a list, so that its exceptions are raised where they are blamed on the component.
+
+    Anything else is returned as it is.
+    """
     return [drawn(item) for item in answered] if isinstance(answered, Iterator | list | tuple) else answered
 
 
 def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk]) -> list[list[SelfEdit]]:
-    """At most ``ask.n`` edits of its own episode an ask, in order.
+    """For each ask in order, at most ``ask.n`` edits of its episode.
 
     An edit becomes an error where one of the completions that wrote it is one.
     """
@@ -58,7 +61,7 @@ def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk
     for ask, row in zip(asks, rows, strict=True):
         if len(row) > ask.n:
             raise PluginError(
-                f"{_who(slot)} gave {len(row)} edits for episode {ask.episode.id!r}, and was asked {ask.n}"
+                f"{_who(slot)} gave {len(row)} edits for episode {ask.episode.id!r}, and was asked for {ask.n}"
             )
         for edit in row:
             _of_kind(slot, SelfEdit, edit)
@@ -68,14 +71,14 @@ def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk
                 )
             if not all(isinstance(data, _DATA) for data in edit.data):
                 wrong = next(type(data).__name__ for data in edit.data if not isinstance(data, _DATA))
-                raise PluginError(f"{_who(slot)}: edit {edit.id!r} holds a {wrong}, which is no training data")
+                raise PluginError(f"{_who(slot)}: edit {edit.id!r} holds a {wrong}, which is not training data")
             _status(slot, edit.status, f"edit {edit.id!r}")
             _writable(slot, edit, f"edit {edit.id!r}")
     return [[_with_errors(edit) for edit in row] for row in rows]
 
 
 def rewards(slot: BuiltComponent[Component], answered: Any, groups: Sequence[Group]) -> list[list[Reward]]:
-    """One reward per edit, in order: a number, or None exactly where it could not be had."""
+    """One reward per edit, in order: a number, or None exactly where its status is ``error``."""
     rows = _rows(slot, answered, len(groups), "groups")
     if [len(row) for row in rows] != [len(group.edits) for group in groups]:
         raise PluginError(f"{_who(slot)} must give one reward for every edit, in order")
@@ -99,7 +102,9 @@ def updates(slot: BuiltComponent[Component], results: Any, jobs: Collection[str]
     for updated in results:
         _of_kind(slot, Updated, updated)
         if updated.job not in jobs or updated.job in seen:
-            raise PluginError(f"{_who(slot)} answered for job {updated.job!r}, which it was not given, or twice")
+            raise PluginError(
+                f"{_who(slot)} answered for job {updated.job!r}, which it was not given or has answered already"
+            )
         what = f"job {updated.job!r}"
         _status(slot, updated.status, what)
         if (updated.state is None) != (updated.status != "ok"):
@@ -146,7 +151,7 @@ def round_of(slot: BuiltComponent[Component], answered: Any) -> Round:
 
 
 def deltas(value: Any) -> set[str]:
-    """Digests of ready-made weights inside edits, so that they are kept with the edit that names them."""
+    """Digests of the ready-made weights that edits name, so that they are kept with the edits."""
     if isinstance(value, SelfEdit):
         return {data.artefact for data in value.data if isinstance(data, Delta)}
     if isinstance(value, list):
@@ -159,14 +164,14 @@ def _who(slot: BuiltComponent[Component]) -> str:
 
 
 def _rows(slot: BuiltComponent[Component], answered: Any, count: int, of: str) -> list[list[Any]]:
-    """Lists of lists; a component that forgot its ``return``, or gave one flat list, is told so."""
+    """The answer as ``count`` lists; an error tells of a forgotten ``return`` or of one flat list."""
     if not isinstance(answered, list | tuple):
         raise PluginError(f"{_who(slot)} gave {_a(answered)}, not a list for each of the {count} {of}")
     if len(answered) != count:
         raise PluginError(f"{_who(slot)} gave {len(answered)} lists for {count} {of}")
     for row in answered:
         if not isinstance(row, list | tuple):
-            raise PluginError(f"{_who(slot)} gave {_a(row)} where a list of one of the {of} belongs")
+            raise PluginError(f"{_who(slot)} gave {_a(row)} where the list for one of the {of} belongs")
     return [list(row) for row in answered]
 
 
@@ -176,21 +181,21 @@ def _a(value: Any) -> str:
 
 def _status(slot: BuiltComponent[Component], status: Any, what: str) -> None:
     if status not in get_args(Status):
-        raise PluginError(f"{_who(slot)}: {what} has the status {status!r}; there are {', '.join(get_args(Status))}")
+        raise PluginError(f"{_who(slot)}: {what} has the status {status!r}; it may be {', '.join(get_args(Status))}")
 
 
 def _number(slot: BuiltComponent[Component], value: Any, what: str) -> None:
-    """A finite number, or None."""
+    """Refuse anything but a finite number or None."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise PluginError(f"{_who(slot)}: {what} has the value {value!r:.40}, which is no number")
+        raise PluginError(f"{_who(slot)}: {what} has the value {value!r:.40}, which is not a number")
     if not math.isfinite(value):
         raise PluginError(f"{_who(slot)}: {what} has the value {value!r}")
 
 
 def _writable(slot: BuiltComponent[Component], record: Any, what: str) -> None:
-    """Whether the journal can hold a record."""
+    """Refuse a record that the journal cannot hold."""
     try:
         canonical(record)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Who spends the time: a stack of phases, of which only the innermost one's clock runs."""
+"""Wall time by phase: phases are nested, and only the innermost one's clock runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clock:
 
     @contextmanager
     def span(self, phase: str) -> Iterator[Span]:
-        """Time a phase; it inherits the outer one's name when ``phase`` is empty."""
+        """Time a phase; an empty ``phase`` takes the name of the one around it."""
         self._settle()
         mine = Span(phase or self.phase)
         self._stack.append(mine)
@@ -45,6 +45,20 @@ class Clock:
         self._settle()
         seconds, self._stack[-1].seconds = self._stack[-1].seconds, 0.0
         return seconds
+
+    def credit(self, seconds: float) -> None:
+        """Seconds that a worker spent for the innermost phase."""
+        self._stack[-1].seconds += seconds
+
+    def put_aside(self) -> list[Span]:
+        """The phases as they are now, for :meth:`take_up`; what passes until then is nobody's."""
+        self._settle()
+        return list(self._stack)
+
+    def take_up(self, stack: list[Span], *, fresh: bool = False) -> None:
+        """Go on with phases that were put aside; ``fresh`` with nothing but the name of the innermost one."""
+        self._stack = [Span(stack[-1].phase)] if fresh else list(stack)
+        self._since = time.perf_counter()
 
     def _settle(self) -> None:
         now = time.perf_counter()

@@ -1,9 +1,9 @@
 """What components are handed: the contract's calls, and nothing behind them.
 
 The calls are closures, so that no attribute leads from a sealed object to the session, the journal, the references, a
-test score or the run's folder. Python can be made to look into closures and frames all the same (``__closure__``,
-``gc``), and a plugin can open any file of its user's: what the seal keeps out is the shortcut, the accident and the
-ordinary lie, and what it cannot keep out stands in ``docs/plugins.md``.
+test score or the run's folder. Python can still be made to look into closures and frames (``__closure__``, ``gc``), and
+a plugin can open any file of its user's: the seal keeps out shortcuts, accidents and casual cheating.
+``docs/plugins.md`` says what it cannot keep out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from harness.api import (
 )
 
 _OF_THE_RUN = frozenset({"out", "leaderboard", "edits", "reuse"})
-"""Settings that name folders of runs."""
+"""Settings that components do not see: they name folders of runs."""
 
 
 def sealed(service: Session, task_reads: reads.Reader) -> Session:
@@ -75,8 +75,8 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
         def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
             return service.update(name, jobs)
 
-        def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
-            return service.trial(jobs)
+        def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+            return service.trial(jobs, name)
 
         def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
             return service.evaluate(asks, name)
@@ -109,12 +109,12 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
 
 
 def sealed_lm(lm: LM) -> LM:
-    """A model's calls without the model, which holds the run's weights and their folder."""
+    """A model's calls without the model itself, which holds the run's weights and their folder."""
     return cast("LM", _view("SealedLM", lm, ("can", "base"), ("generate", "logprobs", "hidden")))
 
 
 def sealed_task(task: Task, reader: reads.Reader) -> Task:
-    """A task without :meth:`harness.api.Task.load`: its items come from the session, their references from nowhere."""
+    """A task without :meth:`harness.api.Task.load`: its items come from the session, without references."""
     calls = ("prompt", "expand", "extract", "same")
     values = ("name", "version", "metric", *task.public)
     return cast("Task", _view("SealedTask", task, values, calls, reader))
@@ -123,7 +123,7 @@ def sealed_task(task: Task, reader: reads.Reader) -> Task:
 def _view(
     name: str, target: Any, values: Sequence[str], calls: Sequence[str], reader: reads.Reader | None = None
 ) -> Any:
-    """An object with these attributes and methods of another one."""
+    """An object with the named attributes and methods of ``target``, and no others."""
     members: dict[str, Any] = {"__slots__": (), **{value: getattr(target, value) for value in values}}
     for call in calls:
         members[call] = _through(getattr(target, call), reader)

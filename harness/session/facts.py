@@ -1,8 +1,8 @@
-"""What happened in a row's session, as far as its card and its rank depend on it, and what its calls used inside.
+"""Facts about a row's session on which its card and its rank depend, and which items its calls used.
 
 A call that is answered from the journal does not run, so whatever happened inside it has to be kept with it: the
-journal notes, beside an item, which other items were used on the way (the costs) and what was seen (the facts). Then a
-row that was resumed, or taken over from an earlier run, costs what it cost and says what it said.
+journal notes, beside an item, which other items were used on the way (the costs) and what was seen (the facts). So a
+row that is resumed, or reused from an earlier run, has the same costs and facts as when it was first made.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from harness.books.journal import Journal
 
 Kind = Literal["graded", "open_book", "queries", "test", "wrote"]
-"""What is noted; the values are texts.
+"""Kinds of facts; their values are texts.
 
 * ``graded``: ids of episodes whose references were used;
-* ``open_book``: ids of test contexts whose text stood in the prompt or the memory of an answer;
-* ``queries``: ids of test episodes whose queries stood in a prompt that an edit was written by;
+* ``open_book``: ids of test contexts whose text was in the prompt or the memory of an answer;
+* ``queries``: ids of test episodes whose queries were in a prompt for writing edits;
 * ``test``: ids of test episodes whose context or query was asked, prompted or trained on;
 * ``wrote``: base digests of the models that wrote edits.
 """
@@ -57,10 +57,10 @@ class Facts:
         self.stage: Literal["outer", "deploy"] = "outer"
         self.outer = OuterLoop()
         self.validating = False
-        """Whether the core is measuring a round, and not the loop doing something."""
+        """Whether the current calls are the core's, which is measuring a round, and not the outer loop's."""
 
     def seen(self, kind: Kind, stage: str = "") -> list[str]:
-        """What was noted of a kind, in one stage or in both."""
+        """The values noted of a kind, in one stage or ("") in both."""
         found: dict[str, None] = {}
         for (where, name), values in self._seen.items():
             if name == kind and stage in ("", where):
@@ -68,7 +68,7 @@ class Facts:
         return list(found)
 
     def note(self, kind: str, values: Iterable[str]) -> None:
-        """Something happened, inside every call that is open."""
+        """Note a fact, for the row and for every call that is open."""
         new = dict.fromkeys(values)
         if new:
             self._seen.setdefault((self.stage, kind), {}).update(new)
@@ -80,14 +80,22 @@ class Facts:
         return any(frame.kind == kind for frame in self._frames)
 
     def use(self, phase: str, digests: Sequence[str]) -> None:
-        """Say that the row used these items. Call inside :meth:`Journal.writing`."""
+        """Record that the row used these items. Call inside :meth:`Journal.writing`."""
         self._journal.touch(self._row, phase, self.stage, digests)
         for frame in self._frames:
             frame.uses.update(dict.fromkeys((phase, one) for one in digests))
 
+    def put_aside(self) -> list[Frame]:
+        """The calls that are open now, for :meth:`take_up`."""
+        return list(self._frames)
+
+    def take_up(self, frames: Sequence[Frame]) -> None:
+        """Go on with calls that were put aside."""
+        self._frames = list(frames)
+
     @contextmanager
     def frame(self, kind: str) -> Iterator[Frame]:
-        """Gather what happens inside."""
+        """Collect what happens inside."""
         frame = Frame(kind)
         self._frames.append(frame)
         try:
@@ -98,9 +106,9 @@ class Facts:
     # --- beside items ---
 
     def beside(self, frame: Frame, items: Sequence[Item]) -> list[Item]:
-        """The items marked; what happened while they were made is noted. Call inside :meth:`Journal.writing`.
+        """Note what happened while the items were made, and return them marked. Call inside :meth:`Journal.writing`.
 
-        Items that were made together share one note: what was used then cannot be told apart.
+        Items that were made together share one note, for which of them used what cannot be told.
         """
         if not (frame.uses or frame.seen):
             return list(items)
@@ -112,9 +120,9 @@ class Facts:
         return [dataclasses.replace(item, cost={**item.cost, WITHIN: 1.0}) for item in items]
 
     def known(self, items: Mapping[str, Item]) -> dict[str, Item]:
-        """The found items that are whole: what happened inside them is noted again, as if they had been made now.
+        """The found items that can be used; what happened while they were made is noted again, as if it were now.
 
-        An item whose note is gone is not among them, and is made again.
+        An item whose note is lost is left out, and so made again.
         """
         marked = [key for key, item in items.items() if WITHIN in item.cost]
         pointers = self._journal.find([_pointer(key) for key in marked]) if marked else {}
@@ -140,20 +148,22 @@ def _pointer(key: str) -> str:
 
 @dataclass
 class OuterLoop:
-    """What the outer loop's own calls came to. They are made again in every life of the run, so nothing is kept."""
+    """What the outer loop's own calls came to. Every process of the run makes them again, so nothing is stored."""
 
     asked: int = 0
-    """Edits that were asked for, and how many came."""
+    """Edits that were asked for."""
     edits: int = 0
+    """Edits that came."""
     rewarded: int = 0
-    """Rewards that were asked for, and how many had a value."""
+    """Rewards that were asked for."""
     valued: int = 0
+    """Rewards that have a value."""
     updated: int = 0
     """Updates that gave a state."""
-    updates: list[str] = field(default_factory=list)
-    """What is said of each update that gave none."""
+    lost: list[str] = field(default_factory=list)
+    """For each update that gave none, what became of it."""
     of_policy: bool = False
-    """Whether one of those was of a slot that only an outer loop uses."""
+    """Whether one of the lost updates was of a slot that only an outer loop uses."""
 
     def proposed(self, groups: Sequence[Group]) -> None:
         self.asked += sum(group.ask.n for group in groups)
@@ -169,23 +179,23 @@ class OuterLoop:
         lost = [one for one in results if one.state is None]
         for one in lost:
             became = "failed" if one.status == "failed" else "was lost"
-            self.updates.append(f"outer update {one.job!r} {became}: {one.reason or 'no reason given'}")
+            self.lost.append(f"outer update {one.job!r} {became}: {one.reason or 'no reason given'}")
         self.of_policy |= bool(lost) and slot != "updater"
 
     def faults(self) -> list[str]:
-        """Why what was measured is not what the method's training makes; nothing where it is."""
+        """Why the measured policy is not the product of the method's training; empty where it is."""
         out = []
         if self.asked and not self.edits:
             out.append("the editor passed over every context of the outer loop")
         if self.rewarded and not self.valued:
             out.append(f"none of the {self.rewarded} rewards of the outer loop has a value")
-        if self.updates and (self.of_policy or not self.updated):
-            more = f" ({len(self.updates)} such updates)" if len(self.updates) > 1 else ""
-            out.append(self.updates[0] + more)
+        if self.lost and (self.of_policy or not self.updated):
+            more = f" ({len(self.lost)} such updates)" if len(self.lost) > 1 else ""
+            out.append(self.lost[0] + more)
         return out
 
     def remarks(self) -> list[str]:
-        """What is to be said, and is no fault."""
-        if self.updates and not self.faults():
-            return [f"{self.updates[0]} ({len(self.updates)} of {self.updated + len(self.updates)} updates)"]
+        """Notes on the row that are not faults."""
+        if self.lost and not self.faults():
+            return [f"{self.lost[0]} ({len(self.lost)} of {self.updated + len(self.lost)} updates)"]
         return []

@@ -1,4 +1,4 @@
-"""Who holds which state now; a role may follow another one."""
+"""The current state of each role; a role may follow another one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.errors import UsageError, nearest
 
 
 class Roles(MutableMapping[str, State]):
-    """Role -> state. A role that was defined as ``@other`` always answers the other's state, until it is set."""
+    """Role -> state. A role defined as ``@other`` has the other's state until it is set itself."""
 
     def __init__(self, states: Mapping[str, State], follows: Mapping[str, str]) -> None:
         self._states = dict(states)
@@ -18,7 +18,7 @@ class Roles(MutableMapping[str, State]):
             self.leader(role)
 
     def leader(self, role: str) -> str:
-        """The role that is followed, through any chain."""
+        """The role whose state this one has, through any chain; itself where it follows none."""
         seen = [role]
         while role in self._follows:
             role = self._follows[role]

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from harness import reads
 from harness.api import JSON, Component, Method, Model, State, Task
+from harness.books.folder import goes_on
 from harness.books.records import derive_seed
 from harness.errors import PluginError, RunError, UsageError, nearest
 from harness.registry.build import BuiltComponent, C, kind_of
 from harness.session.clock import Clock
 from harness.session.context import RunContext
 from harness.session.facts import Facts
+from harness.session.history import History
+from harness.session.packs import PackSizes
 from harness.session.roles import Roles
 from harness.session.watch import Watch
 from harness.text import repaired
@@ -30,7 +33,7 @@ class TimeIsUp(RunError):
 
 
 class Scope:
-    """Shared by the services of one session.
+    """What the services of one session share.
 
     Args:
         slots: the method's components; slot ``trainer`` is not called through the session.
@@ -52,14 +55,16 @@ class Scope:
         self.context = context
         self.journal = context.journal
         self.clock = Clock()
+        context.turns.scope = self
         self.name = f"{method.name}/{root_seed}"
         self.calls_name = self.name
-        """Under which the order of its calls is logged: a session beside another one has an order of its own."""
+        """Name under which the order of its calls is logged; a session beside another one has an order of its own."""
         self.facts = Facts(self.journal, self.name)
+        self.history = History()
         self.watch: Watch | None = Watch(context.episodes, self.facts)
         """None for a session beside another one, whose items are not the row's own."""
         self.replaced = 0
-        """Characters replaced in what the components handed in; those of what came out are among the items' costs."""
+        """Unwritable characters replaced in what components handed in; those in answers are in the items' costs."""
         self.method = method
         self.built_task = task
         self.task: Task = task.instance
@@ -68,19 +73,19 @@ class Scope:
         self.settings = settings
         self.root_seed = root_seed
         self.sealed: Session
-        """What components are handed; set by the service, which it is made from."""
+        """What components are handed; the service sets it, for it is made from the service."""
         self.models = {role: [state.base, context.sources.get(state.base, "")] for role, state in states.items()}
         """Role -> the start model and its backend's source: part of what a trial depends on."""
         self.reachable = {name: slot.identity for name, slot in slots.items() if slot.kind != "trainer"}
-        """What an editor or a reward may call through the session, and so depends on: a trial needs the updater."""
+        """Slot -> identity of what an editor or a reward may call through the session, and therefore depends on."""
 
     @property
     def stage(self) -> Literal["outer", "deploy"]:
-        """``outer`` while the trainer runs, ``deploy`` when its policy is measured: the costs are kept apart."""
+        """``outer`` while the trainer runs, ``deploy`` while its policy is measured; costs are kept apart by it."""
         return self.facts.stage
 
     def writable(self, value: _Value) -> _Value:
-        """What a component hands in, with its texts as they can be written; what was replaced is counted."""
+        """What a component handed in, with unwritable characters of its texts replaced, and counted."""
         value, count = repaired(value)
         self.replaced += count
         return value
@@ -97,23 +102,38 @@ class Scope:
         return cast("BuiltComponent[C]", slot)
 
     def backend(self, base: str) -> Model:
-        """The model whose frozen weights have that digest."""
+        """The model whose frozen weights have that digest.
+
+        Raises:
+            PluginError: the run has no such model.
+        """
         if base not in self.context.models:
             raise PluginError(f"method {self.method.name!r} asks a model that the run does not have: {base!r}")
         return self.context.models[base]
+
+    def pack_sizes(self, base: str) -> PackSizes:
+        """How many jobs of that model share a pack: as recorded with the run, else as the model says."""
+        known = self.context.packs.get(base)
+        if known is None:
+            model = self.backend(base)
+            known = self.context.packs[base] = PackSizes(model.chunk, model.wave)
+        return known
 
     def reader(self, base: str) -> reads.Reader:
         """The files that the model of that digest has read."""
         return self.context.readers.setdefault(base, reads.Reader())
 
     def files(self, *slots: BuiltComponent[Any]) -> dict[str, str]:
-        """What an item depends on that these components made, besides its key; see :mod:`harness.reads`."""
+        """Files that the task and these components have read, by content: an item depends on them besides its key."""
         out: dict[str, str] = {}
         for slot in (self.built_task, *slots):
             out |= slot.reads.files()
         return out
 
     def check_time(self) -> None:
-        """Stop here if ``--max-hours`` has passed; called where everything finished is booked."""
+        """Raise :class:`TimeIsUp` if ``--max-hours`` has passed. Called where everything finished is booked."""
         if self.context.deadline and time.monotonic() > self.context.deadline:
-            raise TimeIsUp("the run's --max-hours have passed; everything finished is booked")
+            raise TimeIsUp(
+                "the run's --max-hours have passed; everything finished is booked, and "
+                f"`{goes_on(self.context.folder)}` goes on"
+            )

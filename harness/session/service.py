@@ -1,4 +1,4 @@
-"""The session as the core has it: every effect of a method, on any split, booked.
+"""The session as the core uses it: every effect of a method, on any split, booked.
 
 Components are handed :func:`harness.session.facade.sealed` of it, which offers the contract's calls and nothing else.
 """
@@ -16,14 +16,12 @@ from harness.api import (
     JSON,
     Ask,
     Completion,
-    Component,
     Data,
     EditAsk,
     Editor,
     Episode,
     Evaluator,
     Group,
-    Method,
     References,
     Request,
     RewardFunction,
@@ -42,7 +40,6 @@ from harness.errors import PluginError
 from harness.registry.build import BuiltComponent
 from harness.session import checks
 from harness.session.calls import Calls
-from harness.session.context import RunContext
 from harness.session.evaluation import Evaluation
 from harness.session.facade import sealed
 from harness.session.lm import BookedLM
@@ -51,26 +48,13 @@ from harness.session.updates import AskedBeside, Updates
 
 
 class SessionService:
-    """One method under one root seed; see :class:`harness.session.scope.Scope` for the arguments.
+    """One method under one root seed, as its scope describes it.
 
-    Every method of :class:`harness.api.Session` is here under its name; what the contract's docstrings say is not said
-    again. Beside them stand the calls that reach test scores, which only the core makes.
+    Every method of :class:`harness.api.Session` is here under its name, and is documented there. Beside them stand the
+    calls that reach test scores, which only the core makes.
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        method: Method,
-        task: BuiltComponent[Task],
-        slots: Mapping[str, BuiltComponent[Component]],
-        states: Mapping[str, State],
-        follows: Mapping[str, str],
-        settings: JSON,
-        root_seed: int,
-    ) -> None:
-        self._open(Scope(context, method, task, slots, states, follows, settings, root_seed))
-
-    def _open(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.context = scope.context
         self.journal = scope.journal
@@ -90,9 +74,13 @@ class SessionService:
     def beside(
         self, name: str, evaluator: BuiltComponent[Evaluator], task: BuiltComponent[Task], episodes: EpisodeBook
     ) -> SessionService:
-        """The same method with another evaluator or task: its states are asked other items, whose references it keeps.
+        """A session of the same method with another evaluator or task, in which its states are asked other items.
 
         Roles, clock, journal and costs are those of this session; the order of its calls is its own.
+
+        Args:
+            name: of the other session's order of calls.
+            episodes: the items that are asked, with their references.
         """
         scope = copy.copy(self.scope)
         scope.calls_name = f"{scope.name}#{name}"
@@ -101,9 +89,7 @@ class SessionService:
         scope.context = dataclasses.replace(scope.context, episodes=episodes)
         scope.built_task, scope.task = task, task.instance
         scope.slots = {**scope.slots, "evaluator": evaluator}
-        other = SessionService.__new__(SessionService)
-        other._open(scope)
-        return other
+        return SessionService(scope)
 
     @property
     def labels(self) -> set[str]:
@@ -111,12 +97,12 @@ class SessionService:
         return self._evaluation.labels()
 
     def deploying(self) -> None:
-        """The outer loop is over: from here on, costs are those of deployment."""
+        """End the outer loop: from here on, costs are those of deployment."""
         self.scope.facts.stage = "deploy"
 
     @contextmanager
     def validating(self) -> Iterator[None]:
-        """What is done inside is the core's, and not the outer loop's."""
+        """Calls made inside are the core's own, and not the outer loop's."""
         self.scope.facts.validating = True
         try:
             yield
@@ -172,9 +158,10 @@ class SessionService:
                 if golds:
                     total += 1
                     right += any(self.task.same(query, labels[query.id], gold) for gold in golds)
-        # A namespace of its own: `keep` must not read what came of it.
+        # A namespace of its own, so that `keep` cannot read the counts.
         where = f"{self.scope.name}#diagnoses"
         self.journal.keep(where, f"{name}/{self._calls.position}", {"right": right, "compared": total})
+        self.scope.history.diagnosed(name, right, total)
         self.diagnoses[name] = (right, total)
 
     # --- effects ---
@@ -198,6 +185,7 @@ class SessionService:
         groups = [Group(ask, tuple(row)) for ask, row in zip(asks, rows, strict=True)]
         if self._calls.of_loop:
             self.scope.facts.outer.proposed(groups)
+            self.scope.history.proposed(groups)
         return groups
 
     def reward(self, groups: Sequence[Group], /, name: str = "reward") -> Sequence[Group]:
@@ -215,15 +203,18 @@ class SessionService:
         groups = [dataclasses.replace(group, rewards=tuple(row)) for group, row in zip(groups, rows, strict=True)]
         if self._calls.of_loop:
             self.scope.facts.outer.scored(groups)
+            self.scope.history.scored(name, groups)
         return groups
 
     def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
-        results = self._updates.update(name, self.scope.writable(list(jobs)))
+        jobs = self.scope.writable(list(jobs))
+        results = self._updates.update(name, jobs)
         if self._calls.of_loop:
             self.scope.facts.outer.learnt(name, results)
+            self.scope.history.learnt(name, jobs, results)
         return results
 
-    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
+    def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
         jobs = self.scope.writable(list(jobs))
         for job in jobs:
             for episode in job.episodes:
@@ -232,8 +223,10 @@ class SessionService:
                         f"method {self.scope.method.name!r}: a trial may not use test episode {episode.id!r}"
                     )
         updater = self.scope.slot("updater", Updater)
-        self._calls.log("trial", updater.name, updater.identity, jobs)
-        return [scores for (scores,) in self.measure(jobs)]
+        own = self._evaluation if name == "evaluator" else Evaluation(self.scope, self._calls, name)
+        asked = jobs if own is self._evaluation else [*jobs, own.slot.identity]
+        self._calls.log("trial", updater.name, updater.identity, asked)
+        return [scores for (scores,) in self._updates.measure(jobs, own=own)]
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
         if self.scope.watch:
@@ -265,7 +258,7 @@ class SessionService:
     def measure(
         self, jobs: Sequence[TrialJob], beside: Sequence[tuple[SessionService, tuple[Episode, ...] | None]] = ()
     ) -> Sequence[tuple[Sequence[Score], ...]]:
-        """Update, ask, release, on any split: for each job its own scores, then those of each session beside this one.
+        """Update, evaluate, release, on any split. For each job: its scores, then those by each session in ``beside``.
 
         Args:
             beside: sessions made by :meth:`beside`, each with the episodes that it asks; None asks those of each job.
@@ -285,5 +278,5 @@ class SessionService:
         return self._evaluation.answer(asks)
 
     def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
-        """The scores of an episode whose update came to nothing: wrong if the method failed, absent if we did."""
+        """The scores of an episode whose update came to nothing: 0.0 if the method failed, no value if we did."""
         return self._evaluation.without_answer(episode, updated)

@@ -15,21 +15,21 @@ _KNOWN = get_args(StartAs)
 class Starts:
     """Makes the states that updates begin from.
 
-    What it makes goes into the weight store like any adapter: named by content, kept when an update that stands on it
-    is booked, and gone with the last state that names it.
+    What it makes goes into the weight store like any adapter: named by content, kept once an update on top of it is
+    booked, and removed with the last state that names it.
     """
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._weights = scope.context.weights
         self._known: dict[tuple[str, tuple[str, ...], str], tuple[str, ...]] = {}
-        """(base, adapters, how) -> what was made of them in this life of the run."""
+        """(base, adapters, how) -> the adapters that this process made of them."""
 
     def prepared(self, job: UpdateJob) -> UpdateJob:
-        """The job as an updater takes it: one that folds or merges stacks on the state that this makes.
+        """The job as an updater takes it: one that folds or merges becomes one that stacks on the state made for it.
 
         Raises:
-            UsageError: no such way to start, nothing to continue, or a model that cannot be merged into.
+            UsageError: ``start_as`` is unknown, there is no adapter to continue, or the model cannot be merged into.
         """
         if job.start_as not in _KNOWN:
             raise UsageError(f"job {job.id!r}: no such start_as {job.start_as!r}.{nearest(job.start_as, _KNOWN)}")
@@ -43,7 +43,7 @@ class Starts:
         return dataclasses.replace(job, start=self._made(job.start, job.start_as), start_as="stack")
 
     def _made(self, start: State, how: str) -> State:
-        """The start folded or merged, once for all jobs that begin there while its weights are held."""
+        """The start folded or merged; made once for all jobs that begin there, while its weights are in the store."""
         key = (start.base, start.adapters, how)
         if key not in self._known or not all(map(self._weights.has, self._known[key])):
             self._known[key] = self._merged(start) if how == "merge" else self._folded(start)

@@ -1,4 +1,4 @@
-"""How far two graders agree."""
+"""Agreement of two graders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from harness.stats.bootstrap import DRAWS, SEED, Interval, interval
 
 
 def kappa_counts(yes_yes: float, yes_no: float, no_yes: float, no_no: float) -> float:
-    """Cohen's kappa (1960) of two raters' yes/no counts; 0 where both are constant and chance explains everything."""
+    """Cohen's kappa (1960) of two raters' yes/no counts; 0 where both are constant, so that chance explains all of
+    it."""
     total = yes_yes + yes_no + no_yes + no_no
     observed = (yes_yes + no_no) / total
     chance = ((yes_yes + yes_no) * (yes_yes + no_yes) + (no_yes + no_no) * (yes_no + no_no)) / total**2
@@ -20,19 +21,19 @@ def kappa_counts(yes_yes: float, yes_no: float, no_yes: float, no_no: float) -> 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two graders agree on the same answers."""
+    """How well two graders agree on the same ``n`` answers."""
 
     n: int
     accuracy: float
     kappa: float
     interval: Interval
-    """Of kappa, over resampled clusters (titles)."""
+    """Interval of kappa over resampled clusters (titles)."""
 
 
 def agreement(
     ours: Sequence[bool], theirs: Sequence[bool], clusters: Sequence[str], *, draws: int = DRAWS, seed: int = SEED
 ) -> Agreement:
-    """Accuracy and kappa with a cluster bootstrap; the three sequences are parallel and not empty."""
+    """Accuracy and kappa, with a cluster bootstrap. The three sequences are parallel and not empty."""
     names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
     counts = np.zeros((len(names), 4))
     for one, other, cluster_name in zip(ours, theirs, clusters, strict=True):

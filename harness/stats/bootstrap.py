@@ -16,14 +16,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """From ``low`` to ``high``, in the unit of the figure that it is of."""
+    """An interval from ``low`` to ``high``, in the unit of the figure."""
 
     low: float
     high: float
 
 
 def interval(values: Array, level: float = LEVEL) -> Interval:
-    """Percentile interval of bootstrap draws, leaving out draws without a value."""
+    """Percentile interval of bootstrap draws ``[draws]``; draws that are NaN are left out."""
     tail = 50 * (1 - level)
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return Interval(float(low), float(high))

@@ -1,4 +1,4 @@
-"""One row's scores as a table of seeds and contexts."""
+"""The scores of one row as a table over seeds and contexts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Clustered:
-    """Scores as ``[seed, context]``: the mean over a context's scored queries, and the weight of that mean.
+    """Arrays ``[seed, context]``: the mean over a context's scored queries, and the weight of that mean.
 
     Weights are 1 for a macro average and the number of scored queries for a micro average; 0 where nothing was scored.
     """
@@ -23,10 +23,10 @@ class Clustered:
     weights: Array
     seeds: tuple[int, ...]
     same: tuple[int, ...] = ()
-    """Per seed, the place of the first seed with the very same scores, its own where there is none. Two seeds that
-    agree in everything are one draw, whatever they are called. By the contexts' scores where it is not given."""
+    """For each seed, the index of the first seed with exactly the same scores, which may be its own. Seeds with equal
+    scores count as one draw. Where it is not given, the contexts' means are compared."""
     fixed: bool = False
-    """Nothing in the row is drawn or was trained, so that another seed could not have come out differently."""
+    """Whether the row is deterministic: nothing in it was sampled or trained, so another seed would score the same."""
 
     def __post_init__(self) -> None:
         if not self.same:
@@ -46,16 +46,17 @@ class Clustered:
 
     @property
     def draws(self) -> int:
-        """Seeds that came out differently."""
+        """The number of seeds with distinct scores."""
         return len(set(self.same))
 
     @property
     def one_draw(self) -> bool:
-        """Whether nothing is known of how another seed would have come out."""
+        """Whether the row tells nothing about how far another seed's score could differ."""
         return self.draws < 2 and not self.fixed
 
     def influence(self) -> Array:
-        """``[seed, context]`` contributions to each seed's mean, whose plain average over contexts is that mean."""
+        """Contributions ``[seed, context]`` to each seed's mean: their unweighted average over contexts is that
+        mean."""
         total = self.weights.sum(axis=1, keepdims=True)
         mean = (self.values * self.weights).sum(axis=1, keepdims=True) / total
         spread: Array = mean + self.weights / (total / self.weights.shape[1]) * (self.values - mean)
@@ -70,13 +71,15 @@ def cluster(
     *,
     learnt: bool = True,
 ) -> Clustered:
-    """Scores per seed and query, in context order, with ``sizes[c]`` queries in context c.
+    """A :class:`Clustered` from the scores of each seed.
 
-    A seed of which nothing was scored (its run broke) has no score, and is left out beside others that have.
+    A seed without any score (its run broke) is left out where other seeds have some.
 
     Args:
-        learnt: whether the row rests on anything trained, updated or generated. Where it does not, two seeds or more
-            with the very same scores are a procedure without chance; where it does, they are one draw asked twice.
+        scores: ``scores[seed][query]``, queries in the order of their contexts; None where there is no value.
+        sizes: the number of queries of each context.
+        learnt: whether anything behind the row was trained, updated or generated. If not, two or more seeds with
+            exactly the same scores show a deterministic procedure; if so, they count as one draw.
     """
     if measured := [place for place, one in enumerate(scores) if any(value is not None for value in one)]:
         scores, seeds = [scores[place] for place in measured], [seeds[place] for place in measured]

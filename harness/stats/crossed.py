@@ -1,17 +1,18 @@
-"""The crossed-effects model of a score, and what it says of a row and of the difference of two.
+"""The crossed-effects model of scores: intervals of a row, and of the difference between two rows.
 
-The score of a row is a weighted mean over contexts, averaged over seeds. Contexts and seeds are crossed: a table of
-``[seed, context]`` is a mean, an effect of each seed, one of each context, and what is left in the cells, all random
-(Searle, Casella & McCulloch 1992, chapter 4). The variance of the mean is a sum of mean squares, and its degrees of
-freedom are Satterthwaite's (1946, doi:10.2307/3002019), so intervals and p are Student's t:
+The score of a row is a weighted mean over contexts, averaged over seeds. Contexts and seeds are crossed: a cell of the
+table ``[seed, context]`` is the sum of a mean, an effect of the seed, an effect of the context and a residual, all of
+them random (Searle, Casella & McCulloch 1992, chapter 4). The variance of the mean is a sum of mean squares, and its
+degrees of freedom are Satterthwaite's (1946, doi:10.2307/3002019), so intervals and p are Student's t. The sum has two
+kinds of terms:
 
-- the contexts' mean square, which holds the chance of the cells;
-- of each row's seeds what is beyond that chance, and nothing where they came out closer together than it.
+- the contexts' mean square, which includes the residual variance;
+- for each row, the part of the seeds' mean square above the residual variance; nothing where it is below.
 
-Rows of the same items share the contexts, so the contexts' part of a difference is taken context by context. Rows of
-the same seeds share these where it shows that they do: see :func:`shares_draws`. One seed shows nothing of what another
-would do: then the interval covers the choice of contexts alone. ``benchmarks/false_alarms.py`` measures what the
-intervals cover and how often equal rows are told apart.
+Rows over the same items share the contexts, so a difference is taken context by context. Rows with the same seeds share
+these too, if the data show that they do: see :func:`shares_draws`. One seed tells nothing about others: then the
+interval covers the choice of contexts alone. ``benchmarks/false_alarms.py`` measures the coverage of the intervals and
+how often equal rows are told apart.
 
 Inputs and differences are fractions in [0, 1], not points.
 """
@@ -30,9 +31,10 @@ from harness.stats.proportions import score_interval
 from harness.stats.student import critical, two_sided_p
 
 MIN_CONTEXTS = 8
-"""With fewer, the spread among contexts is itself a guess, and nothing is said of contexts that were not asked."""
+"""With fewer, the spread among contexts is itself a guess, and nothing is claimed about contexts that were not
+asked."""
 MIN_SEEDS = 2
-"""Seeds that came out differently: of one, nothing says how another would have come out."""
+"""The least number of seeds with distinct scores: a single draw tells nothing about the spread among seeds."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class MeanSquare:
-    """A part of a variance, and its degrees of freedom; negative where the model takes it off."""
+    """A term of a variance and its degrees of freedom; the value is negative where the model subtracts the term."""
 
     value: float
     freedom: float
@@ -54,29 +56,29 @@ class MeanSquare:
 
 @dataclass(frozen=True)
 class Effects:
-    """What a ``[seed, context]`` table consists of."""
+    """The effects in a table ``[seed, context]``."""
 
     mean: float
     contexts: Array
-    """Deviations of the contexts from the mean, over seeds."""
+    """Deviations ``[context]`` of the contexts' means over seeds from the mean."""
     draws: int
-    """Seeds that came out differently."""
+    """The number of seeds with distinct scores."""
     share: float
-    """The variance of a mean over the seeds in units of one seed's: 1 / draws where each occurs once."""
+    """The variance of the mean over seeds, as a multiple of one seed's: 1 / draws where no two seeds are equal."""
     seed: float
-    """Mean square of the seeds' means, which holds the cells' chance; NaN where it cannot be told."""
+    """Variance among the seeds' means, which includes the residual variance; NaN with fewer than two draws."""
     cell: float
-    """Mean square of the cells about the effects of their seed and context; NaN where it cannot be told."""
+    """Residual mean square: of the cells about their seed's and context's effects; NaN where it cannot be estimated."""
     fixed: bool = False
 
     @property
     def chance(self) -> float:
-        """Variance of a seed's mean from the chance in its cells."""
+        """The variance of a seed's mean that the residuals in its cells explain."""
         return 0.0 if isnan(self.cell) else self.cell / len(self.contexts)
 
     @property
     def of_seeds(self) -> list[MeanSquare]:
-        """What the choice of seeds adds to the variance of the mean, beyond what the contexts' mean square holds."""
+        """What the choice of seeds adds to the variance of the mean, beyond the part in the contexts' mean square."""
         if self.fixed or isnan(self.seed) or self.seed <= self.chance:
             return []
         freedom = self.draws - 1
@@ -87,7 +89,7 @@ class Effects:
 
 
 def effects(table: Clustered) -> Effects:
-    """The effects in one row."""
+    """The effects in the table of one row."""
     return _effects(table.influence(), table.same, table.fixed)
 
 
@@ -109,11 +111,11 @@ def _effects(cells: Array, same: Sequence[int], fixed: bool) -> Effects:
 
 
 def shares_draws(a: Clustered, b: Clustered) -> bool:
-    """Whether the same seeds moved two tables alike, so that differences are taken seed by seed.
+    """Whether equal seeds affected two tables alike, so that differences should be taken seed by seed.
 
-    A seed names a stream of draws; two runs share it only as far as the same code asks the same things of it. Where
-    they do, what a seed does to single contexts, beyond moving them all, agrees (a correlation of at least one half
-    over all cells); where they do not, taking seed 0 from seed 0 would only waste half of the degrees of freedom. The
+    A seed names a stream of random draws; two runs share the draws only as far as the same code makes the same draws
+    from it. If they do, the residuals of their tables correlate: the criterion is a correlation of at least one half
+    over all cells. If they do not, pairing seed 0 with seed 0 would only waste half of the degrees of freedom. The
     seeds' own means are no evidence: two or three of them often agree by chance.
     """
     if a.seeds != b.seeds or a.draws < MIN_SEEDS or b.draws < MIN_SEEDS:
@@ -129,7 +131,7 @@ def _cells(table: Array) -> Array:
 
 
 def _between(a: Clustered, b: Clustered) -> list[Effects]:
-    """The independent parts whose effects add up to ``b - a``: one where seeds are shared, else two."""
+    """The independent effects that add up to ``b - a``: one table's where draws are shared, else two tables'."""
     one, other = a.influence(), b.influence()
     if shares_draws(a, b):
         gap = other - one
@@ -138,17 +140,17 @@ def _between(a: Clustered, b: Clustered) -> list[Effects]:
 
 
 def spread_of_contexts(deviations: Array, mean: float) -> float:
-    """Variance of a context's effect, at least what one more context without any effect would leave.
+    """Variance of a context's effect, and at least the variance with one more context whose effect is 0.
 
-    Contexts that all agree do not show that the next one will: without that least, eight differences of +1 would have
-    no spread, and any p.
+    Contexts that all agree do not show that the next one will: without this bound, eight differences of +1 would have
+    no spread, and p would be 0.
     """
     count = len(deviations)
     return max(float(deviations.var(ddof=1)), mean**2 / (count + 1))
 
 
 def satterthwaite(parts: Iterable[MeanSquare]) -> tuple[float, float]:
-    """The sum of mean squares, and its degrees of freedom, at least 1."""
+    """The sum of mean squares, and its Satterthwaite degrees of freedom, at least 1."""
     kept = list(parts)
     total = sum(part.value for part in kept)
     squares = sum(part.value**2 / part.freedom for part in kept)
@@ -156,11 +158,12 @@ def satterthwaite(parts: Iterable[MeanSquare]) -> tuple[float, float]:
 
 
 def mean_interval(table: Clustered, *, level: float = LEVEL, bounded: bool = True) -> Interval | None:
-    """The interval of one row's score; of one context it is all of [0, 1], or None where scores are not ``bounded``.
+    """The interval of one row's score. With a single context it is all of [0, 1], or None for unbounded scores.
 
-    It is the score interval of a proportion (Wilson) with Student's t, at the size of sample that has the row's
-    standard error (Korn & Graubard 1998), so it stays in [0, 1] and holds the score. Where all contexts agree, that
-    size is their number: a row of zeros has an upper bound. Scores that are no shares take Student's t as it is.
+    It is Wilson's score interval of a proportion with Student's t, at the effective sample size, the one with the row's
+    standard error (Korn & Graubard 1998), so it stays in [0, 1] and contains the score. Where all contexts agree, the
+    number of contexts is that size, so a row of zeros has an upper bound above 0. Scores that are not ``bounded`` by 0
+    and 1 get the plain interval of Student's t.
     """
     found = effects(table)
     count = len(found.contexts)
@@ -178,9 +181,9 @@ def mean_interval(table: Clustered, *, level: float = LEVEL, bounded: bool = Tru
 
 
 def difference(a: Clustered, b: Clustered, *, level: float = LEVEL, bounded: bool = True) -> Difference:
-    """``b - a`` over the same contexts, with an interval of ``level``; of one context it is all of [-1, 1].
+    """``b - a`` over the same contexts, with an interval of ``level``; with a single context it is all of [-1, 1].
 
-    Where scores are not ``bounded`` by 0 and 1, nothing cuts the interval, and that of one context is infinite.
+    Where scores are not ``bounded`` by 0 and 1 the interval is not clipped, and with a single context it is infinite.
 
     Raises:
         ValueError: the tables are over different numbers of contexts.
@@ -196,7 +199,7 @@ def difference(a: Clustered, b: Clustered, *, level: float = LEVEL, bounded: boo
     contexts = MeanSquare(spread_of_contexts(deviations, value) / count, count - 1)
     variance, freedom = satterthwaite([contexts, *(one for part in parts for one in part.of_seeds)])
     if variance <= 1e-18:
-        # All contexts agree that there is no difference: what share of others may not is that of a row of zeros.
+        # No context shows a difference; as for a row of zeros, others may, up to the bound of the score interval.
         half = score_interval(0.0, count, critical(level, count - 1)).high if bounded else 0.0
         return Difference(value, Interval(-half, half), 1.0)
     half = critical(level, freedom) * sqrt(variance)
@@ -204,17 +207,17 @@ def difference(a: Clustered, b: Clustered, *, level: float = LEVEL, bounded: boo
     return Difference(value, Interval(max(least, value - half), min(most, value + half)), p)
 
 
-# --- how much more would decide it -----------------------------------------------------------------------------------
+# --- the sample size that would decide it ----------------------------------------------------------------------------
 
 _Z = 1.959964 + 0.841621
-"""Two-sided 5%, power 80%."""
+"""Normal quantiles for a two-sided test at 5% with a power of 80%."""
 
 
 @dataclass(frozen=True)
 class Needed:
-    """How many contexts (at today's seeds) or seeds (at today's contexts) would show an effect with 80% power.
+    """How many contexts (with the present seeds) or seeds (with the present contexts) show an effect with 80% power.
 
-    None where no number is enough along that axis alone, because the other axis' noise is already too large.
+    None where no number is enough along that axis alone, because the noise along the other is already too large.
     """
 
     effect: float
@@ -223,7 +226,8 @@ class Needed:
 
 
 def needed(a: Clustered, b: Clustered, effect: float) -> Needed:
-    """What it would take to tell a true difference of ``effect`` from none, from the variance seen between a and b."""
+    """The sample sizes that tell a true difference of ``effect`` from 0, given the variance observed between a and
+    b."""
     effect = abs(effect)
     if effect == 0:
         return Needed(0.0, None, None)

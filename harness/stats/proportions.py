@@ -1,4 +1,4 @@
-"""Counts of right answers: a proportion's interval, and two answerers of the same questions."""
+"""Statistics of right and wrong answers: the interval of a proportion, and McNemar's test."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from harness.stats.bootstrap import LEVEL, Interval
 def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
     """The score interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953).
 
-    For counts of independent trials, as papers report them; where trials share contexts or a trained policy it is
-    too narrow, and :func:`harness.stats.mean_interval` is the honest one.
+    For counts of independent trials, as papers report them. Where trials share contexts or a trained policy it is too
+    narrow; use :func:`harness.stats.mean_interval` there.
+
+    Raises:
+        ValueError: there are no trials, or ``successes`` is not in 0..``trials``.
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes in {trials} trials")
@@ -21,15 +24,16 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
 
 
 def score_interval(share: float, trials: float, z: float) -> Interval:
-    """The proportions p whose distance from ``share`` is at most ``z`` of their own standard errors over ``trials``."""
+    """The proportions p that lie within ``z`` of their own standard errors, over ``trials``, of the observed
+    ``share``."""
     middle = (share * trials + z * z / 2) / (trials + z * z)
     half = z / (trials + z * z) * sqrt(share * (1 - share) * trials + z * z / 4)
-    # At 0 and 1 one end is the share itself, which rounding must not leave outside.
+    # At 0 and 1 one end is the share itself; rounding must not leave it outside.
     return Interval(min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
 
 
 def mcnemar(a: Sequence[float | None], b: Sequence[float | None]) -> float | None:
-    """Exact two-sided McNemar p of two binary score lists over the same queries (McNemar 1947; binomial form).
+    """Exact two-sided p of McNemar's test (1947, binomial form) for two lists of binary scores of the same queries.
 
     None where a score is neither 0 nor 1. Queries without a value on either side are left out.
     """

@@ -1,15 +1,15 @@
 """Which of many rows are better than which, beyond noise, and the confidence set of each row's rank.
 
-Every pair is tested, and with probability ``LEVEL`` no pair is told apart wrongly, whatever the true order: so each
-row's rank lies, for all rows at once, between 1 + the rows that are better and the number of rows - those that are
-worse (Mogstad, Romano, Shaikh & Wilhelm 2024, doi:10.1093/restud/rdad006). Pairs are rejected step by step (Romano &
-Wolf 2005, doi:10.1198/016214504000000539): the cut-off is the 5% quantile of the smallest p among the pairs that are
-still open, simulated with their dependence, and found anew once some are closed.
+Every pair is tested, and with probability ``LEVEL`` no pair is told apart wrongly, whatever the true order. So, for all
+rows at once, a row's rank lies between 1 + the number of better rows and the number of rows - the number of worse ones
+(Mogstad, Romano, Shaikh & Wilhelm 2024, doi:10.1093/restud/rdad006). Hypotheses are rejected step by step (Romano &
+Wolf 2005, doi:10.1198/016214504000000539): the cut-off is the 5% quantile of the smallest p among the pairs not yet
+told apart, simulated with their dependence, and simulated again once some pairs are.
 
 All rows are fitted in one crossed-effects model. Two or three seeds say little about a row's own variance between
-seeds, and the smallest of many such estimates is far too small: of 30 equal rows with two seeds, two in three boards
-would separate some. So a row's variance between seeds is moderated by what the board's rows have in common, which
-counts with degrees of freedom of its own: many where the rows' variances are alike, :data:`PRIOR` where they are not or
+seeds, and the smallest of many such estimates is far too small: with 30 equal rows of two seeds each, two boards in
+three would separate some. So a row's variance between seeds is moderated by the variance common to the board's rows,
+which has degrees of freedom of its own: many where the rows' variances are alike, :data:`PRIOR` where they differ or
 are too few to show it (Smyth 2004, doi:10.2202/1544-6115.1027). Seeds of different rows count as independent draws.
 """
 
@@ -31,23 +31,23 @@ from harness.stats.student import two_sided_p
 Flags = NDArray[np.bool_]
 
 PRIOR = 2
-"""The least degrees of freedom that the board's common variance between seeds has in that of one row."""
+"""The least degrees of freedom of the common variance when it is pooled with a row's own."""
 SIMULATED = 100
-"""Rows up to which the cut-off is simulated. Beyond, Bonferroni's bound of it is used: it is a few per cent stricter,
-and the simulation takes minutes."""
+"""The most rows for which the cut-off is simulated. With more, which would take minutes, Bonferroni's bound is used; it
+is a few per cent stricter."""
 DRAWS = 4000
 
 
 @dataclass(frozen=True)
 class RankSet:
-    """The ranks that a row may have, at 95% for all rows of its board at once; 1 is the best."""
+    """The ranks that a row may have, with 95% confidence for all rows of its board at once; 1 is the best."""
 
     low: int
     high: int
 
 
 def rank_sets(better: Flags) -> list[RankSet]:
-    """One set per row, from who is better than whom."""
+    """One set per row. ``better[i, j]``: row i is better than row j, as from :func:`better_beyond_noise`."""
     count = len(better)
     return [
         RankSet(1 + int(above), count - int(below))
@@ -56,7 +56,7 @@ def rank_sets(better: Flags) -> list[RankSet]:
 
 
 def better_beyond_noise(tables: Sequence[Clustered], level: float = LEVEL) -> Flags:
-    """``[i, j]``: whether row i is better than row j by more than noise. The rows are over the same contexts.
+    """Flags ``[i, j]``: whether row i is better than row j beyond noise. All rows must be over the same contexts.
 
     Raises:
         ValueError: the tables are over different numbers of contexts, or over fewer than two.
@@ -84,18 +84,18 @@ def better_beyond_noise(tables: Sequence[Clustered], level: float = LEVEL) -> Fl
 
 @dataclass(frozen=True)
 class _Model:
-    """The board's model, one entry per row."""
+    """The board's model; the first axis of every array is the row."""
 
     means: Array
     contexts: Array
-    """``[row, context]`` deviations."""
+    """Deviations ``[row, context]``."""
     seeds: Array
-    """What the choice of seeds adds to the variance of a mean."""
+    """What the choice of seeds adds to the variance of each row's mean."""
     squares: Array
-    """The sum of its parts' squares over their degrees of freedom."""
+    """The sum, over the terms of ``seeds``, of their square divided by their degrees of freedom (Satterthwaite)."""
 
     def variance(self, one: NDArray[np.intp], other: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Of the differences of pairs, and its degrees of freedom (Satterthwaite)."""
+        """The variance of each pair's difference, and its degrees of freedom (Satterthwaite)."""
         count = self.contexts.shape[1]
         products = self.contexts @ self.contexts.T / (count - 1)
         own = np.diagonal(products)
@@ -123,10 +123,11 @@ def _fit(tables: Sequence[Clustered]) -> _Model:
 
 
 def _prior(drawn: Sequence[Effects], common: float) -> float:
-    """Degrees of freedom of the common variance, from how unlike the rows' own variances are.
+    """Degrees of freedom of the common variance, from how much the rows' own variances differ.
 
-    The logarithms of variances of d degrees of freedom spread by trigamma(d / 2), and by trigamma(prior / 2) more where
-    the true ones differ. That excess is taken one standard error higher than it is seen, so few rows give little.
+    The logarithm of a variance estimated with d degrees of freedom has the variance trigamma(d / 2), and trigamma(prior
+    / 2) more where the true variances differ. That excess is taken one standard error above its estimate, so with few
+    rows the prior is small.
     """
     known = [one for one in drawn if common + one.chance > 0]
     if len(known) < 3:
@@ -139,7 +140,7 @@ def _prior(drawn: Sequence[Effects], common: float) -> float:
 
 
 def _trigamma(freedom: int) -> float:
-    """trigamma(freedom / 2), from its values at 1/2 and 1 and its recurrence."""
+    """trigamma(freedom / 2), by recurrence from its values at 1/2 and 1."""
     at, value = (0.5, pi**2 / 2) if freedom % 2 else (1.0, pi**2 / 6)
     while at < freedom / 2:
         value -= 1 / at**2
@@ -148,7 +149,7 @@ def _trigamma(freedom: int) -> float:
 
 
 def _moderated(one: Effects, common: float, prior: float) -> tuple[float, float]:
-    """The seeds' part of a row's variance and its square over its degrees of freedom, ``common`` mixed in."""
+    """What the seeds add to a row's variance, moderated by ``common``, and its square over its degrees of freedom."""
     own = one.draws - 1
     seed = (prior * (common + one.chance) + own * one.seed) / (prior + own)
     added = one.share * max(0.0, seed - one.chance)
@@ -159,8 +160,8 @@ def _moderated(one: Effects, common: float, prior: float) -> tuple[float, float]
 
 
 def _p_values(model: _Model, one: NDArray[np.intp], other: NDArray[np.intp], least: float) -> Array:
-    """Of pairs, where their t is at least ``least``; 1 for closer ones, which cannot be told apart: the tail is costly
-    where there are millions of pairs."""
+    """The p of each pair whose t is at least ``least``; 1 for the others, which cannot be told apart anyway: computing
+    the tail is slow for millions of pairs."""
     variance, freedom = model.variance(one, other)
     gap = np.abs(model.means[one] - model.means[other])
     t = np.divide(gap, np.sqrt(variance), out=np.zeros_like(gap), where=variance > 1e-18)
@@ -171,7 +172,7 @@ def _p_values(model: _Model, one: NDArray[np.intp], other: NDArray[np.intp], lea
 
 
 def _cutoff(model: _Model, one: NDArray[np.intp], other: NDArray[np.intp], alpha: float) -> float:
-    """The p below which a pair is told apart, so that with probability 1 - ``alpha`` no pair of equal rows is."""
+    """The p up to which pairs are told apart, such that with probability 1 - ``alpha`` no pair of equal rows is."""
     if len(model.means) > SIMULATED:
         return alpha / len(one)
     variance, _ = model.variance(one, other)

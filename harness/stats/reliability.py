@@ -1,4 +1,4 @@
-"""How much of a reward is signal."""
+"""The reliability of a reward: how much of its variance is signal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from harness.stats.bootstrap import DRAWS, SEED, Array, Interval, interval
 
 @dataclass(frozen=True)
 class Reliability:
-    """Share of between-candidate variance that is not noise; may come out negative, then noise explains all of it."""
+    """``value`` is the share of the variance between candidates that is not noise. It is an estimate and may be
+    negative, where noise explains all of the variance."""
 
     value: float
     interval: Interval
@@ -59,7 +60,8 @@ def _reliability(sums: Array) -> Any:
 
 
 def _reliability_parts(candidates: Sequence[Sequence[float]]) -> tuple[float, float, float, float, float] | None:
-    """Sums of squares between, its degrees of freedom, expected noise in it, and within sums with their degrees."""
+    """Of one context: the sum of squares between candidates, its degrees of freedom, the noise expected in it, the sum
+    of squares within candidates, and its degrees of freedom."""
     usable = [np.asarray(one, dtype=np.float64) for one in candidates if len(one) > 1]
     if len(usable) < 2:
         return None

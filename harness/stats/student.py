@@ -1,7 +1,7 @@
-"""Student's t for degrees of freedom that need not be whole, in numpy: scipy would be a dependency for two functions.
+"""Student's t with fractional degrees of freedom, in numpy: for two functions, scipy is too large a dependency.
 
-The tail is an incomplete beta function, taken from its continued fraction by the modified Lentz method (Abramowitz &
-Stegun 1964, 26.5.8 and 26.7.1). Against mpmath the p agrees to 1e-10 of itself down to p = 1e-300.
+The tail is an incomplete beta function, computed from its continued fraction by the modified Lentz method (Abramowitz &
+Stegun 1964, 26.5.8 and 26.7.1). Down to p = 1e-300 it agrees with mpmath to a relative error of 1e-10.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Array = NDArray[np.float64]
 
 _TINY = 1e-300
 _TERMS = 2000
-"""Of the continued fraction: about the square root of the degrees of freedom are needed."""
+"""The most terms of the continued fraction; it needs about the square root of the degrees of freedom."""
 
 _lgamma = np.vectorize(lgamma, otypes=[np.float64])
 
 
 def two_sided_p(t: ArrayLike, freedom: ArrayLike) -> Array:
-    """The probability of a value as far from 0 as ``t``, either way; shapes broadcast. NaN stays NaN.
+    """The probability, under Student's t, of a value at least as far from 0 as ``t`` on either side.
 
-    ``freedom`` is positive and may differ from place to place; infinite ``t`` gives 0.
+    ``t`` and ``freedom`` (positive) broadcast against each other. An infinite ``t`` gives 0, NaN gives NaN.
     """
     size, df = np.broadcast_arrays(np.abs(np.asarray(t, dtype=np.float64)), np.asarray(freedom, dtype=np.float64))
     square = size**2
@@ -37,8 +37,8 @@ def two_sided_p(t: ArrayLike, freedom: ArrayLike) -> Array:
 def critical(level: float, freedom: float) -> float:
     """The t that is exceeded, either way, with probability ``1 - level``."""
     wanted, z = 1 - level, NormalDist().inv_cdf(0.5 + level / 2)
-    # Newton's steps from the first terms of the expansion about the normal (26.7.5); the tail is convex, so that a
-    # start below the place rises towards it and never passes it.
+    # Newton's method, from the first terms of the expansion about the normal (26.7.5). The tail is convex, so a start
+    # below the solution approaches it from below.
     t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     t = t if float(two_sided_p(t, freedom)) > wanted else z
     constant = lgamma(freedom / 2 + 0.5) - lgamma(freedom / 2) - log(freedom * pi) / 2
@@ -52,7 +52,7 @@ def critical(level: float, freedom: float) -> float:
 
 
 def _beta(a: Array, b: float, x: Array, rest: Array) -> Array:
-    """The regularised incomplete beta function I_x(a, b); ``rest`` is 1 - x, kept apart for its digits."""
+    """The regularised incomplete beta function I_x(a, b); ``rest`` is 1 - x, passed in to keep its precision."""
     with np.errstate(divide="ignore", invalid="ignore"):
         front = np.exp(_lgamma(a + b) - _lgamma(a) - lgamma(b) + a * np.log(x) + b * np.log(rest))
     left = x < (a + 1) / (a + b + 2)

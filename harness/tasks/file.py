@@ -1,4 +1,4 @@
-"""The task ``file``: questions about one's own texts, described in a TOML file instead of a plugin.
+"""The task ``file``: questions about your own texts, described in a TOML file instead of a plugin.
 
 ``harness run --task ./my_task.toml`` with, for example::
 
@@ -39,40 +39,45 @@ class FileSettings:
     """The keys of a task file."""
 
     name: str = "file"
-    """As it is called in tables and on leaderboards."""
+    """Name of the task in tables and on leaderboards."""
     data: str = ""
-    """A file or folder of passages with questions; alone it is split into train, validation and test, 60/20/20."""
+    """A file or folder of passages with questions; without ``train`` it is split into train, validation and test,
+    60/20/20."""
     train: str = ""
-    """Passages of the outer loop, in a file or folder of their own; then all of ``data`` is the test split."""
+    """A file or folder of passages for the outer loop; with it, all of ``data`` is the test split."""
     validation: str = ""
-    """Passages that choose a checkpoint; without it, a quarter of the training titles does."""
+    """A file or folder of passages that choose a checkpoint; without it, a quarter of the training titles does."""
     prompt: str = "Give a short and direct answer to the question.\n\nTopic: {title}\nQuestion: {question}\nAnswer:\n"
-    """For base models; ``{title}`` and ``{question}`` are put in, no other brace means anything."""
+    """For base models; ``{title}`` and ``{question}`` are filled in, and any other brace stays as it is."""
     system: str = "Give a short and direct answer to the question."
-    """The system turn for instruct models; "" is none."""
+    """The system turn for instruct models; "" leaves it out."""
     chat: str = "Topic: {title}\nQuestion: {question}"
     """The user turn for instruct models."""
     passage: str = "Passage:\n{title}\n{passage}\n\n"
-    """What stands before the question where the method answers with the passage at hand."""
+    """What precedes the question where the method answers with the passage in its memory (open-book)."""
     answer: Literal["text", "first-line", "number", "letter"] = "text"
-    """What of the model's text is the answer. Numbers are compared as numbers, letters are choices such as ``B``."""
+    """Which part of the model's text is the answer. Numbers are compared as numbers; letters are choices, such as
+    ``B``."""
     pattern: str = ""
-    """A regular expression whose first group is the answer, such as ``Answer: (.*)``; no match is no answer."""
+    """A regular expression whose first group is the answer, such as ``Answer: (.*)``; a text without a match has no
+    answer."""
     metric: str = "exact"
-    """What marks an answer: ``exact f1 contains recall``, or a judge such as ``offline-2``."""
+    """What grades an answer: ``exact f1 contains recall``, or a judge such as ``offline-2``."""
     splitter: Splitter = "fixed"
+    """How an edit's text is split into sequences (:mod:`harness.tasks.squad.splitter`)."""
     cap: int = 30
-    """Sequences per edit; 0 keeps all."""
+    """Most sequences per edit, the passage not counted; 0 keeps all."""
     title: bool = True
     """Whether every training sequence begins with a line that holds the title."""
     max_edit_chars: int = 100_000
+    """A longer edit is ``failed``."""
 
 
 def read_task(path: Path) -> dict[str, Any]:
     """The table of a task file, for ``task`` in a run's configuration; its paths are relative to the file's folder.
 
     Raises:
-        UsageError: not there, not TOML, an unknown key or a wrong value, with the nearest key.
+        UsageError: the file is absent or not TOML, a key is unknown (the nearest is named), or a value is wrong.
     """
     path = user_path(path)
     if not path.exists():
@@ -90,7 +95,10 @@ def read_task(path: Path) -> dict[str, Any]:
 
 
 class FileTask(Squad):
-    """Closed-book questions about passages, as a task file says. Edits become sequences as in the task ``squad``."""
+    """Closed-book questions about passages, as a task file describes them.
+
+    Edits become sequences as in the task ``squad``.
+    """
 
     Settings = FileSettings  # type: ignore[assignment]
 
@@ -102,19 +110,19 @@ class FileTask(Squad):
         self._pattern = re.compile(settings.pattern, re.DOTALL) if settings.pattern else None
         self.name = settings.name
         self.metric = settings.metric
-        told = {key: value for key, value in asdict(settings).items() if key not in _PATHS}
-        self.version = f"file-{digest(told)[:12]}"
+        described = {key: value for key, value in asdict(settings).items() if key not in _PATHS}
+        self.version = f"file-{digest(described)[:12]}"
 
     def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
-        """The split's passages in their order; references in the form that :meth:`extract` gives answers.
+        """The split's passages in their order, with references in the form in which :meth:`extract` gives answers.
 
         Raises:
-            UsageError: where the data are absent or wrong, or a reference is no answer of the file's kind.
+            UsageError: the data are absent or invalid, or a reference is not of the kind that ``answer`` names.
         """
         return [(episode, self._canonical(episode, references)) for episode, references in super().load(split)]
 
     def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
-        """The file's prompt with the question, and the passage before it where it is in memory."""
+        """The file's prompt with the question, after the passage where the memory holds one."""
         file = self._file
         values = {"title": str(query.meta["title"]), "question": query.text}
         shown = _filled(file.passage, {**values, "passage": str(memory["passage"])}) if "passage" in memory else ""
@@ -124,7 +132,7 @@ class FileTask(Squad):
         return (("system", file.system), turn) if file.system else (turn,)
 
     def extract(self, query: Query, answer: str, /) -> str | None:
-        """The answer within a model's text; None where it holds none of the file's kind."""
+        """The answer within a model's text; None where there is none of the kind that ``answer`` names."""
         if self._pattern is not None:
             found = self._pattern.search(answer)
             if found is None:
@@ -147,7 +155,7 @@ class FileTask(Squad):
             if wrong is not None:
                 raise UsageError(
                     f"{self._file.data}: question {query!r} of {episode.context['title']!r}: "
-                    f"the answer {wrong!r} is no {self._file.answer}"
+                    f"the answer {wrong!r} is not a {self._file.answer}"
                 )
             out[query] = [answer for answer in found if answer is not None]
         return out
@@ -167,7 +175,7 @@ def _answer(kind: str, text: str) -> str | None:
 
 
 def _in_words(number: float) -> str:
-    """A number so that string measures, which strip punctuation, never take 3.5 for 35 or -3 for 3."""
+    """A number with sign and point in words: string measures strip punctuation, and would take 3.5 for 35, -3 for 3."""
     return f"{number:.12g}".replace("-", "minus ").replace(".", " point ")
 
 
@@ -176,13 +184,13 @@ def _check(settings: FileSettings) -> None:
         raise UsageError("task.data: name the file or folder with the passages and their questions")
     for key in ("prompt", "chat"):
         if "{question}" not in getattr(settings, key):
-            raise UsageError(f"task.{key}: never asks; put {{question}} where the question belongs")
+            raise UsageError(f"task.{key}: has no {{question}}; put it where the question belongs")
     if "{passage}" not in settings.passage:
-        raise UsageError("task.passage: never shows the passage; put {passage} where it belongs")
+        raise UsageError("task.passage: has no {passage}; put it where the passage belongs")
     try:
         re.compile(settings.pattern)
     except re.error as error:
-        raise UsageError(f"task.pattern: {settings.pattern!r} is no regular expression: {error}") from error
+        raise UsageError(f"task.pattern: {settings.pattern!r} is not a regular expression: {error}") from error
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

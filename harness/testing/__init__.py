@@ -1,13 +1,13 @@
-"""For plugin authors: contracts to subclass, a language model that answers from a table, a real session to run in.
+"""For plugin authors: contract tests to subclass, a language model that answers from a table, a real session.
 
 ==================== ================================================================================================
 what                 for
 ==================== ================================================================================================
-``EditorContract``   and its sisters for rewards, updaters, evaluators, trainers, protocols, tasks and models: subclass
-                     one in a test module, name the component, and the tests that catch real bugs run
+``EditorContract``   and those for rewards, updaters, evaluators, trainers, protocols, tasks and models: subclass one in
+                     a test module, name the component, and pytest runs the tests that catch real bugs
 ``ScriptedLM``       a model that answers from a table or a function, in milliseconds
-``ScriptedTask``     a task from plain values
-``open_session``     a real session on a folder, with any components
+``ScriptedTask``     a task made from plain values
+``open_session``     a real session in a folder, with any components
 ``two_items``        a whole run of a plugin on two test items
 fixtures             ``lab_model``, ``lab_session``, ``scripted_session`` (:mod:`harness.testing.pytest_plugin`)
 ==================== ================================================================================================

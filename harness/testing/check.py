@@ -1,4 +1,4 @@
-"""``harness plugins check``: every contract of a plugin's components, and a run of two items; what failed where."""
+"""``harness plugins check``: the contract tests of a plugin's components, and a run of two items; what failed where."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from harness.testing.contracts import CONTRACTS, Contract
 from harness.testing.embedded import embedded_task, lab_model
 from harness.testing.end_to_end import two_items
 
-_OF_PASSAGES = ("squad", "file")
-"""Tasks in whose place made-up passages do, in milliseconds; the default model's own is one more."""
+_PASSAGE_TASKS = ("squad", "file")
+"""Tasks that made-up passages can replace, in milliseconds; so they can the default model's own task."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one check."""
+    """The result of one check."""
 
     subject: str
     """``editor 'mine'``, or ``method 'mine'`` where a run was tried."""
@@ -41,19 +41,19 @@ class Outcome:
 
 
 def few(task: Any, count: int) -> Any:
-    """The same task, of the same class, with the first items of its splits alone."""
+    """A task of the same class with only the first ``count`` items of each split."""
     shortened = copy.copy(task)
     shortened.load = lambda split: task.load(split)[:count]
     return shortened
 
 
 def check(target: str, *, task: str = "", run: bool = True) -> Iterator[Outcome]:
-    """Try a plugin, one outcome at a time.
+    """Check a plugin and yield one outcome at a time.
 
     Args:
         target: a plugin's name, or its file.
-        task: whose episodes the components meet, a task's name; by default those of the plugin's method that uses
-            the component, and a few made-up passages where there is none.
+        task: name of the task whose episodes the components get; by default that of the plugin's method that uses
+            the component, or a few made-up passages if there is none.
         run: whether two items are run from end to end at the end.
 
     Raises:
@@ -74,19 +74,19 @@ def check(target: str, *, task: str = "", run: bool = True) -> Iterator[Outcome]
                 yield Outcome(f"{kind} {component!r}", "derives from the base class of its kind", "failed", str(error))
                 continue
             home, roles = _home(Plugins(files), plugin, component)
-            tried = _contract(found.cls, plugins, contract, {"use": task} if task else home, roles)
-            yield from _made_with_defaults(tried, f"{kind} {component!r}")
+            specific = _contract(found.cls, plugins, contract, {"use": task} if task else home, roles)
+            yield from _made_with_defaults(specific, f"{kind} {component!r}")
     for method in (plugin.provides("method") or [name]) if run else ():
         yield _run(target, {"method": method, **({"task": task} if task else {})})
 
 
 def _made_with_defaults(contract: type[Contract], subject: str) -> Iterator[Outcome]:
-    """Its checks; or, where it cannot be made with its defaults (it needs a file, say), its own words for that."""
+    """The contract's checks; or, if the component cannot be made with its defaults, the error that says so."""
     try:
         if contract.kind != "model":
             contract().make()
     except UsageError as error:
-        yield Outcome(subject, "try it with a contract of your own, with `settings`", "skipped", str(error))
+        yield Outcome(subject, "test it with a contract of your own that sets `settings`", "skipped", str(error))
         return
     yield from run_contract(contract, subject)
 
@@ -112,8 +112,8 @@ def _contract(
 
 
 def _home(plugins: Plugins, plugin: Plugin, component: str) -> tuple[JSON, Sequence[str]]:
-    """Task of the plugin's first method that uses the component (empty where passages do), and all methods' roles."""
-    passages = (*_OF_PASSAGES, embedded_task(plugins))
+    """Task of the plugin's first method that uses the component (empty if passages can replace it), and all roles."""
+    passages = (*_PASSAGE_TASKS, embedded_task(plugins))
     world: JSON = {}
     roles: dict[str, None] = {}
     for name in plugin.provides("method"):
@@ -149,7 +149,7 @@ def _outcome(subject: str, title: str, call: Any, contract: Any) -> Outcome:
 
 
 def _place(error: BaseException, contract: Any) -> str:
-    """The last line of the component's own file that the failure passed through; else where the check stands."""
+    """The last line of the component's own file that the failure passed through, else the line of the check."""
     own = inspect.getsourcefile(contract.component) if contract is not None else None
     frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     mine = [frame for frame in frames if frame.filename == own]

@@ -1,4 +1,4 @@
-"""Plain components and a small world: what stands in a slot that a test is not about."""
+"""Plain components for the slots that a test is not about, and a small task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLACES = ["Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel",
 
 
 def world() -> ScriptedTask:
-    """Four passages per split; of each, who founded the place and when."""
+    """A task with four passages per split, each with two questions: who founded the place, and when."""
 
     def passage(at: int, name: str) -> tuple[str, Mapping[str, Sequence[str]]]:
         who, when = f"{name[::-1].capitalize()} Hart", str(1801 + 7 * at)
@@ -46,7 +46,7 @@ def world() -> ScriptedTask:
 
 
 class Writer(Editor):
-    """Has the teacher write about the passage; what it writes is learnt line by line."""
+    """The teacher writes about the passage, and its text is the edit's one training example."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         requests = [Request(a.state, f"Write: {a.episode.context}", n=a.n, temperature=1.0, seed=a.seed) for a in asks]
@@ -61,7 +61,7 @@ class Writer(Editor):
 
 
 class Fit(Updater):
-    """Trains on whatever there is, with the model's own defaults."""
+    """Trains on the job's examples and recipes with the model's own defaults."""
 
     accepts = frozenset({Example, Recipe})
 
@@ -70,7 +70,7 @@ class Fit(Updater):
 
 
 class Match(Evaluator):
-    """An answer is right where it is a reference."""
+    """An answer is right if it equals a reference."""
 
     def evaluate(
         self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
@@ -85,7 +85,7 @@ class Match(Evaluator):
             ]
 
 
-class Tried(RewardFunction):
+class TrialReward(RewardFunction):
     """The share of right answers after a trial with the edit."""
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
@@ -104,7 +104,7 @@ def slots() -> dict[str, tuple[str, Any]]:
         "editor": ("editor", Writer()),
         "updater": ("updater", Fit()),
         "policy": ("updater", Fit()),
-        "reward": ("reward", Tried()),
+        "reward": ("reward", TrialReward()),
         "evaluator": ("evaluator", Match()),
     }
 

@@ -1,4 +1,4 @@
-"""The embedded model for tests; they skip, with the reason, where it is not packaged."""
+"""The embedded model for tests, which are skipped with a reason where it is not packaged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from harness.registry.discover import Plugins
 
 
 def embedded_task(plugins: Plugins) -> str:
-    """Name of the task that comes with the default model.
+    """The name of the task that comes with the default model.
 
     Raises:
-        HarnessError: no installed plugin brings a default model, or it names no task.
+        HarnessError: no installed plugin provides a default model, or it names no task.
     """
     profile = component_class(plugins, "model", plugins.default("model")).cls.profile
     task = profile.get("task", {})
@@ -23,10 +23,13 @@ def embedded_task(plugins: Plugins) -> str:
 
 
 def lab_model(weights: WeightStore) -> HfModel:
-    """The default model (``--model lab``), whose states' weights are in that store: that of the session it is used in.
+    """The default model (``--model lab``).
+
+    Args:
+        weights: the store of its states' weights; use that of the session.
 
     Raises:
-        unittest.SkipTest: this installation has no lab model; pytest shows it as skipped.
+        unittest.SkipTest: this installation has no lab model; pytest shows the test as skipped.
     """
     plugins = Plugins()
     try:

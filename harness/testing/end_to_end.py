@@ -20,12 +20,12 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
 
     Args:
         plugin: its name, or its file.
-        folder: where the run goes; a temporary folder by default.
-        config: further keys of the configuration, such as ``task``, ``model``, or ``method`` where it has several.
+        folder: where the run's folder is made; a temporary folder by default.
+        config: further keys of the configuration, such as ``task``, ``model``, or ``method`` if the plugin has several.
 
     Raises:
-        HarnessError: the run could not be made or finished.
-        AssertionError: a score is missing for an error of ours.
+        HarnessError: the run could not be started or finished.
+        AssertionError: a score is missing because of an error (not a failure of the method).
     """
     from harness.registry.build import component_class
     from harness.registry.discover import Plugins
@@ -53,4 +53,4 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
 def _missing(done: Run) -> str:
     lines = [line for line in done.scores() if line["value"] is None]
     reason = lines[0].get("reason") if lines else "nothing was scored"
-    return f"{len(lines)} of the scores are missing for errors of ours: {reason}"
+    return f"{len(lines)} scores are missing because of errors: {reason}"

@@ -1,4 +1,4 @@
-"""Fixtures for plugin authors, found by pytest wherever the harness is installed. Imports nothing until one is used."""
+"""Fixtures for plugin authors; pytest finds them wherever the harness is installed. Unused, they import nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest.register_assert_rewrite("harness.testing.contracts", "harness.testing.end
 
 @pytest.fixture(scope="session")
 def lab_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The store of the weights that are learnt on top of ``lab_model``."""
+    """The store of weights trained on top of ``lab_model``."""
     from harness.books.store import WeightStore
 
     return WeightStore(tmp_path_factory.mktemp("embedded") / "weights")
@@ -22,7 +22,7 @@ def lab_weights(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def lab_model(lab_weights: Any) -> Any:
-    """The embedded model, loaded once; skips, with the reason, where it is not packaged."""
+    """The embedded model, loaded once; skips the test, with a reason, where it is not packaged."""
     from harness.testing import embedded
 
     try:
@@ -35,7 +35,7 @@ def lab_model(lab_weights: Any) -> Any:
 def scripted_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``scripted_session(lm, task, editor=("editor", MyEditor(...)))``: a real session around a scripted model.
 
-    Slots that are not given hold plain components; without a task there is a world of twelve passages.
+    Slots that are not given hold plain components; the default task has twelve passages.
     """
     from harness.testing import components, open_session
 
@@ -55,7 +55,7 @@ def scripted_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def lab_session(lab_model: Any, lab_weights: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """``lab_session(updater=("updater", mine))``: a session with the embedded model, on its own task by default."""
+    """``lab_session(updater=("updater", mine))``: a session with the embedded model, by default on its task."""
     from harness.api import Task
     from harness.registry.build import build
     from harness.registry.discover import Plugins

@@ -1,7 +1,7 @@
-"""A language model and a task that answer from tables, in milliseconds, inside a real session.
+"""A language model that answers from a table, a task made from plain values, and a real session to use them in.
 
 Nothing about the session is faked: calls are journalled, cached, checked and replayed as in any run. Only the model's
-answers and the weights that "training" makes are made up, deterministically.
+answers and the weights that "training" returns are made up, deterministically. All of it takes milliseconds.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from harness.registry.build import BuiltComponent, C
 from harness.registry.fingerprint import of_class
 from harness.session.context import RunContext
 from harness.session.progress import Quiet
+from harness.session.scope import Scope
 from harness.session.service import SessionService
 
 Answer = Callable[[Request, int], str]
@@ -48,13 +49,13 @@ Answer = Callable[[Request, int], str]
 
 
 class ScriptedLM(Model):
-    """:class:`harness.api.LM` from a table.
+    """A :class:`harness.api.Model` that answers from a table.
 
     Args:
-        answers: prompt fragment -> text (the first fragment found in the prompt answers; "" for none), or a function
+        answers: prompt fragment -> text (that of the first fragment found in the prompt; "" if none is), or a function
             of the request and the sample's index.
-        name: part of the base digest: two scripted models of different names are different models.
-        can: what it says it can; it can do all of it.
+        name: part of the base digest: scripted models with different names are different models.
+        can: the abilities it declares; it has all of the default ones.
     """
 
     local: ClassVar[bool] = True
@@ -70,22 +71,22 @@ class ScriptedLM(Model):
         self.can = can
         self.base = f"scripted:{name}"
         self.asked: list[Request] = []
-        """Every request that reached the model; what the journal answered is not among them."""
+        """Every request that reached the model; those answered from the journal do not."""
         self._answer: Answer = answers if callable(answers) else _from_table(answers)
 
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
-        """``n`` scripted completions a request; tokens are the text's bytes."""
+        """``n`` scripted completions per request; tokens are the text's bytes."""
         self.asked.extend(asks)
         return [[self._complete(ask, index) for index in range(ask.n)] for ask in asks]
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> list[list[float]]:
-        """One value in (-1, 0] for every word of the continuation, drawn from a digest."""
+        """One value in (-1, 0] for every word of the continuation, derived from a digest."""
         return [[-_unit([prompt, state, word]) for word in text.split()] for state, prompt, text in asks]
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> list[list[float]]:
-        """Four values in [0, 1) a text, drawn from a digest."""
+        """Four values in [0, 1) per text, derived from a digest."""
         return [[_unit([state, text, layer, pool, axis]) for axis in range(4)] for state, text in asks]
 
     def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
@@ -103,7 +104,7 @@ class ScriptedLM(Model):
             yield Trained(item.id, made, log={"steps": len(item.data), "tokens": 0})
 
     def merge(self, state: State) -> Any:
-        """All weights of the one module that the made-up adapters have, drawn from what is merged."""
+        """Full weights of the one module that the made-up adapters have, derived from the state."""
         from harness.books.artefacts import artefact
 
         tensors, _ = made_up_weights(digest(["merged", state]))
@@ -111,7 +112,7 @@ class ScriptedLM(Model):
 
     @contextmanager
     def borrow(self, state: State) -> Iterator[tuple[None, None]]:
-        """There is no module behind it."""
+        """Lends ``(None, None)``: there is no module."""
         yield None, None
 
     def _complete(self, ask: Request, index: int) -> Completion:
@@ -123,7 +124,7 @@ class ScriptedLM(Model):
 
 
 class ScriptedTask(Task):
-    """A task from plain values: ``{split: {episode id: (text, {question: [answers]})}}``."""
+    """A task made from plain values: ``{split: {episode id: (text, {question: [answers]})}}``."""
 
     name = "scripted"
     version = "1"
@@ -172,13 +173,13 @@ def open_session(
     seed: int = 0,
     weights: WeightStore | None = None,
 ) -> SessionService:
-    """A real session on a folder; opening it again on the same folder resumes.
+    """A real session in a folder; opening the same folder again resumes it.
 
     Args:
-        weights: the store that a local model was made with; by default one in the folder.
         models: role -> model.
         slots: slot -> (kind, component).
         roles: further roles that follow one of ``models``, as ``{"student": "@teacher"}``.
+        weights: the store that a local model was made with; by default one in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     watch()
@@ -198,11 +199,11 @@ def open_session(
     follows = {role: who.removeprefix("@") for role, who in (roles or {}).items()}
     method = Method("scripted", "", "a test's method", {}, sees=sees)
     states = {role: State(model.base) for role, model in models.items()}
-    return SessionService(context, method, _built("task", task), built, states, follows, {}, seed)
+    return SessionService(Scope(context, method, _built("task", task), built, states, follows, {}, seed))
 
 
 def made_up_weights(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A rank-1 LoRA on one 2x2 module, drawn from a name: the tensors, and their configuration."""
+    """A rank-1 LoRA on one 2x2 module, derived from a name: the tensors and their configuration."""
     import torch
 
     values = [byte / 255 for byte in hashlib.sha256(name.encode()).digest()[:4]]

@@ -1,7 +1,7 @@
 """An OpenAI-compatible endpoint on this machine that serves a local model, and that can be told to misbehave.
 
-``/v1/completions`` continues raw text; ``/v1/chat/completions`` answers turns, where the model was made for them. What
-a request asks for (samples, temperature, seed, stop texts, length) reaches the model; usage is counted in its tokens.
+``/v1/completions`` continues raw text; ``/v1/chat/completions`` answers chat turns if the model has a chat template.
+The request's parameters (samples, temperature, seed, stop texts, length) reach the model; usage counts its tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.api import Completion, Prompt, Request, State
 
 
 class Served(Protocol):
-    """What is needed of a model."""
+    """The part of a model that the endpoint needs."""
 
     base: str
 
@@ -33,9 +33,9 @@ class Served(Protocol):
 class Fault:
     """One way for a call to go wrong.
 
-    ``delay`` seconds pass first. Then, unless all else is left as it is and the call is answered after all: an HTTP
-    ``status`` that is no 200 is sent with ``headers``; ``truncate`` sends only the first half of a good answer's bytes;
-    ``no_choices`` sends a good answer without its choices.
+    The call waits ``delay`` seconds. Then a ``status`` other than 200 is sent with ``headers``; ``truncate`` sends only
+    the first half of a good answer's bytes; ``no_choices`` sends a good answer without its choices. If none of these is
+    set, the call is answered normally.
     """
 
     status: int = 200
@@ -55,11 +55,11 @@ class Server:
 
     url: str
     calls: list[Mapping[str, Any]] = field(default_factory=list)
-    """The body of every call that arrived, in order, those that met a fault included."""
+    """The body of every call that arrived, in order, including those that met a fault."""
 
 
 class _Refused(Exception):
-    """The request is at fault (HTTP 400); ``code`` is the protocol's name for it, where it has one."""
+    """The request is at fault (HTTP 400); ``code`` is the protocol's name for the error, if it has one."""
 
     def __init__(self, why: str, code: str | None = None) -> None:
         super().__init__(why)
@@ -71,8 +71,8 @@ def serve(model: Served, faults: Faults | None = None, *, port: int = 0) -> Iter
     """Serve a model on the loopback interface until the block is left.
 
     Args:
-        faults: what goes wrong with which call; nothing by default.
-        port: 0 takes a free one.
+        faults: number of the call -> what goes wrong with it; nothing by default.
+        port: 0 picks a free one.
     """
     lock = threading.Lock()
 
@@ -123,7 +123,7 @@ def serve(model: Served, faults: Faults | None = None, *, port: int = 0) -> Iter
                 self.close_connection = True  # the client has given up waiting
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing is written to the terminal."""
+            """Write nothing to the terminal."""
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True

@@ -1,1 +1,1 @@
-"""The core's own outer loop: none."""
+"""The core's own trainer, ``none``, for methods without an outer loop."""

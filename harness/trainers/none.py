@@ -1,4 +1,4 @@
-"""No outer loop: the policy is used as it is."""
+"""The trainer of methods without an outer loop: the policy is deployed untrained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.api import Round, Session, Trainer
 
 
 class NoTrainer(Trainer):
-    """Trains nothing, costs nothing."""
+    """Yields no rounds, so the start model is the policy."""
 
     def run(self, s: Session, /) -> Iterator[Round]:
         return iter(())

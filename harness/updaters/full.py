@@ -14,20 +14,22 @@ from typing import Any, ClassVar
 
 from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob, Updater
 from harness.errors import UsageError
+from harness.models.loss_curve import thinned
 from harness.models.train_settings import FitSettings, check_ranges
 from harness.registry.settings import check_settings
 
 
 @dataclass(frozen=True)
 class FullSettings(FitSettings):
-    """A full fine-tune. Defaults: the published continued-pretraining runs (its logs), save ``pad_loss``."""
+    """A full fine-tune. The defaults are those of the published continued-pretraining runs (from their
+    logs), except ``pad_loss``."""
 
     learning_rate: float = 7e-5
     epochs: int = 1
     batch_size: int = 4
     grad_accumulation: int = 2
     warmup_ratio: float = 0.03
-    """Share of the steps in which the rate rises from 0."""
+    """Share of the steps over which the learning rate rises from 0."""
 
 
 class Full(Updater):
@@ -41,10 +43,10 @@ class Full(Updater):
         self._settings = settings
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One full set of weights a job, in job order; the model itself is given back as it was.
+        """One full set of weights per job, in job order; the model itself is given back as it was.
 
         Raises:
-            UsageError: a job's settings name something that is no setting, or have a wrong value.
+            UsageError: a job names an unknown setting, or gives one a wrong value.
         """
         for job in jobs:
             try:
@@ -68,11 +70,12 @@ class Full(Updater):
             "tokens": done.tokens,
             "seconds": done.seconds,
             "loss": done.losses[-1] if done.status == "ok" else None,
+            "losses": thinned(done.losses),
         }
         if done.reduced:
             log["reduced"] = True
         if done.weights is None:
-            # No edit chooses its own settings here, so what failed in training is ours.
+            # No edit chooses its settings here, so failed training is ours.
             return Updated(job.id, None, "error", done.reason, log)
         digest = s.store(done.weights, {"kind": "full"})
         return Updated(job.id, dataclasses.replace(job.start, adapters=(*job.start.adapters, digest)), log=log)
@@ -81,7 +84,7 @@ class Full(Updater):
         """The updater's settings with the job's own on top."""
         asked = next((edit for edit in job.edits if edit.settings), None)
         if asked is not None:
-            raise EditFailed(f"settings: edit {asked.id!r} chooses settings, and a full fine-tune lets no edit do so")
+            raise EditFailed(f"settings: edit {asked.id!r} chooses its own, which a full fine-tune does not allow")
         found = check_settings(
             FullSettings, {**vars(self._settings), **job.settings}, f"job {job.id!r}", "updater 'full'"
         )
@@ -90,7 +93,7 @@ class Full(Updater):
 
 
 def _check(settings: FullSettings, where: str) -> None:
-    """Raises :class:`UsageError` for a value that cannot be trained with."""
+    """Raise :class:`UsageError` for a value that cannot be trained with."""
     if not 0 <= settings.warmup_ratio <= 1:
         raise UsageError(f"{where}: warmup_ratio must be in [0, 1], not {settings.warmup_ratio!r}")
     try:

@@ -1,4 +1,4 @@
-"""The updater ``lora``: every job a LoRA adapter, all of them trained together by the engine.
+"""The updater ``lora``: one LoRA adapter per job, all of them trained together by the engine.
 
 A setting is looked up in the job's edits, then in the job, then in the updater. What an edit asks for itself is the
 method's doing: a value out of range, or divergence under it, is ``failed``. Divergence under our settings is ``error``.
@@ -12,7 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.api import EditFailed, Example, Preference, Recipe, Rollout, Session, Updated, UpdateJob, Updater
+from harness.api import (
+    Distillation,
+    EditFailed,
+    Example,
+    Preference,
+    Recipe,
+    Rollout,
+    Session,
+    Updated,
+    UpdateJob,
+    Updater,
+)
 from harness.errors import UsageError
 from harness.models.loss_settings import GrpoSettings, LossSettings, made
 from harness.models.train_settings import TrainSettings, check_ranges, train_settings
@@ -23,9 +34,11 @@ class AdapterSettings(TrainSettings):
     """A LoRA fine-tune, and what a self-edit may decide about it."""
 
     own: tuple[str, ...] = ("learning_rate", "epochs", "loss_on")
-    """Settings that an edit may choose for itself, as SEAL's ARC edits do; any other fails it."""
+    """Settings that an edit may choose for itself, as SEAL's ARC edits do; any other fails the edit."""
     own_max_learning_rate: float = 1.0
+    """Highest learning rate that an edit may choose."""
     own_max_epochs: int = 100
+    """Most epochs that an edit may choose."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +46,16 @@ class LoraSettings(AdapterSettings):
     """A LoRA fine-tune in the batched engine."""
 
     loss: LossSettings = "sft"
-    """``sft`` learns from examples, ``dpo`` from preferences, ``grpo`` and ``rloo`` from rollouts. One with settings of
-    its own is a table, such as ``{use = "grpo", clip_high = 0.28}``; see :mod:`harness.models.loss_settings`."""
+    """``sft`` learns from examples and distillations, ``dpo`` from preferences, ``grpo`` and ``rloo`` from rollouts.
+    One with settings of its own is a table, such as ``{use = "grpo", clip_high = 0.28}``; see
+    :mod:`harness.models.loss_settings`."""
 
 
 class Lora(Updater):
-    """Trains one adapter per job, in bulk: a new one on top of the job's start, or the start's last one on."""
+    """Trains one adapter per job, in bulk: a new one on top of the job's start, or the start's last one further."""
 
     Settings: ClassVar[type] = LoraSettings
-    accepts = frozenset({Example, Preference, Rollout, Recipe})
+    accepts = frozenset({Example, Distillation, Preference, Rollout, Recipe})
     continues = True
 
     def __init__(self, settings: LoraSettings) -> None:
@@ -56,7 +70,7 @@ class Lora(Updater):
         """One adapter per job, in order of completion.
 
         Raises:
-            UsageError: a job's settings name something that is no setting, or the model cannot be trained so.
+            UsageError: a job names an unknown setting, or the model cannot be trained with the settings.
         """
         ready, own = [], {}
         for job in jobs:
@@ -71,22 +85,23 @@ class Lora(Updater):
 
 
 def check_adapter_settings(settings: AdapterSettings, where: str) -> None:
-    """Raises :class:`UsageError` for values that no job could be trained with."""
+    """Raise :class:`UsageError` for values that no job could be trained with."""
     try:
         check_ranges(settings)
     except EditFailed as error:
         raise UsageError(f"{where}: {str(error).removeprefix('settings: ')}") from error
     unknown = sorted(set(settings.own) - set(_names()))
     if unknown:
-        raise UsageError(f"{where}.own: {unknown[0]!r} is no training setting; there are: {', '.join(_names())}")
+        raise UsageError(f"{where}.own: {unknown[0]!r} is not a training setting; these are: {', '.join(_names())}")
 
 
 def job_settings(settings: AdapterSettings, job: UpdateJob) -> tuple[dict[str, Any], bool]:
     """A job's complete training settings, and whether its edits decided any of them.
 
     Raises:
-        EditFailed: an edit sets what it may not, out of range, or against another edit of the job.
-        UsageError: the job itself names something that is no setting, or asks for what is not offered.
+        EditFailed: an edit chooses a setting that it may not, a value out of range, or contradicts another edit of the
+            job.
+        UsageError: the job itself names an unknown setting, or gives one a wrong value.
     """
     ours = {name: getattr(settings, name) for name in _names()} | dict(job.settings)
     asked: dict[str, Any] = {}
@@ -104,7 +119,8 @@ def job_settings(settings: AdapterSettings, job: UpdateJob) -> tuple[dict[str, A
 
 
 def blamed(updated: Updated, own: bool) -> Updated:
-    """The same outcome, with a failure of the training itself booked on whoever chose its settings."""
+    """The outcome with failed training blamed on whoever chose its settings: ``failed`` where the job's edits did
+    (``own``), else ``error``."""
     ours = updated.status == "failed" and updated.log.get("cause") in ("diverged", "settings") and not own
     return dataclasses.replace(updated, status="error") if ours else updated
 

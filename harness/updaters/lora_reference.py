@@ -1,8 +1,8 @@
 """The updater ``lora-reference``: SEAL's inner update as published, one adapter at a time through ``peft``.
 
 Every switch of the published code is here (arXiv 2506.10943, appendix B), and nothing is folded or batched across jobs;
-``pad_loss = "reference"`` really pads. It is the oracle that the fast updater ``lora`` is held against: slow, and it
-stays.
+``pad_loss = "reference"`` really pads. It is the oracle that the fast updater ``lora`` is tested against, and stays
+although it is slow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ReferenceSettings(AdapterSettings):
     """A LoRA fine-tune as the published code runs it."""
 
     dropout: float = 0.0
-    """Of the adapter's input; drawn from the job's seed."""
+    """Probability of dropping a component of the adapter's input; drawn from the job's seed."""
 
 
 class LoraReference(Updater):
@@ -42,7 +42,7 @@ class LoraReference(Updater):
         """One adapter per job, in job order.
 
         Raises:
-            UsageError: a job's settings name something that is no setting, or the model cannot be trained so.
+            UsageError: a job names an unknown setting, or the model cannot be trained with the settings.
         """
         for job in jobs:
             try:

@@ -37,7 +37,7 @@ def change(memory: dict[str, Any], op: JSON) -> None:
     """Apply one operation to a memory.
 
     Raises:
-        EditFailed: it is neither of the two, sets what JSON cannot hold, or deletes what is not there.
+        EditFailed: it is neither ``set`` nor ``delete``, sets what JSON cannot hold, or deletes an absent key.
     """
     if not isinstance(op, Mapping) or len(op) != 1:
         raise EditFailed(f"a memory operation is {{'set': ...}} or {{'delete': [...]}}, not {op!r:.80}")

@@ -1,4 +1,4 @@
-"""The updater ``none``: the state stays as it is. The control that every method is held against."""
+"""The updater ``none``: the state stays as it is. The control that every method is compared with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.api import (
     Delta,
+    Distillation,
     Example,
     MemoryOps,
     Preference,
@@ -21,7 +22,7 @@ from harness.api import (
 class NoUpdate(Updater):
     """Answers every job with its start, whatever its edits hold."""
 
-    accepts = frozenset({Example, Preference, Rollout, Recipe, MemoryOps, Delta})
+    accepts = frozenset({Example, Preference, Rollout, Recipe, MemoryOps, Delta, Distillation})
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         """Every job's start, in order."""

@@ -1,7 +1,7 @@
 """One LoRA adapter through ``peft`` and a plain loop with the mathematics of ``transformers.Trainer``.
 
-AdamW, clipping, linear decay, and a loss that is the mean over all target tokens of an optimiser step. The start and
-the order of the data are the engine's, so that both train the same thing.
+AdamW, clipping, linear decay, and a loss that is the mean over all target tokens of an optimiser step. Initial weights
+and the order of the data are the engine's, so that both train the same thing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from harness.engine import Adapter, HyperParameters, TrainSequence, init_lora, step_batches
+from harness.models.loss_curve import thinned
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
@@ -32,7 +33,7 @@ def finetune(
         (positions computed), ``seconds``, ``loss`` of the last step.
 
     Raises:
-        ValueError: the model has no such target modules.
+        ValueError: the model lacks a target module.
     """
     began = time.perf_counter()
     start = init_lora(module, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=seed)
@@ -46,7 +47,7 @@ def finetune(
         schedule = get_scheduler(
             _SCHEDULES[hp.schedule], optimizer, num_warmup_steps=hp.warmup_steps, num_training_steps=total
         )
-        finite = True
+        finite, losses = True, []
         for step in range(total):
             batches = [[sequences[i] for i in batch] for batch in step_batches(len(sequences), step, hp, seed)]
             rows = [_Rows(batch, next(module.parameters()).device) for batch in batches]
@@ -58,6 +59,7 @@ def finetune(
                 loss += float(value.detach())
             norm = nn.utils.clip_grad_norm_(trained, hp.clip or float("inf"))
             log = {"steps": step + 1, "tokens": log["tokens"] + sum(part.ids.numel() for part in rows), "loss": loss}
+            losses.append(loss)
             finite = bool(norm.isfinite()) and abs(loss) < float("inf")
             if not finite:
                 break
@@ -66,6 +68,7 @@ def finetune(
             optimizer.zero_grad()
         weights = {name: (_own(a), _own(b)) for name, (a, b) in pairs.items()}
     log["seconds"] = time.perf_counter() - began
+    log["losses"] = thinned(losses)
     if not finite or not all(tensor.isfinite().all() for pair in weights.values() for tensor in pair):
         return None, {**log, "loss": None}
     return Adapter(weights, hp.rank, float(hp.alpha), start.targets), log

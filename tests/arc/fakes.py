@@ -1,4 +1,4 @@
-"""A session of only what an editor or an evaluator needs, with a model that answers by a function."""
+"""A session with only what an editor or an evaluator needs, and a model that answers by a function."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A plugin in one file: a model that writes configurations and solves puzzles once it was trained at a good rate.
 
-Nothing is faked around it: recipes are expanded, jobs trained, questions asked and voted on as in any run. The model
+Nothing else is faked: recipes are expanded, jobs trained, questions asked and voted on as in any run. The model
 knows the solutions of ``lab-grids`` and states them where its last adapter was trained at a rate of at least 1e-3;
 trained at a lower one it answers wrongly, untrained it says nothing. Untrained it writes one configuration of each
 kind (malformed, too low a rate, good, good); trained, or asked for a single one, it writes good ones only.

@@ -1,4 +1,4 @@
-"""The editor ``arc-config``: which answers are configurations, what they become, and what malformed ones count for."""
+"""The editor ``arc-config``: which answers are configurations, what edits they become, and how malformed ones count."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_another_plugins_space() -> None:
     assert edit.settings == {"learning_rate": 0.5}
     with pytest.raises(UsageError, match=r"no configuration space 'tests\.arc\.nowhere:X'"):
         ArcConfig(ArcConfig.Settings(space="tests.arc.nowhere:X"))
-    with pytest.raises(UsageError, match="is no subclass of"):
+    with pytest.raises(UsageError, match="is not a subclass of"):
         ArcConfig(ArcConfig.Settings(space="json:JSONDecoder"))
 
 

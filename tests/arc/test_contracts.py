@@ -1,4 +1,4 @@
-"""The components of few-shot ARC keep the rules that every component must."""
+"""The components of few-shot ARC pass the contract tests."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_the_published_form_is_numpys() -> None:
 
 
 def test_the_paper_evaluates_the_first_nine_subtasks_of_a_seed_0_shuffle() -> None:
-    """SEAL chose its 8 evaluation tasks by shuffling the sub-tasks of a filtered file (fact sheet B.1)."""
+    """SEAL chose its 8 evaluation tasks by shuffling the sub-tasks of a filtered file (section 3.2)."""
     (filtered,) = read_puzzles(str(shared("arc/seal_eval_challenges.json"))).values()
     names = np.array([puzzle.subtask(at) for puzzle in filtered for at in range(len(puzzle.tests))])
     assert len(names) == 11

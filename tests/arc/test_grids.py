@@ -82,7 +82,7 @@ def test_a_prompt_that_does_not_fit_is_failed_with_its_reason() -> None:
 
 
 def test_a_text_that_was_cut_off_does_not_vote() -> None:
-    """Its rows so far would be a whole grid."""
+    """An answer that was cut off does not count, even if its rows so far would be a whole grid."""
     (score,), _ = evaluate(made_puzzle(3), lambda request, at: Completion(request, "1 2 3", finish="length"))
     assert (score.status, score.measures["reason"]) == ("failed", "unparsed")
 

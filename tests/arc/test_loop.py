@@ -38,7 +38,7 @@ def lines(done: harness.Run, method: str) -> list[dict[str, Any]]:
 
 
 def test_a_policy_learns_to_choose_what_works(tmp_path: Path) -> None:
-    """Untrained: of four configurations one is malformed, one trains too little, two solve the puzzle."""
+    """Without training, one of four configurations is malformed, one trains too little, and two solve the puzzle."""
     done = run(tmp_path)
     assert scores(done) == {"seal-arc": 1.0, "arc-icl": 0.0, "arc-ttt-no-rl": 0.5, "arc-oracle-ttt": 1.0}
     assert done.complete

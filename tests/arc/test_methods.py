@@ -52,7 +52,7 @@ def test_the_controls_have_the_same_lab_settings_alone_as_beside_seal_arc() -> N
 
 
 def test_the_papers_preset_runs_on_any_instruct_model(tmp_path: Path) -> None:
-    """A tiny random one: nothing is solved, everything is asked, trained and accounted for."""
+    """A tiny random model: nothing is solved, but everything is asked, trained and accounted for."""
     model = tiny.write(tmp_path / "model", positions=8192, end="<|im_end|>", template=tiny.CHAT)
     config = {
         "method": "seal-arc",

@@ -49,7 +49,7 @@ def expanded(puzzle: Puzzle, args: dict[str, Any], seed: int = 0, **settings: An
 
 @pytest.mark.parametrize("n", [2, 3, 4, 6])
 def test_leave_n_counts(n: int) -> None:
-    """2 N² lessons without augmentation, 48 N² with all of it, before duplicates are dropped (fact sheet B.5)."""
+    """2 N² lessons without augmentation, 48 N² with all of it, before duplicates are dropped."""
     demos = made_puzzle(n).demos
     assert len(list(leave_out(demos, 1))) == n
     assert len(list(leave_out(demos, 2))) == n * (n - 1)
@@ -112,7 +112,7 @@ def test_wrong_arguments_fail_the_edit(args: dict[str, Any], message: str) -> No
 
 
 def test_too_many_steps_fail_the_edit() -> None:
-    """More than 375 steps were set to none in the published pipeline (fact sheet B.3)."""
+    """More than 375 steps were set to none in the published pipeline."""
     puzzle, every = made_puzzle(4), {"augment": list(GROUPS), "batch_size": 2, "max_steps": 375}
     assert len(expanded(puzzle, {**every, "epochs": 3})) == 250
     with pytest.raises(EditFailed, match="500 optimiser steps, more than 375"):
@@ -126,7 +126,7 @@ def test_an_unknown_recipe_fails_the_edit() -> None:
 
 
 def test_data_depend_on_the_seed_and_not_on_hash_order() -> None:
-    """The reference's data change with PYTHONHASHSEED, because it keeps them in sets (fact sheet B.5)."""
+    """The reference's data change with PYTHONHASHSEED, because it keeps them in sets."""
     script = (
         "from tests.arc.test_ttt import *; from harness.books.records import digest\n"
         "args = {'augment': [*GROUPS]}\n"

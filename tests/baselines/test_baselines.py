@@ -1,4 +1,4 @@
-"""The controls: what each of them learns, and that passage-repeat takes as many sequences as the edits it replaces."""
+"""The controls: what each of them learns, and that passage-repeat has as many sequences as the edits it replaces."""
 
 from __future__ import annotations
 

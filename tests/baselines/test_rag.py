@@ -1,4 +1,4 @@
-"""Retrieval is measured apart from reading, and what was found is what stands in the prompt."""
+"""Retrieval is measured apart from reading, and the prompt holds the passages that were found."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_recall_is_reported_apart_and_rises_with_k(tmp_path: Path) -> None:
         found = [score.measures[f"recall@{k}"] for k in (1, 2, 3)]
         assert found == sorted(found)
         assert found[-1] == 1.0
-    # Nothing in the pool speaks of it: the pool's order decides, and the reading score says nothing about retrieval.
+    # No passage matches: the pool's order decides, and the reading score says nothing about retrieval.
     assert scores["ships/q1"].measures["recall@1"] == 0.0
 
 

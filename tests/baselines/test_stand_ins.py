@@ -1,4 +1,4 @@
-"""Controls that stand in for an editor's edits: another document's, and the passage up to the same tokens."""
+"""Controls that replace an editor's edits: with another document's, or with the passage repeated to as many tokens."""
 
 from __future__ import annotations
 

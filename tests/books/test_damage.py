@@ -1,4 +1,4 @@
-"""What is stored and is not what was written: it is named, never used, and made again where that is asked."""
+"""Stored data that were damaged are named, never used, and computed again on request."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_journal_that_is_none_is_one_line(copy: harness.Run) -> None:
         harness.resume(copy.folder)
     assert "\n" not in str(caught.value)
     path.write_text("no database at all")
-    with pytest.raises(RunError, match="is damaged, or no journal"):
+    with pytest.raises(RunError, match="is damaged, or not a journal"):
         harness.resume(copy.folder)
     assert verify(copy.folder).damaged
 
@@ -200,7 +200,9 @@ def test_verify_counts_what_it_looked_at(copy: harness.Run, capsys: pytest.Captu
     assert _verify(copy.folder, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["checked"]["weights"] == len(list((copy.folder / "weights").iterdir()))
-    assert found["checked"]["files"] == 5, "configuration, result, one file of edits and two of scores"
+    assert found["checked"]["files"] == 8, (
+        "configuration, result, items, one file of edits, and two each of scores and of histories"
+    )
     assert found["checked"]["items"] > 20
     assert _verify(copy.folder / "nowhere") == 2
 

@@ -36,7 +36,7 @@ OPTIONAL = {
         "hidden", "cannot_read", "local", "quote",
     ],
     api.RewardFunction: ["updates_per_edit"],
-    api.Updater: ["wave", "continues"],
+    api.Updater: ["wave", "rehearses", "continues"],
     api.Evaluator: ["metric", "local"],
     api.EvaluationProtocol: ["work"],
     api.Trainer: ["rounds", "candidates"],
@@ -54,7 +54,7 @@ REQUIRED: dict[type, list[str]] = {
 
 
 def documented(cls: type) -> dict[str, str]:
-    """Member -> its docstring, as it stands in the source of a class."""
+    """Member -> its docstring in the source of a class."""
     [body] = ast.parse(inspect.getsource(cls)).body
     assert isinstance(body, ast.ClassDef)
     found = {}
@@ -125,13 +125,13 @@ def plugin(folder: Path, kind: str, source: str) -> Path:
          "editor 'odd' is written for API 1, and this harness has API 2"),
         ("editor", "class Odd(Updater):\n    def apply(self, jobs, s): return []\n", "does not derive from Editor"),
         ("editor", "class Odd(Editor):\n    def propse(self, asks, s): return []\n",
-         "class Odd lacks the method propose of its kind"),
+         "class Odd lacks propose, which every editor has"),
         ("updater", "class Odd(Updater):\n    def apply(self, jobs, s): return []\n",
          "updater 'odd' has no attribute 'accepts', which every updater has"),
         ("editor", "class Odd(Editor):\n    nested = {'a': 'model'}\n    def propose(self, asks, s): return []\n",
-         "is made around a model; it asks models through the session"),
+         "wraps a model, which only a model may do; it asks models through the session"),
         ("editor", "class Odd(Editor):\n    nested = {'a': 'editr'}\n    def propose(self, asks, s): return []\n",
-         "nested names no kind 'editr'. Did you mean 'editor'"),
+         "nested has an unknown kind, 'editr'. Did you mean 'editor'"),
     ],
 )  # fmt: skip
 def test_a_class_that_is_no_component_is_refused_in_one_line(tmp_path: Path, kind: str, source: str, said: str) -> None:
@@ -203,7 +203,7 @@ def test_a_finish_that_is_none_is_refused(tmp_path: Path) -> None:
 
     lm = Old({})
     s = open_session(tmp_path, components.world(), {"teacher": lm}, components.slots())
-    with pytest.raises(PluginError, match="has the finish 'failed: too long'; there are stop, length, failed, error"):
+    with pytest.raises(PluginError, match="has the finish 'failed: too long'; it may be stop, length, failed, error"):
         s.sealed.generate([Request(State(lm.base), "x")])
     s.journal.close()
 
@@ -212,7 +212,7 @@ def test_a_finish_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 class FromFiles(ScriptedLM):
-    """Answers with what it finds in the folders of a state's adapters, as a server of adapters would."""
+    """Answers with the contents of the folders of a state's adapters, as an adapter server would."""
 
     Settings = None
 
@@ -233,7 +233,7 @@ class Limits:
 
 
 class ToFiles(ScriptedLM):
-    """Trains in a process of its own, as it were, which leaves a folder for every adapter."""
+    """Trains as if in another process, which leaves a folder for every adapter."""
 
     Settings = Limits
 

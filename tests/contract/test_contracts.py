@@ -1,4 +1,4 @@
-"""The contracts: components that keep the rules pass, and each kind of bug is caught by the check that is for it."""
+"""The contract tests: components that keep the rules pass, and each kind of bug is caught by the check for it."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from harness.api import (
 from harness.books.store import WeightStore
 from harness.evaluators.closed_book import ClosedBook
 from harness.runs.protocols.cpt import ContinuedPretraining
+from harness.runs.protocols.sequence import SequenceOfEdits
 from harness.runs.protocols.single import Single
 from harness.testing import (
     EditorContract,
@@ -55,7 +56,7 @@ from harness.testing import (
     UpdaterContract,
 )
 from harness.testing.check import run_contract
-from harness.testing.components import Fit, Match, Tried, Writer, world
+from harness.testing.components import Fit, Match, TrialReward, Writer, world
 from harness.testing.contracts import Contract
 from harness.testing.embedded import lab_model
 from harness.updaters.lora import Lora
@@ -68,6 +69,11 @@ class TestSingle(ProtocolContract):
 
 class TestContinuedPretraining(ProtocolContract):
     component = ContinuedPretraining
+
+
+class TestSequenceOfEdits(ProtocolContract):
+    component = SequenceOfEdits
+    settings: ClassVar[Mapping[str, Any]] = {"start_as": "stack"}
 
 
 class TestImplications(EditorContract):
@@ -118,7 +124,7 @@ class TestScriptedModel(ModelContract):
         return self.component(WeightStore(folder))
 
     def test_importing_the_plugin_is_light(self) -> None:
-        """This module is a test, and imports what it likes."""
+        """This module is a test, and may import anything."""
 
 
 class TestLabModel(ModelContract):
@@ -126,10 +132,10 @@ class TestLabModel(ModelContract):
         return lab_model(WeightStore(folder))
 
     def test_settings_are_a_frozen_dataclass_with_defaults(self) -> None:
-        """The backend is named, not given."""
+        """The nested backend comes from its name, not from the test."""
 
     def test_importing_the_plugin_is_light(self) -> None:
-        """The backend is named, not given."""
+        """The nested backend comes from its name, not from the test."""
 
 
 # --- each of these breaks one rule ---
@@ -151,21 +157,21 @@ class Dice(Writer):
 
 
 class Stubborn(Writer):
-    """Takes no notice of the ask's seed."""
+    """Ignores the ask's seed."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return super().propose([replace(ask, seed=1) for ask in asks], s)
 
 
 class Greedy(Writer):
-    """Gives one edit more than was asked for."""
+    """Returns one edit more than was asked for."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return super().propose([replace(ask, n=ask.n + 1) for ask in asks], s)
 
 
 class Twins(Writer):
-    """Asks twice for the same."""
+    """Asks for the same sample twice."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         halves = [super(Twins, self).propose([replace(ask, n=1) for ask in asks], s) for _ in range(2)]
@@ -176,7 +182,7 @@ class Twins(Writer):
 
 
 class Brittle(Writer):
-    """Expects what a model says to be a list."""
+    """Expects every completion to be a list."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         rows = super().propose(asks, s)
@@ -186,14 +192,14 @@ class Brittle(Writer):
 
 
 class Silent(Writer):
-    """Does not say which completion an edit is from."""
+    """Does not say which completion an edit comes from."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return [[replace(edit, actions=()) for edit in row] for row in super().propose(asks, s)]
 
 
 class Tuples(Writer):
-    """Puts into the settings what JSON cannot hold."""
+    """Puts a value into the settings that JSON cannot hold."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Any:
         return [[replace(edit, settings={"own": {1, 2}}) for edit in row] for row in super().propose(asks, s)]
@@ -218,7 +224,7 @@ class Batchwise(Writer):
         ]
 
 
-class Short(Tried):
+class Short(TrialReward):
     """Forgets the candidates that failed."""
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
@@ -226,19 +232,19 @@ class Short(Tried):
         return super().score(kept, s)
 
 
-class Zero(Tried):
+class Zero(TrialReward):
     """Counts a lost trial as 0."""
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
         return [[Reward(reward.value or 0.0) for reward in row] for row in super().score(groups, s)]
 
 
-class NotANumber(Tried):
+class NotANumber(TrialReward):
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
         return [[Reward(float("nan")) for _ in group.edits] for group in groups]
 
 
-class Drawn(Tried):
+class Drawn(TrialReward):
     def score(self, groups: Sequence[Group], s: Session, /) -> Any:
         return [[Reward(random.random()) for _ in group.edits] for group in groups]
 
@@ -256,14 +262,14 @@ class Unseeded(Fit):
 
 
 class Positional(Fit):
-    """Seeds a job by its place."""
+    """Seeds a job by its position."""
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         yield from super().apply([replace(job, seed=place) for place, job in enumerate(jobs)], s)
 
 
 class Restart(Fit):
-    """Forgets what the start had learnt, and learns nothing."""
+    """Returns the base model: forgets what the start had learnt, and learns nothing."""
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         for job in jobs:
@@ -284,25 +290,31 @@ class Touching(Fit):
 class Generous(Match):
     """Gives everyone full marks."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        for row in super().evaluate(asks, key, s):
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
+        for row in super().evaluate(asks, references, s):
             yield [replace(score, value=1.0) for score in row]
 
 
 class Leaky(Match):
     """Shows the references to the model."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         for ask in asks:
-            s.lm(ask.state).generate([Request(ask.state, f"Is it {key[ask.episode.id]}?")])
-        yield from super().evaluate(asks, key, s)
+            s.lm(ask.state).generate([Request(ask.state, f"Is it {references[ask.episode.id]}?")])
+        yield from super().evaluate(asks, references, s)
 
 
 class Endless(Match):
     """Marks in percent."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
-        for row in super().evaluate(asks, key, s):
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
+        for row in super().evaluate(asks, references, s):
             yield [replace(score, value=100.0) for score in row]
 
 
@@ -355,7 +367,7 @@ class _Rounds:
 
 
 class Forgetful(Trainer):
-    """Starts otherwise in every life."""
+    """Starts differently in every process."""
 
     Settings = _Rounds
 
@@ -400,13 +412,13 @@ BUGS: Sequence[tuple[type[Contract], Any, str]] = [
     (EditorContract, Dice, "one seed gives the same edits"),
     (EditorContract, Stubborn, "another seed reaches the model"),
     (EditorContract, Greedy, "never gives more than was asked for"),
-    (EditorContract, Twins, "candidates are drawn apart"),
+    (EditorContract, Twins, "candidates are sampled independently"),
     (EditorContract, Brittle, "unusable texts make failed edits with a reason"),
     (EditorContract, Silent, "a lost answer is an error and never an edit"),
     (EditorContract, Tuples, "edits survive the journal"),
     (EditorContract, Meddler, "leaves the asks as they are"),
     (EditorContract, Batchwise, "the order of asks does not matter"),
-    (EditorContract, Batchwise, "an ask alone gets what it gets among others"),
+    (EditorContract, Batchwise, "an ask alone gets the same edits as among others"),
     (EditorContract, Loose, "settings are a frozen dataclass with defaults"),
     (RewardContract, Short, "gives every candidate one reward"),
     (RewardContract, Zero, "a lost trial is an error"),
@@ -415,20 +427,20 @@ BUGS: Sequence[tuple[type[Contract], Any, str]] = [
     (UpdaterContract, Lazy, "answers every job once"),
     (UpdaterContract, Unseeded, "one seed gives the same weights"),
     (UpdaterContract, Positional, "the order of jobs does not matter"),
-    (UpdaterContract, Restart, "a state exactly when ok that stands on its start"),
-    (UpdaterContract, Touching, "base weights are what they were"),
+    (UpdaterContract, Restart, "a state exactly when ok and on the same base"),
+    (UpdaterContract, Touching, "base weights stay unchanged"),
     (EvaluatorContract, Generous, "right answers beat wrong ones"),
     (EvaluatorContract, Generous, "a lost answer is an error without a value"),
-    (EvaluatorContract, Generous, "what the model cannot take failed"),
+    (EvaluatorContract, Generous, "a failed answer gives a failed score"),
     (EvaluatorContract, Leaky, "references stay out of the prompts"),
-    (EvaluatorContract, Endless, "values are in range and none exactly for errors"),
+    (EvaluatorContract, Endless, "values are in range and none only for errors"),
     (TaskContract, Shuffled, "loads its splits in a fixed order"),
     (TaskContract, Repeated, "loads its splits in a fixed order"),
     (TaskContract, Unanswerable, "every query has references and an id of its own"),
     (TaskContract, Crashing, "recipes expand the same way every time"),
     (TaskContract, Crashing, "unknown recipes and empty texts are refused"),
-    (TaskContract, Crashing, "sameness is symmetric and not everything"),
-    (TrainerContract, Forgetful, "another life repeats it from the journal"),
+    (TaskContract, Crashing, "sameness is symmetric and not universal"),
+    (TrainerContract, Forgetful, "resuming repeats it from the journal"),
     (TrainerContract, Forgetful, "rounds count up and hold states"),
     (TrainerContract, Peeking, "never touches the test split"),
     (ModelContract, Chance, "gives every request its completions"),

@@ -1,7 +1,7 @@
 """What plugins rely on is only added to: hooks and their arguments, records and their fields, protocols' methods.
 
 ``contract-N.json`` is version N of the contract as it was released. After an addition, which the changelog names,
-record it anew: ``python -m tests.contract.test_stability``.
+record it again: ``python -m tests.contract.test_stability``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RECORD = Path(__file__).with_name(f"contract-{api.API_VERSION}.json")
 
 
 def contract() -> dict[str, Any]:
-    """Every name that a plugin may use, with what it takes."""
+    """Every name that a plugin may use, with its signature."""
     records = {
         name: [field.name for field in dataclasses.fields(value)]
         for module in (api, events)
@@ -35,7 +35,7 @@ def contract() -> dict[str, Any]:
 
 
 def _is_kind(value: Any) -> bool:
-    """Whether plugins derive from it, or are handed it."""
+    """Whether plugins derive from it, or are handed an instance."""
     kinds = isinstance(value, type) and (getattr(value, "_is_protocol", False) or issubclass(value, api.Component))
     return kinds and value.__module__ == api.__name__
 
@@ -71,7 +71,7 @@ def test_what_was_added_is_recorded() -> None:
 
 
 def test_an_added_field_has_a_default() -> None:
-    """Fields without a default belong to the first release; a later one would break everybody who makes the record."""
+    """Fields without a default belong to the first release; a later one would break all code that makes the record."""
     before = json.loads(RECORD.read_text("utf-8"))["records"]
     for module in (api, events):
         for name, fields in before.items():

@@ -1,4 +1,4 @@
-"""Does the contract hold eleven different methods? Each runs on a scripted model through the real session."""
+"""The contract carries eleven different methods: each runs on a scripted model through the real session."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def world() -> ScriptedTask:
 
 
 class Grids(ScriptedTask):
-    """The scripted task with one recipe more: ``ttt``, so many copies of the page."""
+    """The scripted task with one more recipe: ``ttt``, several copies of the page."""
 
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
         if recipe.name != "ttt":
@@ -45,7 +45,7 @@ class Grids(ScriptedTask):
 
 
 def scripted(request: Request, n: int) -> str:
-    """Writes something different at every sample; knows an answer once it was trained, or where the prompt has it."""
+    """Writes a different text for every sample; knows an answer once it was trained, or if the prompt has it."""
     prompt = str(request.prompt)
     kind = prompt.partition(":")[0]
     if kind == "imply":
@@ -116,7 +116,7 @@ def test_2_an_edit_that_is_settings_and_a_recipe(tmp_path: Path) -> None:
     done = s.update("updater", jobs)
     assert [one.status for one in done] == ["ok", "failed", "failed"]
     assert done[0].log["steps"] == 2
-    assert done[2].reason == "copies: 0 is no number of copies"  # out of the task's own mouth
+    assert done[2].reason == "copies: 0 is no number of copies"  # in the task's own words
     assert [job.edits[0].id for job in updater.jobs] == ["p1/0", "p1/2"]  # a failed edit never reaches the updater
 
 
@@ -209,7 +209,7 @@ def test_6_two_roles_and_episodes_of_their_own(tmp_path: Path) -> None:
     assert (first.metrics["made"], first.metrics["kept"]) == (3, 3)
     assert [job.id for job in grpo.jobs] == ["c0", "s0", "c1", "s1"]
     assert first.roles["challenger"] != first.roles["solver"]
-    assert first.roles["teacher"].adapters == ()  # the two went their own ways
+    assert first.roles["teacher"].adapters == ()  # the two are trained separately
     assert len(second.roles["solver"].adapters) == 2
     assert s.keep("curriculum") == {"round": 1, "kept": 3}
 

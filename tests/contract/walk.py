@@ -1,4 +1,4 @@
-"""Eleven methods, each as far as it stresses the contract: what they share is only :mod:`harness.api`.
+"""Eleven methods, each only as detailed as is needed to stress the contract; they share only :mod:`harness.api`.
 
 The names say which published method a component is a miniature of. None is a plugin of this project.
 """
@@ -49,7 +49,7 @@ def edit(ask: EditAsk, n: int, data: Sequence[Any], *actions: Completion, **more
 
 
 def sampled(asks: Sequence[EditAsk], s: Session, start: str, field: str = "text") -> Sequence[Sequence[Completion]]:
-    """One request an ask, in one call."""
+    """One request per ask, in one call."""
     requests = [
         Request(ask.state, f"{start}: {ask.episode.context[field]}", n=ask.n, temperature=1.0, seed=ask.seed)
         for ask in asks
@@ -63,7 +63,7 @@ def ranked(group: Group) -> list[tuple[float, SelfEdit]]:
 
 
 def trained(s: Session, slot: str, role: str, name: str, edits: Sequence[SelfEdit]) -> None:
-    """Move a role to what it becomes by these edits, if it becomes anything."""
+    """Move a role to the state that it has after these edits, if the update succeeds."""
     [done] = s.update(slot, [UpdateJob(name, s.roles[role], tuple(edits), s.seed(slot, name))])
     if done.state is not None:
         s.roles[role] = done.state
@@ -84,9 +84,11 @@ class Fit(Updater):
 
 
 class Exact(Evaluator):
-    """Asks every query once; right is what is among the references."""
+    """Asks every query once; an answer is right if it is among the references."""
 
-    def evaluate(self, asks: Sequence[Ask], key: Mapping[str, References], s: Session, /) -> Iterator[Sequence[Score]]:
+    def evaluate(
+        self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
+    ) -> Iterator[Sequence[Score]]:
         for ask in asks:
             prompts = [s.task.prompt(query, ask.state.memory, chat=False) for query in ask.episode.queries]
             rows = s.lm(ask.state).generate([Request(ask.state, prompt) for prompt in prompts])
@@ -94,7 +96,7 @@ class Exact(Evaluator):
                 Score(
                     ask.episode.id,
                     query.id,
-                    float(any(s.task.same(query, row[0].text, gold) for gold in key[ask.episode.id][query.id])),
+                    float(any(s.task.same(query, row[0].text, gold) for gold in references[ask.episode.id][query.id])),
                     answers=(row[0].text,),
                 )
                 for query, row in zip(ask.episode.queries, rows, strict=True)
@@ -169,7 +171,7 @@ class Generated(Updater):
 
 
 class ReadyMade(Editor):
-    """The same from the editor's side: the edit is weights already."""
+    """The same from the editor's side: the edit is already weights."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         import torch
@@ -339,7 +341,7 @@ class Coherent(Editor):
         words = (" True", " False")
         demos = ""
         rows = []
-        for ask in asks:  # each label is chosen in the light of those before it
+        for ask in asks:  # each label is chosen given those before it
             claim = f"{demos}{ask.episode.context['text']}:"
             true, false = (sum(row) for row in lm.logprobs([(ask.state, claim, word) for word in words]))
             label = words[0] if true > false else words[1]

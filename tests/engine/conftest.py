@@ -24,7 +24,7 @@ def device() -> torch.device:
 
 @pytest.fixture(params=["plain", "onednn"])
 def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which library multiplies with the frozen weights; these models are too small for `products` to choose oneDNN."""
+    """The library that multiplies with frozen weights; these models are too small for `products` to choose oneDNN."""
     library: str = request.param
     if library == "onednn" and not product.pays(torch.device("cpu"), torch.float32):
         pytest.skip("no oneDNN operator, or no AVX-512, here")

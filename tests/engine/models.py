@@ -37,7 +37,7 @@ def small_model(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, 
 def random_adapter(
     model: PreTrainedModel, seed: int, *, rank: int = 4, alpha: float = 8.0, targets: Any = "all-linear"
 ) -> Adapter:
-    """An adapter with a B large enough to change what the model says."""
+    """An adapter with a B large enough to change the model's answers."""
     fresh = init_lora(model, rank=rank, alpha=alpha, targets=targets, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     weights = {name: (a, torch.randn(b.shape, generator=generator) * 0.3) for name, (a, b) in fresh.weights.items()}

@@ -79,7 +79,7 @@ def test_targets() -> None:
     names, suffixes = resolve_targets(model, "all-linear")
     assert len(names) == 14
     assert "lm_head" not in suffixes
-    with pytest.raises(ValueError, match="matches no linear module; there are down_proj"):
+    with pytest.raises(ValueError, match="matches no linear module; known: down_proj"):
         resolve_targets(model, ("query",))
     with pytest.raises(ValueError, match="output head"):
         resolve_targets(model, ("lm_head",))

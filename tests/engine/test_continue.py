@@ -1,4 +1,4 @@
-"""An adapter that is trained on, with its optimiser's state or without; and a stack folded into one."""
+"""An adapter that is trained further, with or without its optimiser's state; and a stack folded into one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def same_bits(one: Adapter, two: Adapter) -> bool:
 
 
 def test_n_steps_and_n_more_with_the_state_kept_are_2n_steps_bit_for_bit() -> None:
-    """Where the order of the data is the same (here one sequence) and the rate constant; weight decay included."""
+    """At a constant rate and with the same order of the data (here one sequence); weight decay included."""
     engine = engine_for(small_model("llama"))
     hp = dataclasses.replace(CONSTANT, weight_decay=0.1, clip=0.5)
     [one] = [s for s in sequences(3, 1) if s.weights is None][:1]
@@ -62,7 +62,7 @@ def test_n_steps_and_n_more_with_the_state_kept_are_2n_steps_bit_for_bit() -> No
 
 
 def test_jobs_that_share_a_batch_keep_their_own_states() -> None:
-    """Ranks, modules and step counts differ; together each is what it is alone, to rounding."""
+    """Ranks, modules and step counts differ; together each is what it is alone, up to rounding."""
     model = small_model("qwen2")
     engine = engine_for(model)
     settings_of = [
@@ -111,7 +111,7 @@ def test_what_cannot_be_continued_says_why() -> None:
     engine = engine_for(model)
     bare = random_adapter(model, 1, rank=4, alpha=8.0)
     job = TrainJob("job", sequences(2, 0), CONSTANT, init=bare)
-    assert "was stored without its optimiser's state" in failure(engine, job).reason
+    assert "was stored without its optimiser state" in failure(engine, job).reason
     other = dataclasses.replace(job, hp=dataclasses.replace(CONSTANT, rank=8, keep_optimizer=False))
     assert "(rank 4, alpha 8, down_proj" in failure(engine, other).reason
     assert "does not have the job's rank 8" in failure(engine, other).reason

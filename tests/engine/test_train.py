@@ -53,7 +53,7 @@ def by_id(results: Any) -> dict[str, TrainResult]:
 
 
 def mixed_jobs(model: Any, one_linear: str) -> list[TrainJob]:
-    """Jobs that differ in everything a job can differ in."""
+    """Jobs that differ in every respect."""
     below, start = random_adapter(model, 77), random_adapter(model, 78, rank=4, alpha=8.0)
     settings = [
         HyperParameters(rank=4, alpha=8, targets="all-linear", epochs=2, learning_rate=1e-3),
@@ -194,7 +194,7 @@ def test_bad_jobs_fail_alone_and_say_why() -> None:
         "empty": (TrainJob("empty", (), hp), "nothing to train on"),
         "masked": (TrainJob("masked", (TrainSequence((5, 6), (0.0, 0.0)),), hp), "no target has a loss weight"),
         "token": (TrainJob("token", (TrainSequence((5, VOCAB)),), hp), "outside the vocabulary"),
-        "loss": (TrainJob("loss", fine, hp, loss="ppo"), "unknown loss 'ppo'; there are sft, dpo, grpo, rloo"),
+        "loss": (TrainJob("loss", fine, hp, loss="ppo"), "unknown loss 'ppo'; use one of sft, dpo, grpo, rloo"),
         "init": (TrainJob("init", fine, hp, init=random_adapter(model, 1)), "does not have the job's rank 2"),
         "shape": (TrainJob("shape", fine, hp, loss=lambda lp, s: lp[0]), "instead of a scalar"),
         "raises": (TrainJob("raises", fine, hp, loss=lambda lp, s: s[0].meta["gone"]), "KeyError"),
@@ -233,7 +233,7 @@ def test_bfloat16_model_trains_fp32_masters(device: torch.device) -> None:
 
 
 class OutOfMemoryAbove:
-    """Makes a model's forward run out of memory above a number of tokens."""
+    """Makes a model's forward pass run out of memory above a number of tokens."""
 
     def __init__(self, model: Any, limit: int) -> None:
         self.forward, self.limit, self.largest = model.forward, limit, 0

@@ -1,4 +1,4 @@
-"""The three passes, what is kept of them, and what is counted."""
+"""The three passes, which texts are kept, and what is counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LISTED = json.dumps({"summary": "A tower was built.", "entities": NAMES})
 
 
 def writer(request: Request, index: int) -> str:
-    """A JSON list, or one line of ten words for every name asked about."""
+    """Writes a JSON list, or one line of ten words for every name asked about."""
     prompt = str(request.prompt)
     if "JSON object" in prompt:
         return LISTED

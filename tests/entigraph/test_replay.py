@@ -20,7 +20,7 @@ TASK = ScriptedTask({"train": {"tides": ("The moon pulls.", {})}})
 
 
 class Seen(Updater):
-    """An updater that only remembers its jobs."""
+    """An updater that only records its jobs."""
 
     accepts = frozenset({Example})
 

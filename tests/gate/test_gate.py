@@ -17,7 +17,8 @@ from typer.testing import CliRunner, Result
 from harness.api import HarnessError
 from harness.cli.gate import command
 from harness.evidence.gate.verdict import Gate, check_all, confirm, exact, pool
-from harness.evidence.result_file import ResultFile, Row, TaskItems, read, write
+from harness.evidence.result import ResultFile, Row, TaskItems
+from harness.evidence.result_file import read, write
 from tests.leaderboard.examples import items, result_file, row
 
 app = Typer()
@@ -71,7 +72,11 @@ def test_a_sure_but_small_drop_does_not_fail() -> None:
     ("head", "verdict", "said"),
     [
         (_file(_row(0.5, method="other")), "error", "no such row"),
-        (_file(replace(_row(0.5), key={"task": "facts", "version": "2"})), "incomparable", "version 1 against 2"),
+        (
+            _file(replace(_row(0.5), conditions={"task": "facts", "version": "2"})),
+            "incomparable",
+            "version 1 against 2",
+        ),
         (_file(_incomplete(_row(0.5), 2)), "error", "10 of 900 scores are missing"),
         (_file(_incomplete(_row(0.5), 180)), "error", "nothing was measured"),
     ],
@@ -86,7 +91,7 @@ def test_other_items_are_incomparable() -> None:
     fewer = items(contexts=59)
     found = check_all(_file(_row(0.5)), _file(row("m", 0.5, task=fewer), task=fewer))[0]
     assert found.verdict == "incomparable"
-    assert "3 queries are in one of the two only" in found.reason
+    assert "3 queries have a score on one side only" in found.reason
 
 
 def test_the_order_of_items_does_not_matter() -> None:

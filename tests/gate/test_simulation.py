@@ -1,4 +1,4 @@
-"""The gate on simulated runs: equal runs rarely fail, a large drop rarely passes, the noise is taken apart right."""
+"""The gate on simulated runs: equal runs rarely fail, a large drop rarely passes, variance components are recovered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generator's arithmetic: it starts as nothing, reads what it should, and exports what it does."""
+"""The generator's arithmetic: untrained it changes nothing, it reads the right states, and exports what it computes."""
 
 from __future__ import annotations
 

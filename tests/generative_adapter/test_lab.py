@@ -1,4 +1,4 @@
-"""The shipped generator on the embedded model: it knows pages that it has not seen, and says what it cost."""
+"""The shipped generator on the embedded model: it works on pages that it has not seen, and reports its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training teaches the generator and nothing else, and goes on where it stopped."""
+"""Training changes the generator and nothing else, and continues where it stopped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> HfModel:
 
 
 def documents() -> list[Document]:
-    """Every document holds one number of its own, which its question asks for."""
+    """Every document holds a number of its own, which its question asks for."""
     draw = torch.Generator().manual_seed(0)
     found = []
     for n in range(8):
@@ -136,7 +136,7 @@ def session(folder: Path, model: HfModel, updater: Generated) -> SessionService:
 
 
 def jobs(s: SessionService, start: State, *counts: int) -> list[UpdateJob]:
-    """One job for each count, with so many passages in it."""
+    """One job for each count, with that many passages."""
     every = [e for split in ("train", "validation", "test") for e in s.episodes(split)]  # type: ignore[arg-type]
     edits = [SelfEdit(f"{e.id}/0", e.id, (Recipe("repeat", {"times": 1}),)) for e in every]
     return [UpdateJob(f"j{n}", start, tuple(edits[:count]), 0) for n, count in enumerate(counts)]

@@ -1,4 +1,4 @@
-"""JSON answers as edits, and the accounts of who paid what."""
+"""JSON answers as edits, and the record of what each edit cost."""
 
 from __future__ import annotations
 

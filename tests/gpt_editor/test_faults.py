@@ -82,7 +82,7 @@ def test_every_second_call_goes_wrong_and_nothing_is_lost(
 
 
 def broken_for(page: str, server: list[Server]) -> Faults:
-    """One page's calls fail for ever."""
+    """The calls about one page always fail."""
 
     def fault(call: int) -> Fault | None:
         return Fault(500) if page in server[0].calls[call]["body"] else None

@@ -1,4 +1,4 @@
-"""Teacher and student of different models: the teacher is trained on what its edits did for the student."""
+"""Different models as teacher and student: the teacher is trained on what its edits did for the student."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASK = ScriptedTask(
 
 
 def teacher(request: Request, index: int) -> str:
-    """Only the second of its edits says what is asked for."""
+    """Only the second of its edits states what is asked for."""
     name = next(name for name in SOUNDS if f"{name} make a sound" in str(request.prompt))
     return f"{name} {SOUNDS[name]}" if index == 1 else f"{name} are nice ({index})"
 

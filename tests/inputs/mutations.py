@@ -58,7 +58,7 @@ def damaged(draw: st.DrawFn, good: bytes) -> bytes:
 
 @st.composite
 def damaged_json(draw: st.DrawFn, good: Any, lines: bool = False) -> bytes:
-    """A JSON file (or one value a line) whose values are replaced or deleted, or whose bytes are damaged."""
+    """A JSON file (or one with a value per line) whose values are replaced or deleted, or whose bytes are damaged."""
     how = draw(st.integers(0, 9))
     if how == 0:
         return draw(st.sampled_from(WHOLE))

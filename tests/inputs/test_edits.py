@@ -1,4 +1,4 @@
-"""``--edits RUN`` takes the method's own edits of that run, whole, or says in a line why not."""
+"""``--edits RUN`` takes all of the method's own edits from that run, or says in one line why not."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def _edit(**change: Any) -> dict[str, Any]:
         ({**EDITS[1], "edits": 3}, "line 2, field edits: Input should be a valid list"),
         (_edit(status="fine"), "line 2, field edits[0].status: Input should be 'ok', 'failed' or 'error'"),
         (_edit(episode="e0"), "line 2, field edits[0].episode: 'e0' is not the line's own episode"),
-        (_edit(id="e0/0"), "line 2, field edits[0].id: 'e0/0' stands twice in the file"),
+        (_edit(id="e0/0"), "line 2, field edits[0].id: 'e0/0' occurs twice in the file"),
         (_edit(settings={"x": {"$": "State"}}), "line 2, field edits[0].settings: holds the key '$'"),
         (_edit(data=[{"$": "Recipe", "name": "lines"}]), "line 2, field edits[0].data[0].Recipe.args: is missing"),
         (_edit(data=[{"$": "Evil"}]), "line 2, field edits[0].data[0]: Input tag 'Evil' found"),
-        (EDITS[0], "line 2, field episode: 'e0' stands in an earlier line too"),
+        (EDITS[0], "line 2, field episode: 'e0' is in an earlier line too"),
     ],
 )
 def test_what_is_wrong_is_said_with_line_and_field(tmp_path: Path, line: Any, said: str) -> None:

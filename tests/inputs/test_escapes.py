@@ -1,4 +1,4 @@
-"""What plugins, files and models wrote does nothing where it is written out."""
+"""Text from plugins, files and models has no effect where it is printed (control codes, markup)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from harness.evidence.gate.verdict import Check, Gate
 from harness.evidence.leaderboard.board import sections
 from harness.evidence.leaderboard.render import to_csv, to_html, to_markdown
 from harness.evidence.leaderboard.table import render
-from harness.evidence.result_file import ResultFile, write
+from harness.evidence.result import ResultFile
+from harness.evidence.result_file import write
 from harness.tasks.arc.grid import Puzzle
 from harness.tasks.arc.page import page
 from harness.text import writable
@@ -38,7 +39,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def hostile(text: str) -> ResultFile:
-    text = writable(text)  # as it is read: what cannot be written at all was replaced at the door
+    text = writable(text)  # as when it is read: characters that cannot be written were replaced on input
     task = replace(items(contexts=4), name=f"facts{text}", metric=f"m{text}")
     bad = replace(row(f"{text}", 0.5, task=task), notes=(text, f"x{text}"), editor_model=text)
     return replace(result_file([bad], task=task, run=f"{text}run"), source=text)

@@ -287,7 +287,7 @@ def test_a_result_file(raw: bytes) -> None:
     found = with_file(raw, read)
     if found is not None:
         for row in found.rows:
-            assert row.key["task"] == found.task.name
+            assert row.conditions["task"] == found.task.name
             assert all(
                 value is None or (math.isfinite(value) and 0 <= value <= 1) for one in row.scores for value in one
             )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from harness.api import HarnessError
 from harness.cli.judge import app
 from harness.evidence.prediction_powered import Estimate, estimate, of_rows
-from harness.evidence.result_file import Row
+from harness.evidence.result import Row
 from harness.evidence.sources import Source
 from tests.leaderboard.examples import items, result_file, row
 from tests.shared_data import shared

@@ -1,4 +1,4 @@
-"""A judge's own error is in the interval of every row that it grades, and is said."""
+"""The interval of every row that a judge grades includes the judge's own error, and the output says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from harness.evidence import judge_error
 from harness.evidence.compare import compare
 from harness.evidence.leaderboard import board, table
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import ResultFile, Row, write
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result_file import write
 from harness.evidence.sources import Source
 from harness.judges.offline import shipped
 from tests.leaderboard.examples import items, result_file, row
@@ -74,7 +75,9 @@ def test_the_output_says_so(judge: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("judge", JUDGES)
 def test_the_interval_of_a_score_speaks_of_the_reference(judge: str) -> None:
     one = row("a", 0.4, task=TASK, metric=judge)
-    graded, exact = (summarise(_file(replace(one, key={**one.key, "metric": name})))[0] for name in (judge, "exact"))
+    graded, exact = (
+        summarise(_file(replace(one, conditions={**one.conditions, "metric": name})))[0] for name in (judge, "exact")
+    )
     error = shipped(judge).error
     assert error is not None
     assert graded.score == exact.score
@@ -105,7 +108,7 @@ def test_measures_and_remote_judges_are_left_as_they_are() -> None:
 
 
 def test_another_judge_on_either_side_moves_the_interval_by_its_bias() -> None:
-    """A forced comparison: what the offline judge counts too few is no difference of the methods."""
+    """A forced comparison: answers that the offline judge misses are not a difference between the methods."""
     one, other = row("a", 0.4, task=TASK, metric="offline-1"), row("b", 0.4, task=TASK, metric="openai:gpt-4.1")
     found = judge_error.of_difference(stats.Difference(0.045, stats.Interval(0.025, 0.065), 0.001), one, other)
     error = shipped("offline-1").error

@@ -1,4 +1,4 @@
-"""The offline judge and the string measures: fixed, and held against recorded verdicts."""
+"""The offline judge and the string measures: fixed, and checked against recorded verdicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.evidence.logs import read_verdicts
 from harness.evidence.recorded import Recorded, distinct, is_train_title
 from harness.judges.base import DEFAULT, OFFLINE, Answer
 from harness.judges.load import load
-from harness.judges.offline import MEASURES, OfflineJudge, shipped, shipped_text
+from harness.judges.offline import FEATURES, OfflineJudge, shipped, shipped_text
 from harness.tasks.squad.task import Squad
 from tests.shared_data import shared
 
@@ -91,7 +91,7 @@ def test_the_best_of_several_golds_counts() -> None:
 @pytest.mark.parametrize(("judge", "count"), [("offline-1", 4), ("offline-2", 16)])
 def test_the_judges_are_fixed_and_small(judge: str, count: int) -> None:
     found = shipped(judge)
-    assert list(found.weights) == list(MEASURES[judge]("Who?", "gold", "answer"))
+    assert list(found.weights) == list(FEATURES[judge]("Who?", "gold", "answer"))
     assert len(found.weights) == count
     assert not set(found.train_titles) & set(found.test_titles)
     assert found.error is not None
@@ -112,7 +112,7 @@ def test_an_old_judge_never_changes() -> None:
 @given(answers, answers, answers)
 def test_measures_are_bounded(question: str, gold: str, answer: str) -> None:
     for judge in OFFLINE:
-        found = MEASURES[judge](question, gold, answer)
+        found = FEATURES[judge](question, gold, answer)
         assert found["numbers"] in (-1, 0, 1)
         shares = {"new_recall", "trigram_recall", "likeness", "precision", "precise_likeness", "names", "asked"}
         assert all(0 <= found[name] <= 1 for name in shares & found.keys())
@@ -186,7 +186,7 @@ COLOURS = ("red", "green", "blue", "white", "black", "grey", "pink", "brown")
 
 
 def _records(arms: int, titles: int = 24) -> list[Recorded]:
-    """Arms whose answers are right or wrong in plain sight; the last arm is told the opposite of every eighth."""
+    """Arms whose answers are plainly right or wrong; in the last arm every eighth verdict is inverted."""
     out = []
     for arm in range(arms):
         for at in range(titles * 4):

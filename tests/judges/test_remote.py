@@ -21,7 +21,7 @@ def _answers(count: int) -> list[Answer]:
 
 def _judge(url: str, budget: Budget, **settings: Any) -> RemoteJudge:
     model = OpenAIModel(OpenAISettings(path="m", base_url=url, retries=2, backoff=0.01, **settings))
-    return RemoteJudge("m", Budget(budget.max_calls, budget.max_cost, budget.cache, url), model)
+    return RemoteJudge("m", budget, model, url)
 
 
 def _by_number(_: int, body: dict[str, Any]) -> Reply:

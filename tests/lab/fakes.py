@@ -2,7 +2,7 @@
 
 
 class NoAdapters:
-    """A weight store in which nothing is."""
+    """An empty weight store."""
 
     def adapter(self, digest: str) -> None:
         raise KeyError(digest)

@@ -1,4 +1,4 @@
-"""Record what the packaged model is and answers: ``python -m tests.lab.record``, run once when a model is frozen."""
+"""Record the packaged model's digest and answers: ``python -m tests.lab.record``, run once when a model is frozen."""
 
 import json
 from pathlib import Path

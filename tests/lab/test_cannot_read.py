@@ -1,4 +1,4 @@
-"""The lab model says of texts that it cannot read that it cannot, before its scores say 0."""
+"""The lab model says that it cannot read a text, so that nobody has to guess it from scores of 0."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _lab(folder: Path) -> Model:
 
 def test_english_is_not_of_its_world_and_its_own_facts_are(tmp_path: Path) -> None:
     lab = _lab(tmp_path)
-    assert "lab-1 knows the words of its own made-up world alone" in lab.cannot_read([ENGLISH])
+    assert "lab-1 knows only the words of its own made-up world" in lab.cannot_read([ENGLISH])
     task = build(Plugins(), Task, {"use": "lab-facts"}, "task").instance
     pages = [str(episode.context["text"]) for episode, _ in task.load("test")[:20]]
     assert lab.cannot_read(pages) == ""
@@ -51,7 +51,7 @@ def test_a_run_says_it_when_it_starts_and_in_its_row(tmp_path: Path, caplog: pyt
              "seeds": 2, "out": str(tmp_path / "runs"), "leaderboard": ""}  # fmt: skip
     done = harness.run(given)
     assert [len(done.result.task.items), done.result.rows[0].expected] == [2, 4], "and both passages are asked"
-    said = "lab-1 knows the words of its own made-up world alone"
+    said = "lab-1 knows only the words of its own made-up world"
     assert [message.startswith(said) for message in caplog.messages].count(True) == 1
     for row in done.result.rows:
         assert [note.startswith(said) for note in row.notes].count(True) == 1, "once, for all of its seeds"

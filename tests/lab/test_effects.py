@@ -1,4 +1,4 @@
-"""The first ordering, on few pages: what an update teaches depends on the text, and on whose text it is."""
+"""The basic ordering, on few pages: what an update teaches depends on the text, and on which page it is about."""
 
 import random
 from statistics import fmean

@@ -1,4 +1,4 @@
-"""The pre-training mix: its registers, its determinism, and the batches made of it."""
+"""The pre-training mix: its kinds of documents, its determinism, and the batches made from it."""
 
 import random
 
@@ -87,7 +87,7 @@ def test_attention_stays_inside_documents() -> None:
     tokenizer = build()
     batch = Shard(CachedEncoder(tokenizer), tokenizer.eos_token_id, 1, 0, rows=5).batch(0)
     allowed = batch.mask[:, 0] == 0
-    # Each place sees exactly itself and what came before it in its own document.
+    # Each position sees exactly itself and the earlier positions of its own document.
     used = batch.weights.sum(1) > 0
     assert torch.equal(allowed.sum(-1)[used][:, 0], torch.ones(int(used.sum()), dtype=torch.long))
     assert torch.equal(allowed.sum(-1)[batch.positions > 0], batch.positions[batch.positions > 0] + 1)

@@ -1,4 +1,4 @@
-"""`harness lab train` and `export`: a run goes on where it stopped, and a checkpoint is a loadable model."""
+"""`harness lab train` and `export`: a run continues where it stopped, and a checkpoint is a loadable model."""
 
 from dataclasses import replace
 from pathlib import Path

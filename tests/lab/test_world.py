@@ -1,4 +1,4 @@
-"""The generated world: determinism, disjoint splits, answers that stand in their passage."""
+"""The generated world: determinism, disjoint splits, answers that occur in their passage."""
 
 import json
 import random

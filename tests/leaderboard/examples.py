@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from harness.evidence.result_file import Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
+from harness.evidence.result import Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 
 CONTEXTS, PER_CONTEXT = 20, 3
 
@@ -21,9 +21,9 @@ def items(contexts: int = CONTEXTS, per_context: int = PER_CONTEXT) -> TaskItems
 
 
 def row(
-    method: str, chance: float, *, task: TaskItems, seeds: Sequence[int] = (0, 1, 2, 3, 4), draw: int = 0, **key: str
+    method: str, chance: float, *, task: TaskItems, seeds: Sequence[int] = (0, 1, 2, 3, 4), draw: int = 0, **more: str
 ) -> Row:
-    """A row whose every score is 1 with probability ``chance``."""
+    """A row whose every score is 1 with probability ``chance``; ``more`` are further conditions."""
     rng = random.Random(f"{method}/{draw}")
     scores = [[float(rng.random() < chance) for _ in range(task.queries)] for _ in seeds]
     return make_row(
@@ -36,13 +36,13 @@ def row(
         protocol="single",
         editor_model="lab",
         start_model="lab",
-        key={
+        conditions={
             "task": task.name,
             "version": task.version,
             "items": "i",
             "metric": task.metric,
             "base_model": "lab",
-            **key,
+            **more,
         },
         seeds=tuple(seeds),
         costs={"generation_s": 3.0, "update_s": 240.0, "edit_tokens": 1200},

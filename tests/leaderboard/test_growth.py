@@ -1,4 +1,4 @@
-"""Boards that grow: a method has one row however often it was run, and thousands of files are built in seconds."""
+"""Growing leaderboards: a method has one row however often it was run, and thousands of files are built in seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from harness.cli.leaderboard import app
 from harness.evidence.leaderboard.board import Line, build, sections
 from harness.evidence.leaderboard.render import cells, to_csv, to_markdown
-from harness.evidence.result_file import ResultFile, Row, TaskItems, make_row, write
+from harness.evidence.result import ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import write
 from tests.leaderboard.examples import items, result_file, row
 
 LEVELS = [0.05 + 0.1 * place for place in range(10)]
@@ -50,7 +51,7 @@ def test_other_runs_of_a_method_are_folded_under_the_newest_and_said() -> None:
     assert line.run == "run-10"
     assert [one.run for one in line.folded] == ["run-9", "run-7", "run-2", "run-1"]
     assert line.folded[0].score == pytest.approx(float(np.mean(files[2].rows[0].scores)))
-    said = cells(line)[-1]
+    [said] = cells(line, names=["notes"])
     assert "4 other runs, not ranked: run-9 " in said
     assert "and 1 more" in said
     assert said in to_markdown(sections(files))
@@ -66,14 +67,14 @@ def test_a_quick_run_of_one_seed_does_not_take_the_place_of_a_whole_one() -> Non
     assert (line.run, line.rank) == ("20261121-2", None)
 
 
-def test_other_models_keys_and_items_are_not_folded() -> None:
+def test_other_models_conditions_and_items_are_not_folded() -> None:
     one = result_file([row("seal", 0.5, task=items())], run="run-1")
-    other_key = result_file([row("seal", 0.5, task=items(), start_model="policy")], run="run-2")
+    other_start = result_file([row("seal", 0.5, task=items(), start_model="policy")], run="run-2")
     other_model = replace(one, run="run-3", model=replace(one.model, name="other"))
     fewer = items(contexts=9)
     other_items = result_file([row("seal", 0.5, task=fewer)], run="run-4", task=fewer)
     paper = replace(one, run="paper", kind="published")
-    assert len(_lines([one, other_key, other_model, other_items])) == 4
+    assert len(_lines([one, other_start, other_model, other_items])) == 4
     assert [len(section.lines) for section in sections([one, paper, replace(paper, run="paper-2")])] == [1, 2]
 
 
@@ -82,7 +83,8 @@ def _quick_row(method: str, level: float, task: TaskItems, rng: np.random.Genera
     scores = (rng.random((3, task.queries)) < level).astype(float).tolist()
     return make_row(
         scores=scores, status=["o" * task.queries] * 3, queries=task.queries, method=method, plugin="p",
-        card=base.card, protocol="single", editor_model="lab", start_model="lab", key=base.key, seeds=(0, 1, 2),
+        card=base.card, protocol="single", editor_model="lab", start_model="lab", conditions=base.conditions,
+        seeds=(0, 1, 2),
     )  # fmt: skip
 
 

@@ -1,10 +1,9 @@
-"""Every rendering says the same, says it safely, and is known to be stale when it is."""
+"""All renderings agree, are escaped, and are reported as stale when they are."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import random
 import re
 import shutil
@@ -18,8 +17,10 @@ from typer.testing import CliRunner
 from harness.api import HarnessError
 from harness.cli.leaderboard import app
 from harness.evidence.leaderboard.board import sections
-from harness.evidence.leaderboard.render import HEADERS, cells, stale, to_csv, to_html, to_markdown
-from harness.evidence.result_file import ResultFile, make_row, write
+from harness.evidence.leaderboard.page import to_html
+from harness.evidence.leaderboard.render import HEADERS, IN_MARKDOWN, cells, stale, to_csv, to_markdown
+from harness.evidence.result import ResultFile, make_row
+from harness.evidence.result_file import write
 from tests.leaderboard.examples import items, result_file, row
 
 
@@ -34,7 +35,7 @@ def _files() -> list[ResultFile]:
     return [first, second, published]
 
 
-def test_rows_of_different_runs_are_ranked_together_where_keys_agree() -> None:
+def test_rows_of_different_runs_are_ranked_together_where_conditions_agree() -> None:
     ranks = {line.method: line.rank for one in sections(_files()) for line in one.lines if one.kind == "measured"}
     assert ranks == {"seal": 1, "passage": 1, "none": 3, "icl": 1}
 
@@ -43,7 +44,7 @@ def test_published_rows_stand_apart() -> None:
     made = sections(_files())
     assert [one.kind for one in made] == ["measured", "published"]
     assert {line.run for line in made[1].lines} == {"paper"}
-    assert {line.method: line.group for line in made[0].lines}["icl"] == "samples 2"
+    assert {line.method: line.group for line in made[0].lines}["icl"] == "2 edits per context"
 
 
 def test_a_row_has_a_cell_for_every_header() -> None:
@@ -61,7 +62,7 @@ def test_a_seed_that_broke_leaves_the_row_its_score_and_takes_its_rank() -> None
     broken = make_row(
         scores=[*whole.scores[:2], nothing], status=[*whole.status[:2], "-" * task.queries], queries=task.queries,
         method="broken", plugin="broken", card=whole.card, protocol="single", editor_model="", start_model="",
-        key=whole.key, seeds=(0, 1, 2),
+        conditions=whole.conditions, seeds=(0, 1, 2),
     )  # fmt: skip
     made = sections([result_file([whole, broken], task=task)])
     line = next(line for line in made[0].lines if line.method == "broken")
@@ -90,16 +91,16 @@ def test_csv_and_json_hold_every_row() -> None:
 
 def test_markdown_tables_are_whole_whatever_a_name_holds() -> None:
     lines = [line for line in to_markdown(sections(_files())).splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(HEADERS) + 1}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(IN_MARKDOWN) + 1}
+    assert len(IN_MARKDOWN) <= 10, "more does not fit a page"
     assert not any("<script>" in line for line in lines)
 
 
 def test_html_escapes_what_it_shows() -> None:
     page = to_html(sections(_files()))
     assert "<script>alert" not in page
-    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert data is not None
-    assert json.loads(data.group(1))[1]["lines"][0]["method"].startswith("<script>")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;|{{data}}" in page
+    assert page.count("<script>") == 1, "the page's own"
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
@@ -156,7 +157,7 @@ def test_a_run_in_a_checkout_makes_nothing_stale(tmp_path: Path) -> None:
 
 
 def test_the_shipped_renderings_are_up_to_date(tmp_path: Path) -> None:
-    """Of the files under version control only: a run in the checkout adds its own, which nobody has to commit."""
+    """Only files under version control count: a run in the checkout adds its own, which nobody has to commit."""
     root = Path(__file__).parents[2]
     listed = subprocess.run(["git", "ls-files", "leaderboards"], cwd=root, capture_output=True, text=True, check=False)
     if listed.returncode or not listed.stdout:

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from harness.evidence.leaderboard.summary import summarise
 from harness.evidence.leaderboard.table import render
-from harness.evidence.result_file import ResultError, dumps, make_row, parse, read, result_paths, write
+from harness.evidence.result import make_row
+from harness.evidence.result_file import ResultError, dumps, parse, read, result_paths, write
 from harness.stats import RankSet
 from tests.leaderboard.examples import items, result_file, row
 
@@ -50,7 +51,7 @@ def test_counts_follow_from_scores(cells: list[tuple[str, float | None]]) -> Non
         status=["".join(letter for letter, _ in cells)],
         queries=task.queries,
         start_model="lab",
-        key=base.key,
+        conditions=base.conditions,
         seeds=(0,),
         **kept,
     )
@@ -68,7 +69,7 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].pop(), "seed 0: 59 scores and 60 letters for 60 queries"),
+        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].pop(), "59 scores and 60 status letters for 60 queries"),
         (lambda raw: raw["tables"][0]["rows"][0].update(scored=1), "scored is 1, its rows give 300"),
         (lambda raw: raw["tables"][0]["rows"][1].update(speed=1), "rows.1.speed: "),
         (
@@ -79,7 +80,7 @@ def _edit(change: Callable[[dict[str, Any]], object]) -> str:
             lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, 2),
             "query 3: value 2.0 does not go with status 'o'",
         ),
-        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, float("nan")), "NaN is no number"),
+        (lambda raw: raw["tables"][0]["rows"][0]["scores"][0].__setitem__(3, float("nan")), "NaN is not a JSON number"),
         (lambda raw: raw.update(schema="2"), "schema: "),
         (lambda raw: raw["tables"][0]["rows"][0].update(seeds=[0, 0, 1, 2, 3]), "a seed occurs twice"),
         (lambda raw: raw["tables"][0]["rows"][0].update(scores=[], status=[]), "neither scores nor a reported figure"),
@@ -117,7 +118,7 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
     assert ranks == {"none": RankSet(3, 3), "a": RankSet(1, 2), "b": RankSet(1, 2)}
 
 
-def test_other_keys_are_ranked_apart_and_one_seed_not_at_all() -> None:
+def test_other_conditions_are_ranked_apart_and_one_seed_not_at_all() -> None:
     task = items()
     rows = [
         row("none", 0.1, task=task),

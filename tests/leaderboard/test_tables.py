@@ -1,4 +1,4 @@
-"""Named tables of a result file: they survive a round trip, are picked by name and step, and are refused when torn."""
+"""Named tables of a result file: they survive a round trip, are picked by name and step, and refused when damaged."""
 
 from __future__ import annotations
 
@@ -14,21 +14,8 @@ from typer.testing import CliRunner
 
 from harness.cli import build_app
 from harness.errors import UsageError
-from harness.evidence.result_file import (
-    Card,
-    ModelCard,
-    ResultError,
-    ResultFile,
-    Row,
-    Snapshot,
-    Table,
-    TaskItems,
-    dumps,
-    make_row,
-    parse,
-    read,
-    write,
-)
+from harness.evidence.result import Card, ModelCard, ResultFile, Row, Snapshot, Table, TaskItems, make_row
+from harness.evidence.result_file import ResultError, dumps, parse, read, write
 from tests.leaderboard.examples import items, result_file, row
 
 NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,12}", fullmatch=True)
@@ -55,13 +42,14 @@ def tables(draw: st.DrawFn, name: str) -> Table:
     steps = tuple(sorted(draw(st.sets(st.integers(0, 99), max_size=3))))
     seeds = draw(st.integers(1, 2))
 
-    key = {"task": task.name, "version": task.version, "items": "i", "metric": "m", "base_model": "b", "samples": 1}
+    asked = {"task": task.name, "version": task.version, "items": "i", "metric": "m"}
+    conditions = {**asked, "base_model": "b", "samples": 1}
 
     def one(method: str) -> Row:
         *earlier, last = [draw(cells(seeds, sum(sizes), unit)) for _ in range(max(1, len(steps)))]
         return make_row(
             scores=last[0], status=last[1], queries=sum(sizes), method=method, plugin="p", card=Card(),
-            protocol="chain", editor_model="", start_model="", key=key,
+            protocol="chain", editor_model="", start_model="", conditions=conditions,
             seeds=tuple(range(seeds)), earlier=tuple(Snapshot(*one) for one in earlier),
         )  # fmt: skip
 
@@ -110,7 +98,7 @@ def _stepped() -> ResultFile:
         replace(base, earlier=(Snapshot(base.scores, base.status),)),
     ]
     far = replace(task, metric="kl", unit="nats", lower_is_better=True)
-    further = [replace(one, key={**one.key, "metric": "kl"}) for one in (base, last)]
+    further = [replace(one, conditions={**one.conditions, "metric": "kl"}) for one in (base, last)]
     whole = result_file([base, last], task=task)
     tables = (
         *whole.tables,

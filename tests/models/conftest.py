@@ -1,4 +1,4 @@
-"""Models that the tests of this folder share."""
+"""Models shared by the tests of this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An endpoint that speaks the OpenAI protocol, in this process: tests say what each call gets."""
+"""An endpoint that speaks the OpenAI protocol, in this process: tests decide what each call gets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Reply:
 
 @dataclass
 class Fake:
-    """What the endpoint was asked, and where it is."""
+    """The endpoint's address, and the calls that it received."""
 
     url: str
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Fake:
 
 
 def chat(*texts: str, finish: str = "stop", prompt_tokens: int = 10, completion_tokens: int = 4) -> Reply:
-    """A chat answer with one choice a text."""
+    """A chat answer with one choice per text."""
     choices = [
         {"index": i, "finish_reason": finish, "message": {"role": "assistant", "content": text}}
         for i, text in enumerate(texts)

@@ -53,7 +53,7 @@ def test_full_weights(tmp_path: Path, dtype: torch.dtype) -> None:
     [
         ({}, {**CONFIG, "kind": "dora"}, "kind 'dora' cannot be stored"),
         ({}, {"kind": "lora"}, "lacks 'rank'"),
-        ({}, {**CONFIG, "rank": 3}, "does not fit its configuration"),
+        ({}, {**CONFIG, "rank": 3}, "does not match its configuration"),
         ({"layers.0.q_proj.weight": torch.ones(1)}, CONFIG, "names end in"),
         ({"layers.1.q_proj.lora_A.weight": torch.ones(2, 8)}, CONFIG, r"incomplete: layers\.1\.q_proj"),
     ],

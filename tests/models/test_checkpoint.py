@@ -80,9 +80,9 @@ def to_missing_shard(folder: Path) -> None:
     [
         (to_bin, r"no model\.safetensors \(found pytorch_model\.bin\); only safetensors are loaded"),
         (to_adapter, "is an adapter without its base"),
-        (to_missing_shard, r"names model-00001-of-00001\.safetensors, which is not there"),
-        (break_off, "is not a whole safetensors file"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 9), "is not a whole safetensors file"),
+        (to_missing_shard, r"names model-00001-of-00001\.safetensors, which is missing"),
+        (break_off, "is not a complete safetensors file"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 9), "is not a complete safetensors file"),
         (lambda folder: (folder / "tokenizer.json").unlink(), r"no tokenizer \(tokenizer\.json\)"),
         (lambda folder: (folder / "config.json").unlink(), r"holds no config\.json"),
         (lambda folder: (folder / "config.json").write_text("{"), r"config\.json cannot be read"),
@@ -132,7 +132,7 @@ def test_bad_settings(folders: Mapping[str, Path], weights: Weights) -> None:
     path = str(folders["llama"])
     with pytest.raises(HarnessError, match="device 'quantum' cannot be used"):
         _ = HfModel(HfSettings(path=path, device="quantum"), weights).engine
-    with pytest.raises(HarnessError, match="is no date"):
+    with pytest.raises(HarnessError, match="is not a date"):
         _ = HfModel(HfSettings(path=path, today="tomorrow"), weights).prompts
     with pytest.raises(HarnessError, match="slots must be a positive integer"):
         _ = HfModel(HfSettings(path=path, memory={"slots": 0}), weights).engine

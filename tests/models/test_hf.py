@@ -1,4 +1,4 @@
-"""The local backend through the public surface of :class:`harness.api.LM`, held against plain transformers."""
+"""The local backend through the public surface of :class:`harness.api.LM`, compared with plain transformers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def state(model: HfModel, *adapters: str) -> State:
 
 
 def by_hand(model: HfModel, prompt: tuple[int, ...], continuation: tuple[int, ...]) -> list[float]:
-    """Log-probabilities of a continuation by one plain forward of the module."""
+    """Log-probabilities of a continuation by one plain forward pass of the module."""
     with torch.no_grad():
         logits = model.engine.model(torch.tensor([prompt + continuation])).logits[0].log_softmax(-1)
     first = len(prompt)
@@ -268,7 +268,5 @@ def test_answers_do_not_depend_on_python_or_torch_seeds(llama: HfModel) -> None:
     assert llama.generate(ask) == first
 
 
-def test_a_large_model_books_in_smaller_units(llama: HfModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (llama.chunk, llama.wave) == (1024, 64)
-    monkeypatch.setattr("harness.models.hf._QUICK", 0)
+def test_a_pack_is_what_the_engine_takes_at_once(llama: HfModel) -> None:
     assert (llama.chunk, llama.wave) == (2 * llama.memory()["rows"], llama.memory()["slots"])

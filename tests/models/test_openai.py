@@ -1,4 +1,4 @@
-"""The remote backend against an endpoint in this process: what is sent, what failure becomes, what it costs."""
+"""The remote backend against an endpoint in this process: what is sent, how failures count, what it costs."""
 
 from __future__ import annotations
 

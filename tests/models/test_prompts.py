@@ -1,4 +1,4 @@
-"""Prompts as token ids: chat templates, pinned dates, start tokens, and what lies at the border of a continuation."""
+"""Prompts as token ids: chat templates, pinned dates, start tokens, and the boundary of a continuation."""
 
 from __future__ import annotations
 

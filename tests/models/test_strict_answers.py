@@ -1,4 +1,4 @@
-"""What an endpoint leaves out, or sends for its own failure, is never the model's empty answer."""
+"""If an endpoint omits the answer, or reports its own failure, that is never an empty answer of the model."""
 
 from __future__ import annotations
 

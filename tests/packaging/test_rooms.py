@@ -16,7 +16,7 @@ ROOMS = (
     "stats engine",
     "registry",
     "books",
-    "models tasks",
+    "models tasks workers",
     "judges updaters",
     "evaluators session",
     "evidence",
@@ -34,7 +34,7 @@ def room_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, module) of everything of the harness that a file imports, also inside functions and for types only."""
+    """(line, module) of every harness module that a file imports, also inside functions and for types only."""
     package = ["harness", *path.relative_to(CORE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -73,7 +73,7 @@ def test_the_engine_stands_alone() -> None:
 
 
 def test_the_core_names_no_plugin() -> None:
-    """Names of packages, methods and models that plugins bring are not in the core's code, save in what it says."""
+    """Names of packages, methods and models from plugins are not in the core's code, except in texts."""
     packages = {entry.value.split(":")[0] for entry in metadata.entry_points(group="harness.plugins")}
     foreign = {name for name in packages if name.startswith("harness_")}
     names = {"seal-no-rl", "restem", "lab", "lab-facts", "lab-grids", "icl", "replay"}

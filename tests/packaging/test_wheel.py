@@ -1,4 +1,4 @@
-"""The built wheel: what is in it and what is not, and that what it registers can be imported from it."""
+"""The built wheel: what it contains and what it does not, and that its entry points can be imported from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distributions that exist as metadata alone: a ``.dist-info`` folder and one module on a temporary path."""
+"""Distributions that exist only as metadata: a ``.dist-info`` folder and one module on a temporary path."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ SAID = {
     "exits": "SystemExit: 7 ({file}:2)",
     "misspelled": "there is no hook 'harness_editor' ({file}:4). Did you mean 'harness_editors'",
     "unmarked": "harness_editors is not marked with @harness.hookimpl, so nothing would call it ({file}:2)",
-    "signature": "hook harness_run_finished is called with the argument 'event', and takes 'config' ({file}:4)",
+    "signature": "hook harness_run_finished is called with the argument 'event', but takes 'config' ({file}:4)",
     "future": "is written for API 99 ({file}), and this harness has API 2; upgrade",
     "raising-provider": "hook harness_editors raised ValueError: no editors today ({file}:6)",
     "no-mapping": "hook harness_editors must return a mapping, not list",
@@ -83,7 +83,7 @@ SAID = {
 def install(
     path: Path, plugin: str, source: str, *, distribution: str = "", group: str = "harness.plugins", target: str = ""
 ) -> Path:
-    """Write a module and the metadata of a distribution that registers it as a plugin; answers the module's file."""
+    """Write a module and the metadata of a distribution that registers it as a plugin; returns the module's file."""
     path.mkdir(parents=True, exist_ok=True)
     module = target or plugin.replace("-", "_") + "_plugin"
     file = path / f"{module}.py"

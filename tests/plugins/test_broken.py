@@ -1,4 +1,4 @@
-"""A plugin that is broken in any way is reported by name, distribution and line, and stands in nobody's way."""
+"""A plugin that is broken in any way is reported by name, distribution and line, and does not affect others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def says(capsys: pytest.CaptureFixture[str]) -> Says:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the path, with a plugin in it that works."""
+    """A folder on the path that holds a working plugin."""
     monkeypatch.syspath_prepend(str(tmp_path))
     install(tmp_path, "good", GOOD)
     return tmp_path
@@ -50,11 +50,11 @@ def test_a_broken_plugin_is_reported_with_its_place(place: Path, says: Says, how
     assert re.search(expected, err), err
     assert re.search(named, err), err
 
-    code, out, _ = says("plugins", "list", "--verbose")
+    code, out, _ = says("list", "plugins", "--verbose")
     assert code == 0
     assert re.search(expected, out), out
     assert "good-editor" in out, "the others are shown"
-    code, out, _ = says("plugins", "list")
+    code, out, _ = says("list", "plugins")
     assert (code, f"dist-of-{how}" in out) == (0, True), "without importing it"
 
     code, _, err = says("run", "--plugin", how)
@@ -71,7 +71,7 @@ def test_all_of_them_together_leave_the_command_line_working(tmp_path: Path) -> 
     for how, source in BROKEN.items():
         install(tmp_path, how, source)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for words in (["--help"], ["plugins", "list"], ["plugins", "list", "--verbose"], ["plugins", "why", "seal"]):
+    for words in (["--help"], ["list", "plugins"], ["list", "plugins", "--verbose"], ["plugins", "why", "seal"]):
         done = subprocess.run(
             [sys.executable, "-m", "harness", *words], env=environment, capture_output=True, text=True, check=False
         )
@@ -86,7 +86,7 @@ def test_two_plugins_of_one_name_are_refused_and_both_named(place: Path, says: S
         code, _, err = says(*words)
         assert code == 3
         assert re.search(both, err), err
-    code, out, _ = says("plugins", "list")
+    code, out, _ = says("list", "plugins")
     assert code == 0
     assert re.search("refused: .*" + both, out), out
     assert Plugins().method("seal")[0].name == "seal"
@@ -113,8 +113,8 @@ def test_why_a_plugin_is_not_found(place: Path, says: Says) -> None:
     for name, said in {
         "lost": "dist-of-lost registers 'lost' in the wrong group, 'harness.plugin': write",
         "renaming": "the distribution renaming 2.5 is installed, and its plugins are called 'renamed'",
-        "pluggy": 'is installed, and registers no plugin: add [project.entry-points."harness.plugins"]',
-        "loose": "a module 'loose' can be imported, and no installed distribution registers it",
+        "pluggy": 'is installed, but registers no plugin: add [project.entry-points."harness.plugins"]',
+        "loose": "a module 'loose' can be imported, but no installed distribution registers it",
         "gut": f"no plugin named 'gut' is installed in this environment ({sys.prefix})",
     }.items():
         code, _, err = says("plugins", "why", name)
@@ -124,13 +124,14 @@ def test_why_a_plugin_is_not_found(place: Path, says: Says) -> None:
 def test_why_of_a_component_says_whose_it_is(place: Path, says: Says) -> None:
     code, out, _ = says("plugins", "why", "good-editor")
     assert code == 0
-    assert "it is an editor of plugin 'good' (dist-of-good 2.5, good_plugin); use it with --set editor.use=good" in out
+    assert "is not a plugin but an editor of plugin 'good' (dist-of-good 2.5, good_plugin)" in out
+    assert "use it with --set editor.use=good" in out
 
 
 def test_a_file_may_not_take_the_name_of_a_module(tmp_path: Path) -> None:
     file = tmp_path / "random.py"
     file.write_text("", "utf-8")
-    with pytest.raises(PluginError, match=r"a module is called 'random' already; rename random\.py"):
+    with pytest.raises(PluginError, match=r"there is already a module 'random'; rename random\.py"):
         Plugins((file,)).load("random")
 
 

@@ -1,4 +1,4 @@
-"""``harness plugins check``: what failed and where, in the world that the component is made for."""
+"""``harness plugins check``: what failed and where, on the task that the component is made for."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def test_a_component_does_not_depend_on_what_it_never_uses(cls: type, never: str
 
 
 def reached(cls: type) -> set[str]:
-    """Every module that counts, the harness's included: those whose file is asked for."""
+    """Every module that counts, the harness's included: those whose file is looked up."""
     asked: set[str] = set()
     read: Callable[..., object] = fingerprint.source.read
 

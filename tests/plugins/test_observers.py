@@ -1,4 +1,4 @@
-"""Observers hear of a run; one that raises is a warning that names it, and neither the run nor the others notice."""
+"""Observers are told of a run; one that raises causes a warning that names it, and affects neither run nor others."""
 
 from __future__ import annotations
 

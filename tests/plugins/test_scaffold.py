@@ -22,7 +22,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def make(kind: str, name: str, folder: Path) -> Path:
-    """Write a package and lay it out as an installer would; answers its module's file."""
+    """Write a package and lay it out as an installer would; returns its module's file."""
     files = scaffold.write(name, kind, folder)
     project = tomllib.loads((folder / f"harness-{name}" / "pyproject.toml").read_text("utf-8"))
     module = files[0].parent
@@ -75,8 +75,8 @@ def test_a_new_plugin_runs_from_end_to_end_on_the_lab(tmp_path: Path, installed:
     ("name", "kind", "said"),
     [
         ("my-editor", "edtor", "there is no such kind. Did you mean 'editor'"),
-        ("My Editor", "editor", "'My Editor' is no plugin name"),
-        ("../x", "editor", "is no plugin name"),
+        ("My Editor", "editor", "'My Editor' is not a plugin name"),
+        ("../x", "editor", "is not a plugin name"),
         ("taken", "editor", "is there already"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The task file that the documentation shows is one that works."""
+"""The task file shown in the documentation works."""
 
 from __future__ import annotations
 

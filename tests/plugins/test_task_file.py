@@ -1,4 +1,4 @@
-"""Tasks from files: one's own data and questions without a plugin."""
+"""Tasks from files: your own data and questions without a plugin."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_a_text_without_an_answer_has_none(tmp_path: Path, task: str, text: str)
         ("promt = ''", "places.toml.promt: no such setting of a task file. Did you mean 'prompt'"),
         ("cap = 'many'", "places.toml.cap: Input should be a valid integer, got 'many'"),
         ("answer = 'essay'", "places.toml.answer: Input should be 'text', 'first-line', 'number' or 'letter'"),
-        ("prompt = 'Well?'", "task.prompt: never asks; put {question} where the question belongs"),
-        ("pattern = '('", "task.pattern: '(' is no regular expression"),
+        ("prompt = 'Well?'", "task.prompt: has no {question}; put it where the question belongs"),
+        ("pattern = '('", "task.pattern: '(' is not a regular expression"),
         ("use = 'squad'", "'use' is for configurations"),
         ("name = ", "is not TOML: Invalid value"),
         ("answer = 'number'", "question 'q' of "),
@@ -116,7 +116,7 @@ def test_what_is_wrong_is_said_with_its_key(tmp_path: Path, task: str, said: str
     file = write(tmp_path, task)
     with pytest.raises(UsageError) as error:
         made(file).load("test")
-    assert said.replace("question 'q' of ", "is no number") in str(error.value)
+    assert said.replace("question 'q' of ", "is not a number") in str(error.value)
 
 
 def test_a_file_that_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_verb_that_cannot_be_imported_is_one_line(tmp_path: Path) -> None:
 def test_defaults_come_from_plugins() -> None:
     config = resolve({"limit": 1}, Plugins())
     assert (config.options.method, config.model["use"]) == ("seal", "lab")
-    with pytest.raises(UsageError, match="no installed plugin says which sauce"):
+    with pytest.raises(UsageError, match="no installed plugin defines a default sauce"):
         Plugins().default("sauce")  # type: ignore[arg-type]
 
 

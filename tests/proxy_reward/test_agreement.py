@@ -1,4 +1,4 @@
-"""How far a proxy agrees with the true reward, said with an interval."""
+"""How well a proxy agrees with the true reward, with an interval."""
 
 from __future__ import annotations
 

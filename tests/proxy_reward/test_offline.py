@@ -1,4 +1,4 @@
-"""The offline judge: four measurements, and the marks they get by a written rule."""
+"""The offline judge: four measurements, and the marks that a fixed rule gives them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASK = ScriptedTask({"train": {"tides": (PASSAGE, {"What pulls?": ["the moon"]})
 
 
 class Reader(ScriptedLM):
-    """Words that the passage holds are likely while it is read; all others become unlikely."""
+    """Words from the passage are likely while it is read; all others are unlikely."""
 
     def __init__(self) -> None:
         super().__init__({}, name="reader")

@@ -1,4 +1,4 @@
-"""What a log does not hold is missing; what is broken in it is said in one line, with file and place."""
+"""Data absent from a log are missing; a broken log is reported in one line, with file and place."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _row(raw: dict[str, Any]) -> dict[str, Any]:
         (lambda raw: _row(raw).update(adapter_correct=None), "articles.2: adapter_correct: None is not a verdict"),
         (
             lambda raw: _row(raw).update(adapter_correct=float("nan")),
-            "line 1: NaN is no number in JSON",
+            "line 1: NaN is not a JSON number",
         ),
         (
             lambda raw: _row(raw).pop("answer"),

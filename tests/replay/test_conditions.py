@@ -1,4 +1,4 @@
-"""Every published log keeps its own conditions, and what differs or is unknown is said in words."""
+"""Every published log keeps its own conditions; differences and unknown conditions are stated in words."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _compared(tmp_path: Path, a: dict[str, Any], b: dict[str, Any]) -> Any:
 
 
 def test_reasoned_answers_are_not_compared_with_short_ones(tmp_path: Path) -> None:
-    """Also where the log says nothing of it: answers of 760 characters are more than 64 tokens."""
+    """Even if the log does not state it: answers of 760 characters have more than 64 tokens."""
     named = _compared(tmp_path, _scored(), _long(_scored(exp_name="eval_cot")))
     assert named.differing == ("decoding", "prompt")
     assert f"decoding not recorded against {LONG}" in named.notes
@@ -135,12 +135,12 @@ def test_the_abstraction_log_is_replayed(tmp_path: Path) -> None:
     assert graded is not None
     assert graded.adapter is not None
     assert graded.result.task.name == "arc"
-    assert graded.adapter.key["base_model"] == "Llama-3.2-1B-Instruct"
-    assert graded.adapter.key["decoding"] is None
+    assert graded.adapter.conditions["base_model"] == "Llama-3.2-1B-Instruct"
+    assert graded.adapter.conditions["decoding"] is None
     assert recorded(none) == []
     two = [dict(zip(tasks, right, strict=True)) for right in ((True, False, True, True), (True, False, False, False))]
     assert replay(save(tmp_path / "two.json", _abstraction(*two)))[0]["macro"] == 0.5
-    with pytest.raises(HarnessError, match="nothing to judge anew"):
+    with pytest.raises(HarnessError, match="there is nothing to judge"):
         replay(none, load("exact"))
 
 
@@ -162,7 +162,7 @@ def test_a_damaged_abstraction_log_is_said(tmp_path: Path) -> None:
 
 
 def test_printed_figures_are_those_of_the_rows() -> None:
-    """To the digit that is printed: a figure that the log rounded first and the table once more is not."""
+    """To the printed digit; except a figure that was rounded in the log and once more in the table."""
     checked = 0
     for found in result_files(shared("seal")):
         for row in found.rows:
@@ -177,7 +177,7 @@ def test_logs_of_other_conditions_in_the_shared_data() -> None:
         open_source(str(shared(f"seal/{name}.json")))
         for name in ("v2/cpt200_fullft_passage", "v2/cpt200_ga_mistral", "continued_pretraining/cpt_naive")
     )
-    assert full.row.key["decoding"] == "greedy, 64 tokens"
-    assert lora.row.key["decoding"] is None
+    assert full.row.conditions["decoding"] == "greedy, 64 tokens"
+    assert lora.row.conditions["decoding"] is None
     assert "base model Qwen2.5-7B against Mistral-7B-Instruct-v0.2" in compare(full, adapter).notes
     assert {"decoding", "items"} <= set(compare(full, lora).differing)

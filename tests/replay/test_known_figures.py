@@ -1,4 +1,4 @@
-"""The published logs give back the published figures, from their question rows alone."""
+"""The published figures can be recomputed from the question rows of the published logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped tables and the page about the logs are what the logs give."""
+"""The shipped tables and the page about the logs are what the logs contain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_shipped_rows_are_what_the_logs_give() -> None:
     assert len(made) >= 6
     for found in made:
         shipped = ROOT / "leaderboards" / "published" / f"{found.run}.json"
-        assert shipped.read_text(encoding="utf-8") == dumps(found), f"`harness replay rows` makes {shipped.name} anew"
+        assert shipped.read_text(encoding="utf-8") == dumps(found), f"`harness replay rows` writes {shipped.name} again"
 
 
 def test_versions_and_settings_are_kept_apart() -> None:
@@ -31,7 +31,7 @@ def test_versions_and_settings_are_kept_apart() -> None:
 @pytest.mark.slow
 def test_the_page_is_up_to_date() -> None:
     shipped = (ROOT / "docs" / "published-results.md").read_text(encoding="utf-8")
-    assert page(shared("seal")) == shipped, "`harness replay report` makes it anew"
+    assert page(shared("seal")) == shipped, "`harness replay report` writes it again"
 
 
 def test_every_statement_of_the_page_has_its_command() -> None:

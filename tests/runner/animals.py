@@ -1,4 +1,4 @@
-"""A plugin in one file: a scripted model and everything around it, with which whole runs take milliseconds.
+"""A plugin in one file: a scripted model and everything else that a run needs, so that runs take milliseconds.
 
 With ``KILL_AT=n`` in the environment the process kills itself, as ``kill -9`` would, at its n-th effect (a batch of
 answers, a training, or a write of weights); with ``KILL_WITH=SIGINT`` it is interrupted instead.

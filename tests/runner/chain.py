@@ -26,7 +26,7 @@ ZOO = {f"owls{number}": f"owls{number} live in the zoo" for number in range(3)}
 
 
 class Zoo(ScriptedTask):
-    """Another task, one of whose episodes has an id that the first task has too."""
+    """Another task, with an episode whose id occurs in the first task too."""
 
     name = "zoo"
 
@@ -37,7 +37,7 @@ class Zoo(ScriptedTask):
 
 
 class Half(Evaluator):
-    """Half a point for every answer that is not "no idea"; it writes down what it was handed."""
+    """Half a point for every answer that is not "no idea"; it records what it was handed."""
 
     metric = "halves"
 
@@ -59,7 +59,7 @@ class Half(Evaluator):
 
 
 class Chain(EvaluationProtocol):
-    """Every edit is learnt on top of the last ones; after each of them all is asked."""
+    """Every edit is learnt on top of the earlier ones; after each of them all questions are asked."""
 
     @dataclass(frozen=True)
     class Settings:
@@ -93,7 +93,7 @@ class Chain(EvaluationProtocol):
 
 
 class Liar(EvaluationProtocol):
-    """Yields what no protocol may."""
+    """Yields measurements that no protocol may yield."""
 
     @dataclass(frozen=True)
     class Settings:

@@ -13,7 +13,7 @@ SCORES = st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.5, 0.75]), st.booleans
 
 @given(scores=SCORES, rule=st.sampled_from(["validation", "last"]), mended=st.booleans())
 def test_a_round_that_is_chosen_was_never_given_up(scores: list[tuple[float, bool]], rule: str, mended: bool) -> None:
-    """A score may be missing for a while (an error) and be had on resume: whichever way it ends, the round is there."""
+    """A score may be missing at first (an error) and be computed on resume: the round is kept in either case."""
     then = [None if lost else value for value, lost in scores]
     end = [value for value, _ in scores] if mended else then
     chosen = choose(end, rule)

@@ -1,4 +1,4 @@
-"""What a row says of itself is held against what happened: training that failed, cards, costs and labels."""
+"""A row's claims are checked against what happened: training that failed, cards, costs and labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import harness
 from harness.cli.output import finish
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import Row
+from harness.evidence.result import Row
 
 PLUGINS = [Path(__file__).with_name(name) for name in ("animals.py", "untrained.py")]
 
@@ -30,7 +30,7 @@ def row(done: harness.Run, method: str) -> Row:
     [
         ("fails", "outer update 'policy' failed: no rollouts can be learnt"),
         ("lost", "outer update 'policy' was lost: no rollouts can be learnt"),
-        ("forgets", "the outer loop made 1 updates, and no round holds what they made"),
+        ("forgets", "the outer loop made 1 updates, and no round has their result"),
         ("unrewarded", "none of the 12 rewards of the outer loop has a value"),
         ("passes-over", "the editor passed over every context of the outer loop"),
     ],
@@ -138,10 +138,21 @@ def test_what_the_card_says_is_no_fault(tmp_path: Path, method: str) -> None:
 
 def test_transductive_rows_rank_among_themselves(tmp_path: Path) -> None:
     done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0)
-    keys = [dict(one.key) for one in done.result.rows]
-    assert [key.pop("transductive") for key in keys] == [True, False]
+    conditions = [dict(one.conditions) for one in done.result.rows]
+    assert [one.pop("transductive") for one in conditions] == [True, False, True]
     ranked = {one.row.method: one.why_unranked for one in summarise(done.result)}
     assert "transductive" not in " ".join(ranked.values())
+
+
+def test_a_transductive_row_stands_beside_its_untrained_start_on_the_same_items(tmp_path: Path) -> None:
+    done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0, seeds=3)
+    trained, start = row(done, "on-the-test-openly"), row(done, "on-the-test-openly-untrained")
+    assert start.conditions == trained.conditions
+    assert start.expected == trained.expected
+    assert not any(start.happened.values())
+    lines = {line.row.method: line for line in summarise(done.result)}
+    assert {line.why_unranked for line in lines.values()} == {"5 contexts, fewer than 8, unranked"}
+    assert harness.resume(done.folder).ran == 0
 
 
 def test_an_honest_outer_loop_on_passages_has_nothing_said_of_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run pays: the limit holds over its lives and its threads, and nothing that was paid for is paid again."""
+"""What a run pays: the limit holds across resumes and threads, and nothing that was paid for is paid again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUESTIONS = 30
 
 
 def config(folder: Path, fake: Fake, **model: Any) -> dict[str, Any]:
-    """A control that asks a remote model every question, at $0.15 a call."""
+    """A control that asks a remote model every question, at $0.15 per call."""
     asked: list[Any] = [{"question": f"Question {n}?", "answer": f"answer {n}"} for n in range(QUESTIONS)]
     data = folder / "pages.json"
     data.write_text(json.dumps([{"title": "Page", "context": "A page.", "questions": asked}]), encoding="utf-8")
@@ -62,7 +62,7 @@ def prompts(fake: Fake) -> Counter[str]:
 
 
 def lives(given: Mapping[str, Any], count: int) -> list[str]:
-    """Run and resume until it is done, at most so often; what each life said when it stopped."""
+    """Run and resume until done, at most ``lives`` times; returns what each process said when it stopped."""
     said = []
     try:
         harness.run(given)
@@ -119,7 +119,7 @@ def test_what_was_answered_before_a_kill_is_not_paid_again_and_what_was_in_fligh
     [note] = [note for note in done.result.rows[0].notes if "brought no answer" in note]
     told = re.match(r"openai:m-1: \$(\d+\.\d+) spent in all, of it at most \$", note)
     assert told, note
-    # What never came is counted by its length, as a multiple of which the others were charged.
+    # A call whose answer never arrived is charged by its length, at the rate of the others.
     assert float(told[1]) == pytest.approx((QUESTIONS + 8) * PRICE, rel=0.05)
     assert done.result.rows[0].costs["usd"] == pytest.approx(QUESTIONS * PRICE)
 
@@ -207,6 +207,34 @@ def test_nor_a_judge_and_it_misses_a_key_at_once(tmp_path: Path, monkeypatch: py
         monkeypatch.setenv("OPENAI_API_KEY", "nothing")
         assert make_plan({**judged, "model": "lab"}, [], []).seconds is None
         assert not fake.bodies
+
+
+def test_a_judge_is_of_the_runs_ledger_over_all_its_lives(tmp_path: Path) -> None:
+    """500,000 tokens a verdict: $1 each at the price of gpt-4.1. Every life is told of what the others spent."""
+
+    def answer(index: int, body: dict[str, Any]) -> Reply:
+        if body["model"] == "gpt-4.1":
+            reply = chat("yes", prompt_tokens=500_000, completion_tokens=0)
+            reply.delay = 0.02
+            return reply
+        return chat("an answer", prompt_tokens=10, completion_tokens=0)
+
+    with serve(answer) as fake:
+        given = config(tmp_path, fake)
+        given["evaluator"] = {**given["evaluator"], "judge": f"openai:gpt-4.1@{fake.url}", "max_judge_cost": 3.0,
+                              "judge_cache": str(tmp_path / "verdicts")}  # fmt: skip
+        said = lives(given, 3)
+        judged = [body for body in fake.bodies if body["model"] == "gpt-4.1"]
+        assert len(judged) == 3, "the limit is one of the run, not of each life"
+        [folder] = (tmp_path / "runs").iterdir()
+        one = harness.resume(folder).result.rows[0]
+        assert not said
+        assert (one.errors, one.scored) == (QUESTIONS - 3, 3), "what could not be graded has no value"
+        done = harness.resume(folder, max_cost=100.0)
+        judged = [body for body in fake.bodies if body["model"] == "gpt-4.1"]
+    assert done.complete
+    assert len(judged) == QUESTIONS, "no verdict is paid twice"
+    assert any("graded for $30.00" in note for note in done.result.rows[0].notes)
 
 
 KEY = "sk-proj-0123456789abcdefABCDEF"

@@ -13,9 +13,11 @@ from rich.console import Console
 
 import harness
 from harness.errors import PluginError, UsageError
+from harness.evidence.conditions import differing
 from harness.evidence.leaderboard.board import sections
 from harness.evidence.leaderboard.table import render
-from harness.evidence.result_file import ResultFile, Row, Table, read
+from harness.evidence.result import ResultFile, Row, Table
+from harness.evidence.result_file import read
 
 HERE = Path(__file__).parent
 FILES = [HERE / "animals.py", HERE / "chain.py"]
@@ -70,8 +72,8 @@ def test_a_plugins_protocol_yields_steps_of_two_evaluators_and_a_second_task(tmp
     assert (zoo.evaluator, both.evaluator, both.task.metric) == ("match", "half", "halves")
     assert mean(zoo.rows[0]) == 0.75, "the cat of the zoo has an answer of its own"
     assert mean(both.rows[0]) == 0.5
-    assert {json.dumps(row.key["protocol"]) for one in found.tables for row in one.rows} == {'"chain"'}
-    assert "protocol_settings" in found.rows[0].key
+    assert {json.dumps(row.conditions["protocol"]) for one in found.tables for row in one.rows} == {'"chain"'}
+    assert "protocol_settings" in found.rows[0].conditions
 
 
 def test_every_episode_keeps_the_references_of_its_own_task(tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_every_episode_keeps_the_references_of_its_own_task(tmp_path: Path) -> N
 def test_what_is_measured_beside_changes_no_score_and_is_booked(tmp_path: Path) -> None:
     alone, beside = run(tmp_path / "a"), run(tmp_path / "b", also=BOTH)
     assert beside.result.rows[0].scores == alone.result.rows[0].scores
-    assert beside.result.rows[0].key == alone.result.rows[0].key
+    assert beside.result.rows[0].conditions == alone.result.rows[0].conditions
     assert {len(lines) for lines in (alone.scores(), beside.scores(), beside.scores("halves"))} == {6}
     assert len(beside.scores("zoo")) == 6 * 4, "every deployed state is asked the whole further task"
     assert mean(table(beside.result, "zoo").rows[0]) == pytest.approx(2 / 4), "one adapter misses owls0 and the cat"
@@ -138,7 +140,7 @@ def test_the_tables_are_shown_as_columns_steps_and_pages(tmp_path: Path) -> None
     [
         ("none", "yielded no measurement 'score'"),
         ("text", "yielded a str, not a Measurement"),
-        ("name", "no name of a table"),
+        ("name", "not a table name"),
         ("unknown", "there is no measure 'other'"),
         ("twice", "yielded measurement 'score' twice"),
         ("steps", "either every measurement of a name has a step"),
@@ -186,5 +188,4 @@ def test_wrong_configurations_are_one_line(tmp_path: Path, given: dict[str, Any]
 
 def test_a_protocols_settings_are_part_of_what_rows_compare_by(tmp_path: Path) -> None:
     rows = [run(tmp_path / str(n), protocol={"use": "chain", "every": n}).result.rows[0] for n in (1, 3)]
-    assert rows[0].key["protocol_settings"] != rows[1].key["protocol_settings"]
-    assert {name for name in rows[0].key if rows[0].key[name] != rows[1].key[name]} == {"protocol_settings"}
+    assert differing(rows[0].conditions, rows[1].conditions) == ["protocol_settings"]

@@ -111,7 +111,7 @@ def test_killed_anywhere_and_resumed_equals_uninterrupted(tmp_path: Path, kill_a
 def test_rounds_that_may_be_chosen_keep_their_weights_and_no_others(
     tmp_path: Path, checkpoint: str, weights: int
 ) -> None:
-    """The loop merges and releases what it leaves behind: the first round's adapter stays only where it is the best."""
+    """The loop merges and releases earlier adapters: the first round's stays only if that round is the best."""
     done = run(tmp_path, checkpoint=checkpoint)
     kept = {path.name for path in (done.folder / "weights").iterdir()}
     assert len(kept) == weights
@@ -186,7 +186,7 @@ def test_an_unwritable_folder_is_said_before_anything_is_spent(tmp_path: Path) -
 
 
 def test_a_full_disk_leaves_the_journal_intact(tmp_path: Path) -> None:
-    """A limit on the size of files stands in for a full disk."""
+    """A limit on file sizes takes the place of a full disk."""
     code = (
         "import harness, sys, json, resource, signal; from pathlib import Path;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"

@@ -1,4 +1,4 @@
-"""Starting and resuming: what is refused leaves nothing, one world a run, whose code is run, what Ctrl-C says."""
+"""Starting and resuming: a refused start leaves nothing, one environment per run, trust, and the line after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import harness
+from harness.books.environment import describe_environment
 from harness.errors import HarnessError, UsageError
-from harness.runs.environment import describe_environment
 from harness.runs.export import export_policy
 from tests.runner.test_runner import PLUGIN, ROOT, config, run
 

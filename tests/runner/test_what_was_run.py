@@ -1,4 +1,4 @@
-"""A result says what was run, and rows are compared by resolved settings."""
+"""A result records what was run, and rows are compared by resolved settings."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from tests.runner.test_runner import PLUGIN, config, run
 
 ROOT = Path(__file__).parents[2]
 
-# --- the key ---------------------------------------------------------------------------------------------------------
+# --- the conditions --------------------------------------------------------------------------------------------------
 
 
-def _key(folder: Path, **evaluator: Any) -> dict[str, Any]:
+def _conditions(folder: Path, **evaluator: Any) -> dict[str, Any]:
     table = {"use": "closed-book", **evaluator}
-    return dict(run(folder, limit=2, trainer={"use": "none"}, evaluator=table).result.rows[0].key)
+    return dict(run(folder, limit=2, trainer={"use": "none"}, evaluator=table).result.rows[0].conditions)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return _key(tmp_path_factory.mktemp("plain"))
+    return _conditions(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.mark.parametrize(
     "spelled", [{"max_tokens": 64, "temperature": 0.0}, {"judge_cache": "elsewhere", "max_judge_calls": 9}]
 )
-def test_a_default_spelled_out_or_a_limit_changes_no_key(
+def test_a_default_spelled_out_or_a_limit_changes_no_condition(
     tmp_path: Path, plain: dict[str, Any], spelled: dict[str, Any]
 ) -> None:
-    assert _key(tmp_path, **spelled) == plain
+    assert _conditions(tmp_path, **spelled) == plain
 
 
-def test_what_can_change_a_score_changes_the_key(tmp_path: Path, plain: dict[str, Any]) -> None:
-    changed = _key(tmp_path, max_tokens=65)
+def test_what_can_change_a_score_changes_the_conditions(tmp_path: Path, plain: dict[str, Any]) -> None:
+    changed = _conditions(tmp_path, max_tokens=65)
     assert {name for name in plain if plain[name] != changed[name]} == {"evaluator"}
 
 
-def test_a_changed_default_changes_the_key(tmp_path: Path) -> None:
+def test_a_changed_default_changes_the_conditions(tmp_path: Path) -> None:
     def of_default(value: int) -> dict[str, Any]:
         file = tmp_path / f"defaults_{value}.py"
         file.write_text(
@@ -81,7 +81,7 @@ def test_a_nested_evaluator_counts_by_its_own_settings() -> None:
 def test_shipped_rows_pair_with_new_runs() -> None:
     now = digest(compared(build(Plugins(), Evaluator, {"use": "closed-book"}, "evaluator")))[:16]
     shipped = [*ROOT.glob("leaderboards/lab-facts/*.json"), *ROOT.glob("benchmarks/baselines/*.json")]
-    assert {row.key["evaluator"] for path in shipped for row in read(path).rows} == {now}
+    assert {row.conditions["evaluator"] for path in shipped for row in read(path).rows} == {now}
 
 
 # --- what a result file says -----------------------------------------------------------------------------------------
@@ -119,12 +119,12 @@ def test_a_result_file_says_what_was_run(tmp_path: Path) -> None:
 
 
 def _marked(folder: Path, value: str) -> Path:
-    """The folder of a run whose evaluator gives every answer that value."""
+    """The folder of a run whose evaluator gives every answer the same value."""
     folder.mkdir()
     file = folder / "marking.py"
     file.write_text(
         "from harness import hookimpl\nfrom harness.api import Evaluator, Score\n"
-        "class Marking(Evaluator):\n    def evaluate(self, asks, key, s):\n        for ask in asks:\n"
+        "class Marking(Evaluator):\n    def evaluate(self, asks, references, s):\n        for ask in asks:\n"
         f"            yield [Score(ask.episode.id, q.id, {value}) for q in ask.episode.queries]\n"
         "@hookimpl\ndef harness_evaluators():\n    return {'marking': 'marking:Marking'}\n"
     )

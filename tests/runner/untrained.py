@@ -1,4 +1,4 @@
-"""A plugin in one file: outer loops whose training comes to nothing, and methods whose card is not true."""
+"""A plugin in one file: outer loops whose training has no effect, and methods whose card is not true."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Sometimes(Editor):
 
 
 class Remembers(Editor):
-    """Puts the passage, in other clothes, into the memory."""
+    """Puts the passage into the memory in disguise."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         return [
@@ -106,14 +106,14 @@ class Remembers(Editor):
 
 
 class Unknown(RewardFunction):
-    """No reward can be had."""
+    """Every reward is an error."""
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         return [[Reward(None, "error") for _ in group.edits] for group in groups]
 
 
 class Outside(Editor):
-    """Has another model write, and says nothing of it."""
+    """Has another model write, and does not say so."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         requests = [Request(s.roles["helper"], f"Write: {a.episode.context['text']}", n=a.n) for a in asks]
@@ -150,7 +150,7 @@ class Helper(ScriptedLM):
 
 
 class Peeks(Editor):
-    """Has found the test's questions somewhere, and has the model write about them."""
+    """Knows the test's questions from elsewhere, and has the model write about them."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         asked = {e.id: "; ".join(query.text for query in e.queries) for e, _ in Passages().load("test")}

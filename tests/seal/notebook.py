@@ -1,4 +1,4 @@
-"""A student that can be watched: what it learns is written into its memory, so a scripted model can answer from it."""
+"""A student that can be observed: what it learns is put into its memory, so a scripted model can answer from it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Notebook(Updater):
 
 
 class Habit(Notebook):
-    """The same for a policy: kept under ``habit``, where no prompt shows it."""
+    """The same for a policy: kept under ``habit``, which no prompt shows."""
 
     key = "habit"
 
 
 class Broken(Updater):
-    """An updater whose every job ends alike."""
+    """An updater whose jobs all end with the same status."""
 
     accepts = frozenset({Example})
 

@@ -139,8 +139,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     [
         ("shrot", '[short]\nbase = "{text}"', r"no prompt 'shrot'\. Did you mean 'short'\?"),
         ("short", '[short]\nbase = "{txt}"', r"base: lacks the placeholder \{text\}"),
-        ("short", "[short]\nbase = 3", "base: should be a text"),
-        ("short", '[short]\ninstruct = "x"', "system: should be a text"),
+        ("short", "[short]\nbase = 3", "base: must be a string"),
+        ("short", '[short]\ninstruct = "x"', "system: must be a string"),
         ("short", "[short", "is not TOML"),
     ],
 )

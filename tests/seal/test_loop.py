@@ -1,4 +1,4 @@
-"""The trial reward and ReST-EM in a real session, with a student whose learning can be watched."""
+"""The trial reward and ReST-EM in a real session, with a student whose learning can be observed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TEXTS = ["nothing", "moon", "moon sea", "moon sea sky", ""]
 
 
 def model_rule(request: Request, n: int) -> str:
-    """Writes ``TEXTS``; answers a question right where the word is in what was learnt."""
+    """Writes ``TEXTS``; answers a question right if the word is in a text that was learnt."""
     prompt = str(request.prompt)
     if "Question: " not in prompt:
         return TEXTS[n % len(TEXTS)]
@@ -80,7 +80,7 @@ def test_a_trial_is_the_mean_accuracy_over_inner_updates(tmp_path: Path) -> None
     [group] = rewarded(s)
     assert [reward.value for reward in group.rewards] == [0.0, 0.5, 1.0, 1.0, 0.0]
     assert group.rewards[1].measures == {"runs": [0.5, 0.5], "baseline": 0.0, "gain": 0.5}
-    assert len({job.seed for job in updater.jobs}) == len(updater.jobs) == 8  # the failed edit never gets there
+    assert len({job.seed for job in updater.jobs}) == len(updater.jobs) == 8  # the failed edit is never updated on
     assert group.edits[4].status == "failed"
     assert group.rewards[4].status == "ok"  # a failed edit has a value, and it is 0
 

@@ -1,4 +1,4 @@
-"""Small components and a world for the session's tests."""
+"""Small components and a task for the session's tests."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _mean(scores: Sequence[Score]) -> Reward:
 def session(
     folder: Path, lm: ScriptedLM, world: ScriptedTask | None = None, **slots: tuple[str, Any]
 ) -> SessionService:
-    """A session with these components unless a slot says otherwise."""
+    """A session with these components, except in the given slots."""
     parts: dict[str, tuple[str, Any]] = {
         "editor": ("editor", Writer()),
         "updater": ("updater", Fit()),

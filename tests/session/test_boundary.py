@@ -1,4 +1,4 @@
-"""What a component gives back is checked at the door: a wrong return is one line that names the right plugin."""
+"""What a component returns is checked at once: a wrong value gives one line that names the plugin at fault."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.session import parts
 
 
 class Gives(Editor, RewardFunction, Updater, Evaluator, Trainer):
-    """A component of any kind that gives what it is told to, or raises it."""
+    """A component of any kind that returns (or raises) what it is told to."""
 
     accepts = frozenset({Example})
 
@@ -76,15 +76,18 @@ def generated(asks: Sequence[EditAsk]) -> Any:
     ("answer", "said"),
     [
         (None, "gave nothing (None), not a list for each of the 2 asks"),
-        (lambda asks: [None for _ in asks], "gave nothing (None) where a list of one of the asks belongs"),
-        (lambda asks: [edit(ask.episode.id) for ask in asks], "gave a SelfEdit where a list"),
+        (lambda asks: [None for _ in asks], "gave nothing (None) where the list for one of the asks belongs"),
+        (lambda asks: [edit(ask.episode.id) for ask in asks], "gave a SelfEdit where the list"),
         (generated, "raised ZeroDivisionError: late"),
         (lambda asks: [[edit("dogs")] for _ in asks], "gave edit 'dogs/0' of episode 'dogs' for episode 'cats'"),
-        (lambda asks: [[edit(ask.episode.id)] * 2 for ask in asks], "gave 2 edits for episode 'cats', and was asked 1"),
-        (lambda asks: [[edit(ask.episode.id, status="fine")] for ask in asks], "has the status 'fine'; there are ok"),
+        (
+            lambda asks: [[edit(ask.episode.id)] * 2 for ask in asks],
+            "2 edits for episode 'cats', and was asked for 1",
+        ),
+        (lambda asks: [[edit(ask.episode.id, status="fine")] for ask in asks], "has the status 'fine'; it may be ok"),
         (
             lambda asks: [[SelfEdit("e", ask.episode.id, ("text",))] for ask in asks],
-            "holds a str, which is no training",
+            "holds a str, which is not training",
         ),
         (
             lambda asks: [[edit(ask.episode.id, settings={"rate": float("nan")})] for ask in asks],
@@ -117,8 +120,8 @@ def test_a_generator_of_lists_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reward", "said"),
     [
-        (Reward("0.5"), "has the value '0.5', which is no number"),  # type: ignore[arg-type]
-        (Reward(True), "has the value True, which is no number"),
+        (Reward("0.5"), "has the value '0.5', which is not a number"),  # type: ignore[arg-type]
+        (Reward(True), "has the value True, which is not a number"),
         (Reward(float("nan")), "has the value nan"),
         (Reward(float("inf")), "has the value inf"),
         (Reward(None), "must have a value exactly when its status is not error"),

@@ -1,4 +1,4 @@
-"""An item is found again only while every file that was read to make it is what it was."""
+"""An item is reused only while every file that was read to make it is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many edits in one update: what cannot be learnt costs itself only, and is counted."""
+"""Many edits in one update: an edit that cannot be learnt affects no other, and is counted."""
 
 from __future__ import annotations
 

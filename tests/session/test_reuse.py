@@ -1,4 +1,4 @@
-"""What earlier runs did is taken over under its digest, and nothing that a change could have touched."""
+"""Results of earlier runs are reused by digest, except those that a change could have affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What components are handed reaches the contract's calls, and nothing behind them: every known door is tried."""
+"""What components are handed gives access to the contract's calls and nothing behind them: every known way is tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session: what is booked, what is refused, what comes back."""
+"""The session: what is journalled, what is refused, what is returned."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_a_method_sees_no_queries_and_no_values_of_the_test_split(tmp_path: Path
 
 def test_an_evaluator_is_picked_by_its_slot(tmp_path: Path, lm: ScriptedLM) -> None:
     class Lenient(parts.Exact):
-        def evaluate(self, asks: Any, key: Any, s: Any, /) -> Any:
-            for row in super().evaluate(asks, key, s):
+        def evaluate(self, asks: Any, references: Any, s: Any, /) -> Any:
+            for row in super().evaluate(asks, references, s):
                 yield [dataclasses.replace(score, value=0.5) for score in row]
 
     s = parts.session(tmp_path, lm, lenient=("evaluator", Lenient()))
@@ -239,12 +239,12 @@ def test_made_episodes_bring_their_own_references(tmp_path: Path, lm: ScriptedLM
     s = parts.session(tmp_path, lm)
     [made] = s.make([Episode("m", "made", {"text": "owls hoot"})], {"m": {}})
     assert made.split == "made"
-    with pytest.raises(PluginError, match="a method's own are 'made'"):
+    with pytest.raises(PluginError, match="a method's own must be 'made'"):
         s.make([Episode("n", "train", {})], {})
 
 
 def test_a_model_says_how_much_a_kill_may_cost(tmp_path: Path) -> None:
-    """Where one training takes minutes, few are booked together, whatever the updater would take at once."""
+    """If one training takes minutes, few are journalled together, whatever the updater's own wave is."""
 
     class Slow(ScriptedLM):
         wave = 2

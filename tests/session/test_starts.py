@@ -1,4 +1,4 @@
-"""How an update starts: what becomes of the start's adapters, on disk and in what the model says."""
+"""How an update starts: what becomes of the start's adapters, on disk and in the model's answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def update(s: SessionService, *jobs: UpdateJob, slot: str = "updater") -> list[S
 
 
 def grown(s: SessionService, rounds: int, how: StartAs) -> State:
-    """A policy after some rounds, the first of which has nothing to start from but the model."""
+    """A policy after some rounds, the first of which starts from the bare model."""
     state = s.roles["teacher"]
     for number in range(rounds):
         [state] = update(s, job(state, number, how if number else "stack"))
@@ -72,7 +72,7 @@ def on_disk(s: SessionService) -> set[str]:
 def test_a_folded_or_merged_policy_says_what_the_stack_says(tmp_path: Path, folder: Path, how: StartAs) -> None:
     s, model = opened(tmp_path, folder)
     stack = grown(s, 3, "stack")
-    # A rate that moves nothing: the new adapter adds zeros, and what is below it speaks alone.
+    # At this rate nothing moves: the new adapter adds zeros, so the answers show what lies below it.
     [state] = update(s, job(stack, 3, how, {"learning_rate": 1e-30}))
     assert len(state.adapters) == 2
     for one, two in zip(said(model, state), said(model, stack), strict=True):
@@ -103,7 +103,7 @@ def test_what_each_way_leaves_of_the_start(tmp_path: Path, folder: Path) -> None
 
 
 def test_continuing_with_the_state_kept_is_one_longer_update(tmp_path: Path, folder: Path) -> None:
-    """Bit for bit, at a constant rate and with the data in the same order; without the state kept it is another."""
+    """Bit for bit, at a constant rate and with the data in the same order; without the optimiser's state it differs."""
     s, _ = opened(tmp_path, folder, keep_optimizer=True)
     start, text = s.roles["teacher"], TEXTS[0]
     [once] = update(s, job(start, 0, settings={"epochs": 4}, text=text))
@@ -177,7 +177,7 @@ def test_states_on_different_weights_share_a_call(tmp_path: Path, folder: Path) 
 
 
 def test_another_row_gets_released_weights_made_again(tmp_path: Path, folder: Path) -> None:
-    """Both rows make the same update; the first has given it up before the second asks for it."""
+    """Both rows make the same update; the first has released it before the second asks for it."""
     first, _ = opened(tmp_path, folder)
     state = grown(first, 1, "stack")
     first.release([state])
@@ -220,7 +220,7 @@ def test_wrong_starts_are_one_clear_line(
     ("settings", "reason"),
     [
         ({"rank": 8}, "(rank 4, alpha 8, "),
-        ({"keep_optimizer": True}, "was stored without its optimiser's state"),
+        ({"keep_optimizer": True}, "was stored without its optimiser state"),
     ],
 )
 def test_settings_that_the_adapter_does_not_have_are_ours_to_mend(
@@ -235,7 +235,7 @@ def test_settings_that_the_adapter_does_not_have_are_ours_to_mend(
 def test_a_merged_policy_has_nothing_to_continue(tmp_path: Path, folder: Path) -> None:
     s, _ = opened(tmp_path, folder)
     full = State(s.roles["teacher"].base, grown(s, 3, "merge").adapters[:1])
-    with pytest.raises(HarnessError, match="there is none on its weights"):
+    with pytest.raises(HarnessError, match="its weights have none"):
         s.update("updater", [job(full, 0, "continue")])
 
 

@@ -1,4 +1,4 @@
-"""The evaluator ``closed-book``: what is asked, and what becomes of right, empty, failed and lost answers."""
+"""The evaluator ``closed-book``: what it asks, and how right, empty, failed and lost answers count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE = State("base")
 
 
 class Model(Model):
-    """Answers each prompt by a rule; keeps what it was asked."""
+    """Answers each prompt by a rule and records its requests."""
 
     def __init__(self, rule: Callable[[Request], str], *can: str) -> None:
         self.can = frozenset({"generate", *can})

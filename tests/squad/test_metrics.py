@@ -1,4 +1,4 @@
-"""The string measures against values worked out by hand, against the published logs, and against their own laws."""
+"""The string measures against values worked out by hand, the published logs, and their own properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three forms of passages, and what is said about each thing that can be wrong with them."""
+"""The three forms of passages, and the message for each thing that can be wrong with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few passages of one's own: all of them are tested on where nothing is learnt from the others."""
+"""A few passages of your own: all of them are tested on if nothing is learnt from other passages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The splitter on the recorded self-edits of the published runs, and on what its two variants are for."""
+"""The splitter on the recorded self-edits of the published runs, and on the cases where its variants differ."""
 
 from __future__ import annotations
 

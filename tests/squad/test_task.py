@@ -48,7 +48,7 @@ def test_the_published_200_passages_in_their_order() -> None:
     recorded = json.loads(shared("seal/edits/val_base.json").read_text(encoding="utf-8"))
     assert [episode.context["text"] for episode, _ in items] == [record["context"] for record in recorded]
     rows = [json.loads(line) for line in shared("seal/v2/questions_all_974.jsonl").open(encoding="utf-8")]
-    ours = [(query.text, key[query.id][0]) for episode, key in items for query in episode.queries]
+    ours = [(query.text, references[query.id][0]) for episode, references in items for query in episode.queries]
     assert ours == [(row["question"], row["gold"]) for row in rows]
 
 
@@ -65,7 +65,9 @@ def test_the_published_500_questions(subset: str, file: str, passages: int, aske
     items = task(data=str(shared("squad/squad_val.json")), subset=subset).load("test")
     assert len(items) == passages
     ours = [
-        (index, query.text, key[query.id][0]) for index, (episode, key) in enumerate(items) for query in episode.queries
+        (index, query.text, references[query.id][0])
+        for index, (episode, references) in enumerate(items)
+        for query in episode.queries
     ]
     assert sorted(ours) == sorted((row["context_index"], row["question"], row["gold"]) for row in rows)
     if asked is not None:
@@ -154,8 +156,8 @@ def test_a_misspelled_subset() -> None:
 
 
 def test_references_are_apart_from_the_episode(tmp_path: Path) -> None:
-    [(episode, key), *_] = task(data=file(tmp_path, list("abc"))).load("test")
-    assert set(key) == {query.id for query in episode.queries}
+    [(episode, references), *_] = task(data=file(tmp_path, list("abc"))).load("test")
+    assert set(references) == {query.id for query in episode.queries}
     assert "answers" not in repr(episode)
 
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from harness.api import HarnessError
 from harness.cli.compare import command
 from harness.evidence.compare import NothingMeasured, compare, compare_all
-from harness.evidence.result_file import Reported, ResultFile, Row, TaskItems, make_row, write
+from harness.evidence.result import Reported, ResultFile, Row, TaskItems, make_row
+from harness.evidence.result_file import write
 from harness.evidence.sources import Interrupted, Source, open_source
 from tests.leaderboard.examples import items, result_file, row
 
@@ -43,7 +44,7 @@ def test_flips_name_the_queries() -> None:
     a = row("a", 0, task=task, seeds=(0,))
     b = make_row(
         scores=[[1.0, 0.0, 0.0, 0.0]], status=["oooo"], queries=4, method="b", plugin="b", card=a.card,
-        protocol="single", editor_model="", start_model="lab", key=a.key, seeds=(0,),
+        protocol="single", editor_model="", start_model="lab", conditions=a.conditions, seeds=(0,),
     )  # fmt: skip
     found = compare(_source(a, task), _source(b, task))
     assert (found.won, found.lost) == (("c0/q0",), ())
@@ -60,7 +61,7 @@ def test_the_order_of_items_does_not_matter() -> None:
     assert compare(_source(a, task), _source(b_turned, turned)).difference == pytest.approx(wanted.difference)
 
 
-def test_other_keys_are_refused_with_the_field_and_marked_when_forced() -> None:
+def test_other_conditions_are_refused_with_the_field_and_marked_when_forced() -> None:
     task = items()
     a, b = row("a", 0.3, task=task), row("b", 0.5, task=task, start_model="policy")
     found = compare(_source(a, task), _source(b, task))

@@ -1,4 +1,4 @@
-"""Few contexts, few seeds: no verdict where nothing is known of others, and no interval without width."""
+"""Few contexts, few seeds: no verdict where others cannot be inferred, and no interval without width."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from harness.cli.gate import command as gate_command
 from harness.evidence.compare import compare, compare_all
 from harness.evidence.gate.verdict import check_all
 from harness.evidence.leaderboard.summary import summarise
-from harness.evidence.result_file import Row, TaskItems, make_row, write
+from harness.evidence.result import Row, TaskItems, make_row
+from harness.evidence.result_file import write
 from harness.evidence.sources import Source
 from tests.leaderboard.examples import items, result_file, row
 
@@ -31,7 +32,8 @@ def _given(method: str, scores: list[list[float]], task: TaskItems, **costs: flo
     base = row(method, 0.5, task=task, seeds=range(len(scores)))
     return make_row(
         scores=scores, status=["o" * task.queries] * len(scores), queries=task.queries, method=method, plugin="p",
-        card=base.card, protocol="single", editor_model="", start_model="lab", key=base.key, seeds=base.seeds,
+        card=base.card, protocol="single", editor_model="", start_model="lab", conditions=base.conditions,
+        seeds=base.seeds,
         costs=costs or base.costs,
     )  # fmt: skip
 
@@ -91,7 +93,7 @@ def test_contexts_that_all_agree_leave_some_doubt() -> None:
 
 @pytest.mark.parametrize(("per", "contexts"), [(2, 1), (1, 2)])
 def test_two_queries_give_no_interval_without_width(per: int, contexts: int) -> None:
-    """Two queries that nobody answered: it was `0.0 [0.0, 0.0]`, and `+0.0 [+0.0, +0.0]` between two such rows."""
+    """Two queries never answered right: it was `0.0 [0.0, 0.0]`, and `+0.0 [+0.0, +0.0]` between two such rows."""
     task = items(contexts=contexts, per_context=per)
     a, b = (_given(name, [[0.0, 0.0]] * 3, task) for name in "ab")
     for shown in summarise(result_file([a, b], task=task)):
@@ -226,7 +228,7 @@ def test_help_and_the_table_agree_on_how_many_seeds_rank() -> None:
     app = Typer()
     app.command()(run_command)
     helped = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.split())
-    assert f"{stats.MIN_SEEDS} or more that differ are ranked" in helped
+    assert f"ranked from {stats.MIN_SEEDS} that differ" in helped
     assert f"{stats.MIN_SEEDS} or more seeds that differ" in RANK_NOTE
     task = items()
     for seeds in (1, 2):
@@ -235,7 +237,7 @@ def test_help_and_the_table_agree_on_how_many_seeds_rank() -> None:
 
 
 def test_what_is_no_share_takes_students_t_uncut() -> None:
-    """Nats, say: nothing cuts the interval at 0 or 1, and one context has none."""
+    """For nats, say, the interval is not cut at 0 or 1, and one context has no interval."""
     values = [[3.0, 5.0, 4.0, 6.0, 2.0, 4.0, 5.0, 3.0], [3.5, 5.5, 4.5, 6.5, 2.5, 4.5, 5.5, 3.5]]
     table = stats.cluster(values, [1] * 8, (0, 1))
     found = stats.mean_interval(table, bounded=False)

@@ -1,4 +1,4 @@
-"""Ranks survive growth: copies, many rows and few seeds neither tie what is apart nor part what is equal."""
+"""Ranks survive growth: copies, many rows and few seeds neither tie unequal rows nor separate equal ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_ten_distinct_methods_have_ten_ranks() -> None:
 
 
 def test_a_hundred_rows_keep_ten_levels_apart() -> None:
-    """With a floor under p, every row was rank 1 from 23 rows on. Ten rows a level, none of them a copy, five seeds."""
+    """With a floor under p, every row was rank 1 from 23 rows on. Ten rows per level, none a copy, five seeds."""
     levels = [level for level in LEVELS for _ in range(10)]
     better = stats.better_beyond_noise(_rows(levels, seeds=5, contexts=100))
     for place in range(8):
@@ -67,7 +67,7 @@ def test_copies_of_one_row_leave_the_others_apart() -> None:
 
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_equal_methods_are_rarely_separated(seeds: int) -> None:
-    """60 boards of 10; at the 5% that is wanted, more than 8 come out once in a thousand such tests."""
+    """60 boards of 10; at an error rate of 5%, more than 8 occur once in a thousand such tests."""
     wrong = sum(
         bool(stats.better_beyond_noise(_rows([0.5] * 10, seeds=seeds, of_seed=0.05, contexts=30, draw=draw)).any())
         for draw in range(60)

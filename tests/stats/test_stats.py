@@ -1,4 +1,4 @@
-"""The statistics, against figures that are known by hand, from scipy, or from the published logs."""
+"""The statistics, against figures worked out by hand, from scipy, or from the published logs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_seeds_are_paired_only_where_they_move_both_rows_alike() -> None:
 
 
 def test_means_of_two_seeds_that_agree_by_chance_are_no_evidence_of_shared_draws() -> None:
-    """Two seeds' means fall alike in every second pair of rows; taken for shared, they would cancel their noise."""
+    """Two seeds' means agree in sign in every second pair of rows; treated as shared, they would cancel their noise."""
     rng = np.random.default_rng(5)
     ones, drift = np.ones((2, 50)), np.array([[-0.2], [0.2]])
     a, b = (stats.Clustered(0.5 + drift + rng.normal(0, 0.1, (2, 50)), ones, (0, 1)) for _ in range(2))

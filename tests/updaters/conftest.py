@@ -1,4 +1,4 @@
-"""A session that is just large enough for updaters, around a tiny model."""
+"""A session with only what updaters need, around a tiny model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FACTS = (
 
 
 class SmallSession:
-    """What :class:`harness.api.Session` offers to updaters, without the books."""
+    """The part of :class:`harness.api.Session` that updaters use, without journalling."""
 
     def __init__(self, model: HfModel, weights: Weights) -> None:
         self.model = model

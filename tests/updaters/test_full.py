@@ -1,4 +1,4 @@
-"""Full fine-tuning: a state of its own weights, on which everything else works as on any other."""
+"""Full fine-tuning: a state with its own weights, which works like any other state."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_settings_and_failures(session: SmallSession) -> None:
     done = apply(full(), jobs, session)
     assert done["job"].log["steps"] == 2
     assert done["asks"].status == "failed"
-    assert "lets no edit do so" in done["asks"].reason
+    assert "which a full fine-tune does not allow" in done["asks"].reason
     assert done["long"].status == "failed"
     assert done["long"].reason.startswith("context length")
     assert (done["ours"].status, done["ours"].state) == ("error", None)

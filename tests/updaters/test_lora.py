@@ -1,4 +1,4 @@
-"""The default updater: precedence of settings, who is to blame for a failure, and agreement with the reference."""
+"""The default updater: precedence of settings, whose fault a failure is, and agreement with the reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.api import Completion, Example, HarnessError, Preference, Request, Rollout, SelfEdit, State, Updated
-from harness.engine import Adapter
+from harness.engine import Adapter, HyperParameters
+from harness.models.encode import hyper_parameters
+from harness.models.train_settings import TrainSettings
 from harness.registry.settings import check_settings
 from harness.updaters.lora import Lora, LoraSettings
 from harness.updaters.lora_reference import LoraReference, ReferenceSettings
@@ -260,7 +262,7 @@ def test_bad_configurations_are_refused(session: SmallSession) -> None:
     for changes, message in [
         ({"rank": 0}, "updater lora: rank must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive"),
-        ({"own": ("lr",)}, "'lr' is no training setting"),
+        ({"own": ("lr",)}, "'lr' is not a training setting"),
         ({"loss": {"use": "grpo", "dual_clip": 0.5}}, "dual_clip must be more than 1, or 0 for none, not 0.5"),
         ({"loss": {"use": "grpo", "clip_hi": 0.3}}, "updater lora.loss.grpo.clip_hi: Unexpected keyword argument"),
         ({"loss": {"use": "rloo", "clip_low": 1.5}}, "updater lora.loss.rloo.clip_low: Input should be less than 1"),
@@ -275,6 +277,17 @@ def test_bad_configurations_are_refused(session: SmallSession) -> None:
             apply(updater, [job(session.model, "a")], session)
     with pytest.raises(HarnessError, match=r"no such training setting 'learnin_rate'.*learning_rate"):
         apply(lora(), [job(session.model, "a", learnin_rate=1.0)], session)
+
+
+def test_a_setting_reaches_the_engine_under_its_name_and_as_it_was_given() -> None:
+    given = TrainSettings(
+        learning_rate=3e-4, epochs=2, clip=0.5, schedule="cosine", warmup_steps=4, keep_optimizer=True
+    )
+    shared = vars(given).keys() & vars(HyperParameters()).keys()
+    assert {"learning_rate", "rank", "epochs", "keep_optimizer"} <= shared
+    assert all(getattr(hyper_parameters(given), name) == getattr(given, name) for name in shared - {"targets"})
+    # The engine stands alone and repeats the defaults; only the targets have a name of the configuration's own.
+    assert hyper_parameters(TrainSettings(targets=())) == HyperParameters(targets=())
 
 
 def test_the_reference_repeats_itself_with_and_without_dropout(session: SmallSession, weights: Weights) -> None:
@@ -335,7 +348,7 @@ def test_the_reference_is_transformers_trainer(session: SmallSession, tmp_path: 
 
 
 def test_examples_are_plain_data(session: SmallSession) -> None:
-    """A recipe is expanded before an updater sees its data; what is left must be data it accepts."""
-    assert {kind.__name__ for kind in Lora.accepts} == {"Example", "Preference", "Rollout", "Recipe"}
+    """A recipe is expanded before an updater sees its data; the result must be data that it accepts."""
+    assert {kind.__name__ for kind in Lora.accepts} == {"Example", "Distillation", "Preference", "Rollout", "Recipe"}
     assert {kind.__name__ for kind in LoraReference.accepts} == {"Example", "Recipe"}
     assert Example("", "x").weight == 1.0

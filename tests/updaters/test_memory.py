@@ -1,4 +1,4 @@
-"""The updaters that train nothing."""
+"""The updaters that do not train."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The regression gate: a run held against a baseline, as a verdict that CI can act on."""
+"""The regression gate: a run compared with a baseline, as a verdict that CI can act on."""

@@ -1,4 +1,4 @@
-"""The baseline file: a result file under version control, replaced only with a reason, which it keeps."""
+"""The baseline file: a result file under version control, replaced only with a reason, which is kept in it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RunError, UsageError
-from harness.evidence.result_file import ResultFile, read, write
+from harness.evidence.result import ResultFile
+from harness.evidence.result_file import read, write
 
 KEPT = "accepted"
 
 
 class NoBaseline(UsageError):
-    """There is nothing to hold the run against."""
+    """There is no baseline to compare the run with."""
 
     exit_code = 3
 
@@ -28,11 +29,11 @@ def load(path: Path) -> ResultFile:
 
 
 def accept(path: Path, run: ResultFile, reason: str) -> ResultFile:
-    """Make a complete run the baseline, and keep the reason beside those of earlier ones.
+    """Make a complete run the baseline, and add the reason to those of earlier baselines.
 
     Raises:
         UsageError: no reason was given.
-        RunError: the run is incomplete, so later runs would be held against missing scores.
+        RunError: the run is incomplete: later runs would be compared with missing scores.
     """
     if not reason.strip():
         raise UsageError("--accept needs --reason: say why the new scores are right")

@@ -1,4 +1,4 @@
-"""What a gate always writes: ``gate.json``, JUnit XML, and a Markdown summary."""
+"""The reports that a gate always writes: ``gate.json``, JUnit XML, and a Markdown summary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_all(gate: Gate, *, result: Path, junit: Path, summary: Path, strict: b
 
 
 def to_json(gate: Gate, strict: bool = False) -> str:
-    """The verdict as a field, so that a wrapper need not trust the exit code."""
+    """All of the gate as JSON; the verdict is a field, so that a wrapper need not rely on the exit code."""
     raw: dict[str, Any] = {
         "verdict": gate.verdict,
         "exit_code": gate.exit_code(strict=strict),
@@ -40,7 +40,8 @@ def to_json(gate: Gate, strict: bool = False) -> str:
 
 
 def to_junit(gate: Gate) -> str:
-    """One suite a benchmark, one case per row: failure is regressed, error is error or incomparable, skipped undecided.
+    """One suite per benchmark, one case per row: ``regressed`` is a failure, ``error`` and ``incomparable`` are errors,
+    ``inconclusive`` is skipped.
 
     Follows the common JUnit schema (suite properties first, then cases, then the two output elements).
     """

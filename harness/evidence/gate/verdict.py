@@ -1,11 +1,11 @@
-"""Verdicts. A drop fails a build only where it is both beyond noise and large enough to care about.
+"""The gate's verdicts: a drop fails a build only where it is both beyond noise and large enough to matter.
 
-A gate asks on one side at a time (has it dropped? is a drop as large as the margin excluded?), each at 5%, so its
-interval is the one of 90%. ``regressed`` needs that interval of head minus base below 0 *and* a drop of at least the
+A gate makes two one-sided tests (did the score drop? is a drop as large as the margin excluded?), each at 5%, so its
+interval is that of 90%. ``regressed`` needs the interval of head minus base to be below 0 *and* a drop of at least the
 margin; where several rows are gated together their p-values are Holm-adjusted. ``pass`` means that a drop as large as
-the margin is excluded; what lies between is ``inconclusive``, with what it would take to decide. What could not be
-measured is ``error``, never a pass and never a regression. Fewer than 8 contexts or one seed say nothing of others:
-then the verdict is ``inconclusive``, unless one seed was accepted.
+the margin is excluded; anything between is ``inconclusive``, with the contexts or seeds that would decide it. What
+could not be measured is ``error``, never a pass and never a regression. Fewer than 8 contexts, or a single seed, do not
+generalise: the verdict is then ``inconclusive``, unless a single seed is accepted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Literal
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.compare import pair, too_little
-from harness.evidence.keys import code, differences
-from harness.evidence.result_file import ResultFile, Row, differing, make_row
+from harness.evidence.conditions import code, describe, differing
+from harness.evidence.result import ResultFile, Row, make_row
 from harness.evidence.sources import Source
 
 Outcome = Literal["pass", "improved", "regressed", "inconclusive", "incomparable", "error"]
 
 MARGIN = 0.02
 LEVEL = 0.90
-"""Of the interval: 5% on either side."""
+"""Level of the interval: 5% on either side."""
 
 _WORST: tuple[Outcome, ...] = ("regressed", "error", "incomparable", "inconclusive", "improved", "pass")
 _EXIT: dict[Outcome, int] = {"pass": 0, "improved": 0, "inconclusive": 0, "regressed": 1, "incomparable": 3, "error": 4}
@@ -34,7 +34,7 @@ STRICT_INCONCLUSIVE = 5
 
 @dataclass(frozen=True)
 class Check:
-    """One row held against its baseline. Figures are fractions; None where nothing could be compared."""
+    """One row compared with its baseline. Figures are fractions; None where nothing could be compared."""
 
     method: str
     verdict: Outcome
@@ -43,15 +43,16 @@ class Check:
     """Head minus base."""
     ci90: tuple[float, float] | None = None
     p: float | None = None
-    """Of two sides, so it is held against ``1 - LEVEL``; Holm-adjusted over the rows that can be decided."""
+    """Two-sided, and so compared with ``1 - LEVEL``; Holm-adjusted over the rows that can be decided."""
     base: float | None = None
     head: float | None = None
     n_contexts: int = 0
     n_queries: int = 0
     seeds: tuple[int, int] = (0, 0)
     lost: tuple[str, ...] = ()
-    """Queries that head answers worse."""
+    """Queries on which head scores lower."""
     won: tuple[str, ...] = ()
+    """Queries on which head scores higher."""
     needed: stats.Needed | None = None
     why: str = ""
     """Why nothing can be decided although the rows can be compared: too few contexts or seeds; else ""."""
@@ -61,7 +62,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Gate:
-    """All rows of a gate, and what they come to."""
+    """All rows of a gate, and their overall verdict."""
 
     benchmark: str
     checks: tuple[Check, ...]
@@ -69,7 +70,7 @@ class Gate:
     notes: tuple[str, ...] = ()
     baseline: str = ""
     run: str = ""
-    """Where the two were read from, so that an outcome can be accepted later."""
+    """Path of the run; this and ``baseline`` let an outcome be accepted later."""
 
     @property
     def verdict(self) -> Outcome:
@@ -91,7 +92,7 @@ def check_all(
     if margin < 0:
         raise UsageError(f"--margin is a fraction of at least 0, not {margin}")
     if base.task.unit:
-        raise UsageError(f"a gate holds shares against a margin, and table {base.headline!r} is in {base.task.unit}")
+        raise UsageError(f"a gate compares shares with a margin, and table {base.headline!r} is in {base.task.unit}")
     rows = {row.method: row for row in head.rows}
     first = [
         _compare(base, row, head, rows.get(row.method), margin, accept_one_seed) for row in base.rows if row.scores
@@ -109,10 +110,10 @@ def _compare(
     method = base_row.method
     if head_row is None:
         return Check(method, "error", "the run has no such row; it failed or left this method out")
-    fields = differing(base_row.key, head_row.key)
+    fields = differing(base_row.conditions, head_row.conditions)
     if fields:
-        said = "; ".join(differences((base, base_row), (head, head_row), fields))
-        return Check(method, "incomparable", f"comparability fields differ ({said})")
+        said = "; ".join(describe((base, base_row), (head, head_row), fields))
+        return Check(method, "incomparable", f"conditions differ ({said})")
     if not head_row.scores or head_row.scored == 0:
         return Check(method, "error", "nothing was measured")
     if not head_row.complete:
@@ -123,7 +124,7 @@ def _compare(
         return Check(method, "incomparable", "the baseline itself is incomplete")
     paired = pair(Source("base", base, base_row), Source("head", head, head_row), base.task.average)
     if paired.left_out:
-        return Check(method, "incomparable", f"{paired.left_out} queries are in one of the two only")
+        return Check(method, "incomparable", f"{paired.left_out} queries have a score on one side only")
     found = stats.difference(paired.a, paired.b, level=LEVEL)
     why = too_little(paired, ("the baseline", "the run"), accept_one_seed)
     flips = list(zip(paired.queries, paired.values_a, paired.values_b, strict=True))
@@ -163,14 +164,14 @@ def _decide(check: Check, margin: float) -> Check:
 
 
 def notes(base: ResultFile, head: ResultFile) -> list[str]:
-    """What may explain a difference without being one of the method: other code that asks and grades."""
+    """Notes on what may explain a difference apart from the method: other code that asks and grades."""
     rows = {row.method: row for row in head.rows}
     said = [one for row in base.rows if row.method in rows for one in code((base, row), (head, rows[row.method]))]
     return list(dict.fromkeys(said))
 
 
 def exact(base: ResultFile, head: ResultFile) -> list[Check]:
-    """The exact tier: every score and letter of a deterministic run equals the golden one, seed by seed."""
+    """The exact tier: every score and status of a deterministic run equals the golden run's, seed by seed."""
     rows = {row.method: row for row in head.rows}
     out = []
     for row in base.rows:
@@ -209,12 +210,12 @@ def _exact(base: ResultFile, row: Row, mine: Row) -> Check:
 
 
 def pool(first: ResultFile, further: ResultFile) -> ResultFile:
-    """A run and further seeds of it as one run. Raises ``UsageError`` where they are not the same runs."""
+    """A run and further seeds of it as one run. Raises ``UsageError`` where they are not of the same run."""
     rows = {row.method: row for row in further.rows}
     out = []
     for row in first.rows:
         more = rows.get(row.method)
-        if more is None or first.task.items != further.task.items or differing(row.key, more.key):
+        if more is None or first.task.items != further.task.items or differing(row.conditions, more.conditions):
             raise UsageError(f"the further seeds are not of the same run as {first.run!r}: row {row.method!r} differs")
         if set(row.seeds) & set(more.seeds):
             raise UsageError(f"the further seeds repeat seeds of {first.run!r}")
@@ -233,7 +234,7 @@ def _joined(row: Row, more: Row, queries: int) -> Row:
         protocol=row.protocol,
         editor_model=row.editor_model,
         start_model=row.start_model,
-        key=row.key,
+        conditions=row.conditions,
         seeds=(*row.seeds, *more.seeds),
     )
 

@@ -1,30 +1,33 @@
-"""The leaderboard as one list of sections, made from all result files of a folder; every rendering starts from it."""
+"""The leaderboard as a list of sections, made from all result files of a folder; every rendering starts from it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.evidence import judge_error
+from harness.evidence.conditions import differing, in_words
 from harness.evidence.leaderboard.fold import Folded, fold
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 from harness.evidence.leaderboard.table import by_step
-from harness.evidence.result_file import Kind, ResultError, ResultFile, Row, differing, read, result_paths
+from harness.evidence.result import Kind, ResultFile, Row
+from harness.evidence.result_file import ResultError, read, result_paths
 
 _UNSHOWN = frozenset({"task", "version", "items", "metric"})
-"""Key fields that the section's title or its numbers already say."""
+"""Conditions that the section's title or its numbers already say."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row, ready to be shown. Scores are fractions, costs are means over seeds, None is "not measured"."""
+    """One row, ready to be shown. Scores are fractions, costs are means over seeds; None means not measured."""
 
     run: str
     method: str
     group: str
-    """What sets the row's comparability key apart from others of the section; ranks hold within one group."""
+    """Where the row's conditions differ from those of other rows in the section; ranks hold within one group."""
     plugin: str
     model: str
     editor_model: str
@@ -61,12 +64,12 @@ class Line:
     curve: tuple[Mapping[str, Any], ...]
     reliability: tuple[Mapping[str, Any], ...]
     folded: tuple[Folded, ...]
-    """Older runs of the same method, model and key, the newest first; they are not ranked."""
+    """Older runs of the same method and model under the same conditions, the newest first; they are not ranked."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """All rows of one kind, task, split, metric and table; those that may be compared with each other share a group."""
+    """All rows of one kind, task, split, metric and table; rows that may be compared share a group."""
 
     kind: Kind
     title: str
@@ -79,12 +82,20 @@ class Section:
     source: str
     lines: tuple[Line, ...]
 
+    @property
+    def groups(self) -> dict[str, list[Line]]:
+        """Conditions in words -> the rows that are ranked together, the group with the best row first."""
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(line.group, []).append(line)
+        return found
+
 
 def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Section]:
     """The sections of a folder: measured ones first, each with its best row first.
 
     Args:
-        paths: its result files that count; by default all.
+        paths: the result files to use; by default all of the folder.
 
     Raises:
         ResultError: a file cannot be read, or two files claim the same run.
@@ -99,7 +110,7 @@ def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Secti
 
 
 def sections(files: Sequence[ResultFile]) -> list[Section]:
-    """Result files as sections, headlines first; rows of different files share one where their keys and items agree."""
+    """Result files as sections, headlines first; rows of different files share one where conditions and items agree."""
     views = [(found, "") for found in files]
     views += [(found.of_table(one.name), one.name) for found in files for one in found.tables if one is not found.head]
     shown = [
@@ -110,7 +121,7 @@ def sections(files: Sequence[ResultFile]) -> list[Section]:
     made: dict[_Name, list[tuple[_Shown, Summary]]] = {}
     for one, summary in zip(shown, summarise_all([one.entry for one in shown]), strict=True):
         found, row = one.entry.found, one.entry.row
-        metric = str(row.key.get("metric") or found.task.metric)
+        metric = str(row.conditions.get("metric") or found.task.metric)
         name = _Name(found.kind, _title(found, metric, one.table), one.table, metric)
         made.setdefault(name, []).append((one, summary))
     order = sorted(made, key=lambda name: (name.kind != "measured", name.title))
@@ -126,7 +137,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Name:
-    """What rows share that stand in one section."""
+    """What the rows of one section share."""
 
     kind: Kind
     title: str
@@ -144,13 +155,18 @@ def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
     groups: dict[tuple[str, str, object], list[tuple[_Shown, Summary]]] = {}
     for one, summary in rows:
         groups.setdefault(one.entry.group, []).append((one, summary))
-    keys = [group[0][0].entry.row.key for group in groups.values()]
-    differ = sorted({field for key in keys for field in differing(keys[0], key)} - _UNSHOWN)
+    conditions = [group[0][0].entry.row.conditions for group in groups.values()]
+    differ = sorted({field for one in conditions for field in differing(conditions[0], one)} - _UNSHOWN)
     sizes = {len(group[0][0].entry.found.task.items) for group in groups.values()}
     blocks = []
+    first = sorted(
+        ((group[0][0].entry.found, group[0][0].entry.row) for group in groups.values()),
+        key=lambda one: json.dumps(dict(one[1].conditions), sort_keys=True),
+    )
     for group in groups.values():
-        key, items = group[0][0].entry.row.key, group[0][0].entry.found.task.items
-        names = [f"{field} {_shown(key.get(field))}" for field in differ]
+        entry = group[0][0].entry
+        items = entry.found.task.items
+        names = [in_words(field, (entry.found, entry.row), first) for field in differ]
         said = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
         blocks.append(sorted((_line(one, summary, said) for one, summary in group), key=_order))
     blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
@@ -158,12 +174,6 @@ def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
     source = "; ".join(sorted({one.entry.found.source for one, _ in rows}))
     lines = tuple(line for block in blocks for line in block)
     return Section(name.kind, name.title, name.table, task.average, name.metric, task.unit, source, lines)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "not recorded"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _order(line: Line) -> tuple[bool, int, float, str, str]:

@@ -1,4 +1,4 @@
-"""One row for each method, model and key: a method that was run again does not stand on the board twice."""
+"""One row per method, model and conditions: a method that was run again does not appear on the board twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Folded:
 
 
 def fold(entries: Sequence[Entry]) -> list[tuple[Entry, tuple[Folded, ...]]]:
-    """The entries that are shown, each with the others of its method, model and key, the newest first.
+    """The entries that are shown, each with its other runs under the same conditions, the newest first.
 
     The newest that may have a rank is shown: a quick run of one seed does not take the place of a whole one. Runs are
     dated by their names, which start with the time. Published rows stand as they were published.

@@ -1,4 +1,4 @@
-"""What a row's scores amount to: headline and second average, interval, rank among rows it may be compared with."""
+"""A row's figures: its average and the other average, an interval, and its ranks among comparable rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from harness import stats
 from harness.evidence import judge_error
+from harness.evidence.conditions import differing
 from harness.evidence.learnt import learnt
-from harness.evidence.result_file import ResultFile, Row, TaskItems, differing
+from harness.evidence.result import ResultFile, Row, TaskItems
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Summary:
     contexts: int
     queries: int
     ranks: stats.RankSet | None
-    """The ranks that the row may have among rows of the same key; None where it cannot be ranked."""
+    """The ranks that the row may have among rows of the same conditions; None where it cannot be ranked."""
     why_unranked: str
 
     @property
     def rank(self) -> int | None:
-        """1 + the number of rows of the same key that are better beyond noise: the best rank that it may have."""
+        """The best rank that the row may have: 1 + the number of rows of its group that are better beyond noise."""
         return self.ranks.low if self.ranks else None
 
     @property
@@ -50,24 +51,24 @@ def tables(task: TaskItems, row: Row, average: str | None = None) -> stats.Clust
 
 @dataclass(frozen=True)
 class Entry:
-    """A row, and the file that it stands in."""
+    """A row, and the file that it is from."""
 
     found: ResultFile
     row: Row
 
     @property
     def group(self) -> tuple[str, str, object]:
-        """What rows must share to be ranked together: kind, comparability key, and the very same items."""
-        return self.found.kind, json.dumps(dict(self.row.key), sort_keys=True), self.found.task.items
+        """What rows must share to be ranked together: kind, conditions, and the very same items."""
+        return self.found.kind, json.dumps(dict(self.row.conditions), sort_keys=True), self.found.task.items
 
 
 def summarise(found: ResultFile) -> list[Summary]:
-    """One summary per row, in the file's order. Rows are ranked only within one comparability key."""
+    """One summary per row, in the file's order. Only rows of equal conditions are ranked together."""
     return summarise_all([Entry(found, row) for row in found.rows])
 
 
 def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
-    """One summary per entry, in order; entries of different files are ranked together where their keys agree."""
+    """One summary per entry, in order; entries of different files are ranked together where their conditions agree."""
     headlines = [tables(entry.found.task, entry.row) if entry.row.scored else None for entry in entries]
     reasons = [
         _not_shares(entry.found.task) or why_unranked(entry.row, table)
@@ -88,7 +89,8 @@ def summarise_all(entries: Sequence[Entry]) -> list[Summary]:
 
 
 def _better(ranked: Sequence[stats.Clustered], row: Row) -> stats.Flags:
-    """``[i, j]``: whether row i is better than row j beyond noise and, as ``row`` has it, their judge's own error."""
+    """``[i, j]``: whether row i is better than row j beyond noise and beyond the error of ``row``'s judge, which is
+    theirs too."""
     better = stats.better_beyond_noise(ranked)
     if judge_error.of_row(row) is None:
         return better
@@ -132,12 +134,12 @@ def why_unranked(row: Row, table: stats.Clustered | None) -> str:
 
 
 def _not_shares(task: TaskItems) -> str:
-    """Why no row of a table is ranked; "" where its values are shares in [0, 1], which the ranks are made for."""
+    """Why no row of a table is ranked; "" where its values are shares in [0, 1], which ranks are made for."""
     return f"in {task.unit}, unranked" if task.unit else ""
 
 
 def said_of_reward(row: Row) -> tuple[str, ...]:
-    """The reliability of the outer loop's reward, round by round, with its interval."""
+    """Notes on the reliability of the outer loop's reward, round by round, with its interval."""
     return tuple(
         f"reward reliability, {_where(one)}: {one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
         for one in row.reliability
@@ -149,9 +151,9 @@ def _where(one: Mapping[str, Any]) -> str:
     return f"{seed}round {one['round']}"
 
 
-def key_differences(rows: Sequence[Row]) -> list[str]:
-    """Fields in which the keys of some rows differ: why they are not all ranked together."""
+def differing_conditions(rows: Sequence[Row]) -> list[str]:
+    """Names of the conditions in which some of the rows differ: why they are not all ranked together."""
     if not rows:
         return []
-    names = {name for row in rows[1:] for name in differing(rows[0].key, row.key)}
+    names = {name for row in rows[1:] for name in differing(rows[0].conditions, row.conditions)}
     return sorted(names)

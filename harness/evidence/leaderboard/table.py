@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness import stats
 from harness.escape import rich
-from harness.evidence import judge_error
-from harness.evidence.leaderboard.summary import Summary, key_differences, said_of_reward, summarise, tables
-from harness.evidence.result_file import ResultFile, Row, key_groups
-from harness.evidence.result_file import Table as ResultTable
+from harness.evidence import conditions, judge_error
+from harness.evidence.leaderboard.summary import Summary, differing_conditions, said_of_reward, summarise, tables
+from harness.evidence.result import ResultFile, Row
+from harness.evidence.result import Table as ResultTable
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
+FEW = 6
+"""Tables beside the headline that still fit beside it as columns."""
 RANK_NOTE = (
     "rank: 1 + the comparable rows that are better beyond noise, up to their number less those that are worse; "
     f"{stats.MIN_SEEDS} or more seeds that differ, and {stats.MIN_CONTEXTS} or more contexts, are ranked"
@@ -38,7 +41,7 @@ def interval(low: float | None, high: float | None, unit: str = "") -> str:
 
 def metrics(found: ResultFile) -> str:
     """What the headline's rows were graded by: their evaluators' own metrics, and their unit where they have one."""
-    names = dict.fromkeys(str(row.key.get("metric") or found.task.metric) for row in found.rows)
+    names = dict.fromkeys(str(row.conditions.get("metric") or found.task.metric) for row in found.rows)
     return " and ".join(names or [found.task.metric]) + (f" in {found.task.unit}" if found.task.unit else "")
 
 
@@ -108,8 +111,42 @@ def notes(summary: Summary) -> str:
     return "; ".join([*said, *summary.row.notes, *said_of_reward(summary.row), *([graded] if graded else [])])
 
 
-def render(found: ResultFile) -> Table:
-    """The rows of one result file as a table for the terminal, best first within each comparability key."""
+def render(found: ResultFile) -> RenderableType:
+    """The rows of one result file as a table for the terminal, best first within each group of equal conditions.
+
+    A few tables beside the headline become columns of it; more get a table of their own, with intervals.
+    """
+    from rich.console import Group
+
+    if len(found.tables) - 1 <= FEW:
+        return _headline(found, beside(found))
+    return Group(_headline(found, {}), _measures(found))
+
+
+def _measures(found: ResultFile) -> Table:
+    """A line for each table beside the headline, a column for each method."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title="beside it, at the last step, with 95% intervals", title_justify="left", box=SIMPLE_HEAD,
+                  padding=(0, 1, 0, 0))  # fmt: skip
+    methods = list(dict.fromkeys(row.method for other in found.tables for row in other.rows))
+    for name in ("measure", "of", *map(rich, methods)):
+        table.add_column(name, justify="left" if name in ("measure", "of") else "right", overflow="fold")
+    for other in found.tables:
+        if other.name == found.headline:
+            continue
+        unit = other.task.unit
+        view = found.of_table(other.name)
+        cells = {}
+        for one in summarise(view):
+            spread = f" [{interval(one.low, one.high, unit)}]" if one.low is not None else ""
+            cells[one.row.method] = f"{shown(one.score, unit)}{spread}"
+        table.add_row(rich(other.name), rich(metrics(view)), *(cells.get(method, "–") for method in methods))
+    return table
+
+
+def _headline(found: ResultFile, others: Mapping[str, Mapping[str, str]]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -124,7 +161,6 @@ def render(found: ResultFile) -> Table:
         padding=(0, 1, 0, 0),
     )
     kinds = [name for name in ("failed", "unparsed", "errors") if name == "failed" or _any(summaries, name)]
-    others = beside(found)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", min_width=8)
     headers = ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds)
@@ -162,15 +198,16 @@ def _footnotes(table: ResultTable, summaries: Sequence[Summary]) -> list[str]:
 
 
 def _caption(found: ResultFile) -> str:
-    apart = key_differences(found.rows)
+    apart = differing_conditions(found.rows)
     return RANK_NOTE + (f"; sections differ in {', '.join(apart)}, so they are not ranked together" if apart else "")
 
 
 def ordered(summaries: Sequence[Summary]) -> list[list[Summary]]:
-    """Summaries by comparability key, the group with the best row first; within a group by rank, then by score."""
+    """Summaries grouped by equal conditions, best group first; within a group by rank, then by score."""
     by_row = {id(one.row): one for one in summaries}
     groups = [
-        sorted((by_row[id(row)] for row in group), key=_order) for group in key_groups(one.row for one in summaries)
+        sorted((by_row[id(row)] for row in group), key=_order)
+        for group in conditions.groups(one.row for one in summaries)
     ]
     return sorted(groups, key=lambda group: -(group[0].score or 0.0))
 

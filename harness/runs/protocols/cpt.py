@@ -1,4 +1,4 @@
-"""Continued pretraining: all edits in one update, and every query asked of the one state (SEAL, section 4.2)."""
+"""Continued pretraining: one update learns all edits, and its state is asked every query (SEAL, section 4.2)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class ContinuedPretraining(EvaluationProtocol):
     """One job with all edits, as the task joins them, for the updater of the slot ``cpt`` where there is one."""
 
     def work(self, contexts: int, queries: int, samples: int) -> tuple[int, int]:
-        """Updates and answers of a measurement."""
+        """Numbers of updates and of answers."""
         return 1, queries
 
     def measure(self, bench: Bench, /) -> Iterator[Measurement]:
-        """``score`` and every measure beside it, of the state that learnt everything."""
+        """``score`` and every further measure, of the state that learnt all edits."""
         s = bench.session
         student = s.roles["student"]
         if not bench.has_editor:

@@ -19,14 +19,14 @@ from harness.api import (
 
 
 class Single(EvaluationProtocol):
-    """Every edit is learnt by itself, from the student's state, and thrown away after it was asked."""
+    """Every edit is learnt by itself from the student's state; the new state is asked, and thrown away."""
 
     def work(self, contexts: int, queries: int, samples: int) -> tuple[int, int]:
-        """Updates and answers of a measurement."""
+        """Numbers of updates and of answers."""
         return contexts * samples, queries * samples
 
     def measure(self, bench: Bench, /) -> Iterator[Measurement]:
-        """``score`` and every measure beside it, whose queries average over all states they were asked of."""
+        """``score`` and every further measure; a query's figure is its mean over the states that were asked it."""
         s, episodes = bench.session, bench.episodes()
         student = s.roles["student"]
         if not bench.has_editor:
@@ -43,7 +43,7 @@ class Single(EvaluationProtocol):
         for index, scores in zip(at, bench.trial(jobs, tuple(bench.measures)), strict=True):
             for name, row in scores.items():
                 rows[name][index].extend(row)
-        # An editor may pass an episode over (selection): then the start model answers, as it would in use.
+        # An editor may pass over an episode (selection); the start model then answers, as it would in deployment.
         bare = sorted(set(range(len(episodes))) - set(at))
         for name in bench.measures:
             own = _own(bench, name)
@@ -62,6 +62,6 @@ def ask_all(bench: Bench, state: State) -> Iterator[Measurement]:
 
 
 def _own(bench: Bench, measure: str) -> Sequence[Episode]:
-    """The episodes of a measure of other items than the headline's; none where it asks the same ones."""
+    """The episodes of a measure that has other items than the headline; empty where they are the same."""
     own = bench.episodes(measure)
     return () if measure == HEADLINE or own == bench.episodes() else own

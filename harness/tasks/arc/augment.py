@@ -1,7 +1,7 @@
-"""Changes of a grid that keep its puzzle a puzzle, each with its inverse (Akyürek et al., arXiv 2411.07279; SEAL B.4).
+"""Augmentations of grids, each with its inverse (Akyürek et al., arXiv 2411.07279; SEAL B.4).
 
-An augmenter acts on one grid; a puzzle is augmented by applying it to every input and every output. Inverses undo a
-change of an answer, so that votes on differently shown questions can be counted together.
+An augmenter acts on one grid; a puzzle is augmented by applying it to every input and every output. The inverse turns
+an answer back, so that votes on differently augmented questions can be counted together.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _by_columns(change: Change) -> Change:
 
 
 def _half(grid: Grid, made: Change, keep: slice) -> Grid:
-    """The original within a grid that ``made`` would make of it."""
+    """The grid that ``made`` turns into this one; BadGrid where there is none."""
     original = grid[keep]
     if not original or made(original) != grid:
         raise BadGrid("does not have the form that the augmentation gives")
@@ -117,7 +117,7 @@ HEIGHT, WIDTH, RESOLUTION = _both_axes("resolution", _doubled, lambda n: slice(0
 REPEAT0, REPEAT1, REPEAT = _both_axes("repeat", lambda grid: grid + grid, lambda n: slice(0, n // 2))
 
 SQUARE = (ROTATE90, ROTATE270, ROTATE180, FLIP0, FLIP1, TRANSPOSE)
-"""The symmetries of the square, but for the identity and the second diagonal."""
+"""The symmetries of the square, except the identity and the reflection in the second diagonal."""
 
 NAMED: Mapping[str, Augmenter] = MappingProxyType(
     {
@@ -128,7 +128,7 @@ NAMED: Mapping[str, Augmenter] = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""Every augmenter that draws nothing."""
+"""Every augmenter without random choices, by name."""
 
 
 def translation(down: float, right: float) -> Augmenter:
@@ -177,7 +177,7 @@ def recolouring(images: tuple[int, ...]) -> Augmenter:
 
 
 def draw_colours(grids: Iterable[Grid], rng: random.Random) -> Augmenter:
-    """A colour permutation that keeps 0 and gives the colours in use unused ones, as far as there are any."""
+    """A random colour permutation that keeps 0 and maps the colours in use to unused ones, as far as these reach."""
     seen = {cell for grid in grids for row in grid for cell in row}
     used = [colour for colour in range(1, COLOURS) if colour in seen]
     free = [colour for colour in range(1, COLOURS) if colour not in seen]
@@ -189,5 +189,5 @@ def draw_colours(grids: Iterable[Grid], rng: random.Random) -> Augmenter:
 
 
 def draw_order(lesson: Lesson, rng: random.Random) -> Lesson:
-    """The lesson with its demonstrations in another (or by chance the same) order."""
+    """The lesson with its demonstrations in a random order."""
     return lesson.with_demos(tuple(rng.sample(lesson.demos, len(lesson.demos))))

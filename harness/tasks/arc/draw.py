@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PALETTE = ("#000000", "#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa", "#f012be", "#ff851b", "#7fdbff", "#870c25")
-"""Colour 0 to 9."""
+"""CSS colours of the cell values 0 to 9."""
 
 
 def draw(grid: Grid, colour: bool) -> Text:
-    """Two characters a cell: a block of its colour, or its digit."""
+    """Two characters per cell: a block of its colour, or its digit."""
     from rich.text import Text
 
     out = Text(no_wrap=True)

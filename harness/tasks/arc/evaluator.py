@@ -1,8 +1,9 @@
-"""Grid puzzles: many differently shown questions, a vote, two attempts (Akyürek et al., arXiv 2411.07279; SEAL B.7).
+"""Grid puzzles: every test input is asked in many forms, and a vote over the answers makes two attempts.
 
-Each test input is asked greedily in several contexts: every leave-one-out choice of the demonstrations, each in further
-orders, and one of them under augmentations whose answers are turned back. Only an answer that is exactly one grid
-votes. A test input is right if its solution is among the two attempts; a puzzle is solved if all its test inputs are.
+As in Akyürek et al. (arXiv 2411.07279) and SEAL (B.7), each test input is asked greedily in several contexts: every
+leave-one-out choice of the demonstrations, each in further orders, and one of them under augmentations whose answers
+are turned back. Only an answer that is exactly one grid votes. A test input is right if its solution is among the two
+attempts; a puzzle is solved if all its test inputs are right.
 
 The value of *every* query of a puzzle is 1.0 if the puzzle is solved, else 0.0, so that the macro mean over episodes is
 the share of puzzles solved, as in the published figures. Whether the query itself was right is ``measures["right"]``.
@@ -25,7 +26,8 @@ from harness.tasks.arc.vote import vote
 
 @dataclass(frozen=True)
 class Shown:
-    """One way of asking a test input; ``by`` says how the answer is turned back, and is its category in the vote."""
+    """One form in which a test input is asked. The inverse of ``by`` turns the answer back; its name is the answer's
+    category in the vote."""
 
     demos: tuple[Pair, ...]
     test: Grid
@@ -38,13 +40,13 @@ class Grids(Evaluator):
     @dataclass(frozen=True)
     class Settings:
         leave_n: tuple[int, ...] = (1,)
-        """Demonstrations left out of a context: 0 shows all of them, 1 gives a question for each one left out."""
+        """How many demonstrations are left out: 0 shows all of them, 1 makes a context for each one left out."""
         permutations: int = 2
-        """Further orders of the demonstrations of every context."""
+        """Further random orders in which each context's demonstrations are shown."""
         augmentations: tuple[str, ...] = ("transpose", "flip0", "flip1", "rotate90", "rotate180")
-        """Ways in which one of the contexts, drawn at random, is shown besides."""
+        """Augmentations by name; each is applied to one context, drawn at random, which is asked besides."""
         max_tokens: int = 2048
-        """Of an answer; a grid of 30 x 30 takes about 1900 in the form ``numpy``."""
+        """Per answer; a grid of 30 x 30 takes about 1900 in the form ``numpy``."""
 
     def __init__(self, settings: Settings) -> None:
         for name in settings.augmentations:
@@ -55,12 +57,13 @@ class Grids(Evaluator):
     def evaluate(
         self, asks: Sequence[Ask], references: Mapping[str, References], s: Session, /
     ) -> Iterator[Sequence[Score]]:
-        """
+        """The scores of each ask's test inputs; the value of all of them is 1.0 where the puzzle is solved, else 0.0.
+
         Raises:
-            UsageError: where the run's task is none of grid puzzles.
+            UsageError: the run's task has no grid puzzles.
         """
         task = as_grids(s.task, "evaluator grids")
-        # The same questions for every state of a run, so that rows differ in their states only.
+        # The same questions for every state of a run, so that rows differ only in their states.
         shown = [
             [self.questions(query, random.Random(s.seed("grids", query.id))) for query in ask.episode.queries]
             for ask in asks
@@ -72,7 +75,7 @@ class Grids(Evaluator):
             )
 
     def questions(self, query: Query, rng: random.Random) -> list[Shown]:
-        """The different ways in which a test input is asked."""
+        """The different forms in which a test input is asked."""
         demos, test = demos_of(query.meta), grid_of(query.meta["input"])
         contexts = [context for n in self.settings.leave_n for context in _contexts(demos, n)]
         plain = [Lesson(context, Pair(test, test)) for context in contexts]
@@ -106,7 +109,7 @@ def _contexts(demos: tuple[Pair, ...], n: int) -> list[tuple[Pair, ...]]:
 def score_puzzle(
     task: GridTask, ask: Ask, answers: Sequence[Sequence[tuple[Shown, Completion]]], references: References
 ) -> list[Score]:
-    """The scores of a puzzle's queries; ``answers`` is parallel to them. One that could not be had leaves all open."""
+    """The scores of a puzzle's queries; ``answers`` is parallel to them. One ``error`` makes all of them so."""
     scores = [
         _score_query(task, ask, query, given, references[query.id])
         for query, given in zip(ask.episode.queries, answers, strict=True)

@@ -15,14 +15,14 @@ COLOURS = 10
 
 
 class BadGrid(ValueError):
-    """What is wrong with a grid, to be completed by where it was found."""
+    """What is wrong with a grid; the caller adds where it was found."""
 
 
 def grid_of(value: Any) -> Grid:
     """A grid from JSON's lists of lists of integers.
 
     Raises:
-        BadGrid: where it is no rectangle of colours 0 to 9 with 1 to 30 rows and columns.
+        BadGrid: it is not a rectangle of colours 0 to 9 with 1 to 30 rows and columns.
     """
     if not isinstance(value, list | tuple) or not value:
         raise BadGrid("is not a non-empty list of rows")

@@ -1,4 +1,4 @@
-"""ARC puzzles from files: challenges with their solutions, or one file a task.
+"""ARC puzzles from files: challenges with their solutions, or one file per task.
 
 Both published layouts are read, of ARC-AGI-1 and of ARC-AGI-2: a pair of files ``*training_challenges.json`` and
 ``*training_solutions.json`` for each collection, or a folder of ``<id>.json`` files with the solutions inside, in
@@ -31,18 +31,18 @@ SUBSETS: Mapping[str, tuple[str, ...]] = {
 
 HELP = (
     "Give a folder with training_challenges.json and training_solutions.json (evaluation_... likewise), or with one "
-    "file a task, such as the folder `data` of https://github.com/fchollet/ARC-AGI."
+    "file per task, such as the folder `data` of https://github.com/fchollet/ARC-AGI."
 )
 
 
 def read_puzzles(data: str) -> dict[str, tuple[Puzzle, ...]]:
-    """Collection -> its puzzles, sorted by id; where files do not say, the one collection is ``all``.
+    """Collection -> its puzzles, sorted by id; files that name no collection make one called ``all``.
 
-    ``data`` is a folder, a challenges file, or the file of a single task. What was read is kept in memory for as long
-    as the sizes and times of the files, and of the solutions beside them, stay the same.
+    ``data`` is a folder, a challenges file, or the file of a single task. The puzzles stay in memory for as long as
+    sizes and modification times of the files, and of the solutions beside them, do not change.
 
     Raises:
-        UsageError: where there is nothing to read, or a file, task or field is not valid; the message names all three.
+        UsageError: there is nothing to read, or a field is invalid; the message names file, task and field.
     """
     if not data:
         raise UsageError(f"task arc: no data. {HELP}")
@@ -56,10 +56,10 @@ def read_puzzles(data: str) -> dict[str, tuple[Puzzle, ...]]:
 
 
 def select(collections: Mapping[str, tuple[Puzzle, ...]], subset: str) -> tuple[Puzzle, ...]:
-    """The puzzles of a subset: a collection, one of :data:`SUBSETS`, ``all``, or ids with commas between.
+    """The puzzles of a subset: a collection, one of :data:`SUBSETS`, ``all``, or comma-separated ids.
 
     Raises:
-        UsageError: for a subset or id that is not there.
+        UsageError: the data have no such subset or id.
     """
     if subset in collections:
         return collections[subset]
@@ -147,13 +147,13 @@ _Stamp = tuple[Path, tuple[tuple[int, int], ...]]
 
 
 def _stamp(path: Path) -> _Stamp:
-    """A file with the times and sizes of all that is read with it."""
+    """A file with modification time and size, its own and its solutions'."""
     stats = [one.stat() for one in (path, _solutions_of(path)) if one.exists()]
     return path, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
 def _solutions_of(challenges: Path) -> Path:
-    """Where the solutions of a challenges file lie; the file itself where its name says that it is none."""
+    """The solutions file of a challenges file; the file itself where it is not named as a challenges file."""
     return challenges.with_name(challenges.name.replace("_challenges", "_solutions"))
 
 
@@ -183,7 +183,7 @@ def _puzzles(path: Path) -> Iterable[Puzzle]:
     solved: Any = None
     if solutions != path and solutions.exists():
         solved = read_json(solutions)
-    elif solutions != path and not _inside(value):
+    elif solutions != path and not _holds_solutions(value):
         raise UsageError(f"{path}: its solutions are missing: no file {solutions.name} beside it")
     if solved is not None and not isinstance(solved, dict):
         raise UsageError(f"{solutions}: is not a JSON object of task id -> solutions")
@@ -199,7 +199,7 @@ def _all_of(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _inside(value: Mapping[str, Any]) -> bool:
+def _holds_solutions(value: Mapping[str, Any]) -> bool:
     """Whether the tasks of a challenges file hold their own solutions."""
     tests = [test for task in value.values() if isinstance(task, dict) for test in _all_of(task.get("test"))]
     return any(isinstance(test, dict) and "output" in test for test in tests)

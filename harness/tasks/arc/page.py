@@ -18,9 +18,10 @@ figure { margin: 0; } figcaption { color: #666; font-size: 13px; margin-bottom: 
 
 
 def page(title: str, puzzles: Iterable[tuple[Puzzle, Sequence[Mapping[str, Any]]]]) -> str:
-    """
+    """The page as HTML text.
+
     Args:
-        puzzles: each with the lines of a run's ``scores`` that are about it.
+        puzzles: each with the lines of a run's ``scores`` files that are about it.
     """
     body = "\n".join(_section(puzzle, answered) for puzzle, answered in puzzles)
     head = f'<meta charset="utf-8"><title>{html(title)}</title><style>{_STYLE}</style>'

@@ -1,4 +1,4 @@
-"""The tasks of grid puzzles: a few demonstrations are met, the model adapts to them, and the test inputs are asked.
+"""Tasks of grid puzzles: the model meets a few demonstrations, adapts to them, and is asked the test inputs.
 
 An episode is a puzzle. Its context is ``{"demos": [{"input": grid, "output": grid}, ...]}``; each test input is a query
 ``{id}-{i}`` with ``meta = {"input": grid, "demos": [...]}``; a reference is the solution as JSON. Grids are lists of
@@ -24,7 +24,7 @@ from harness.tasks.arc.ttt import TttArgs, training_lessons
 
 
 class GridTask(Task):
-    """Everything but where the puzzles come from; the base of ``arc`` and of any other task of grid puzzles."""
+    """A task of grid puzzles, wherever they come from: the base of ``arc`` and of any other such task."""
 
     name: str
     version: str
@@ -38,7 +38,7 @@ class GridTask(Task):
             text: how grids are written in prompts and answers.
             max_characters: training sequences longer than this are left out. In both text forms a token is hardly
                 ever more than one character, so this bounds their tokens without a tokenizer.
-            max_examples: of an edit; where there are more, so many are drawn.
+            max_examples: training sequences per edit; where there are more, this many are drawn.
         """
         self.text = text
         self.max_characters = max_characters
@@ -52,7 +52,7 @@ class GridTask(Task):
         return [episode_of(puzzle, split) for puzzle in self.puzzles(split)]
 
     def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
-        """All demonstrations, then the test input. Nothing of the memory is shown: the demonstrations say it all."""
+        """All demonstrations, then the test input. The memory is not shown: the demonstrations are the context."""
         return self.text.prompt(demos_of(query.meta), grid_of(query.meta["input"]), chat=chat)
 
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
@@ -86,7 +86,7 @@ class GridTask(Task):
         return Example(prompt, target)
 
     def extract(self, query: Query, answer: str, /) -> str | None:
-        """The stated grid as JSON; None where the answer is not exactly one grid. JSON is taken as it is."""
+        """The stated grid as JSON; None where the answer is not exactly one grid. A grid in JSON is an answer too."""
         grid = grid_from_json(answer)
         if grid is not None:
             return grid_json(grid)
@@ -99,7 +99,7 @@ class GridTask(Task):
         return a == b
 
     def remarks(self, scores: Sequence[Sequence[Sequence[Score]]], /) -> list[str]:
-        """What is said beside a row: solved pairs of puzzle and edit, as papers count them.
+        """A note on the row: how many pairs of puzzle and edit were solved, as papers count them.
 
         Args:
             scores: for each puzzle, for each of its edits, the scores of its test inputs.
@@ -116,10 +116,13 @@ class GridTask(Task):
 
 
 def as_grids(task: Task, who: str) -> GridTask:
-    """The session's task, held to be one of grid puzzles. Its ``load`` and ``puzzles`` are not for components.
+    """The session's task as one of grid puzzles. Components must not call its ``load`` or ``puzzles``.
+
+    Args:
+        who: the component that needs grids, for the message, such as ``evaluator grids``.
 
     Raises:
-        UsageError: it has no grids for ``who``, such as ``evaluator grids``.
+        UsageError: the task has no grids.
     """
     if not isinstance(getattr(task, "text", None), GridText):
         raise UsageError(f"{who} needs grid puzzles; task {task.name!r} has none. Use --task arc")
@@ -137,25 +140,27 @@ class Arc(GridTask):
         data: str = ""
         """Folder or file of the puzzles (:mod:`harness.tasks.arc.load`)."""
         train: str = "seal-train"
-        """``seal-train``, ``seal-eval``, ``training``, ``evaluation``, ``all``, or ids with commas between."""
+        """``seal-train``, ``seal-eval``, ``training``, ``evaluation``, ``all``, or comma-separated ids."""
         validation: str = ""
-        """As ``train``; "" is none."""
+        """As ``train``; "" leaves the split empty."""
         test: str = "seal-eval"
+        """As ``train``."""
         text: Literal["numpy", "compact"] = "numpy"
         """How grids are written (:mod:`harness.tasks.arc.text`)."""
         max_characters: int = 8192
         """Longer training sequences are left out."""
         max_examples: int = 250
-        """Training sequences of an edit."""
+        """Training sequences per edit; where there are more, this many are drawn."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(FORMS[settings.text], settings.max_characters, settings.max_examples)
         self.settings = settings
 
     def puzzles(self, split: Split) -> Sequence[Puzzle]:
-        """
+        """The puzzles of a split, in the order of its subset.
+
         Raises:
-            UsageError: the data is not there or not valid, or a puzzle is in two splits.
+            UsageError: the data are absent or invalid, or a puzzle is in two splits.
         """
         if split == "made":
             return ()
@@ -191,5 +196,5 @@ def as_lists(grid: Grid) -> list[list[int]]:
 
 
 def grid_json(grid: Grid) -> str:
-    """The one JSON text of a grid, in which references and answers are compared."""
+    """The canonical JSON text of a grid, in which references and answers are compared."""
     return json.dumps(as_lists(grid), separators=(",", ":"))

@@ -35,7 +35,7 @@ class GridText(Protocol):
         ...
 
     def prompt(self, demos: Sequence[Pair], test: Grid, /, *, chat: bool) -> Prompt:
-        """The question; :meth:`answer` of the solution is what follows."""
+        """The question; the expected continuation is :meth:`answer` of the solution."""
         ...
 
     def answer(self, grid: Grid, /) -> str: ...
@@ -44,7 +44,7 @@ class GridText(Protocol):
         """The grid that an answer states.
 
         Raises:
-            BadGrid: where the text is anything but one grid.
+            BadGrid: the text is anything but one grid.
         """
         ...
 
@@ -105,7 +105,7 @@ class CompactText:
 
 
 FORMS: Mapping[str, GridText] = MappingProxyType({"numpy": NumpyText(), "compact": CompactText()})
-"""The text forms by the names under which a task's setting ``text`` knows them."""
+"""The text forms by name, as a task's setting ``text`` gives it."""
 
 
 def _rows(grid: Grid) -> str:

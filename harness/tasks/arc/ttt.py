@@ -33,9 +33,9 @@ class TttArgs:
     """Groups of :data:`~harness.tasks.arc.augment.GROUPS`."""
     leave_n: Annotated[tuple[_Number, ...], MinLen(1)] = (1, 2)
     permute_n: _Count = 1
-    """Recoloured and reordered copies of every lesson; 0 is none. Recoloured only if something is augmented."""
+    """Recoloured and reordered copies of every lesson, 0 for none; without ``augment`` only reordered."""
     epochs: _Count = 0
-    """With ``batch_size`` and ``max_steps``: what the edit is about to do, so that it can be refused."""
+    """Epochs that the edit is going to train for; with ``batch_size``, what ``max_steps`` is held against."""
     batch_size: _Number = 1
     max_steps: _Count = 0
     """More than this many optimiser steps make the edit ``failed``; 0 is no limit."""
@@ -47,7 +47,7 @@ class TttArgs:
         """Checked arguments.
 
         Raises:
-            EditFailed: for an unknown argument, or one of the wrong type or out of range.
+            EditFailed: an argument is unknown, of the wrong type, or out of range.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -71,7 +71,7 @@ def leave_out(demos: Sequence[Pair], n: int) -> Iterator[Lesson]:
 
 
 def variants(demos: Sequence[Pair], args: TttArgs, rng: random.Random) -> Iterator[Lesson]:
-    """All lessons in a fixed order, duplicates and all: 2 N² without augmentation (N demonstrations, leave 1 and 2).
+    """All lessons in a fixed order, with duplicates: 2 N² without augmentation (N demonstrations, leave 1 and 2).
 
     Lessons with a side beyond 30 are left out.
     """
@@ -90,5 +90,5 @@ def variants(demos: Sequence[Pair], args: TttArgs, rng: random.Random) -> Iterat
 
 
 def training_lessons(demos: Sequence[Pair], args: TttArgs, rng: random.Random) -> list[Lesson]:
-    """The different ones of :func:`variants`, in their order."""
+    """The lessons of :func:`variants` without duplicates, in their order."""
     return list(dict.fromkeys(variants(demos, args, rng)))

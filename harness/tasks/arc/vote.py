@@ -19,9 +19,9 @@ def vote(answers: Sequence[tuple[str, Grid]]) -> tuple[Grid, ...]:
     """At most two attempts, the better first, from ``(category, grid)``; none where there is no answer.
 
     The category is the augmentation under which the question was shown (the answer is already turned back). Three
-    candidates are nominated by all answers together and by each category on its own; the two named most often are the
-    attempts. Where the second and the third are named equally often, the third takes the place unless the unaugmented
-    answers name the second more often. All other ties go to the candidate nominated first.
+    candidates are nominated by all answers together and by each category on its own; the two nominated most often are
+    the attempts. Where the second and the third are nominated equally often, the third takes the place unless the
+    second is more frequent among the unaugmented answers. All other ties go to the candidate nominated first.
     """
     categories = dict.fromkeys(category for category, _ in answers)
     nominated = nominate([grid for _, grid in answers])
@@ -29,9 +29,10 @@ def vote(answers: Sequence[tuple[str, Grid]]) -> tuple[Grid, ...]:
         nominated += nominate([grid for category, grid in answers if category == one])
     ranked = [grid for grid, _ in Counter(nominated).most_common()]
     if len(ranked) > ATTEMPTS:
-        named, plain = Counter(nominated), Counter(grid for category, grid in answers if category == IDENTITY.name)
+        nominations = Counter(nominated)
+        plain = Counter(grid for category, grid in answers if category == IDENTITY.name)
         second, third = ranked[1:3]
-        if named[second] == named[third] and plain[third] >= plain[second]:
+        if nominations[second] == nominations[third] and plain[third] >= plain[second]:
             ranked[1] = third
     return tuple(ranked[:ATTEMPTS])
 

@@ -18,7 +18,7 @@ def from_hub(part: Literal["train", "validation"], revision: str = REVISION) -> 
     """A published part: ``train`` (87,599 questions) or ``validation`` (10,570 questions, 2,067 passages).
 
     Raises:
-        UsageError: where ``datasets`` is not installed, or the data neither in its cache nor to be had.
+        UsageError: ``datasets`` is not installed, or the data are neither in its cache nor on the hub.
     """
     instead = "or give your own passages: --data FILE (docs/tasks.md)"
     try:
@@ -30,11 +30,11 @@ def from_hub(part: Literal["train", "validation"], revision: str = REVISION) -> 
         ) from why
     reachable = _reachable(revision)
     try:
-        # Without this the hub's client retries for a minute what it then finds in its cache, or does not.
-        # The revision is pinned, in whatever files the cache has it.
+        # Unless it is told to be offline, the hub's client retries for a minute before it looks into its cache.
+        # Untracked, for the pinned revision says what is read, whichever files of the cache hold it.
         with nullcontext() if reachable else _offline(datasets), untracked():
             rows = datasets.load_dataset(NAME, split=part, revision=revision)
-    except Exception as why:  # whatever the loader, the hub's client or the network raise, the data are not to be had
+    except Exception as why:  # loader, hub client and network raise errors of their own; any means no data
         cache = datasets.config.HF_DATASETS_CACHE
         reason = str(why).strip().splitlines()
         raise UsageError(
@@ -54,7 +54,7 @@ def _reachable(revision: str) -> bool:
 
     try:
         HfApi().dataset_info(NAME, revision=revision, timeout=10)
-    except Exception:  # the client lets through what its transport raises; any of it means no
+    except Exception:  # the client passes on whatever its transport raises; any of it means no
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Passages with their questions, read from a file or a folder; what is wrong is said with file, record and field.
+"""Passages with their questions, read from a file or a folder; errors name file, record and field.
 
 Three forms are understood (``docs/tasks.md`` shows each):
 
@@ -56,7 +56,7 @@ def read(source: str | Path) -> list[Passage]:
     """All passages of a file or folder, in their order.
 
     Raises:
-        UsageError: for whatever is wrong with it, in one line.
+        UsageError: it cannot be read or a passage is invalid; one line names file, record and field.
     """
     path = user_path(source)
     if path.is_dir():
@@ -168,7 +168,7 @@ def _squad(path: Path, records: Any) -> list[Passage]:
 
 
 def question(id: str, text: str, answers: Sequence[str]) -> Question:
-    """A question whose golds are kept once each, in their order."""
+    """A question with its accepted answers, without duplicates."""
     return Question(id, text, tuple(dict.fromkeys(answers)))
 
 
@@ -233,11 +233,11 @@ def _title(file: str) -> str:
     return " ".join(Path(file).stem.replace("_", " ").replace("-", " ").split())
 
 
-# --- explaining ----------------------------------------------------------------------------------------
+# --- checks --------------------------------------------------------------------------------------------------------
 
 
 class _Unique:
-    """Values that may occur once in a file."""
+    """Values that may occur only once in a file."""
 
     def __init__(self, path: Path, what: str) -> None:
         self._path, self._what = path, what

@@ -13,27 +13,31 @@ HUB = "hub"
 
 @dataclass(frozen=True)
 class SquadSettings:
-    """Which passages, and how an edit becomes training sequences."""
+    """Which passages are used, and how an edit becomes training sequences."""
 
     data: str = HUB
-    """``hub``, or a file or folder. Alone it is split into train, validation and test by title, 60/20/20."""
+    """``hub`` (SQuAD v1.1), or a file or folder. Without ``train``, a file or folder is split by title into train,
+    validation and test, 60/20/20."""
     train: str = ""
-    """Passages of the outer loop, in a file or folder of their own; then all of ``data`` is the test split."""
+    """A file or folder of passages for the outer loop; with it, all of ``data`` is the test split."""
     validation: str = ""
-    """Passages that choose a checkpoint; without it, a quarter of the training titles does."""
+    """A file or folder of passages that choose a checkpoint; without it, a quarter of the training titles does."""
     revision: str = REVISION
     """Commit of ``rajpurkar/squad`` on the hub."""
     subset: str = "shuffled"
     """Which test passages, in which order: a name of :data:`harness.tasks.squad.subsets.SUBSETS`."""
     train_order: Literal["shuffled", "file-order"] = "shuffled"
+    """Order of the training and validation passages."""
     splitter: Splitter = "fixed"
+    """How an edit's text is split into sequences (:mod:`harness.tasks.squad.splitter`)."""
     lines: Literal["single", "always", "never"] = "single"
-    """Whether each line of an edit is a sequence: ``single`` means not in continued pretraining."""
+    """Whether each line of an edit becomes a sequence: ``single`` does so save in continued pretraining, where one
+    update learns the edits of all passages."""
     cap: int = 30
-    """Sequences per edit, without the passage; 0 keeps all."""
+    """Most sequences per edit, the passage not counted; 0 keeps all."""
     title: bool = True
     """Whether every sequence begins with a line that holds the title."""
     passage: Literal["once-per-completion", "once-per-context", "never"] = "once-per-completion"
-    """Whether the passage itself is learnt with each edit, once however many edits of it are, or not at all."""
+    """Whether the passage itself is learnt: with each of its edits, once for all its edits in an update, or never."""
     max_edit_chars: int = 100_000
     """A longer edit is ``failed``."""

@@ -1,4 +1,4 @@
-"""Which passages are learnt from, choose a checkpoint, and test."""
+"""Which passages the outer loop learns from, which choose its checkpoint, and which are tested on."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Splits:
         self._alone = False
 
     def test_on_all(self) -> None:
-        """Let ``data`` be the test split as a whole; there are others only where they have files of their own."""
+        """Use all of ``data`` as the test split; the others then exist only where they have files of their own."""
         self._alone = True
 
     def of(self, split: Literal["train", "validation", "test"]) -> list[Passage]:
         """The passages of a split, in their fixed order.
 
         Raises:
-            UsageError: where they are absent or wrong, in one line.
+            UsageError: the data are absent or invalid, or a passage is in two splits.
         """
         if split == "test":
             return self._test
@@ -43,7 +43,8 @@ class Splits:
 
     @property
     def _whole_is_test(self) -> bool:
-        """Whether ``data`` is not split: training passages come from elsewhere, or a published choice needs all."""
+        """Whether all of ``data`` is the test split: training passages come from elsewhere, or a published subset is
+        drawn from all of it."""
         chosen = SUBSETS[self._settings.subset]
         published = chosen.contexts is not None or chosen.questions is not None
         return self._settings.data == HUB or bool(self._settings.train) or published or self._alone
@@ -62,7 +63,7 @@ class Splits:
         counts = "train {}, validation {}, test {}".format(*map(len, parts))
         _log.info("%s is one file: split 60/20/20 by the hash of the title (%s passages)", path, counts)
         if len({passage.title for passage in self._data}) < len(parts):
-            _log.warning("%s has fewer titles than splits: single passages were dealt instead", path)
+            _log.warning("%s has fewer titles than splits: it is split by passage instead", path)
         return parts
 
     @cached_property
@@ -102,7 +103,7 @@ class Splits:
         return train, validation
 
     def _no_leak(self, train: Sequence[Passage], validation: Sequence[Passage]) -> None:
-        """Refuse a passage that is in two splits."""
+        """Refuse a passage that occurs in two splits."""
         home = {passage.id: "test" for passage in self._test}
         for split, passages in (("train", train), ("validation", validation)):
             for passage in passages:
@@ -119,5 +120,5 @@ def _dealt(path: str, passages: Sequence[Passage], shares: Sequence[float]) -> l
         return deal(passages, shares)
     except ValueError as why:
         raise UsageError(
-            f"{path}: {why}: add passages, or name files of their own with task.train and task.validation"
+            f"{path}: {why}: add passages, or give the splits files of their own with task.train and task.validation"
         ) from why

@@ -1,13 +1,13 @@
-"""How the text of a self-edit becomes training sequences; it moves scores by points.
+"""How the text of a self-edit becomes training sequences; the choice of splitter moves scores by whole points.
 
 Source: SEAL (arXiv 2506.10943), its released code rather than its text. ``reference`` does what that code does, with
 its quirks. ``fixed`` differs where those are plainly accidents:
 
-* a question stays with its answer also where answers are numbered (``Answer 3:``), as most are; the reference then
-  makes two documents of them;
+* a question stays with its answer where answers are numbered too (``Answer 3:``), as most are; ``reference`` makes two
+  sequences of them;
 * ``---`` splits only where it stands on a line of its own;
 * a lead-in ("Sure, here is a list:") is dropped before any kind of list, not only before one that begins with ``1.``;
-* a fragment without a letter or digit is no sequence.
+* a fragment without a letter or digit is dropped.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def split(text: str, splitter: Splitter, *, lines: bool, cap: int = 0, marker: s
     Args:
         lines: one sequence per line (or a question with its answer); otherwise only ``---`` splits, as in continued
             pretraining.
-        cap: keep at most so many (the reference's second version keeps 30); 0 keeps all.
-        marker: what stands before a line that begins with it is reasoning, not training text (the reference's second
-            version cuts every edit at ``Implications:``; here an edit whose prompt asks for reasoning says so).
+        cap: keep at most this many (the reference's second version keeps 30); 0 keeps all.
+        marker: text up to a line that begins with it is reasoning and not learnt (the reference's second version cuts
+            every edit at ``Implications:``; here only edits whose prompt asks for reasoning give a marker).
 
     A blank text gives one empty sequence under ``reference`` and none under ``fixed``.
     """

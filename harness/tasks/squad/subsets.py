@@ -25,9 +25,9 @@ class Subset:
 
     shuffle: bool = True
     contexts: int | None = None
-    """So many from the start; None is all."""
+    """Take this many from the start; None takes all."""
     questions: int | None = None
-    """So many, drawn over all chosen passages; None is all. A passage may be left with none: it is still learnt."""
+    """Draw this many from all chosen passages; None keeps all. A passage left without questions is still learnt."""
     question_seed: int = SHUFFLE_SEED
 
 
@@ -69,12 +69,12 @@ def choose(passages: Sequence[Passage], subset: Subset) -> list[Passage]:
 def deal(passages: Sequence[Passage], shares: Sequence[float]) -> list[list[Passage]]:
     """Passages dealt into parts by the SHA-256 of their titles, so that no title is in two parts.
 
-    Titles in the order of their hashes fill the parts from the last to the first, each part at least one title and
-    about its share of all titles; the first takes the rest. Where there are fewer titles than parts, single passages
-    take their place. A part's passages keep their order.
+    Titles in the order of their hashes fill the parts from the last to the first. Each part gets about its share of
+    all titles, at least one; the first takes the rest. Where there are fewer titles than parts, single passages are
+    dealt instead. A part's passages keep their order.
 
     Raises:
-        ValueError: where there are fewer passages than parts.
+        ValueError: there are fewer passages than parts.
     """
     units = [passage.title for passage in passages]
     if len(set(units)) < len(shares):

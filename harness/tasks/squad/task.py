@@ -32,7 +32,7 @@ from harness.tasks.squad.subsets import SUBSETS
 class Squad(Task):
     """Closed-book question answering over passages, as in SEAL (arXiv 2506.10943, section 4.1).
 
-    An episode's context is ``{"title", "text"}``; its id a digest of the text. A query's ``meta`` is ``{"title"}``.
+    An episode's context is ``{"title", "text"}``; its id is a digest of the text. A query's ``meta`` is ``{"title"}``.
     """
 
     Settings = SquadSettings
@@ -58,14 +58,14 @@ class Squad(Task):
         """The split's passages in their fixed order.
 
         Raises:
-            UsageError: where the data are absent or wrong, in one line.
+            UsageError: the data are absent or invalid, or a passage is in two splits.
         """
         if split == "made":
             return []
         return [_episode(passage, split) for passage in self._passages.of(split)]
 
     def test_on_all(self) -> None:
-        """A single file is not dealt into splits then: all of it is tested on."""
+        """Use all of a single file as the test split instead of splitting it."""
         self._passages.test_on_all()
 
     # --- answering -------------------------------------------------------------------------------------------------
@@ -74,20 +74,20 @@ class Squad(Task):
         """The question under its topic; with ``{"passage": text}`` in memory, open-book.
 
         Raises:
-            UsageError: for any other key in memory, which this task would not know how to show.
+            UsageError: the memory holds any other key, which this task does not know how to show.
         """
         unknown = set(memory) - {"passage"}
         if unknown:
             raise UsageError(f"task squad shows the memory key 'passage' only, not {sorted(unknown)[0]!r}")
-        how, passage = "Give a short and direct answer to the question.", ""
+        instruction, passage = "Give a short and direct answer to the question.", ""
         title = query.meta["title"]
         if "passage" in memory:
-            how = "Give a short and direct answer to the question, using the passage."
+            instruction = "Give a short and direct answer to the question, using the passage."
             passage = f"Passage:\n{title}\n{memory['passage']}\n\n"
-        asked = f"{passage}Topic: {title}\nQuestion: {query.text}"
+        question = f"{passage}Topic: {title}\nQuestion: {query.text}"
         if chat:
-            return (("system", how), ("user", asked))
-        return f"{how}\n\n{asked}\nAnswer:\n"
+            return (("system", instruction), ("user", question))
+        return f"{instruction}\n\n{question}\nAnswer:\n"
 
     def extract(self, query: Query, answer: str, /) -> str | None:
         """The text without white space around it; None where nothing is left."""
@@ -102,12 +102,12 @@ class Squad(Task):
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
         """Sequences with the loss on everything: ``title``, newline, text.
 
-        Recipes: ``lines`` (``text``, and where wanted ``splitter`` and ``marker``), ``passage``, and ``repeat``, the
-        passage so many ``times`` or as often as the arguments of ``lines`` under ``match`` make sequences.
+        Recipes: ``lines`` splits ``text`` (optional: ``splitter``, ``lines``, ``marker``); ``passage`` is the passage;
+        ``repeat`` is the passage ``times`` times, or once per sequence that ``lines`` makes of the arguments ``match``.
 
         Raises:
-            EditFailed: where the text is empty, enormous or mostly control characters.
-            UsageError: for a recipe that this task does not have.
+            EditFailed: the text is empty, enormous or full of control characters.
+            UsageError: this task does not have the recipe.
         """
         make = self._recipes.get(recipe.name)
         if make is None:
@@ -116,8 +116,11 @@ class Squad(Task):
         return [Example("", head + text) for text in make(recipe.args, episode)]
 
     def join(self, edits: Sequence[SelfEdit], /) -> tuple[SelfEdit, ...]:
-        """The edits as they are learnt together, in continued pretraining: texts keep their lines under the setting
-        ``lines = "single"``, and under ``passage = "once-per-context"`` only a context's first edit has the passage."""
+        """The edits as one update learns them together, in continued pretraining.
+
+        Under the setting ``lines = "single"`` texts are not split into lines; under ``passage = "once-per-context"``
+        only the first edit of a context has the passage.
+        """
         seen: set[str] = set()
         joined = []
         for edit in edits:
@@ -168,7 +171,7 @@ def _is(item: Data, name: str) -> bool:
 
 
 def _whole(item: Data) -> Data:
-    """A recipe that makes sequences of text, without a split at every line."""
+    """The same data, with text not split into lines."""
     if isinstance(item, Recipe) and item.name == "lines":
         return Recipe("lines", {**item.args, "lines": False})
     if isinstance(item, Recipe) and item.name == "repeat" and "match" in item.args:
@@ -177,7 +180,7 @@ def _whole(item: Data) -> Data:
 
 
 def _refuse(text: str, limit: int) -> None:
-    """Texts that no one would train on."""
+    """Raise :class:`EditFailed` for a text that nobody would train on."""
     if not text.strip():
         raise EditFailed("empty")
     if len(text) > limit:

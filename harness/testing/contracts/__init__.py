@@ -1,6 +1,6 @@
-"""Contracts: subclass one in a test module, name the component, and every rule of its protocol is tried.
+"""Contract tests: subclass one in a test module and name the component; every rule for its kind is then tested.
 
-A check that fails says what is wrong in words that do not need the source of the check. Nothing here needs pytest:
+The message of a failed check can be understood without the source of the check. Nothing here needs pytest:
 ``harness plugins check`` runs the same methods.
 """
 

@@ -1,4 +1,4 @@
-"""What all contracts share: how the component is made, the world it is tried in, and the rules for every kind."""
+"""What all contracts share: how the component is made, the session it is tested in, and the rules for every kind."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ _WORDS = ["amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "haven"
 
 
 class Contract:
-    """Subclass it (through the kind's own contract), set ``component``, and run pytest.
+    """Subclass the contract of a kind, set ``component``, and run pytest.
 
-    The defaults suit a component for passages of text. For another context override :meth:`task`; for prompts that
-    need other answers, :meth:`answer`.
+    The defaults suit a component for passages of text. Override :meth:`task` for other contexts, and :meth:`answer`
+    for prompts that need other answers.
     """
 
     kind: ClassVar[str]
     component: ClassVar[Any]
     """The class under test."""
     settings: ClassVar[Mapping[str, Any]] = {}
-    """Its table as in a configuration file, without ``use``; nested components too."""
+    """Its table as in a configuration file, without ``use`` and including nested components."""
     roles: ClassVar[Sequence[str]] = ()
-    """Roles that it asks besides ``teacher`` and ``student``, such as ``judge``; the scripted model holds them all."""
+    """Roles that it asks besides ``teacher`` and ``student``, such as ``judge``; the scripted model plays them all."""
     sees: ClassVar[Literal["context", "context+queries"]] = "context"
     """What the card of the component's method says."""
 
-    # --- what a subclass may say otherwise ---
+    # --- what a subclass may override ---
 
     def make(self) -> Any:
         """A fresh instance with :attr:`settings`."""
@@ -57,35 +57,35 @@ class Contract:
         return cls(*([] if made is None else [made]), **nested)
 
     def task(self) -> Task:
-        """The task whose episodes the component meets: four passages per split, each with two questions."""
+        """The task whose episodes the component gets: four passages per split, each with two questions."""
         return components.world()
 
     def answer(self, request: Request, index: int) -> str:
-        """What the model says: a numbered list of a few words, drawn from the prompt and the sample's seed."""
+        """What the model says: a numbered list of a few words, derived from the prompt and the sample's seed."""
         sampled = [request.seed, index] if request.temperature > 0 else []
-        letters = digest([request.prompt, request.state, sampled])
-        lines = [[_WORDS[int(letters[8 * line + at], 16) % len(_WORDS)] for at in range(6)] for line in range(3)]
+        hexadecimal = digest([request.prompt, request.state, sampled])
+        lines = [[_WORDS[int(hexadecimal[8 * line + at], 16) % len(_WORDS)] for at in range(6)] for line in range(3)]
         return "\n".join(f"{number}. {' '.join(line)}." for number, line in enumerate(lines, 1))
 
     # --- rules for every kind ---
 
     def test_settings_are_a_frozen_dataclass_with_defaults(self) -> None:
-        """``Settings``, if there is one, is what configurations are checked against, shown and keyed by."""
+        """Configurations are checked against ``Settings``, if there is one; it is shown, and is part of every key."""
         settings: Any = self.component.Settings
         if settings is None:
             return
         frozen = getattr(getattr(settings, "__dataclass_params__", None), "frozen", False)
-        assert frozen, f"{settings.__name__} is no frozen dataclass: write @dataclass(frozen=True)"
-        bare = [
+        assert frozen, f"{settings.__name__} is not a frozen dataclass: write @dataclass(frozen=True)"
+        without_default = [
             field.name
             for field in dataclasses.fields(settings)
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         ]
-        assert not bare, f"these settings have no default: {', '.join(bare)}"
+        assert not without_default, f"these settings have no default: {', '.join(without_default)}"
         json.dumps(dataclasses.asdict(settings()), allow_nan=False)
 
     def test_importing_the_plugin_is_light(self) -> None:
-        """``plugins list --verbose`` imports every plugin: torch and its like are imported where they are used."""
+        """``list plugins --verbose`` imports every plugin, so heavy packages must be imported where they are used."""
         module = self.component.__module__.partition(".")[0]
         file = getattr(sys.modules.get(module), "__file__", None)
         where = str(Path(file).parent.parent if file and file.endswith("__init__.py") else Path(file or ".").parent)
@@ -125,7 +125,7 @@ class Contract:
 
 
 def survives_json(records: Any, what: str) -> None:
-    """Fails where records do not come back from the journal as they went in."""
+    """Fail if records do not come back from the journal as they went in."""
     try:
         back = decode(json.loads(json.dumps(encode(records), allow_nan=False)))
     except (TypeError, ValueError) as error:
@@ -134,13 +134,13 @@ def survives_json(records: Any, what: str) -> None:
 
 
 def same(a: Any, b: Any, message: str) -> None:
-    """Fails with both values where two lists of records differ."""
+    """Fail with both values if two lists of records differ."""
     if encode(a) != encode(b):
         raise AssertionError(f"{message}\n  once:  {encode(a)!r:.600}\n  again: {encode(b)!r:.600}")
 
 
 def under_global_seed(seed: int, call: Callable[[], T]) -> T:
-    """The call's result with the process's random generators seeded; fails where it has drawn from one of them."""
+    """The call's result with the process's random generators seeded; fails if the call drew from one of them."""
     found = _states()
     _seed_all(seed)
     before = _states()

@@ -30,7 +30,7 @@ class EditorContract(Contract):
         return [EditAsk(episode, teacher, n, s.seed("contract", episode.id)) for episode in s.episodes("train")]
 
     def propose(self, s: SessionService, asks: Sequence[EditAsk]) -> Sequence[Group]:
-        """What the editor writes, through the session, as in a run."""
+        """The editor's edits, proposed through the session as in a run."""
         return s.propose("teacher", asks)
 
     # --- shape ---
@@ -54,7 +54,7 @@ class EditorContract(Contract):
             for group in self.propose(s, asks):
                 assert len(group.edits) <= group.ask.n, f"{len(group.edits)} edits where n = {group.ask.n}"
 
-    def test_takes_no_asks(self, tmp_path: Path) -> None:
+    def test_accepts_an_empty_list_of_asks(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             assert list(self.propose(s, [])) == []
 
@@ -81,17 +81,17 @@ class EditorContract(Contract):
     def test_another_seed_reaches_the_model(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             asks = self.asks(s)
-            once, again = Overheard(s), Overheard(s)
+            once, again = RecordingSession(s), RecordingSession(s)
             self._raw(once, asks)
             self._raw(again, [dataclasses.replace(ask, seed=ask.seed + 1_000_003) for ask in asks])
-            kept = set(_sampled(once.asked)) & set(_sampled(again.asked))
-            assert not kept, "another ask.seed makes the same sampled requests: derive Request.seed from ask.seed"
+            shared = set(_sampled(once.asked)) & set(_sampled(again.asked))
+            assert not shared, "another ask.seed makes the same sampled requests: derive Request.seed from ask.seed"
 
-    def test_candidates_are_drawn_apart(self, tmp_path: Path) -> None:
+    def test_candidates_are_sampled_independently(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
-            heard = Overheard(s)
-            self._raw(heard, self.asks(s, n=3))
-            drawn = _sampled(heard.asked)
+            recording = RecordingSession(s)
+            self._raw(recording, self.asks(s, n=3))
+            drawn = _sampled(recording.asked)
             assert len(set(drawn)) == len(drawn), (
                 "one sampled request was made twice, so two candidates are the same text: ask once with n, "
                 "or give each its own seed"
@@ -103,16 +103,16 @@ class EditorContract(Contract):
         with self._open(tmp_path / "permuted") as s:
             asks, places = permuted(self.asks(s))
             moved = self._raw(s, asks)
-        same(_edits(groups), _edits([moved[place] for place in places]), "other edits in another order of asks")
+        same(_edits(groups), _edits([moved[place] for place in places]), "the edits depend on the order of asks")
 
-    def test_an_ask_alone_gets_what_it_gets_among_others(self, tmp_path: Path) -> None:
+    def test_an_ask_alone_gets_the_same_edits_as_among_others(self, tmp_path: Path) -> None:
         if not self.independent:
             return
         with self._open(tmp_path / "together") as s:
             groups = self._raw(s, self.asks(s))
         with self._open(tmp_path / "alone") as s:
             alone = [self._raw(s, [ask])[0] for ask in self.asks(s)]
-        same(_edits(groups), _edits(alone), "an ask alone gets other edits (independent = False if that is meant)")
+        same(_edits(groups), _edits(alone), "an ask alone gets other edits (if that is intended: independent = False)")
 
     # --- what goes wrong ---
 
@@ -120,7 +120,9 @@ class EditorContract(Contract):
         for number, text in enumerate(UNUSABLE):
             with self._open(tmp_path / str(number), ScriptedLM({"": text})) as s:
                 for edit in _edits(self._guarded(s, text)):
-                    assert edit.status != "error", f"the model said {text[:20]!r}: that is the method's, so 'failed'"
+                    assert edit.status != "error", (
+                        f"the model said {text[:20]!r}: that is the method's doing, so the edit is 'failed'"
+                    )
                     assert edit.reason or edit.status == "ok", "a failed edit needs a reason"
 
     def test_a_lost_answer_is_an_error_and_never_an_edit(self, tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ class EditorContract(Contract):
         return self.session(folder, lm, editor=("editor", self.make()))
 
     def _raw(self, s: Any, asks: Sequence[EditAsk]) -> list[Group]:
-        """What the editor itself gives, before the journal."""
+        """What the editor itself returns, without the journal."""
         editor = self.make()
         return [Group(ask, tuple(edits)) for ask, edits in zip(asks, editor.propose(asks, s), strict=True)]
 
@@ -150,19 +152,19 @@ class EditorContract(Contract):
         except Exception as error:
             raise AssertionError(
                 f"the model said {text[:20]!r} and the editor raised {type(error).__name__}: {error}; "
-                "give an edit with status='failed' and the reason"
+                "return an edit with status='failed' and the reason"
             ) from error
 
 
-class Overheard:
-    """A session of which every request to a model is written down, also one that the journal answers."""
+class RecordingSession:
+    """A session that records every request to a model, including those that the journal answers."""
 
     def __init__(self, session: SessionService) -> None:
         self._session = session
         self.asked: list[Request] = []
 
     def lm(self, who: Any, /) -> Any:
-        return _Heard(self._session.lm(who), self.asked)
+        return _RecordingLM(self._session.lm(who), self.asked)
 
     def generate(self, requests: Sequence[Request], /) -> Any:
         self.asked.extend(requests)
@@ -172,7 +174,7 @@ class Overheard:
         return getattr(self._session, name)
 
 
-class _Heard:
+class _RecordingLM:
     def __init__(self, lm: Any, asked: list[Request]) -> None:
         self._lm = lm
         self._asked = asked

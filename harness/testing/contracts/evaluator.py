@@ -20,19 +20,19 @@ class EvaluatorContract(Contract):
 
     kind: ClassVar[str] = "evaluator"
     asks_the_model: ClassVar[bool] = True
-    """Whether a score is the mark of an answer that the asked state gives."""
+    """Whether a score is the mark of an answer that the state gives."""
 
     def asks(self, s: SessionService) -> list[Ask]:
-        """Every validation episode, asked of the start model."""
+        """An ask for each validation episode, put to the start model."""
         return [Ask(s.roles["student"], episode, seed=s.seed(episode.id)) for episode in self._full(s)]
 
     def right_answer(self, query: str, references: Sequence[str]) -> str:
-        """A text that a model which knows the answer says."""
+        """What a model that knows the answer would say."""
         return references[0]
 
     # --- shape ---
 
-    def test_one_score_a_query_in_order(self, tmp_path: Path) -> None:
+    def test_one_score_per_query_in_order(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             asks = self.asks(s)
             for ask, scores in zip(asks, self._raw(s, asks), strict=True):
@@ -41,11 +41,11 @@ class EvaluatorContract(Contract):
                 )
                 assert {score.episode for score in scores} == {ask.episode.id}
 
-    def test_takes_no_asks(self, tmp_path: Path) -> None:
+    def test_accepts_an_empty_list_of_asks(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             assert self._raw(s, []) == []
 
-    def test_values_are_in_range_and_none_exactly_for_errors(self, tmp_path: Path) -> None:
+    def test_values_are_in_range_and_none_only_for_errors(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             for score in _flat(self._raw(s, self.asks(s))):
                 assert (score.value is None) == (score.status == "error"), f"{score}: None is for 'error' alone"
@@ -70,7 +70,9 @@ class EvaluatorContract(Contract):
         with self._open(tmp_path / "permuted") as s:
             asks, places = permuted(self.asks(s))
             moved = self._raw(s, asks)
-        same([list(row) for row in rows], [list(moved[place]) for place in places], "other scores in another order")
+        same(
+            [list(row) for row in rows], [list(moved[place]) for place in places], "scores depend on the order of asks"
+        )
 
     # --- right, wrong, failed, lost ---
 
@@ -85,15 +87,15 @@ class EvaluatorContract(Contract):
                 f"query {good.query!r}: a right answer scores {good.value}, a wrong one {bad.value}"
             )
 
-    def test_an_empty_answer_is_wrong_and_no_error(self, tmp_path: Path) -> None:
+    def test_an_empty_answer_is_wrong_and_not_an_error(self, tmp_path: Path) -> None:
         if not self.asks_the_model:
             return
         with self._open(tmp_path, ScriptedLM(lambda request, index: "")) as s:
             for score in _flat(self._raw(s, self.asks(s))):
-                assert score.status != "error", "an empty answer is the method's: it counts as wrong"
+                assert score.status != "error", "an empty answer is the method's doing: it counts as wrong"
                 assert score.value == 0.0, f"an empty answer scores {score.value}"
 
-    def test_what_the_model_cannot_take_failed(self, tmp_path: Path) -> None:
+    def test_a_failed_answer_gives_a_failed_score(self, tmp_path: Path) -> None:
         self._finish(tmp_path, "failed", "context length 700 > 512")
 
     def test_a_lost_answer_is_an_error_without_a_value(self, tmp_path: Path) -> None:
@@ -144,11 +146,11 @@ class EvaluatorContract(Contract):
 class _Finishes(ScriptedLM):
     def __init__(self, answers: Any, finish: Finish, reason: str) -> None:
         super().__init__(answers)
-        self._ended: dict[str, Any] = {"text": "", "tokens": (), "finish": finish, "reason": reason}
+        self._ending: dict[str, Any] = {"text": "", "tokens": (), "finish": finish, "reason": reason}
 
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
         rows = super().generate(asks)
-        return [[dataclasses.replace(one, **self._ended) for one in row] for row in rows]
+        return [[dataclasses.replace(one, **self._ending) for one in row] for row in rows]
 
 
 def _flat(rows: Sequence[Sequence[Score]]) -> list[Score]:

@@ -26,7 +26,7 @@ class ModelContract(Contract):
         return self.component(*([] if settings is None else [settings]), weights=WeightStore(folder / "weights"))
 
     def requests(self, model: Any) -> list[Request]:
-        """Greedy and sampled ones, of several lengths and numbers."""
+        """Greedy and sampled requests with several prompts, lengths and numbers of samples."""
         state = State(model.base)
         return [
             Request(state, self.prompt, max_tokens=8),
@@ -34,13 +34,13 @@ class ModelContract(Contract):
             Request(state, self.prompt, n=2, temperature=1.0, max_tokens=6, seed=4),
         ]
 
-    def test_says_what_it_is_and_can(self, tmp_path: Path) -> None:
+    def test_names_its_base_and_its_abilities(self, tmp_path: Path) -> None:
         model = self.open(tmp_path)
-        assert isinstance(model.base, str), "base is a digest, or a dated name"
+        assert isinstance(model.base, str), "base must be a digest, or a dated name"
         assert model.base, "base is empty"
-        assert model.base == self.open(tmp_path).base, "another base the second time: every answer would be asked again"
-        assert "generate" in model.can, "a model that cannot generate"
-        assert not model.can - CAN, f"can holds {sorted(model.can - CAN)}, which nobody asks about"
+        assert model.base == self.open(tmp_path).base, "another base the second time: no earlier answer would be reused"
+        assert "generate" in model.can, "every model must be able to generate"
+        assert not model.can - CAN, f"can holds {sorted(model.can - CAN)}, which nothing in the harness uses"
 
     def test_gives_every_request_its_completions(self, tmp_path: Path) -> None:
         model = self.open(tmp_path)
@@ -51,9 +51,9 @@ class ModelContract(Contract):
                 assert one.request == request, "a completion of another request: keep the order"
                 assert one.tokens is None or len(one.tokens) <= request.max_tokens, "more tokens than max_tokens"
                 assert one.logprobs is None or one.tokens is None or len(one.logprobs) == len(one.tokens)
-        assert list(model.generate([])) == [], "no requests, no completions"
+        assert list(model.generate([])) == [], "no requests must give no completions"
 
-    def test_nothing_depends_on_the_order_of_requests(self, tmp_path: Path) -> None:
+    def test_the_order_of_requests_does_not_matter(self, tmp_path: Path) -> None:
         model = self.open(tmp_path)
         requests = self.requests(model)
         if "seed" not in model.can:
@@ -61,7 +61,7 @@ class ModelContract(Contract):
         texts = under_global_seed(1, lambda: [[one.text for one in row] for row in model.generate(requests)])
         moved, places = permuted(requests)
         again = under_global_seed(2, lambda: [[one.text for one in row] for row in model.generate(moved)])
-        assert texts == [again[place] for place in places], "other texts in another order, or under another global seed"
+        assert texts == [again[place] for place in places], "texts depend on the order of requests, or on a global seed"
 
     def test_probabilities_are_those_of_the_continuation(self, tmp_path: Path) -> None:
         model = self.open(tmp_path)
@@ -70,10 +70,10 @@ class ModelContract(Contract):
                 [(State(model.base), self.prompt, text) for text in (" Elm", " Elm and Fir")]
             )
             assert len(row) > 0, "no token in ' Elm'"
-            assert len(longer) > len(row), "one number for every token of the continuation"
+            assert len(longer) > len(row), "there must be one number for every token of the continuation"
             assert all(value <= 0.0 for value in (*row, *longer)), "a log-probability above 0"
 
-    def test_hidden_states_are_of_one_width(self, tmp_path: Path) -> None:
+    def test_hidden_states_have_one_width(self, tmp_path: Path) -> None:
         model = self.open(tmp_path)
         if "hidden" in model.can:
             rows = model.hidden([(State(model.base), text) for text in ("Elm", "Elm and Fir")], layer=-1)

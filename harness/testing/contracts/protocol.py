@@ -36,12 +36,12 @@ class ProtocolContract(Contract):
             self._is_whole(take(self._built(), bench), s)
 
     def test_an_editor_that_writes_nothing_is_measured_too(self, tmp_path: Path) -> None:
-        with self._open(tmp_path, editor=("editor", _Edits(0))) as s:
+        with self._open(tmp_path, editor=("editor", _FailedEdits(0))) as s:
             self._measured(s)
 
     # --- determinism ---
 
-    def test_another_life_repeats_it_from_the_journal(self, tmp_path: Path) -> None:
+    def test_resuming_repeats_it_from_the_journal(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             once = under_global_seed(1, lambda: self._measured(s))
         with self._open(tmp_path) as s:
@@ -50,15 +50,15 @@ class ProtocolContract(Contract):
                 f"{s.journal.ran} effects were done again on resume: what it does next depends on something that is "
                 "not journalled (time, a global generator, a set's order)"
             )
-        assert _plain(once) == _plain(again), "a resumed measurement comes out otherwise"
+        assert _plain(once) == _plain(again), "a resumed measurement gives other scores"
 
     # --- right, wrong, failed ---
 
     def test_failed_edits_count_as_wrong(self, tmp_path: Path) -> None:
-        with self._open(tmp_path, editor=("editor", _Edits(1))) as s:
+        with self._open(tmp_path, editor=("editor", _FailedEdits(1))) as s:
             cells = self._measured(s)[HEADLINE].cells(None)
             assert all(value == 0.0 for value, _ in cells.values()), (
-                f"every edit failed, and the scores are {sorted({value for value, _ in cells.values()}, key=str)}"
+                f"every edit failed, yet the scores are {sorted({value for value, _ in cells.values()}, key=str)}"
             )
 
     # --- how ---
@@ -85,8 +85,8 @@ class ProtocolContract(Contract):
         assert scored == asked, f"measurement {HEADLINE!r} lacks queries {sorted(asked - scored)[:3]}"
 
 
-class _Edits:
-    """So many failed edits per episode."""
+class _FailedEdits:
+    """An editor that returns ``count`` failed edits per episode."""
 
     def __init__(self, count: int) -> None:
         self._count = count

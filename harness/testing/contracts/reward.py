@@ -37,7 +37,7 @@ class RewardContract(Contract):
             for group, rewards in zip(groups, self._raw(s, groups), strict=True):
                 assert len(rewards) == len(group.edits), f"{len(rewards)} rewards for {len(group.edits)} candidates"
 
-    def test_takes_no_groups(self, tmp_path: Path) -> None:
+    def test_accepts_an_empty_list_of_groups(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             assert list(self._raw(s, [])) == []
 
@@ -45,7 +45,7 @@ class RewardContract(Contract):
         with self._open(tmp_path) as s:
             for reward in _flat(self._raw(s, self.groups(s))):
                 assert (reward.value is None) == (reward.status == "error"), f"{reward}: None is for 'error' alone"
-                assert reward.value is None or math.isfinite(reward.value), f"{reward}: no number"
+                assert reward.value is None or math.isfinite(reward.value), f"{reward}: not a finite number"
 
     def test_rewards_survive_the_journal(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
@@ -70,14 +70,16 @@ class RewardContract(Contract):
         with self._open(tmp_path / "permuted") as s:
             groups, places = permuted(self.groups(s))
             moved = self._raw(s, groups)
-        same([list(row) for row in rows], [list(moved[place]) for place in places], "other rewards in another order")
+        same(
+            [list(row) for row in rows], [list(moved[place]) for place in places], "rewards depend on the groups' order"
+        )
 
     # --- what goes wrong ---
 
-    def test_a_failed_candidate_has_a_reward_and_no_error(self, tmp_path: Path) -> None:
+    def test_a_failed_candidate_has_a_reward_and_is_not_an_error(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             reward = self._raw(s, self.groups(s))[-1][-1]
-            assert reward.status != "error", "the candidate failed by the method's doing: that is a low value, no error"
+            assert reward.status != "error", "the method made the candidate fail: that is a low value, not an error"
 
     def test_a_lost_trial_is_an_error(self, tmp_path: Path) -> None:
         updater = _Lost()
@@ -86,11 +88,11 @@ class RewardContract(Contract):
             rewards = self._raw(s, [group])[0]
             if updater.applied:
                 assert {reward.status for reward in rewards} == {"error"}, (
-                    "the updates were lost (out of memory, say), and a value came back: without the trial there is none"
+                    "the updates were lost (out of memory, say): without a trial there must be no value"
                 )
 
-    def test_takes_edits_that_no_model_wrote(self, tmp_path: Path) -> None:
-        """Edits of a log, a rule or a person have no actions."""
+    def test_accepts_edits_that_no_model_wrote(self, tmp_path: Path) -> None:
+        """Edits from a log, a rule or a person have no actions."""
         with self._open(tmp_path) as s:
             [ask, *_] = [group.ask for group in self.groups(s)]
             edits = [SelfEdit(f"given-{n}", ask.episode.id, training_data(f"text {n}")) for n in range(2)]
@@ -107,7 +109,7 @@ class RewardContract(Contract):
 
 
 class _Lost(Fit):
-    """An updater whose every job is lost for reasons of ours."""
+    """An updater that loses every job by an error."""
 
     def __init__(self) -> None:
         self.applied = 0

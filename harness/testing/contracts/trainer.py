@@ -34,7 +34,7 @@ class TrainerContract(Contract):
                 )
                 json.dumps(encode(one.metrics), allow_nan=False)
 
-    def test_another_life_repeats_it_from_the_journal(self, tmp_path: Path) -> None:
+    def test_resuming_repeats_it_from_the_journal(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             once = under_global_seed(1, lambda: self._rounds(s))
         with self._open(tmp_path) as s:
@@ -43,9 +43,9 @@ class TrainerContract(Contract):
                 f"{s.journal.ran} effects were done again on resume: what the loop does next depends on something "
                 "that is not journalled (time, a global generator, a set's order)"
             )
-        same(once, again, "a resumed loop comes out otherwise")
+        same(once, again, "a resumed loop gives other rounds")
 
-    def test_a_loop_that_was_cut_off_ends_where_a_whole_one_does(self, tmp_path: Path) -> None:
+    def test_an_interrupted_loop_ends_where_an_uninterrupted_one_does(self, tmp_path: Path) -> None:
         with self._open(tmp_path / "whole") as s:
             whole = self._rounds(s)
         if len(whole) < 2:
@@ -53,7 +53,7 @@ class TrainerContract(Contract):
         with self._open(tmp_path / "cut") as s:
             list(islice(self.make().run(s), 1))
         with self._open(tmp_path / "cut") as s:
-            same(whole, self._rounds(s), "after a kill in the middle it comes out otherwise")
+            same(whole, self._rounds(s), "a loop that was killed in the middle gives other rounds")
 
     def test_the_policy_is_what_its_updates_made(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
@@ -62,7 +62,7 @@ class TrainerContract(Contract):
             outer = s.scope.facts.outer
             assert not outer.faults(), outer.faults()[0]
             assert not outer.updated or any(dict(one.roles) != before for one in rounds), (
-                f"it made {outer.updated} updates, and no round holds what they made: set the role that was trained "
+                f"it made {outer.updated} updates, but no round holds their states: set the role that was trained "
                 "(s.roles['teacher'] = done.state) and yield Round(index, dict(s.roles), ...)"
             )
 
@@ -70,19 +70,18 @@ class TrainerContract(Contract):
         lm = self.lm()
         with self._open(tmp_path, lm) as s:
             self._rounds(s)
-        assert not any(CANARY in str(request.prompt) for request in lm.asked), "a prompt holds text of a test episode"
+        assert not any(CANARY in str(request.prompt) for request in lm.asked), "a prompt holds text from a test episode"
 
-    def test_all_candidates_failing_is_no_crash(self, tmp_path: Path) -> None:
-        with self._open(tmp_path, reward=("reward", _Nothing())) as s:
+    def test_it_goes_on_when_all_candidates_fail(self, tmp_path: Path) -> None:
+        with self._open(tmp_path, reward=("reward", _AllFailed())) as s:
             self._rounds(s)
 
     # --- how ---
 
     def task(self) -> Any:
         world = components.world()
-        for split in world.splits["test"]:
-            text, asked = world.splits["test"][split]
-            world.splits["test"][split] = (f"{text} {CANARY}", asked)
+        for episode, (text, asked) in world.splits["test"].items():
+            world.splits["test"][episode] = (f"{text} {CANARY}", asked)
         return world
 
     def _open(self, folder: Path, lm: Any = None, **slots: Any) -> Any:
@@ -92,8 +91,8 @@ class TrainerContract(Contract):
         return list(self.make().run(s))
 
 
-class _Nothing(RewardFunction):
-    """Every candidate failed."""
+class _AllFailed(RewardFunction):
+    """A reward of 0 with status ``failed`` for every candidate."""
 
     def score(self, groups: Sequence[Any], s: Any, /) -> Any:
         from harness.api import Reward

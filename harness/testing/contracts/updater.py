@@ -12,6 +12,7 @@ from harness.api import (
     Completion,
     Data,
     Delta,
+    Distillation,
     Example,
     MemoryOps,
     Preference,
@@ -30,21 +31,21 @@ from harness.testing.contracts.base import Contract, permuted, same, survives_js
 from harness.testing.embedded import lab_model
 from harness.testing.scripted import made_up_weights
 
-_KINDS = (Example, Preference, Rollout, Recipe, MemoryOps, Delta)
+_KINDS = (Example, Preference, Rollout, Recipe, MemoryOps, Delta, Distillation)
 
 
 class UpdaterContract(Contract):
     """Subclass it, set ``component`` to the updater's class, and run pytest.
 
-    An updater that trains by itself (borrows a module) needs a real model: set ``on = "embedded"``.
+    An updater with its own training loop (one that borrows the module) needs a real model: set ``on = "embedded"``.
     """
 
     kind: ClassVar[str] = "updater"
     on: ClassVar[str] = "scripted"
-    """``scripted``: a model whose training is made up, in milliseconds; ``lab``: the embedded model."""
+    """``scripted``: a model that makes up its weights, in milliseconds; ``embedded``: the embedded model."""
 
     def data(self, s: SessionService, text: str) -> tuple[Data, ...]:
-        """Something of the first kind that the updater accepts."""
+        """Training data of the first kind that the updater accepts."""
         kinds = self.make().accepts
         if Example in kinds:
             return training_data(text)
@@ -68,11 +69,11 @@ class UpdaterContract(Contract):
 
     # --- shape ---
 
-    def test_says_what_it_learns_from(self) -> None:
+    def test_declares_what_it_learns_from(self) -> None:
         accepts = getattr(self.make(), "accepts", None)
         assert isinstance(accepts, frozenset), "accepts: ClassVar[frozenset[type]] must say which Data it learns from"
         unknown = sorted(str(kind) for kind in accepts - set(_KINDS))
-        assert not unknown, f"accepts holds {unknown[0]}, which is no kind of Data"
+        assert not unknown, f"accepts holds {unknown[0]}, which is not a kind of Data"
         assert accepts, "accepts is empty: every edit would fail"
 
     def test_answers_every_job_once(self, tmp_path: Path) -> None:
@@ -80,18 +81,20 @@ class UpdaterContract(Contract):
             jobs = self.jobs(s)
             answered = [updated.job for updated in self._raw(s, jobs)]
             assert sorted(answered) == sorted(job.id for job in jobs), (
-                f"it was given {len(jobs)} jobs; answers: {answered}"
+                f"it was given {len(jobs)} jobs and answered these: {answered}"
             )
 
-    def test_takes_no_jobs(self, tmp_path: Path) -> None:
+    def test_accepts_an_empty_list_of_jobs(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             assert self._raw(s, []) == []
 
-    def test_a_state_exactly_when_ok_that_stands_on_its_start(self, tmp_path: Path) -> None:
+    def test_a_state_exactly_when_ok_and_on_the_same_base(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             by_id = {job.id: job for job in self.jobs(s)}
             for updated in self._raw(s, list(by_id.values())):
-                assert (updated.state is not None) == (updated.status == "ok"), f"{updated}: a state means 'ok'"
+                assert (updated.state is not None) == (updated.status == "ok"), (
+                    f"{updated}: there must be a state exactly where the status is 'ok'"
+                )
                 assert updated.status == "ok", f"plain training data {updated.status}: {updated.reason}"
                 assert updated.state is not None
                 assert updated.state.base == by_id[updated.job].start.base, "the new state is of another base model"
@@ -125,25 +128,25 @@ class UpdaterContract(Contract):
             once = _states(self._raw(s, self.jobs(s)))
         with self._open(tmp_path / "permuted") as s:
             moved = _states(self._raw(s, permuted(self.jobs(s))[0]))
-        same(once, moved, "other weights in another order of jobs")
+        same(once, moved, "the weights depend on the order of jobs")
 
     # --- what goes wrong ---
 
-    def test_nothing_to_learn_from_fails_that_job_alone(self, tmp_path: Path) -> None:
+    def test_a_job_without_data_fails_alone(self, tmp_path: Path) -> None:
         with self._open(tmp_path) as s:
             good, other, *_ = self.jobs(s)
             empty = dataclasses.replace(other, edits=(dataclasses.replace(other.edits[0], data=()),))
             try:
                 results = {updated.job: updated for updated in self._raw(s, [good, empty])}
             except Exception as error:
-                raise AssertionError(f"an edit without data, and it raised {type(error).__name__}: {error}") from error
+                raise AssertionError(f"an edit without data made it raise {type(error).__name__}: {error}") from error
             assert results[good.id].status == "ok", "the job beside it was lost"
             assert results[empty.id].status != "error", "an empty edit is the method's doing: 'failed' (or no change)"
 
     # --- weights ---
 
-    def test_base_weights_are_what_they_were(self, tmp_path: Path) -> None:
-        """On the embedded model: after every job the frozen weights hold the same bits, and answer the same."""
+    def test_base_weights_stay_unchanged(self, tmp_path: Path) -> None:
+        """On the embedded model: after a job the frozen weights hold the same bits as before."""
         if self.on != "embedded" and Example not in self.make().accepts:
             return
         with self._open(tmp_path, real=True) as s:

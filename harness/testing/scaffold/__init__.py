@@ -14,15 +14,17 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def write(name: str, kind: str, parent: Path) -> list[Path]:
-    """Write the package ``harness-NAME`` into ``parent/harness-NAME``; answers the files.
+    """Write the package ``harness-NAME`` into ``parent/harness-NAME`` and return its files.
 
     Raises:
-        UsageError: a name that is no package name, an unknown kind, or a folder that is there already.
+        UsageError: an invalid name, an unknown kind, or a folder that exists already.
     """
     if kind not in KINDS:
         raise UsageError(f"--kind {kind!r}: there is no such kind.{nearest(kind, KINDS)}")
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no plugin name: small letters and digits, in words joined by '-', as my-editor")
+        raise UsageError(
+            f"{name!r} is not a plugin name: use lower-case letters and digits, in words joined by '-', as in my-editor"
+        )
     module = f"harness_{name.replace('-', '_')}"
     folder = parent / f"harness-{name}"
     if folder.exists():

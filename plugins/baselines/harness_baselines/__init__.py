@@ -1,4 +1,4 @@
-"""Controls without which a method's figure means little: no update, the passage alone, and the passage at hand."""
+"""The controls to compare a method with: no update, the passage alone, the passage in the prompt, and others."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ def harness_editors() -> Mapping[str, str]:
 
 @hookimpl
 def harness_evaluators() -> Mapping[str, str]:
-    return {"rag": "harness_baselines.rag:Rag"}
+    return {"rag": "harness_baselines.rag:Rag", "open-book": "harness_baselines.open_book:OpenBook"}

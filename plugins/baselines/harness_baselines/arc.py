@@ -1,4 +1,4 @@
-"""What SEAL's few-shot ARC is held against: no training, an untrained editor, and a configuration that people chose."""
+"""The controls of SEAL's few-shot ARC: no training, an untrained editor, and a configuration that people chose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Group = Literal["basic", "size", "chain", "repeat"]
 
 
 class FixedTtt(Editor):
-    """The same configuration for every puzzle. The edit does not depend on ``n``, so there is one.
+    """The same configuration for every puzzle. The edit does not depend on ``n``, so there is only one.
 
     Rate and epochs are those of the updater's slot.
     """
@@ -27,7 +27,7 @@ class FixedTtt(Editor):
         self.settings = settings
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One edit a puzzle."""
+        """One edit per puzzle."""
         own = self.settings
         chat = "chat" in s.lm("student").can
         recipe = Recipe("ttt", {"augment": list(own.augment), "leave_n": list(own.leave_n), "chat": chat})
@@ -43,7 +43,7 @@ _LAB = {
     },
     "evaluator": {"permutations": 1, "max_tokens": 80},
 }  # fmt: skip
-"""The embedded model in minutes, as ``seal-arc`` has it."""
+"""The embedded model in minutes, with the settings of ``seal-arc``."""
 
 _TESTED = {"trainer": {"use": "none"}, "evaluator": {"use": "grids"}}
 

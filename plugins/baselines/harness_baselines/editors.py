@@ -1,4 +1,4 @@
-"""Self-edits that no model writes: the passage itself, as training data or as something to read while answering."""
+"""Self-edits that no model writes: the passage itself, as training data or in the prompt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.errors import UsageError
 
 
 class Passage(Editor):
-    """Learn the passage, once. The edit is the same whatever ``n`` is, so there is one."""
+    """Learn the passage, once. The edit is the same whatever ``n`` is, so there is only one."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         """One edit per passage."""
@@ -19,11 +19,11 @@ class Passage(Editor):
 
 
 class PassageRepeat(Editor):
-    """Learn the passage as often as another editor's edits have sequences.
+    """Learn the passage once for every sequence in another editor's edits.
 
-    The same number of sequences is the same number of optimiser steps: what is left between the two is what the edits
-    say. The edits of ``like`` are written (or taken from the run's cache, where another row wrote them) and thrown
-    away.
+    The same number of sequences gives the same number of optimiser steps, so the remaining difference is due to what
+    the edits say. The edits of ``like`` are written (or taken from the run's cache if another row wrote them) and
+    discarded.
     """
 
     nested: ClassVar[Mapping[str, str]] = {"like": "editor"}
@@ -37,7 +37,7 @@ class PassageRepeat(Editor):
 
 
 class AtHand(Editor):
-    """Learn nothing; have the passage in the prompt when questions are asked."""
+    """Learn nothing; put the passage into the prompt when questions are asked."""
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
         """One edit per passage."""
@@ -49,7 +49,7 @@ def _edit(ask: EditAsk, n: int, data: tuple[Data, ...]) -> SelfEdit:
 
 
 def _in_place_of(edit: SelfEdit) -> SelfEdit:
-    """The edit with the passage in place of every sequence. Where it failed, the passage that went with it is left."""
+    """The edit with the passage in place of every sequence; of a failed edit, only the passage that it included."""
     if edit.status == "error" or any(action.finish == "error" for action in edit.actions):
         return replace(edit, data=())
     return SelfEdit(edit.id, edit.episode, tuple(_matched(item) for item in edit.data))

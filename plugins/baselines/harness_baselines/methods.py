@@ -1,4 +1,4 @@
-"""The controls as methods. Their updater is the one they are run beside, with its settings."""
+"""The controls as methods. Each uses the updater, with its settings, of the method that it is run beside."""
 
 from __future__ import annotations
 

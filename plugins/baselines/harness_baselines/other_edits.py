@@ -1,4 +1,4 @@
-"""Another document's edit in place of one's own: what is gained by it is gained by format, not by content."""
+"""Another document's edit in place of a passage's own: any gain from it is due to form, not to content."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.errors import UsageError
 class OtherEdits(Editor):
     """Learns the passage with the edits that ``like`` wrote about the next context of the call, under its title.
 
-    The number of sequences is that of a real edit, and so is their form; only what they are about differs. The edits
-    are taken from the run's cache where another row wrote them.
+    Number and form of the sequences are those of a real edit; only their subject differs. The edits are taken from the
+    run's cache if another row wrote them.
     """
 
     nested: ClassVar[Mapping[str, str]] = {"like": "editor"}
@@ -23,14 +23,14 @@ class OtherEdits(Editor):
         self._like = like
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One edit for each edit of the context whose place is taken.
+        """One edit for each edit of the next context.
 
         Raises:
-            UsageError: all asks are about one context, so there is no other.
+            UsageError: all asks are about the same context, so there is no other.
         """
         order = list(dict.fromkeys(ask.episode.id for ask in asks))
         if len(order) < 2:
-            raise UsageError("editor 'other-edits' needs at least two contexts, to give one the edits of another")
+            raise UsageError("editor 'other-edits' needs at least two contexts, since each gets the edits of another")
         written = self._like.propose(asks, s)
         by_episode = {ask.episode.id: (ask.episode, edits) for ask, edits in zip(asks, written, strict=True)}
         following = dict(zip(order, [*order[1:], order[0]], strict=True))

@@ -1,4 +1,4 @@
-"""Retrieval: every question is answered with the passages that BM25 finds for it in its prompt; nothing is learnt."""
+"""Retrieval: every question's prompt holds the passages that BM25 finds for it; nothing is learnt."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from harness.errors import PluginError, UsageError
 
 @dataclass(frozen=True)
 class RagSettings:
-    """What is searched for, and how much of it is shown."""
+    """What the search query is, and how many passages are shown."""
 
     k: Annotated[int, Field(ge=1)] = 1
     """Passages in the prompt, the best one last, next to the question."""
     query: Literal["question", "title+question"] = "question"
-    """What is searched for."""
+    """The search query."""
     recall_at: tuple[int, ...] = (1, 3, 5)
-    """Cut-offs at which it is reported whether the question's own passage was found."""
+    """Cut-offs k of the reported ``recall@k``: whether the question's own passage is among the first k."""
 
 
 class Rag(Evaluator):
-    """Puts what was found into :attr:`State.memory` of each question, and has ``inner`` ask and grade it.
+    """Puts the passages found for a question into :attr:`State.memory`, and has ``inner`` ask and grade it.
 
     The pool is the contexts of the asked split in this run. The ``measures`` of every score hold ``recall@<k>``: 1
-    where the question's own passage is among the first ``k`` found. So retrieval and reading can be told apart.
+    if the question's own passage is among the first ``k`` found. So errors of retrieval and reading can be told apart.
     """
 
     Settings: ClassVar[type[RagSettings]] = RagSettings
@@ -88,7 +88,7 @@ class Pool:
             raise UsageError("evaluator 'rag' needs the package bm25s: pip install 'selfadapt-harness[rag]'") from error
         if not episodes:
             raise PluginError("evaluator 'rag': there are no passages to search in")
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it announces every index
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it logs every index that it builds
         self.episodes = list(episodes)
         self._tokens = bm25s.tokenize
         self._index = bm25s.BM25()
@@ -96,7 +96,7 @@ class Pool:
         self._index.index(self._tokens(texts, stopwords="en", show_progress=False), show_progress=False)
 
     def search(self, queries: Sequence[str]) -> list[list[int]]:
-        """For each query the places of all passages, best first; equal ones in the order of the pool."""
+        """For each query the indices of all passages, best first; ties in the order of the pool."""
         found = []
         for query in queries:
             [words] = self._tokens([query], stopwords="en", return_ids=False, show_progress=False)
@@ -106,6 +106,6 @@ class Pool:
 
 
 def _shown(episode: Episode, *, alone: bool) -> str:
-    """A single passage stands under the question's own title, as in ``icl``; several bring theirs along."""
+    """A single passage is shown under the question's own title, as in ``icl``; several come with their own titles."""
     text = str(episode.context["text"]).strip()
     return text if alone else f"{str(episode.context.get('title', '')).strip()}\n{text}"

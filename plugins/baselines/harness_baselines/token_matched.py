@@ -1,4 +1,4 @@
-"""The passage as often as an edit has tokens: the same text budget, nothing rewritten."""
+"""The passage repeated to the number of tokens in an edit: the same text budget, nothing rewritten."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.api import EditAsk, EditFailed, Editor, Episode, Example, Recipe, S
 
 
 class PassageRepeatTokens(Editor):
-    """Learns the passage until as many tokens were seen as in the sequences of another editor's edit.
+    """Repeats the passage until it has as many tokens as the sequences of another editor's edit.
 
-    ``passage-repeat`` matches sequences, and so optimiser steps; this one matches tokens, in the student's own count.
-    The passage is learnt whole and at least once, so the match is to within half a passage.
+    ``passage-repeat`` matches sequences, and so optimiser steps; this one matches tokens, counted by the student's
+    tokenizer. The passage is learnt whole and at least once, so the match is to within half a passage.
     """
 
     nested: ClassVar[Mapping[str, str]] = {"like": "editor"}
@@ -46,7 +46,7 @@ class PassageRepeatTokens(Editor):
 
 
 def _texts(data: Sequence[object], episode: Episode, s: Session) -> list[str]:
-    """The training texts that data become; an edit that makes none has none."""
+    """The training texts made from data; none where a recipe fails."""
     found: list[str] = []
     for item in data:
         try:
@@ -58,7 +58,7 @@ def _texts(data: Sequence[object], episode: Episode, s: Session) -> list[str]:
 
 
 def _counts(texts: Sequence[str], s: Session) -> dict[str, int]:
-    """Tokens of each text, as the student reads it: one log-probability per token."""
+    """The number of the student's tokens in each text, by counting its log-probabilities."""
     student = s.roles["student"]
     rows = s.lm(student).logprobs([(student, "", text) for text in texts])
     return {text: len(row) for text, row in zip(texts, rows, strict=True)}

@@ -24,48 +24,48 @@ _SCHEMA = {
     "additionalProperties": False,
 }
 _READ = 100
-"""So many names of a list are looked at."""
+"""How many names of a list are read at most."""
 _SIZES = {"pair": ("a", "b"), "triple": ("a", "b", "c")}
 
 
 @dataclass(frozen=True)
 class EntiGraphSettings:
-    """How many texts are written about a passage, and from which prompts."""
+    """How many texts are written about a passage, and with which prompts."""
 
     template: str = "harness_entigraph:templates/entigraph-1.toml"
     """A prompt file with the keys ``entities``, ``pair`` and ``triple``."""
     entities_as: Literal["json", "lines"] = "json"
-    """Form of the list that the prompt asks for; ``json`` holds a summary as well."""
+    """Form of the list that the prompt asks for; ``json`` includes a summary."""
     max_entities: Annotated[int, Field(ge=2)] = 10
-    """The first so many that are listed (the number of pairs grows with its square)."""
+    """How many of the listed entities are used, the first ones (the number of pairs grows with the square)."""
     in_passage: bool = False
-    """Leave out listed names that the passage does not hold word for word; for writers that invent some."""
+    """Leave out listed names that do not occur verbatim in the passage; for writers that invent some."""
     pairs: Annotated[int, Field(ge=-1)] = 5
-    """Pair texts a passage, drawn from all pairs; -1 writes about every pair, as the paper does."""
+    """Pair texts per passage, drawn from all pairs; -1 writes about every pair, as the paper does."""
     triples: Annotated[int, Field(ge=-1)] = 0
-    """Triple texts a passage."""
+    """Triple texts per passage."""
     match_pairs: bool = False
-    """Keep pair and triple texts by turns until they have as many tokens as the pair texts alone: what triples are
-    worth when they bring no further text."""
+    """Keep pair and triple texts in turn until they have as many tokens as the pair texts alone: this shows what
+    triples are worth when they add no text."""
     budget_tokens: Annotated[int, Field(ge=0)] = 0
-    """Keep texts of a passage while they stay within so many tokens; 0 keeps all. At least one is kept."""
+    """Keep texts of a passage while they stay within this many tokens; 0 keeps all. At least one is kept."""
     summary: bool = True
-    """Whether the summary is learnt too, where there is one."""
+    """Whether the summary, if there is one, is learnt too."""
     one_sequence: bool = True
-    """Whether each text is one training sequence, as in the paper; otherwise the task cuts it up like any edit."""
+    """Whether each text is one training sequence, as in the paper; otherwise the task splits it like any edit."""
     temperature: float = 1.0
     top_p: float = 0.95
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     """New tokens per text."""
     tries: Annotated[int, Field(ge=1)] = 1
-    """Samples per text, of which the first that names all its entities is kept (else the first); for weak writers."""
+    """Samples per text; the first that names all its entities is kept (else the first). For weak writers."""
     entity_tokens: Annotated[int, Field(ge=1)] = 512
-    """New tokens of an entity list."""
+    """New tokens per entity list."""
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """One edit under way: number ``n`` of the ask at ``place``."""
+    """An edit in the making: number ``n`` of the ask at ``place``."""
 
     place: int
     ask: EditAsk
@@ -73,7 +73,7 @@ class _Sample:
     listed: Completion
     entities: Entities
     left_out: int
-    """Listed names that the passage does not hold."""
+    """Number of listed names that do not occur in the passage."""
     chosen: tuple[tuple[str, ...], ...]
     """Groups of names, pairs before triples; parallel to the texts."""
 
@@ -81,8 +81,8 @@ class _Sample:
 class EntiGraph(Editor):
     """Three bulk passes: entity lists, pair texts, triple texts. An edit is all texts of one list, and the passage.
 
-    A passage in which fewer than two entities are found is learnt as it is. What was read how, and how many texts name
-    all their entities, is shown in one line and kept in the run's journal under ``entigraph/<first context>``.
+    A passage in which fewer than two entities are found is learnt as it is. One line says how many lists were repaired
+    and how many texts name all their entities; the run's journal keeps it under ``entigraph/<first context>``.
     """
 
     Settings: ClassVar[type[EntiGraphSettings]] = EntiGraphSettings
@@ -156,7 +156,7 @@ class EntiGraph(Editor):
             seed=sample.ask.seed + sample.n,
         )
 
-    # --- what becomes of it ---
+    # --- from texts to edits ---
 
     def _edit(self, sample: _Sample, texts: Sequence[Completion], s: Session) -> SelfEdit:
         episode = sample.ask.episode

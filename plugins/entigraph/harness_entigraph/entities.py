@@ -1,4 +1,4 @@
-"""A model's list of entities, read with repair, and the pairs and triples that are drawn from it. Pure functions."""
+"""Pure functions that read (and repair) a model's list of entities, and draw pairs and triples from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 How = Literal["ok", "repaired", "fallback"]
-"""``ok``: read as asked for; ``repaired``: read after mending; ``fallback``: capitalised words of the passage."""
+"""``ok``: the form asked for; ``repaired``: readable after repair; ``fallback``: the passage's capitalised words."""
 
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.):])\s+")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -20,7 +20,7 @@ _NAME = re.compile(r"\b[^\W\d_]*[A-Z][\w'’-]*(?:\s+[A-Z][\w'’-]*)*")
 
 @dataclass(frozen=True)
 class Entities:
-    """The names, without doubles, in the order in which they were listed; the summary, where one was asked for."""
+    """The names, without duplicates, in the order in which they were listed; the summary, if one was asked for."""
 
     names: tuple[str, ...]
     summary: str = ""
@@ -30,8 +30,8 @@ class Entities:
 def from_json(answer: str, passage: str, most: int) -> Entities:
     """Names and summary of an answer ``{"summary": "...", "entities": ["...", ...]}``.
 
-    Mended are text around the object, commas before a bracket, and an answer that ends too early. What then is no list
-    of names is left for the capitalised words of the passage, in their order.
+    Text around the object, commas before a bracket, and an answer that ends too early are repaired. If there is still
+    no list of names, the capitalised words of the passage take its place, in their order.
     """
     text = answer[answer.find("{") :] if "{" in answer else ""
     for candidate in (answer, text[: text.rfind("}") + 1], re.sub(r",(\s*[\]}])", r"\1", text[: text.rfind("}") + 1])):
@@ -49,13 +49,13 @@ def from_json(answer: str, passage: str, most: int) -> Entities:
 
 
 def from_lines(answer: str, passage: str, most: int) -> Entities:
-    """Names of an answer with one on each line, bulleted or not."""
+    """The names in an answer with one per line, bulleted or not."""
     names = _tidy([_BULLET.sub("", line) for line in answer.splitlines()], most)
     return Entities(names) if names else Entities(_tidy(_NAME.findall(passage), most), "", "fallback")
 
 
 def groups(names: Sequence[str], size: int, count: int, seed: int) -> list[tuple[str, ...]]:
-    """``count`` of all unordered groups of that size, drawn without replacement; all of them where ``count`` is -1."""
+    """``count`` unordered groups of ``size`` names, drawn without replacement; all groups if ``count`` is -1."""
     every = list(itertools.combinations(names, size))
     if count < 0 or count >= len(every):
         return every

@@ -1,4 +1,4 @@
-"""Writes ``lab-replay.jsonl``: text of the lab model's own pre-training, to be mixed into its updates.
+"""Write ``lab-replay.jsonl``: text from the lab model's own pre-training, to be mixed into its updates.
 
 python -m harness_entigraph.lab_replay
 """

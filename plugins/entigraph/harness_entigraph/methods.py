@@ -1,4 +1,4 @@
-"""The two published variants, and triples at the pairs' budget."""
+"""The two published variants, and triples with the token budget of pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The updater ``with-replay``: text of another kind is mixed into an update, so that less is forgotten."""
+"""The updater ``with-replay``: other text is mixed into an update, so that the model forgets less."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from harness.reading import read_json_lines, read_text, user_path
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """Which corpus, and how much of it."""
+    """Which corpus is replayed, and how much of it."""
 
     corpus: str = ""
     """A file: ``.jsonl`` with a field ``text``, or text with an empty line between documents; or ``package:path``."""
     share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    """Share of the update's sequences that are replayed ones. They are added: every sequence of the edits stays."""
+    """Share of replayed sequences in an update. They are added: every sequence of the edits stays."""
     block_characters: Annotated[int, Field(ge=1)] = 4000
-    """Longer documents are cut into blocks of at most so many characters, at white space."""
+    """Longer documents are cut into blocks of at most this many characters, at white space."""
 
 
 class WithReplay(Updater):
-    """Gives ``inner`` every job with blocks of the corpus added; the drawing depends on the job's seed alone.
+    """Passes every job to ``inner`` with blocks of the corpus added, drawn from the job's seed alone.
 
-    ``log["replayed"]`` says how many sequences were added.
+    ``log["replayed"]`` is the number of sequences that were added.
     """
 
     Settings: ClassVar[type[ReplaySettings]] = ReplaySettings
@@ -46,7 +46,7 @@ class WithReplay(Updater):
         self.wave = inner.wave
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One :class:`Updated` a job, as ``inner`` gives them."""
+        """One :class:`Updated` per job, from ``inner``."""
         mixed = [self._mixed(job, s) for job in jobs]
         added = {job.id: len(job.edits[-1].data) if more else 0 for job, more in mixed}
         for updated in self._inner.apply([job for job, _ in mixed], s):
@@ -75,7 +75,7 @@ class WithReplay(Updater):
 
 
 def draw(blocks: Sequence[str], count: int, seed: int) -> list[str]:
-    """``count`` blocks in random order; none comes again before all others came."""
+    """``count`` blocks in random order; none is repeated before all others have occurred."""
     generator = random.Random(seed)
     drawn: list[str] = []
     while len(drawn) < count:
@@ -84,7 +84,7 @@ def draw(blocks: Sequence[str], count: int, seed: int) -> list[str]:
 
 
 def cut(text: str, most: int) -> list[str]:
-    """A document in blocks of at most ``most`` characters, cut at white space where there is any."""
+    """A document in blocks of at most ``most`` characters, cut at white space if there is any."""
     blocks, rest = [], text.strip()
     while len(rest) > most:
         at = rest.rfind(" ", 0, most + 1)
@@ -107,6 +107,6 @@ def _documents(source: str) -> list[str]:
     found = []
     for number, row in read_json_lines(path, where=where):
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-            raise UsageError(f"{where}: line {number}: every line is a JSON object with a field text, which is a text")
+            raise UsageError(f"{where}: line {number}: every line must be a JSON object with a string `text`")
         found.append(row["text"])
     return found

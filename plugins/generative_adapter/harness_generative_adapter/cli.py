@@ -17,10 +17,10 @@ def _group() -> None:
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="Folder of the generator; a training that was stopped there goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder for the generator; an interrupted training there is continued.")],
     model: Annotated[str, typer.Option(help="The frozen model: lab, a folder, or a hub id.")] = "lab",
-    task: Annotated[str, typer.Option(help="The task whose train split is learnt from.")] = "lab-facts",
-    task_seeds: Annotated[str, typer.Option(help="Seeds FIRST-LAST of a task that generates its items.")] = "",
+    task: Annotated[str, typer.Option(help="The task whose train split is used.")] = "lab-facts",
+    task_seeds: Annotated[str, typer.Option(help="Seeds FIRST-LAST for a task that generates its items.")] = "",
     assign: Annotated[list[str] | None, typer.Option("--set", help="task.K=V, generator.K=V or training.K=V.")] = None,
 ) -> None:
     """Train a generator on a task's train split: text first, then questions.
@@ -50,4 +50,4 @@ def train(
     size = sum(parameter.numel() for parameter in made.parameters())
     print(f"{out}: {size / 1e6:.2f}M parameters after {record['steps']} steps, {record['tokens'] / 1e6:.1f}M tokens, "
           f"{record['seconds']:.0f} s; loss {record['loss']}")  # fmt: skip
-    print(f"use it: harness run --plugin generative-adapter --model {model} --set updater.generator='\"{out}\"'")
+    print(f"to use it: harness run --plugin generative-adapter --model {model} --set updater.generator='\"{out}\"'")

@@ -1,4 +1,4 @@
-"""The generator: per adapted linear layer, an outer-product memory of a text that becomes a low-rank weight change.
+"""The generator: for each adapted linear layer, an outer-product memory of a text becomes a low-rank weight change.
 
 For a layer with input ``x`` inside a decoder layer whose input hidden states on the text are ``H`` (tokens x width)::
 
@@ -6,7 +6,7 @@ For a layer with input ``x`` inside a decoder layer whose input hidden states on
     S~ = normalise(S)                           singular values to 1, or Frobenius norm to sqrt(rank)
     y += scale * B S~^T A1 x
 
-``B`` starts at zero, so an untrained generator changes nothing. Everything here is in fp32, whatever the model is in.
+``B`` starts at zero, so an untrained generator changes nothing. Everything here is in fp32, whatever the model's dtype.
 Source: arXiv 2411.05877, section 3, from the paper's description; the released code has no licence and was not used.
 """
 
@@ -43,15 +43,15 @@ class GeneratorConfig:
     targets: tuple[str, ...] = ("o_proj",)
     """Suffixes of the adapted linear layers."""
     layers: tuple[int, ...] = ()
-    """Which decoder layers, from 0; none named is all. Training is cheaper the later the first one is."""
+    """Which decoder layers, from 0; empty means all. The later the first one, the cheaper the training."""
     keys: int = 1024
     values: int = 1024
     rank: int = 128
-    """Rank of what ``svd`` keeps."""
+    """How many singular directions ``svd`` keeps."""
     scale: float = 1 / 16
     normalise: Form = "svd"
     base: str = ""
-    """Digest of the frozen model that it was trained for."""
+    """Digest of the frozen model that the generator was trained for."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Site:
 
     name: str
     layer: int
-    """Which decoder layer it is in, from 0."""
+    """Index of its decoder layer, from 0."""
     inputs: int
     outputs: int
 
@@ -79,7 +79,7 @@ class Cell(nn.Module):
         nn.init.zeros_(self.b.weight)
 
     def memory(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """[texts, keys, values] of hidden states [texts, tokens, width]; ``mask`` [texts, tokens] is 1 on tokens."""
+        """The memory [texts, keys, values] of hidden states [texts, tokens, width]; ``mask`` is [texts, tokens]."""
         hidden = hidden.float()
         hidden = self.norm * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + 1e-6)
         keys = self.a2(hidden) * mask.unsqueeze(-1)
@@ -87,7 +87,7 @@ class Cell(nn.Module):
 
 
 class Generator(nn.Module):
-    """All cells of one model. Fresh weights are drawn from ``seed`` alone."""
+    """All cells of one model. Initial weights are drawn from ``seed`` alone."""
 
     def __init__(self, sites: Sequence[Site], width: int, config: GeneratorConfig, seed: int = 0) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Generator(nn.Module):
                 weight = getattr(cell, name).weight
                 nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
             if cell.reads_hidden:
-                # The layer's input is the very state that the memory is keyed by: a token finds its like at once.
+                # The layer's input is the state that the memory is keyed by, so equal maps match a token with itself.
                 cell.a1.weight.data.copy_(cell.a2.weight.data)
 
     @classmethod
@@ -129,7 +129,7 @@ class Generator(nn.Module):
         return {site.name: cell.memory(seen[site.layer], mask.float()) for site, cell in self.named_cells()}
 
     def normalised(self, memories: Memories) -> dict[str, Tensor]:
-        """Memories with their size taken out; one without content stays zero."""
+        """Memories with normalised singular values or norm; an all-zero memory stays zero."""
         form, rank = self.config.normalise, self.config.rank
         return {name: normalised(memory, form, rank) for name, memory in memories.items()}
 
@@ -154,7 +154,7 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def adapter(self, memories: Memories) -> Adapter:
-        """The change of one text (``[1, keys, values]`` each) as a LoRA adapter with the same effect."""
+        """The change from one text's memories (``[1, keys, values]`` each) as a LoRA adapter with the same effect."""
         weights: dict[str, tuple[Tensor, Tensor]] = {}
         for site, cell in self.named_cells():
             left, right = factors(memories[site.name], self.config.normalise, self.config.rank)
@@ -164,7 +164,7 @@ class Generator(nn.Module):
         return Adapter(weights, rank, self.config.scale * rank, self.config.targets)
 
     def save(self, folder: Path) -> None:
-        """Write configuration and weights (16-bit floats: they are as good and half as large)."""
+        """Write configuration and weights (as 16-bit floats, which work as well and take half the space)."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}, folder / _WEIGHTS)
         written = {"config": asdict(self.config), "width": self.width, "sites": [asdict(site) for site in self.sites]}
@@ -193,13 +193,13 @@ class Generator(nn.Module):
 
     @staticmethod
     def cost(folder: Path) -> float:
-        """Seconds that the training took which ended in this folder; 0 where there is no record of it."""
+        """Seconds that the training of this folder's generator took; 0 if there is no record."""
         record = folder / RECORD
         return float(json.loads(record.read_text(encoding="utf-8"))["seconds"]) if record.exists() else 0.0
 
 
 def find_sites(module: nn.Module, targets: Sequence[str]) -> list[Site]:
-    """The linear layers with one of these suffixes, decoder layer by decoder layer.
+    """The linear layers with one of these suffixes, in the order of the decoder layers.
 
     Raises:
         UsageError: there are none.
@@ -240,7 +240,7 @@ def _adding(cell: Cell, memory: Tensor, scale: float) -> Any:
 
 @contextmanager
 def _watched(module: nn.Module, layers: set[int]) -> Iterator[dict[int, Tensor]]:
-    """The hidden states that go into decoder layers, as they pass."""
+    """Records the hidden states that enter the decoder layers during forward passes."""
     seen: dict[int, Tensor] = {}
 
     def watch(index: int) -> Any:

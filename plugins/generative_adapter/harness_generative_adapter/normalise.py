@@ -1,4 +1,4 @@
-"""Taking the size out of a memory: its leading singular values to 1, or its Frobenius norm to a fixed one."""
+"""Normalising a memory: its leading singular values are set to 1, or its Frobenius norm to a fixed value."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 Form = Literal["svd", "frobenius"]
 
 _FLOOR = 1e-2
-"""Singular values below this share of the largest are noise: they are divided by it and not by themselves."""
+"""Singular values below this share of the largest are noise: they are divided by that bound, not by themselves."""
 
 
 def normalised(memory: Tensor, form: Form, rank: int) -> Tensor:
-    """[n, keys, values] without its size; one without content stays zero."""
+    """The normalised memory, [n, keys, values]; an all-zero one stays zero."""
     left, right = factors(memory, form, rank)
     return left @ right
 
@@ -23,8 +23,8 @@ def normalised(memory: Tensor, form: Form, rank: int) -> Tensor:
 def factors(memory: Tensor, form: Form, rank: int) -> tuple[Tensor, Tensor]:
     """[n, keys, r] and [n, r, values], whose product is the normalised memory.
 
-    ``svd``: ``U V^T`` of the ``rank`` leading singular directions (arXiv 2411.05877, section 3.2), which what all
-    tokens' states have in common cannot drown out. ``frobenius``: the whole memory with its norm set to ``sqrt(rank)``.
+    ``svd``: ``U V^T`` of the ``rank`` leading singular directions (arXiv 2411.05877, section 3.2), so that what all
+    tokens' states share cannot dominate. ``frobenius``: the whole memory with its norm set to ``sqrt(rank)``.
     """
     if form == "frobenius":
         size = memory.flatten(1).norm(dim=1).clamp_min(1e-12)
@@ -51,8 +51,8 @@ def _range(memory: Tensor, rank: int) -> Tensor:
 class _Polar(torch.autograd.Function):
     """``U V^T`` of ``U S V^T``, [n, rank, values] with rank <= values.
 
-    Its own derivative divides by sums of singular values. That of an SVD, which autograd would take, divides by their
-    differences, and explodes where two nearly meet although ``U V^T`` does not.
+    Its derivative divides by sums of singular values. That of the SVD, which autograd would use, divides by their
+    differences and explodes where two nearly coincide, although ``U V^T`` does not.
     """
 
     @staticmethod

@@ -22,7 +22,7 @@ from harness_generative_adapter.training import Document, TrainingSettings
 
 
 class _NoWeights:
-    """A model that is asked without adapters needs no store."""
+    """The weight store of a model that is only used without adapters."""
 
     def adapter(self, digest: str, /) -> Any:
         raise UsageError(f"there is no adapter {digest}")
@@ -35,7 +35,7 @@ def opened(spec: str) -> HfModel:
     """A local model by name, folder or hub id.
 
     Raises:
-        UsageError: it is not a local one.
+        UsageError: the model is not a local one.
     """
     plugins = Plugins()
     model = build(plugins, Model, model_table(plugins, spec), "model", weights=_NoWeights()).instance
@@ -47,10 +47,10 @@ def opened(spec: str) -> HfModel:
 def prepared(
     model: HfModel, task: str, seeds: str, tables: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Callable[[nn.Module], Generator], TrainingSettings, list[Document]]:
-    """How to make the generator of a module, the training's settings, and what is learnt from.
+    """A function that makes a module's generator, the training settings, and the training documents.
 
     Raises:
-        UsageError: a setting that does not exist, or a task without a train split.
+        UsageError: an unknown setting, or a task without a train split.
     """
     config = check_settings(GeneratorConfig, tables["generator"], "generator", "a generator")
     settings = check_settings(TrainingSettings, tables["training"], "training", "a training")
@@ -66,7 +66,7 @@ def prepared(
 
 
 def _documents(model: HfModel, task: Task) -> list[Document]:
-    """The train split as the model will see it: contexts as the passage is learnt, questions as they are asked."""
+    """The train split as token ids: contexts in the form in which passages are learnt, questions as they are asked."""
     chat, end = "chat" in model.can, model.prompts.end_token_id
     found = []
     for episode, references in task.load("train"):

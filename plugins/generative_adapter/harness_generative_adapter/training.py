@@ -1,9 +1,9 @@
-"""One-off training of a generator on a frozen model: first on text itself, then on questions about it.
+"""One-off training of a generator for a frozen model: first on text itself, then on questions about it.
 
 Text: a document is predicted from its own memory (reconstruction), and its second half from the memory of the first
 (completion). Questions: answers are predicted closed-book from the memory of the document. All losses are plain
-cross-entropy (arXiv 2411.05877, section 3.3). Everything is drawn from the seed and the step, so that a training that
-was stopped goes on as if it had not been.
+cross-entropy (arXiv 2411.05877, section 3.3). All randomness is derived from the seed and the step, so that an
+interrupted training continues as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Positive = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast."""
+    """Length and optimiser of the training."""
 
     text_steps: Annotated[int, Field(ge=0)] = 1000
     """Steps of reconstruction and completion."""
     question_steps: Annotated[int, Field(ge=0)] = 2000
     batch: Positive = 8
-    """Documents a step."""
+    """Documents per step."""
     learning_rate: float = 1e-3
     """Rises over ``warmup`` steps, then falls to a tenth along a cosine over all steps."""
     warmup: Positive = 100
@@ -53,7 +53,7 @@ class Document:
 
     text: Ids
     questions: tuple[tuple[Ids, Ids], ...]
-    """``(prompt, answer)``; the answer ends with the end token."""
+    """``(prompt, answer)``; the answer ends with the end-of-text token."""
 
 
 def train(
@@ -67,8 +67,8 @@ def train(
     """Train ``generator`` in place and save it; the model's own weights get no gradient.
 
     Returns:
-        The record that is written beside it: settings, steps, tokens, seconds, and the mean loss of the last 50 steps
-        of each phase.
+        The record that is written beside the weights: settings, steps, tokens, seconds, and the mean loss of the last
+        50 steps of each phase.
 
     Raises:
         UsageError: there is nothing to train on, or the folder holds a training with other settings.
@@ -144,7 +144,7 @@ def _question_loss(
 
 
 def _cross_entropy(module: nn.Module, pairs: Sequence[tuple[Ids, Ids]], device: torch.device) -> Tensor:
-    """Mean over the target tokens of all pairs; a target's first token counts only where something is before it."""
+    """Mean over the target tokens of all pairs; a target's first token counts only if something precedes it."""
     ids, mask = padded([prompt + target for prompt, target in pairs], device)
     wanted = torch.zeros_like(mask)
     for row, (prompt, target) in enumerate(pairs):
@@ -168,7 +168,7 @@ def padded(rows: Sequence[Ids], device: torch.device) -> tuple[Tensor, Tensor]:
 def _batch(
     documents: Sequence[Document], settings: TrainingSettings, step: int, *, with_questions: bool
 ) -> list[Document]:
-    """The documents of a step: every document once an epoch, in an order drawn from seed and epoch."""
+    """The documents of a step: every document once per epoch, in an order drawn from seed and epoch."""
     usable = [one for one in documents if one.questions] if with_questions else documents
     first = (step - (settings.text_steps if with_questions else 0)) * settings.batch
     orders: dict[int, list[int]] = {}
@@ -217,7 +217,7 @@ def _resumed(
         return {"step": 0, "tokens": 0, "seconds": 0.0, "losses": {"text": [], "questions": []}}
     whole = torch.load(path, weights_only=True)
     if whole["settings"] != asdict(settings) or whole["config"] != asdict(generator.config):
-        raise UsageError(f"{path} is of a training with other settings; go on with those, or choose another --out")
+        raise UsageError(f"{path} is from a training with other settings; use those, or choose another --out")
     generator.load_state_dict(whole["generator"])
     optimiser.load_state_dict(whole["optimiser"])
     state: dict[str, Any] = whole["state"]

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GeneratedSettings:
-    """Which generator, and how several texts become one change."""
+    """Which generator is used, and how several texts become one change."""
 
     generator: str = ""
     """Folder of a generator (``harness adapter train``), or ``package:folder``."""
     regime: Literal["concatenated", "summed", "sequential"] = "concatenated"
     """``concatenated``: all texts of an update as one; ``summed``: each read by itself, memories added;
-    ``sequential``: each read by the model as changed by those before it, memories added."""
+    ``sequential``: each read by the model as changed by the texts before it, memories added."""
 
 
 class Generated(Updater):
-    """Reads the texts of an update's edits with the frozen model, and gives what the generator makes of them.
+    """Reads the texts of an update's edits with the frozen model; the generator turns them into a weight change.
 
-    A text that is longer than the model can read fails its update. The change is stored as an ordinary LoRA adapter.
+    A text that is longer than the model's context fails its update. The change is stored as an ordinary LoRA adapter.
     """
 
     Settings: ClassVar[type[GeneratedSettings]] = GeneratedSettings
@@ -42,8 +42,8 @@ class Generated(Updater):
         self._settings = settings
 
     @cached_property
-    def meta_s(self) -> float:  # type: ignore[override]  # needs torch, so it waits to be asked
-        """Seconds that the generator's one-off training took, where it is known."""
+    def meta_s(self) -> float:  # type: ignore[override]  # needs torch, so it is computed on demand
+        """Seconds that the generator's one-off training took, if known."""
         from harness_generative_adapter.generator import Generator
 
         return Generator.cost(folder_of(self._settings.generator))
@@ -89,7 +89,7 @@ class Generated(Updater):
     def _read(
         self, generator: Generator, module: Any, tokenizer: Any, texts: Sequence[str]
     ) -> tuple[Any, dict[str, Any]]:
-        """The adapter of some texts, or why there is none."""
+        """The adapter for the texts, or the reason why there is none; and the update's log."""
         import torch
 
         if self._settings.regime == "concatenated":

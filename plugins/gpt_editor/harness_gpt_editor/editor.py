@@ -25,25 +25,25 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 @dataclass(frozen=True)
 class StructuredSettings:
-    """Which prompt, how it is sampled, and in which form the answer comes."""
+    """Which prompt is used, how it is sampled, and the form of the answer."""
 
     prompt: str = "implications"
     """A key of SEAL's prompts."""
     template: str = TEMPLATES
-    """The file with the prompts: SEAL's, or the path of one's own."""
+    """The file with the prompts: SEAL's, or the path of your own."""
     structured: Literal["auto", "never"] = "auto"
-    """``auto`` asks for JSON where the model follows a schema; ``never`` takes plain text, as was published."""
+    """``auto`` asks for JSON if the model follows a schema; ``never`` asks for plain text, as published."""
     temperature: float = 1.0
     top_p: float = 1.0
-    """The published arm leaves both at the provider's defaults, which these are."""
+    """The published arm leaves temperature and top_p at the provider's defaults, which are these."""
     max_tokens: Annotated[int, Field(ge=1)] = 2048
 
 
 class Structured(Editor):
-    """Has the teacher write an edit; the student learns its lines and the passage.
+    """The teacher writes an edit; the student learns its lines and the passage.
 
-    A JSON answer that was cut off is used as far as its lines are whole. An answer without a line is a ``failed`` edit;
-    one that the endpoint did not give is an ``error``, and so never counts as wrong.
+    Of a JSON answer that was cut off, the complete lines are used. An answer without a line is a ``failed`` edit; one
+    that never arrived from the endpoint is an ``error``, and so never counts as wrong.
     """
 
     Settings: ClassVar[type[StructuredSettings]] = StructuredSettings
@@ -106,16 +106,16 @@ class Structured(Editor):
         if completion.request.schema is not None:
             return "\n".join(lines_of(completion.text, cut=completion.finish == "length"))
         text = completion.text.strip()
-        # What the completion goes on from is part of the text, unless the model wrote it itself.
+        # The cue that the completion continues is part of the text, unless the model wrote it itself.
         cue = self._form.extras.get("cue", "")
         return ("" if text.startswith(cue.strip()) else cue) + text if text else ""
 
 
 def lines_of(text: str, *, cut: bool) -> list[str]:
-    """The lines of a JSON answer, each on one line; where it was ``cut`` off, the strings that are whole.
+    """The lines of a JSON answer, without line breaks; if it was ``cut`` off, the complete strings.
 
     Raises:
-        EditFailed: it is not the JSON that was asked for.
+        EditFailed: the answer is not the JSON that was asked for.
     """
     try:
         found = json.loads(text)["lines"]

@@ -1,6 +1,6 @@
 """The model backend ``loopback``: a local model behind a real OpenAI-compatible endpoint on this machine.
 
-What a remote editor goes through (HTTP, pacing, retries, usage) happens here too, with no network and no key.
+Everything that a remote editor involves (HTTP, pacing, retries, usage) happens here too, with no network and no key.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from harness.testing.server import serve
 
 @dataclass(frozen=True)
 class LoopbackSettings:
-    """What is served, and how it is asked."""
+    """Which model is served, and how it is asked."""
 
     path: str = "lab"
     """A model's name (``lab``), or a folder or hub id."""
     concurrency: int = 4
     input_price: float = 0.0
-    """US dollars per million tokens that the accounts are kept with."""
+    """US dollars per million tokens, for the run's ledger."""
     output_price: float = 0.0
     max_cost: float = 0.0
 
@@ -55,7 +55,7 @@ class LoopbackModel(OpenAIModel):
                 max_cost=settings.max_cost,
             )
         )
-        # The port differs from run to run and the answers do not depend on it.
+        # The port differs from run to run, and the answers do not depend on it.
         self.base = f"loopback:{served.base}"
         self.name = f"loopback:{settings.path}"
         self.identity = {"name": self.name, "served": dict(served.identity)}

@@ -10,7 +10,11 @@ from harness.api import Command
 
 @hookimpl
 def harness_tasks() -> Mapping[str, str]:
-    return {"lab-facts": "harness_lab.facts_task:LabFacts", "lab-grids": "harness_lab.grids_task:LabGrids"}
+    return {
+        "lab-facts": "harness_lab.facts_task:LabFacts",
+        "lab-known": "harness_lab.known_task:LabKnown",
+        "lab-grids": "harness_lab.grids_task:LabGrids",
+    }
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""A model in memory and bulk operations on pages: answer, write edits, update; for measuring without a journal."""
+"""A model in memory and bulk operations on pages (answer, write edits, update), for measuring without a journal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ class Bench:
     def edits(
         self, pages: Sequence[AskedPage], style: str, *, state: State | None = None, n: int = 1, seed: int = 0
     ) -> list[list[str]]:
-        """`n` edits per page at temperature 1, as they are learnt: with their cue, without the reasoning before it."""
+        """`n` edits per page at temperature 1, in the form to be learnt: with their cue, without the reasoning."""
         asks = [
             Request(state or self.base, prompt, n=n, temperature=1.0, max_tokens=EDIT_TOKENS, seed=seed * 10_000 + i)
             for i, prompt in enumerate(self.prompts(pages, style))
@@ -84,7 +84,7 @@ class Bench:
         starts: Sequence[State] = (),
         seed: int = 0,
     ) -> list[State]:
-        """One adapter per job on top of its start; raises RuntimeError where one cannot be trained."""
+        """The states after one new adapter per job on top of its start; raises RuntimeError if a job fails."""
         starts = starts or [self.base] * len(jobs)
         options = {key: value for key, value in settings.items() if key != "use"}
         items = [
@@ -107,7 +107,10 @@ class Bench:
         *,
         seed: int = 0,
     ) -> list[float]:
-        """Closed-book accuracy after one update per page on its texts, each under the page's title; then forgotten."""
+        """Closed-book accuracy after one update per page on its texts, each under the page's title.
+
+        The adapters are deleted afterwards.
+        """
         states = self.train([titled(one, mine) for one, mine in zip(pages, texts, strict=True)], settings, seed=seed)
         accuracy = self.accuracy(pages, states)
         for state in states:
@@ -121,6 +124,6 @@ def titled(page: AskedPage, texts: Sequence[str]) -> list[Data]:
 
 
 def lines(page: AskedPage, edit: str) -> list[str]:
-    """What SEAL's recipe learns from an edit: its lines, and the page itself."""
+    """The texts that SEAL's recipe learns from an edit: its lines, and the page itself."""
     found = splitter.split(edit, "fixed", lines=True, cap=30) if edit.strip() else []
     return [*found, page.page.text]

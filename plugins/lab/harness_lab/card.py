@@ -1,6 +1,6 @@
-"""The figures of the model card, measured again: what `lab-1` can do, and what one update teaches it from which text.
+"""Measure the figures of the model card: what `lab-1` can do, and what one update teaches it from which text.
 
-These are properties of the model. What methods make of it is measured by `harness run` and `benchmarks/lab_effects.py`.
+These are properties of the model. `harness run` and `benchmarks/lab_effects.py` measure what methods achieve with it.
 """
 
 import random
@@ -20,7 +20,7 @@ from harness_lab.world.squad import AskedPage, asked_pages
 
 
 def measure(path: str, *, pages: int, seed: int) -> dict[str, str]:
-    """Every figure by its name, in per cent, with the standard error over pages where pages are the unit."""
+    """Every figure by its name, in per cent, with the standard error over pages if pages are the unit."""
     bench, found = Bench(path), asked_pages("test", pages, seed)
     none = [bench.base] * pages
     out = {"digest": bench.model.base, "test pages": f"{pages}, seed {seed}"}
@@ -39,7 +39,7 @@ def measure(path: str, *, pages: int, seed: int) -> dict[str, str]:
 
 
 def resident_accuracy(bench: Bench, seed: int) -> dict[str, float]:
-    """Closed-book accuracy on what pre-training taught, by how it was taught; up to 200 facts each."""
+    """Closed-book accuracy on facts from pre-training, by how they were taught; up to 200 facts each."""
     world = World(random.Random(seed))
     known = residents(RESIDENT_SEED)
     groups = {
@@ -58,14 +58,14 @@ def resident_accuracy(bench: Bench, seed: int) -> dict[str, float]:
 
 
 def edit_quality(bench: Bench, pages: Sequence[AskedPage], style: str, seed: int) -> dict[str, float]:
-    """Means over one edit per page, sampled at temperature 1."""
+    """Mean quality over one edit per page, sampled at temperature 1."""
     edits = bench.edits(pages, style, seed=seed)
     rows = [asdict(quality(edit, one.page)) for one, (edit,) in zip(pages, edits, strict=True)]
     return {name: fmean(row[name] for row in rows) for name in rows[0]}
 
 
 def update_accuracy(bench: Bench, pages: Sequence[AskedPage], seed: int) -> dict[str, list[float]]:
-    """What one update teaches from the page, from its facts in plain statements, and from another page's."""
+    """Accuracy by page after one update on the page, on its facts in plain statements, or on another page's facts."""
     world = World(random.Random(seed))
     stated = [[world.statement(f) for f in one.page.facts] for one in pages]
     texts = {
@@ -78,12 +78,14 @@ def update_accuracy(bench: Bench, pages: Sequence[AskedPage], seed: int) -> dict
 
 
 def grid_accuracy(bench: Bench, seed: int) -> dict[str, float]:
-    """Greedy direct answers to 90 puzzles of families known from pre-training, and of held-out ones."""
+    """Accuracy of greedy direct answers to 90 puzzles of families known from pre-training, and of held-out ones."""
     task = LabGrids(LabGrids.Settings(train=90, test=90, seed=seed))
     splits: dict[str, Split] = {"families of pre-training": "train", "held-out families": "test"}
     out = {}
     for name, split in splits.items():
-        asked = [(query, key[query.id][0]) for episode, key in task.load(split) for query in episode.queries]
+        asked = [
+            (query, references[query.id][0]) for episode, references in task.load(split) for query in episode.queries
+        ]
         requests = [
             Request(bench.base, task.prompt(query, {}, chat=False), max_tokens=64, stop=task.text.stop)
             for query, _ in asked

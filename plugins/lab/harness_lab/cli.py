@@ -15,14 +15,14 @@ _TOKENS = 66_000_000
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Argument(help="Folder of the run; one that holds a checkpoint is gone on with.")],
-    tokens: Annotated[int, typer.Option(help="Tokens to train on, from the start.")] = _TOKENS,
+    out: Annotated[Path, typer.Argument(help="Folder of the run; a checkpoint in it is continued.")],
+    tokens: Annotated[int, typer.Option(help="Tokens to train on in all, those before a checkpoint too.")] = _TOKENS,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the documents.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    processes: Annotated[int, typer.Option(help="Processes that share each step, a thread each: 1 or 2.")] = 1,
+    processes: Annotated[int, typer.Option(help="Processes that share each step, with one thread each: 1 or 2.")] = 1,
     checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints.")] = 2.0,
 ) -> None:
-    """Pre-train from scratch; says every few seconds how long it will take.
+    """Pre-train a model from scratch; every few seconds a line says how long it will take.
 
     Example:  harness lab train runs/lab-1 --processes 2
     """
@@ -42,7 +42,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     out: Annotated[Path, typer.Argument(help="Folder for the model in Hugging Face's format.")],
 ) -> None:
-    """Write a run's newest checkpoint, at any time, as a folder that transformers loads."""
+    """Write a run's newest checkpoint, also during training, as a folder that transformers loads."""
     from harness_lab.pretraining.train import CHECKPOINT
     from harness_lab.pretraining.train import export as write
 
@@ -53,12 +53,12 @@ def export(
 
 @app.command()
 def card(
-    model: Annotated[str, typer.Option(help="A model folder; the packaged model unless told.")] = "",
+    model: Annotated[str, typer.Option(help="A model folder; by default the packaged model.")] = "",
     pages: Annotated[int, typer.Option(help="Pages of the test split.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the pages.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure the figures of the model card that need no update: reading, closed book, edits, grids."""
+    """Measure the figures of the model card: reading, closed book, edits, grids, and what one update teaches."""
     from harness_lab.card import measure
 
     figures = measure(model, pages=pages, seed=seed)

@@ -20,7 +20,7 @@ class LabFactsSettings:
     validation: int = 24
     test: int = 100
     seed: int = 1
-    """Other seeds give other pages; names and questions stay within their split."""
+    """Other seeds give other pages; names and question templates stay within their split."""
     splitter: Splitter = "fixed"
     lines: Literal["single", "always", "never"] = "single"
     cap: int = 30

@@ -26,7 +26,7 @@ class LabGrids(GridTask):
         max_characters: int = 900
         """Longer training sequences are left out; a cell is one token and two characters, and 512 tokens fit."""
         max_examples: int = 24
-        """Training sequences of an edit."""
+        """Most training sequences per edit."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(FORMS["compact"], settings.max_characters, settings.max_examples)

@@ -13,8 +13,8 @@ from harness.models.hf_settings import HfSettings
 
 MODEL_VERSION = "lab-1"
 
-# Chosen on pages of other seeds than the reported ones (the model card names them). SEAL's own settings are for a model
-# seven thousand times larger.
+# Chosen on pages of other seeds than those of the reported figures (the model card names them). SEAL's own settings are
+# for a model seven thousand times larger.
 UPDATE: Mapping[str, Any] = {
     "use": "lora",
     "rank": 16,
@@ -39,7 +39,7 @@ _WORD = re.compile(r"[A-Za-z]{4,}")
 _LETTERS = 3
 _FEW_WORDS, _WORDS_READ = 20, 2000
 _FOREIGN = 0.25
-"""Share of spelt-out words: 0 in `lab-facts`, three in four in English prose."""
+"""Share of spelt-out words above which texts cannot be read; it is 0 in `lab-facts` and 3/4 in English prose."""
 
 
 def folder() -> Path:
@@ -48,26 +48,26 @@ def folder() -> Path:
 
 
 class LabModel(HfModel):
-    """The embedded model. All settings of `hf` apply but the path, which is the package's own."""
+    """The embedded model. It has all settings of `hf`, but the path is always the package's own."""
 
     profile: ClassVar[Mapping[str, Any]] = {"task": "lab-facts", "updater": UPDATE, "policy": POLICY}
-    """What a run with this model takes unless told otherwise."""
+    """The defaults of a run with this model."""
 
     def __init__(self, settings: HfSettings, weights: WeightSource) -> None:
         super().__init__(dataclasses.replace(settings, path=str(folder()), revision=None), weights)
         self.name = MODEL_VERSION
 
     def cannot_read(self, texts: Sequence[str], /) -> str:
-        """Words of other worlds than its own it can only spell out, letter by letter, and has never learnt to."""
+        """The reason why it cannot read texts: it spells words from outside its world letter by letter, untrained."""
         words = [word for text in texts for word in _WORD.findall(text)][:_WORDS_READ]
         spelled = sum(self._spells(word) for word in words)
         if len(words) < _FEW_WORDS or spelled < _FOREIGN * len(words):
             return ""
         return (
-            f"{MODEL_VERSION} knows the words of its own made-up world alone (docs/lab.md) and spells out "
-            f"{100 * spelled / len(words):.0f}% of those in this task: its scores say nothing; take another --model"
+            f"{MODEL_VERSION} knows only the words of its own made-up world (docs/lab.md) and spells out "
+            f"{100 * spelled / len(words):.0f}% of those in this task: its scores say nothing; use another --model"
         )
 
     def _spells(self, word: str) -> bool:
-        """Whether a word falls into three letters or more."""
+        """Whether the tokenizer splits a word into three single letters or more."""
         return sum(len(piece.strip("▁")) == 1 for piece in self.prompts.tokenizer.tokenize(word)) >= _LETTERS

@@ -1,6 +1,6 @@
-"""What a self-edit says: which facts of its page it restates by name, rightly or wrongly; how much is vague or copied.
+"""The quality of a self-edit: which facts of its page it states, rightly or wrongly, and how much is vague or copied.
 
-The lab knows every fact and every wording, so the quality of an edit can be read off, without a judge.
+The lab knows every fact and every wording, so quality can be measured without a judge.
 """
 
 import re
@@ -15,7 +15,7 @@ _DIALOGUE = re.compile(r"\n(?=Question \d+:)")
 
 @dataclass(frozen=True)
 class Quality:
-    """Shares are of the edit's lines, or of the sentences in them; `recall` is of the page's facts: stated rightly."""
+    """`recall` is the share of the page's facts stated rightly; other shares are of the edit's lines or sentences."""
 
     lines: int
     recall: float
@@ -26,7 +26,7 @@ class Quality:
 
 
 def quality(text: str, page: Page) -> Quality:
-    """Of an edit as it is learnt: with its cue, without any reasoning before it."""
+    """The quality of an edit in the form in which it is learnt: with its cue, without any reasoning before it."""
     text = text.strip()
     parts = _DIALOGUE.split(text) if text.startswith("Question 1:") else _SENTENCES.split(text)
     lines = [part.strip() for part in parts if part.strip()]

@@ -1,4 +1,4 @@
-"""The reward ``beside-trial``: the proxy counts, and the true reward of the same edits is measured beside it."""
+"""The reward ``beside-trial``: the proxy reward is used, with the true reward of the same edits beside it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _log = logging.getLogger("harness")
 
 
 class BesideTrial(RewardFunction):
-    """Gives the rewards of ``proxy``; says how they agree with those of ``true``, whatever comes out.
+    """Returns the rewards of ``proxy``, and reports how well they agree with those of ``true``.
 
     ``measures["true"]`` of each reward holds the true one. Each round's agreement is shown in one line and kept in the
     run's journal under ``proxy-reward/agreement/<first edit>``: Spearman's coefficient over all edits and within
-    contexts, with intervals over contexts; the true reward of the proxy's choices beside that of a random and of the
-    best choice; and the seconds that either reward took (short where answers were already booked).
+    contexts, with intervals over contexts; the true reward of the proxy's choices, of a random and of the best choice;
+    and the seconds that each reward took (few if its answers were already in the journal).
     """
 
     nested: ClassVar[Mapping[str, str]] = {"proxy": "reward", "true": "reward"}
@@ -52,7 +52,7 @@ class BesideTrial(RewardFunction):
 
 
 def agreement(proxy: Sequence[Sequence[Reward]], true: Sequence[Sequence[Reward]], seed: int) -> dict[str, Any]:
-    """How two rewards of the same edits agree; only edits that have both, and did not fail, are compared."""
+    """How well two rewards of the same edits agree; only edits that have both, and did not fail, are compared."""
     contexts: list[Pairs] = []
     for row, others in zip(proxy, true, strict=True):
         pairs = [

@@ -1,4 +1,4 @@
-"""The written rule of the offline judge: four measurements of an edit, and the mark that each gets. Pure functions."""
+"""The offline judge's rule as pure functions: four measurements of an edit, and the mark for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORD = re.compile(r"\w+")
 
 
 def lines_of(text: str) -> list[str]:
-    """The statements of an edit: its lines that hold a word."""
+    """The statements of an edit: its lines that contain a word."""
     return [line.strip() for line in text.splitlines() if _WORD.search(line)]
 
 
@@ -23,7 +23,7 @@ def relative_length(edit: str, passage: str) -> float:
 
 
 def overlap(lines: Sequence[str]) -> float:
-    """How much a line shares with the one most like it: mean over lines of the largest Jaccard index, in [0, 1]."""
+    """How much lines repeat each other: mean over lines of the largest Jaccard index with another line, in [0, 1]."""
     sets = [frozenset(word.lower() for word in _WORD.findall(line)) for line in lines]
     if len(sets) < 2:
         return 0.0
@@ -33,7 +33,7 @@ def overlap(lines: Sequence[str]) -> float:
 
 
 def length_mark(ratio: float, low: float, high: float) -> int:
-    """5 within the band, and one less for every further factor of the square root of two outside it."""
+    """5 within the band, and one less for every factor of the square root of two outside it."""
     if ratio <= 0:
         return LOWEST
     octaves = max(0.0, math.log2(low / ratio), math.log2(ratio / high))

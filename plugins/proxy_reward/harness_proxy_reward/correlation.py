@@ -1,4 +1,4 @@
-"""Rank correlation of two rewards of the same edits, with an interval over contexts. Pure functions."""
+"""Rank correlation of two rewards of the same edits, with an interval over contexts, as pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pairs = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Correlation:
-    """A coefficient in [-1, 1] with its 95% percentile interval; None where undefined (a side that never varies)."""
+    """A coefficient in [-1, 1] with its 95% percentile interval; None if undefined (one side does not vary)."""
 
     value: float | None
     low: float | None
@@ -25,13 +25,13 @@ def spearman(contexts: Sequence[Pairs], *, within: bool, seed: int, draws: int =
     """Spearman's coefficient over the edits of all contexts, ties ranked by their mean.
 
     Args:
-        within: rank inside each context, and take each context's mean rank off, so that only what a selection among one
-            context's candidates sees counts; otherwise rank all edits together.
-        seed: of the bootstrap, which draws whole contexts with replacement.
+        within: rank within each context and subtract its mean rank, so that only differences between one context's
+            candidates count; otherwise rank all edits together.
+        seed: seed of the bootstrap, which draws whole contexts with replacement.
     """
     tables = [np.asarray(pairs, dtype=np.float64).reshape(-1, 2) for pairs in contexts if len(pairs) > 0]
     if within:
-        # Every context's ranks are its own, so a drawn context brings them along.
+        # Ranks are computed within a context, so they need not be computed again for each draw.
         tables = [np.column_stack([_centred(table[:, 0]), _centred(table[:, 1])]) for table in tables if len(table) > 1]
     if not tables:
         return Correlation(None, None, None)

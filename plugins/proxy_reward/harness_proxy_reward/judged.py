@@ -17,27 +17,27 @@ from harness_proxy_reward import rubric
 
 @dataclass(frozen=True)
 class RubricSettings:
-    """Who is asked for what. The judge is the role ``judge``."""
+    """What the judge is asked. The judge is the model in the role ``judge``."""
 
     template: str = "harness_proxy_reward:templates/rubric-1.toml"
-    """A prompt file; a user's own takes the place of the plugin's."""
+    """A prompt file: the plugin's or your own."""
     prompt: str = "rubric"
-    """A key of it; the placeholders are ``{title}``, ``{text}`` and ``{notes}`` (the edit)."""
+    """A key in that file; the placeholders are ``{title}``, ``{text}`` and ``{notes}`` (the edit)."""
     criteria: tuple[str, ...] = rubric.CRITERIA
-    """What marks the answer holds. With a single one, a bare figure will do."""
+    """The criteria that the answer must give marks for. With a single one, a bare number is accepted."""
     samples: Annotated[int, Field(ge=1)] = 1
-    """Answers a judge gives on each edit; marks are averaged. More than one only says something above temperature 0."""
+    """Answers per edit, whose marks are averaged. More than one is useful only at a temperature above 0."""
     temperature: float = 0.0
     max_tokens: int = 256
     attempts: Annotated[int, Field(ge=1)] = 2
-    """How often an edit is put to the judge until its answer can be read."""
+    """How often the judge is asked about an edit, at most, until its answer can be read."""
 
 
 class Rubric(RewardFunction):
     """Sum of a judge's marks, 1 to 5 for each criterion; ``measures`` holds the marks.
 
-    The sum is taken from the marks, never from the judge's own arithmetic. An answer that lacks a mark, or that could
-    not be had, makes the reward an ``error``: a missing mark is not a low one.
+    The sum is computed from the marks, never taken from the judge. An answer that lacks a mark, or that never arrived,
+    makes the reward an ``error``: a missing mark is not a low one.
     """
 
     Settings: ClassVar[type[RubricSettings]] = RubricSettings

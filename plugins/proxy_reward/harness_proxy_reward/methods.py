@@ -1,4 +1,4 @@
-"""The method ``proxy-reward``: SEAL's, with another reward."""
+"""The method ``proxy-reward``: SEAL with another reward."""
 
 from __future__ import annotations
 

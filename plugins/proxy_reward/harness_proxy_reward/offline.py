@@ -1,4 +1,4 @@
-"""The reward ``rubric-offline``: the same four marks by measurement, for models that follow no judge's prompt."""
+"""The reward ``rubric-offline``: four marks from measurements, for models that cannot follow a judge prompt."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Steps = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class OfflineSettings:
-    """Where the marks lie. Steps are the values from which the marks 2, 3, 4 and 5 are given.
+    """The bands of the marks. Steps are the values from which the marks 2, 3, 4 and 5 are given.
 
-    The steps for ``quality`` depend on the model; the defaults were read off the lab model's own edits (README).
+    The steps for ``quality`` depend on the model; the defaults were chosen on the lab model's own edits (README).
     """
 
     length_low: float = 0.5
@@ -32,21 +32,21 @@ class OfflineSettings:
     diversity: Steps = (0.1, 0.2, 0.3, 0.4)
     """1 - overlap of the edit's lines."""
     quality: Steps = (-1.0, -0.75, -0.6, -0.45)
-    """Mean natural log-probability of a token of the edit's lines, each by itself after the passage."""
+    """Mean natural log-probability of the lines' tokens, each line by itself after the passage."""
     correctness: Steps = (0.2, 0.4, 0.6, 0.8)
     """Share of the edit's lines that the model confirms."""
     doubt: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
-    """A line counts as confirmed when the model, reading the passage, gives none of its tokens less than this."""
+    """A line is confirmed if the model, reading the passage, gives none of its tokens a lower probability."""
     template: str = "harness_seal:templates/squad-1.toml"
     prompt: str = "implications"
     """The prompt under which the model reads the passage."""
 
 
 class OfflineRubric(RewardFunction):
-    """Length, diversity, quality and correctness by a written rule; ``measures`` holds marks and measurements.
+    """Length, diversity, quality and correctness by a fixed rule; ``measures`` holds marks and measurements.
 
-    A line is *confirmed* when the model, reading the passage, holds none of its tokens for less likely than ``doubt``:
-    a wrong name or number is what it would not have written.
+    A line is *confirmed* if the model, reading the passage, gives none of its tokens a probability below ``doubt``:
+    it would hardly have written a wrong name or number itself.
     """
 
     Settings: ClassVar[type[OfflineSettings]] = OfflineSettings

@@ -1,4 +1,4 @@
-"""The rubric: what an edit is marked for, from 1 to 5 each, and how a judge's answer is read. Pure functions."""
+"""The rubric as pure functions: the criteria, each marked from 1 to 5, and how a judge's answer is read."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Unreadable(Exception):
 
 
 def read(answer: str, criteria: Sequence[str]) -> dict[str, int]:
-    """The marks in a judge's answer: a JSON object, lines ``<criterion>: <mark>``, or (for one criterion) a figure.
+    """The marks in a judge's answer: a JSON object, lines ``<criterion>: <mark>``, or (for one criterion) a number.
 
-    A total that the judge added up itself is not read.
+    A total given by the judge is ignored.
 
     Raises:
-        Unreadable: a mark is missing, doubled, or no whole number from 1 to 5.
+        Unreadable: a mark is missing, repeated, or not a whole number from 1 to 5.
     """
     text = answer.strip()
     if len(criteria) == 1 and re.fullmatch(r"\d+", text):
@@ -46,7 +46,7 @@ def schema(criteria: Sequence[str]) -> Mapping[str, object]:
 
 
 def without_marks(edit: SelfEdit) -> Reward | None:
-    """The reward of an edit that needs no judge: a failed one is worth less than any mark, one we lost is unknown."""
+    """The reward of an edit that needs no judge: 0, below any mark, for a failed edit; unknown for a lost one."""
     if edit.status == "failed":
         return Reward(0.0, "failed", {"reason": edit.reason})
     if edit.status == "error":

@@ -19,7 +19,7 @@ def harness_methods() -> Mapping[str, Method]:
         "recorded": Method(
             name="recorded",
             paper="arXiv:2506.10943",
-            summary="recorded self-edits, applied and tested anew: any updater, model or evaluator on the same edits",
+            summary="recorded self-edits, applied and tested again: any updater, model or evaluator on the same edits",
             components={
                 "editor": {"use": "recorded"},
                 "updater": {"use": "lora"},
@@ -34,4 +34,7 @@ def harness_methods() -> Mapping[str, Method]:
 
 @hookimpl
 def harness_commands() -> Mapping[str, Command]:
-    return {"replay": Command("harness_replay.cli:app", "recompute published logs")}
+    return {
+        "replay": Command("harness_replay.cli:app", "recompute published logs"),
+        "reproduce": Command("harness_replay.reproduce.cli:command", "run a published table again, row by row"),
+    }

@@ -26,18 +26,18 @@ def seal(
         ),
     ] = "recorded",
     questions: Annotated[
-        Path | None, typer.Option(help="Questions of a log that holds none: questions*.jsonl, or passages in order.")
+        Path | None, typer.Option(help="Questions of a log without any: questions*.jsonl, or passages in order.")
     ] = None,
-    max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make; 0 is no limit.")] = 0,
-    max_cost: Annotated[float, typer.Option(help="US dollars that a remote judge may spend; 0 is no limit.")] = 0.0,
-    cache: Annotated[Path, typer.Option(help="Folder of a remote judge's verdicts.")] = Path(".harness/judge"),
-    pool: Annotated[bool, typer.Option("--pool", help="Retention matrices of several runs as one.")] = False,
-    out: Annotated[str, typer.Option(help='Folder of runs to file the logs in; "" files none.')] = "runs",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per file, one per line.")] = False,
+    max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make; 0 means no limit.")] = 0,
+    max_cost: Annotated[float, typer.Option(help="US dollars that a remote judge may spend; 0 means no limit.")] = 0.0,
+    cache: Annotated[Path, typer.Option(help="Folder for a remote judge's verdicts.")] = Path(".harness/judge"),
+    pool: Annotated[bool, typer.Option("--pool", help="Pool the retention matrices of several runs.")] = False,
+    out: Annotated[str, typer.Option(help='Folder in which the logs are filed as runs; "" files none.')] = "runs",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file, one per line.")] = False,
 ) -> None:
     """Recompute every figure of SEAL's published logs (arXiv 2506.10943, both versions) from the question rows.
 
-    Exit codes: 0 all files replayed, 2 per file could not be (the others are).
+    Exit codes: 0 all files replayed, 2 a file could not be replayed (the others are).
     """
     from harness.api import HarnessError
     from harness.judges.base import Budget
@@ -131,9 +131,9 @@ def rows(
     data: Annotated[
         Path, typer.Option(help="Folder of the published logs (with scored/, continued_pretraining/, v2/).")
     ],
-    out: Annotated[Path, typer.Option(help="Where the result files are written.")] = Path("leaderboards/published"),
+    out: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("leaderboards/published"),
 ) -> None:
-    """Write the published tables as result files; every figure that has a log is held against it."""
+    """Write the published tables as result files; every figure that has a log is checked against it."""
     from harness.evidence.result_file import write
     from harness_replay.published import result_files
 
@@ -146,8 +146,8 @@ def report(
     data: Annotated[
         Path, typer.Option(help="Folder of the published logs (with scored/, continued_pretraining/, ...).")
     ],
-    out: Annotated[Path, typer.Option(help="Where the page is written.")] = Path("docs/published-results.md"),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where the page is stale.")] = False,
+    out: Annotated[Path, typer.Option(help="File for the page.")] = Path("docs/published-results.md"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if the page is stale.")] = False,
 ) -> None:
     """Write the page that says what the published logs do and do not show; every figure comes from a replay."""
     from harness.files import write_text

@@ -1,9 +1,9 @@
-"""Under which conditions a published log was made: what it records, and where it is silent what the paper states.
+"""The conditions under which a published log was made: those it records, and otherwise those that the paper states.
 
-SEAL's paper (arXiv 2506.10943) states one base model for each experiment, and which runs depart from it. Its logs name
-themselves by their data set and experiment, and that is what they are told apart by; a log that is none of those keeps
-its conditions unknown. ``None`` is unknown. How the answers were decoded is stated nowhere but in the logs of full
-fine-tuning, so it stays unknown for all others, save where the answers themselves are longer than 64 tokens can be.
+SEAL's paper (arXiv 2506.10943) states one base model for each experiment, and which runs depart from it. Its logs are
+recognised by the data set and the experiment that they name; the conditions of any other log are unknown (``None``).
+Only the logs of full fine-tuning state how answers were decoded, so decoding is unknown for all others, unless the
+answers are longer than 64 tokens can be.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHAT = "chat template"
 
 LONG = "more than 64 tokens"
 SHORT_ANSWER = 640
-"""Characters that 64 tokens do not exceed: 512 is the longest of all answers that are known to have 64 at most."""
+"""Characters that 64 tokens do not exceed: of all answers known to have at most 64 tokens, the longest has 512."""
 
 _DATA = re.compile(
     r"data/synthetic_data/(?:(?P<size>3B)/)?(?:train|eval|eval_full)/(?:.*/)?(?P<who>\w+?)(?:_[^/]*)?\.json$"
@@ -34,18 +34,14 @@ _WHO = re.compile(r"base|naive|gpt4_1|gpt4|openai|iter\d")
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a log's rows were made under; every field may be unknown (None)."""
+    """The conditions of a log's rows; every field may be unknown (None)."""
 
     base_model: str | None = None
     start_model: str | None = None
     """What the updates start from: the base model, or a policy trained from it."""
     decoding: str | None = None
     prompt: str | None = None
-    """How questions are put."""
-
-    def as_key(self) -> dict[str, str | None]:
-        """The fields of a comparability key."""
-        return dict(vars(self))
+    """How questions are asked."""
 
 
 def of_log(raw: Mapping[str, Any], answers: Iterable[str]) -> Conditions:
@@ -79,9 +75,9 @@ def _is_adapter(experiment: str, recorded: str | None) -> bool:
 
 
 def _by_data(path: str) -> tuple[str | None, bool]:
-    """The base model of the edits' data set, and whether updates start from it as far as is known.
+    """The base model of the edits' data set, and whether updates are known to start from it.
 
-    Edits that a trained policy wrote (``iter1``, ``iter2``) are silent about what was then updated.
+    Edits that a trained policy wrote (``iter1``, ``iter2``) do not say which model was then updated.
     """
     found = _DATA.search(path)
     if not found:
@@ -95,15 +91,15 @@ def _by_data(path: str) -> tuple[str | None, bool]:
 
 
 def _decoding(args: Mapping[str, Any]) -> str | None:
-    """In words, where the log records its settings."""
+    """The decoding in words, if the log records its settings."""
     if "eval_temperature" not in args or "eval_max_tokens" not in args:
         return None
-    heat = float(args["eval_temperature"])
-    how = "greedy" if heat == 0 else f"temperature {heat:g}, top-p {float(args.get('eval_top_p', 1)):g}"
+    temperature = float(args["eval_temperature"])
+    how = "greedy" if temperature == 0 else f"temperature {temperature:g}, top-p {float(args.get('eval_top_p', 1)):g}"
     stop = ", to the end of the line" if args.get("stop") in ("\\n", "\n") else ""
     return f"{how}, {int(args['eval_max_tokens'])} tokens{stop}"
 
 
 def _short(model: str) -> str:
-    """A model's name without the account that publishes it, or the folder that it lies in."""
+    """A model's name without its account or folder."""
     return model.rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""The editor ``recorded``: published self-edits, so that everything after them can be compared on equal terms.
+"""The editor ``recorded``: published self-edits, to compare updaters, models and evaluators on the same edits.
 
 A file is a JSON list of ``{title, context, completions, prompt}``, as SEAL's repository publishes its synthetic data.
 Passages are matched by their text; nothing is generated and no model is asked.
@@ -19,12 +19,12 @@ from harness_replay.questions import load_json
 
 @dataclass(frozen=True)
 class RecordedSettings:
-    """Which recorded edits."""
+    """Which recorded edits are used."""
 
     edits: str = ""
-    """The file; needed."""
+    """The file with the edits; required."""
     first: int = 0
-    """Number of the completion that the first sample takes; further samples take the next ones."""
+    """Index of the completion for the first sample, from 0; further samples take the next ones."""
 
 
 class Recorded(Editor):
@@ -39,11 +39,11 @@ class Recorded(Editor):
         if not settings.edits:
             raise UsageError("editor 'recorded' needs a file of edits: --set editor.edits=FILE")
         if settings.first < 0:
-            raise UsageError(f"editor.first: {settings.first} is no number of a completion; the first is 0")
+            raise UsageError(f"editor.first: {settings.first} is not the index of a completion; the first is 0")
         self._settings = settings
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """One recorded completion per sample. Raises ``UsageError`` where the file lacks a passage or a completion."""
+        """One recorded completion per sample. Raises ``UsageError`` if the file lacks a passage or a completion."""
         return [self._edits(ask) for ask in asks]
 
     def _edits(self, ask: EditAsk) -> list[SelfEdit]:
@@ -70,7 +70,7 @@ class Recorded(Editor):
         path = user_path(self._settings.edits)
         raw = load_json(path)
         if not isinstance(raw, list):
-            raise UsageError(f"{path}: a list of passages with completions was expected")
+            raise UsageError(f"{path}: not a list of passages with completions")
         records: dict[str, dict[str, Any]] = {}
         for number, record in enumerate(raw):
             for name, kind in (("title", str), ("context", str), ("completions", list)):

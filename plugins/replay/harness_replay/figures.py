@@ -1,4 +1,4 @@
-"""The figures of a published log, recomputed from its question rows, and the log as a result file like any other."""
+"""The figures of a published log, recomputed from its question rows, and the log as a result file."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ from typing import Any
 from harness import stats
 from harness.errors import UsageError
 from harness.evidence.leaderboard.summary import tables
-from harness.evidence.result_file import (
-    SCHEMA,
-    Average,
-    Card,
-    ModelCard,
-    ResultFile,
-    Row,
-    TaskItems,
-    make_row,
-    single_table,
-)
+from harness.evidence.result import SCHEMA, Average, Card, ModelCard, ResultFile, Row, TaskItems, make_row, single_table
 from harness.judges.base import Answer, Grade, Judge
 from harness_replay.logs import Log, Mark, Marks
 
@@ -32,7 +22,7 @@ PAPER = "arXiv:2506.10943"
 
 @dataclass(frozen=True)
 class Graded:
-    """A log under one judge: its result file, and which row is which."""
+    """A log under one judge: its result file, and its rows with and without the update."""
 
     log: Log
     judge: str
@@ -42,15 +32,13 @@ class Graded:
 
 
 def grade(log: Log, judge: Judge | None = None) -> Graded:
-    """Grade both sides of a log; without a judge, by the verdicts recorded in it.
+    """Grade both sides of a log (with and without the update); without a judge, by the verdicts recorded in it.
 
     Raises:
         UsageError: a judge is given, but the log holds verdicts without answers.
     """
     if judge is not None and log.layout == "abstraction":
-        raise UsageError(
-            f"{log.path}: holds whether tasks were solved, not the answers: there is nothing to judge anew"
-        )
+        raise UsageError(f"{log.path}: records whether tasks were solved, not the answers: there is nothing to judge")
     task = _task(log, judge.name if judge else RECORDED)
     adapter = _row(log, log.adapter, log.name, task, judge)
     baseline = _row(log, log.baseline, f"{log.name} (no update)", task, judge)
@@ -87,10 +75,10 @@ def _task(log: Log, judge: str) -> TaskItems:
 def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Judge | None) -> Row | None:
     if marks is None:
         return None
-    values, letters = _scores(log, marks, judge)
+    values, statuses = _scores(log, marks, judge)
     return make_row(
         scores=values,
-        status=letters,
+        status=statuses,
         queries=task.queries,
         method=method,
         plugin="replay",
@@ -98,13 +86,13 @@ def _row(log: Log, marks: Marks | None, method: str, task: TaskItems, judge: Jud
         protocol=log.protocol,
         editor_model="",
         start_model=log.model or "",
-        key={
+        conditions={
             "task": task.name,
             "version": task.version,
             "items": _digest(task.items),
             "metric": task.metric,
             "protocol": log.protocol,
-            **log.conditions.as_key(),
+            **vars(log.conditions),
             "transductive": False,
             "open_book": False,
         },
@@ -119,15 +107,15 @@ def _digest(items: Any) -> str:
 
 
 def _scores(log: Log, marks: Marks, judge: Judge | None) -> tuple[list[list[float | None]], list[str]]:
-    """The mean over a question's candidates, per repetition; no value where the log has no row or the judge none."""
+    """Values and status letters: the mean over a question's candidates, per repetition; None without a verdict."""
     table = verdicts(log, marks, judge)
     values: list[list[float | None]] = []
-    letters: list[str] = []
+    statuses: list[str] = []
     for repetition in table:
         cells = [_cell(cell) for cell in repetition]
         values.append([value for value, _ in cells])
-        letters.append("".join(letter for _, letter in cells))
-    return values, letters
+        statuses.append("".join(letter for _, letter in cells))
+    return values, statuses
 
 
 def _cell(cell: Sequence[Grade]) -> tuple[float | None, str]:
@@ -140,7 +128,7 @@ def _cell(cell: Sequence[Grade]) -> tuple[float | None, str]:
 
 
 def verdicts(log: Log, marks: Marks, judge: Judge | None) -> list[list[list[Grade]]]:
-    """``[repetition][question][candidate]`` grades; equal answers to one question are graded once."""
+    """``[repetition][question][candidate]`` grades; equal answers to a question are graded once."""
     if judge is None:
         return [[[Grade(float(mark.correct)) for mark in cell] for cell in repetition] for repetition in marks]
     wanted: dict[tuple[str, str, str], int] = {}
@@ -191,7 +179,7 @@ def _reliability(log: Log, marks: Marks, judge: Judge | None) -> tuple[dict[str,
 
 
 def summary(graded: Graded) -> dict[str, Any]:
-    """The figures of one log as one JSON object. Accuracies are fractions; null where nothing was measured."""
+    """The figures of a log as one JSON object. Accuracies are fractions, or null if nothing was measured."""
     log, task = graded.log, graded.result.task
     row = graded.adapter
     measured = row is not None and row.scored > 0
@@ -224,7 +212,7 @@ def summary(graded: Graded) -> dict[str, Any]:
 
 
 def _correct(row: Row | None) -> int | None:
-    """Right answers, where every score is 0 or 1."""
+    """The number of right answers, if every score is 0 or 1."""
     values = [value for one in row.scores for value in one if value is not None] if row else []
     return int(sum(values)) if values and set(values) <= {0.0, 1.0} else None
 

@@ -1,15 +1,15 @@
-"""Published SEAL result files, read into one shape (arXiv 2506.10943; both versions of its repository).
+"""Published SEAL result files, read into one record (arXiv 2506.10943; both versions of its repository).
 
-Four layouts are told apart by their keys:
+Four layouts are recognised by their keys:
 
 * scored runs: ``articles[].completions[].questions[]``, one row per repetition and question, self-describing;
 * continued pretraining with LoRA: ``server_reply`` with parallel lists in passage order;
 * continued pretraining with full fine-tuning, and the generative adapter: ``per_question`` with parallel lists;
 * few-shot abstraction: ``{edit: {"task_id": {place: id}, "correct": {place: bool}}}``, verdicts without answers.
 
-What a file does not hold stays missing. ``per_article`` of the second layout is keyed by title, so passages of one
-title overwrite each other; it is never read. Zeros of a file that never measured (``reward_mode: proxy``, a baseline
-that was not asked for) are missing too.
+Absent data stay missing. ``per_article`` of the second layout is keyed by title, so passages with the same title
+overwrite each other; it is never read. Zeros in a file that never measured (``reward_mode: proxy``, a baseline that was
+not asked) count as missing too.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from harness_replay.questions import Asked, LogError, context_id, find, load_jso
 
 @dataclass(frozen=True)
 class Mark:
-    """An answer and the verdict that was recorded for it."""
+    """An answer and the verdict recorded for it."""
 
     text: str
     correct: bool
 
 
 Marks = tuple[tuple[tuple[Mark, ...], ...], ...]
-"""``[repetition][question][candidate]``; an empty tuple where the log has no row."""
+"""``[repetition][question][candidate]``; a question without a row has an empty tuple."""
 
 
 @dataclass(frozen=True)
 class Log:
-    """One published run: what was asked, and what was answered with and without the update."""
+    """One published run: the questions, and the answers with and without the update."""
 
     path: Path
     layout: Literal["scored", "server_reply", "per_question", "abstraction"]
     protocol: Literal["single", "cpt"]
     split: Literal["train", "validation"]
     asked: tuple[Asked, ...]
-    """In context order, so that a context's questions stand together."""
+    """In context order, so that a context's questions are adjacent."""
     adapter: Marks | None
     baseline: Marks | None
-    """None where it was not measured."""
+    """None if it was not measured."""
     model: str | None
-    """What the updates start from; None where the log does not say."""
+    """The model that the updates start from; None if the log does not say."""
     settings: Mapping[str, Any]
     stated: Mapping[str, Any]
     """The file's own summary, for comparison only."""
     conditions: Conditions
     """Model, decoding and prompt, as far as they are known."""
     extra: Mapping[str, float] = field(default_factory=dict)
-    """Recomputed figures of another kind, such as ``proxy_mean``."""
+    """Recomputed figures other than accuracies, such as ``proxy_mean``."""
     notes: tuple[str, ...] = ()
     complete: bool = True
-    """Whether every question row that the file should have is there."""
+    """Whether the file has every question row that it should have."""
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class Log:
 
 
 def read_log(path: Path, questions: Path | None = None) -> Log:
-    """Read a scored or a continued-pretraining log. Raises :class:`LogError` naming file and place."""
+    """Read a published log. Raises :class:`LogError`, which names file and place."""
     raw = load_json(path)
     if not isinstance(raw, dict):
         raise LogError(f"{path}: not a published result file: {type(raw).__name__} where an object was expected")
@@ -202,7 +202,7 @@ def _transpose(by_question: Sequence[Sequence[tuple[Mark, ...]]]) -> Marks:
 
 
 def _measured(marks: Marks) -> Marks | None:
-    """None where no text was ever answered: a side that was not asked is encoded as empty and wrong."""
+    """None if no answer has any text: a side that was not asked is encoded as empty and wrong."""
     if any(mark.text or mark.correct for rep in marks for cell in rep for mark in cell):
         return marks
     return None
@@ -272,7 +272,7 @@ def _column(lists: Mapping[str, Any], side: str, path: Path) -> list[Mark] | Non
 
 
 def _context_order(asked: Sequence[Asked]) -> list[int]:
-    """Row numbers with each context's questions together, contexts by first row, questions by their place."""
+    """Row numbers grouped by context: contexts in the order of their first row, questions by their index."""
     first: dict[str, int] = {}
     for row, one in enumerate(asked):
         first.setdefault(one.context, row)
@@ -300,7 +300,7 @@ def _collapsed(path: Path, raw: Mapping[str, Any]) -> Log:
 
 
 def _abstraction(path: Path, raw: Mapping[str, Any]) -> Log:
-    """Whether each self-edit solved each task; a task that an edit is not listed for has no row of it."""
+    """Whether each self-edit solved each task; a task that is not listed under an edit has no row for it."""
     solved: dict[str, list[Mark]] = {}
     for edit in sorted(raw, key=int):
         tasks, verdicts = raw[edit]["task_id"], raw[edit]["correct"]

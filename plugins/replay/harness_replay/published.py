@@ -1,4 +1,4 @@
-"""Published tables as result files: the printed figures, and the question rows behind them where a log is at hand."""
+"""Published tables as result files: the printed figures, and the question rows behind them if there is a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.evidence.leaderboard.summary import tables
-from harness.evidence.result_file import (
+from harness.evidence.result import (
     SCHEMA,
     Card,
     ModelCard,
@@ -25,14 +25,14 @@ from harness_replay.logs import read_log
 from harness_replay.questions import LogError
 
 PRINTED = 0.0005 + 1e-9
-"""How far a recomputed figure may be from the printed one: tables print three decimals of a fraction."""
+"""How far a recomputed fraction may be from the printed one: tables print three decimals."""
 
 
 def result_files(data: Path) -> list[ResultFile]:
-    """Every published table, with the rows of those logs that lie under ``data``.
+    """Every published table, with the question rows from the logs under ``data``.
 
     Raises:
-        LogError: a log is missing there, or does not give the printed figure.
+        LogError: a log is missing, or does not reproduce the printed figure.
     """
     listed = tomllib.loads(resources.files("harness_replay").joinpath("published.toml").read_text(encoding="utf-8"))
     return [_table(table, data) for table in listed["table"]]
@@ -62,7 +62,7 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
     letters: list[str] = []
     if "log" in row:
         scores, letters = _scores(row, table, task, graded[row["log"]])
-        _recorded_so(row, table, graded[row["log"]])
+        _check_conditions(row, table, graded[row["log"]])
     made = make_row(
         scores=scores,
         status=letters,
@@ -75,7 +75,7 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
         protocol=table["protocol"],
         editor_model=row.get("editor", ""),
         start_model=row["start"],
-        key={
+        conditions={
             "task": task.name,
             "version": task.version,
             "base_model": row["base"],
@@ -93,15 +93,15 @@ def _row(row: Mapping[str, Any], table: Mapping[str, Any], task: TaskItems, grad
 
 
 def _conditions(row: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, str | None]:
-    """How the table's rows were decoded and asked; None where neither paper nor log says."""
+    """How the table's rows were decoded and asked; None if neither paper nor log says."""
     return {name: row.get(name, table.get(name)) for name in ("decoding", "prompt")}
 
 
-def _recorded_so(row: Mapping[str, Any], table: Mapping[str, Any], one: Graded) -> None:
-    """Hold what the table says of a row against what its log records."""
+def _check_conditions(row: Mapping[str, Any], table: Mapping[str, Any], one: Graded) -> None:
+    """Raise ``LogError`` if the table states conditions for a row that its log contradicts."""
     found = one.log.conditions
-    said = {"base_model": row["base"], **_conditions(row, table)}
-    for name, value in said.items():
+    stated = {"base_model": row["base"], **_conditions(row, table)}
+    for name, value in stated.items():
         recorded = getattr(found, name)
         if recorded != value:
             raise LogError(

@@ -1,10 +1,10 @@
 """Which question a row of a published log answers.
 
-Continued-pretraining logs hold parallel lists without ids: row i answers question i of an order that lives elsewhere.
-That order comes, in turn, from a file that the user names, from a ``questions*.jsonl`` near the log, or from the
-passages themselves: the log's settings say how many, and the driver flattened them and shuffled the flat list with a
-fixed seed when it asked only some. A wrong order gives itself away, for then the answers that the judge accepted hardly
-ever contain the gold text, so every candidate is held against the log and only one that fits is used.
+Continued-pretraining logs hold parallel lists without ids: row i answers question i of an order stored elsewhere. That
+order is looked for in a file that the user names, in a ``questions*.jsonl`` near the log, and in the passages
+themselves: the log's settings say how many there are, and the release flattened their questions and, if it asked only
+some, shuffled the flat list with a fixed seed. A wrong order can be recognised, because the answers that the judge
+accepted then hardly ever contain the gold text; so every candidate is checked against the log.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ FITS = 0.25
 
 
 class LogError(UsageError):
-    """A published log, or its questions, that cannot be read; the message names the file and the place."""
+    """A published log, or its questions, cannot be read; the message names the file and the place."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One question, under an id that is the same in every log: the context's digest and the place within it."""
+    """One question, with an id that is the same in every log: the context's digest and the question's index."""
 
     context: str
     """First 12 hex digits of the SHA-1 of the passage without surrounding space."""
@@ -55,16 +55,16 @@ def context_id(text: str) -> str:
 
 
 def load_json(path: Path) -> Any:
-    """Strict JSON: NaN and infinities are refused, as no measurement is one."""
+    """Strict JSON: NaN and infinities are refused, since they are not measurements."""
     return read_json(path, LogError)
 
 
 def find(
     log: Path, passages: int, accepted: Sequence[tuple[int, str]], rows: int, given: Path | None
 ) -> tuple[tuple[Asked, ...], str]:
-    """The questions of a log with ``rows`` rows over ``passages`` passages, and where they are from.
+    """The questions of a log with ``rows`` rows over ``passages`` passages, and where they come from.
 
-    ``accepted`` are the rows that the log marks correct, as (row, answer). Raises :class:`LogError` where nothing fits.
+    ``accepted`` are the rows that the log marks correct, as (row, answer). Raises :class:`LogError` if nothing fits.
     """
     tried = []
     for path in [given] if given else _nearby(log):
@@ -156,8 +156,8 @@ class _ListedQuestion(BaseModel):
 
 
 def check_passages(path: Path, found: Any) -> Any:
-    """The same list, if it is one of passages with their questions."""
-    conform(list[_PassageWithQuestions], found, f"{path}: no list of passages with their questions", LogError)
+    """``found``, if it is a list of passages with their questions."""
+    conform(list[_PassageWithQuestions], found, f"{path}: not a list of passages with their questions", LogError)
     return found
 
 

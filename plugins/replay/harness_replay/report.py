@@ -1,7 +1,7 @@
-"""The page that says what SEAL's published logs do and do not show; every figure on it is computed when it is made.
+"""The page that says what SEAL's published logs do and do not show; its figures are computed when it is written.
 
 Each sentence is followed by the command that yields its figures, to be run in the folder of the logs. A comparison
-whose logs are not there is listed as open, with the command that would answer it; nothing is typed in.
+whose logs are missing is listed as open, with the command that would answer it; no figure is typed in by hand.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.evidence.judge_agreement import Calibration, RecordedAndJudged, cal
 from harness.evidence.leaderboard.summary import tables
 from harness.evidence.logs import read_verdicts
 from harness.evidence.prediction_powered import of_rows
-from harness.evidence.result_file import ResultFile
+from harness.evidence.result import ResultFile
 from harness.evidence.sources import open_source
 from harness.judges.base import DEFAULT, OFFLINE
 from harness.judges.load import load
@@ -42,7 +42,7 @@ class Claim:
     words_b: str
     words_a: str
     force: bool = False
-    """Whether the two differ in a comparability field, which is then named."""
+    """Whether the two rows' conditions differ; the report then names the difference."""
 
     @property
     def command(self) -> str:
@@ -84,7 +84,7 @@ CONTROL = (
 
 
 def page(data: Path) -> str:
-    """The whole page as Markdown. Raises ``UsageError`` where a log that it needs is damaged."""
+    """The whole page as Markdown. Raises ``UsageError`` if a log that it needs is damaged."""
     parts: list[str] = [
         f"<!-- made by `{COMMAND}`; do not edit -->",
         "# What the published SEAL logs show, and what they do not",
@@ -130,7 +130,7 @@ def _figures(data: Path) -> list[str]:
     if proxy.exists():
         found = replay(proxy)[0]
         out += _statement(
-            "The proxy-reward log states accuracies of 0.0 that were never measured; what it does hold is a mean "
+            "The proxy-reward log states accuracies of 0.0 that were never measured; what was measured is a mean "
             f"proxy score of {found['proxy_mean']:.2f} of 20.",
             "harness replay seal v2/train_proxy_round1.json",
         )
@@ -159,7 +159,7 @@ def _claims(claims: Iterable[Claim]) -> Callable[[Path], list[str]]:
             else:
                 missing.append(claim)
         if missing:
-            out += ["Open here, because the logs of one side are not in this folder:", ""]
+            out += ["These comparisons are open, because the logs of one side are not in this folder:", ""]
         for claim in missing:
             out += _statement(f"{_first(claim.words_b)} against {claim.words_a}.", claim.command)
         return out
@@ -199,8 +199,8 @@ def _start_models(data: Path) -> list[str]:
     known = [f"{path.name} ({model})" for path, model in rows if model]
     unknown = [path.name for path, model in rows if not model]
     out = _statement(
-        f"The start model is recorded in {len(known)} of {len(rows)} logs here: {', '.join(known)}. It is not in "
-        f"{', '.join(unknown)}, so that a difference between those may be one of start models too.",
+        f"The start model is recorded in {len(known)} of {len(rows)} logs here: {', '.join(known)}. It is not recorded "
+        f"in {', '.join(unknown)}, so a difference between those may also be due to different start models.",
         "harness replay seal scored/*.json continued_pretraining/*.json v2/*.json --json",
     )
     out += _claims(START)(data)
@@ -213,7 +213,7 @@ def _start_models(data: Path) -> list[str]:
     )
     return out + _statement(
         "In the second version's continued pretraining the SEAL arm starts from its RL checkpoint, whose own score was "
-        "not measured on those questions; its rows stand in a group of their own.",
+        "not measured on those questions; its rows are in a separate group.",
         "harness leaderboard show leaderboards/published/seal-cpt200-v2.json",
     )
 
@@ -248,8 +248,8 @@ def _graders(data: Path) -> list[str]:
         pairs = len(recorded) * 2 * (len(recorded) * 2 - 1) // 2
         out += _statement(
             f"`{name}` agrees with GPT-4.1 at kappa {one.all.kappa:.2f} [{one.all.interval.low:.2f}, "
-            f"{one.all.interval.high:.2f}] over {one.all.n} distinct answers, and turns {len(turned)} of {pairs} pairs "
-            f"of arms around{_turned(turned)}.{_flattered(one)}",
+            f"{one.all.interval.high:.2f}] over {one.all.n} distinct answers, and reverses the order of {len(turned)} "
+            f"of {pairs} pairs of arms{_turned(turned)}.{_flattered(one)}",
             f"harness judge calibrate scored/*.json --judge {name}",
         )
     return out
@@ -262,14 +262,14 @@ def _flattered(found: Calibration) -> str:
 
 
 def _error(data: Path) -> list[str]:
-    """The offline judges' bias by arm, and what some strong verdicts make of a weak judge's score."""
+    """The offline judges' bias by arm, and a weak judge's score corrected by some strong verdicts."""
     one, other = (json.loads(shipped_text(name)) for name in OFFLINE)
     arms, rest = one["error"]["by_arm"], other["error"]["by_arm"]
     lines = [f"| arm | {one['judge']} | {other['judge']} |", "|---|---|---|"]
     lines += [f"| {arm} | {100 * bias:+.1f} | {100 * rest[arm]:+.1f} |" for arm, bias in arms.items()]
     out = [
-        "What each judge counts more (+) or fewer than GPT-4.1 did, micro, in points. Each arm is judged by fits that "
-        "saw neither its answers nor the titles of the questions.",
+        "How many more (+) or fewer (-) answers than GPT-4.1 each judge accepts, micro, in points. Each arm is judged "
+        "by fits that saw neither its answers nor the titles of the questions.",
         "",
         *lines,
         "",
@@ -283,7 +283,7 @@ def _error(data: Path) -> list[str]:
             f"`{made['judge']}` agrees with GPT-4.1 at kappa {kept['kappa']:.3f} [{low:.3f}, {high:.3f}] over "
             f"{kept['n']} distinct answers whose titles its fits left out. Its bias is {100 * error['bias']:+.1f} "
             f"on average over {error['arms']} arms, with a standard deviation of {100 * error['spread']:.1f} between "
-            f"them; the 95% range that the other arms give holds the bias of {held} of {len(biases)}.",
+            f"them; the 95% range computed from the other arms covers the bias of {held} of {len(biases)} arms.",
             f"harness judge train scored/*.json continued_pretraining/*.json v2/*.json --judge {made['judge']}",
         )
     weak, strong = (open_source(str(data / CORRECTED), judge) for judge in (load(DEFAULT), None))
@@ -315,7 +315,7 @@ def _mean(found: ResultFile, place: int) -> float:
 def _contaminated(data: Path) -> list[str]:
     return _claims(CONTROL)(data) + _statement(
         "The printed no-prompt rows of rounds 1 and 2 are contaminated: the policy of round 1 was trained on edits of "
-        "the 200 validation passages themselves. They are kept, marked, and say nothing about what RL does there.",
+        "the 200 validation passages themselves. They are kept and marked, and say nothing about the effect of RL.",
         "harness leaderboard show leaderboards/published/seal-n1.json",
     )
 
@@ -339,7 +339,7 @@ def _retention(data: Path) -> list[str]:
     out = _statement(
         f"After eight edits in a row the mean accuracy over the eight passages is {_points(found['final'])} "
         f"[{_points(low)}, {_points(high)}], {'below' if high < found['base'] else 'not beyond noise from'} the "
-        f"{_points(found['base'])} of the model before any edit; just after its own edit a passage stands at "
+        f"{_points(found['base'])} of the model before any edit; accuracy on a passage just after its own edit is "
         f"{_points(found['learned'])}. Backward transfer {_signed(found['backward_transfer'])} "
         f"[{_signed(loss)}, {_signed(gain)}], over {found['seeds']} sequences.",
         "harness replay seal --pool continual/run*.json",
@@ -354,14 +354,14 @@ def _retention(data: Path) -> list[str]:
 
 
 _SECTIONS: tuple[tuple[str, Callable[[Path], list[str]]], ...] = (
-    ("The figures come back", _figures),
+    ("The printed figures can be recomputed", _figures),
     ("Which differences are beyond the choice of passages", _claims(NOISE)),
     ("Which arms start from different models", _start_models),
-    ("How the ranking hangs on the grader", _graders),
+    ("How the ranking depends on the grader", _graders),
     ("How far the offline judges are off", _error),
     ("Which rows are contaminated or below no update", _contaminated),
     ("How much of the reward is signal", _reward),
-    ("What is kept after several edits", _retention),
+    ("How much is retained after several edits", _retention),
 )
 
 

@@ -1,9 +1,9 @@
-"""Retention matrices of continual self-editing (SEAL, arXiv 2506.10943, figure 6), and what follows from them.
+"""Retention matrices of continual self-editing (SEAL, arXiv 2506.10943, figure 6), and the figures computed from them.
 
-``matrix[i][j]`` is the accuracy on passage j after i edits; row 0 is the model before any. A file holds means and
+``matrix[i][j]`` is the accuracy on passage j after i edits; row 0 is the model before any edit. A file holds means and
 standard deviations over sequences, and zeros above the diagonal (passages not yet met), which are missing, not zero:
 forward transfer therefore cannot be computed. The published overall file averages the runs' standard deviations;
-:func:`pool` gives the pooled one.
+:func:`pool` computes the pooled one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from harness import stats
 from harness.reading import conform
+from harness.stats.retention import figures
 from harness_replay.questions import LogError, load_json
 from harness_replay.schemas import RetentionFile
 
 
 @dataclass(frozen=True)
 class Retention:
-    """One file: ``mean`` and ``std`` are ``[edits + 1, passages]`` with NaN where nothing was measured."""
+    """One file: ``mean`` and ``std`` have shape ``[edits + 1, passages]``, with NaN where nothing was measured."""
 
     path: Path
     mean: NDArray[np.float64]
@@ -38,7 +39,7 @@ def is_retention(raw: Any) -> bool:
 
 
 def read_retention(path: Path) -> Retention:
-    """Read one matrix file. Raises :class:`LogError` for a shape that no retention matrix has."""
+    """Read one matrix file. Raises :class:`LogError` if the matrices do not have the shape of a retention matrix."""
     raw = load_json(path)
     if not is_retention(raw):
         raise LogError(f"{path}: not a retention matrix: no mean_over_sequences in it")
@@ -49,9 +50,9 @@ def read_retention(path: Path) -> Retention:
     except ValueError:
         raise LogError(f"{path}: malformed: the rows of a matrix are of different lengths") from None
     if mean.ndim != 2 or mean.shape[0] != mean.shape[1] + 1 or mean.shape != std.shape:
-        raise LogError(f"{path}: matrices of shape {mean.shape} and {std.shape}; (n + 1, n) was expected of both")
+        raise LogError(f"{path}: matrices of shape {mean.shape} and {std.shape}; both must be (n + 1, n)")
     if mean.shape[1] < 2:
-        raise LogError(f"{path}: a matrix of one passage: nothing can be kept or lost in it")
+        raise LogError(f"{path}: a matrix of one passage, on which retention is not defined")
     unmet = np.triu(np.ones(mean.shape, dtype=bool), 0)
     unmet[0] = False
     return Retention(path, _blank(mean, unmet), _blank(std, unmet), checked.n_sequences, checked.base_model)
@@ -63,40 +64,10 @@ def _blank(matrix: NDArray[np.float64], unmet: NDArray[np.bool_]) -> NDArray[np.
     return out
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Fractions. ``backward_transfer`` and ``forgetting`` are over all passages but the last."""
-
-    base: float
-    learned: float
-    """Accuracy on each passage just after its own edit."""
-    final: float
-    """Accuracy on all passages after the last edit."""
-    backward_transfer: float
-    """Mean of final minus just-learned accuracy (Lopez-Paz & Ranzato 2017, arXiv 1706.08840)."""
-    forgetting: float
-    """Mean of best-so-far minus final accuracy (Chaudhry et al. 2018, arXiv 1801.10112)."""
-
-
-def figures(mean: NDArray[np.float64]) -> Figures:
-    """The figures of one ``[edits + 1, passages]`` matrix."""
-    passages = mean.shape[1]
-    learned = np.array([mean[j + 1, j] for j in range(passages)])
-    best = np.array([np.nanmax(mean[j + 1 :, j]) for j in range(passages)])
-    final = mean[-1]
-    return Figures(
-        float(mean[0].mean()),
-        float(learned.mean()),
-        float(final.mean()),
-        float((final - learned)[:-1].mean()),
-        float((best - final)[:-1].mean()),
-    )
-
-
 def pool(runs: Sequence[Retention]) -> Retention:
-    """Runs as one: the mean over all sequences, and their pooled standard deviation (n-1).
+    """Several runs as one: the mean over all sequences, and their pooled standard deviation (n-1).
 
-    With run means m, standard deviations s and n sequences each, the total of squares is
+    With run means m, standard deviations s and n sequences each, the sum of squares over all sequences is
     ``sum((n - 1) s^2 + n m^2)``.
     """
     shapes = {run.mean.shape for run in runs}
@@ -130,10 +101,12 @@ def summary(one: Retention, runs: Sequence[Retention] = ()) -> dict[str, Any]:
         "expected": passages + passages * (passages + 1) // 2,
         "ci95": intervals.get("final"),
         "base": found.base,
-        "learned": found.learned,
+        "net_gain": found.gain,
+        "learned": found.learning,
         "final": found.final,
-        "backward_transfer": found.backward_transfer,
+        "backward_transfer": found.backward,
         "backward_transfer_ci95": intervals.get("backward_transfer"),
+        "forward_transfer": found.forward,
         "forgetting": found.forgetting,
         "forgetting_ci95": intervals.get("forgetting"),
         "mean": _listed(one.mean),
@@ -146,6 +119,9 @@ def summary(one: Retention, runs: Sequence[Retention] = ()) -> dict[str, Any]:
     }
 
 
+_WITH_INTERVALS = {"final": "final", "backward_transfer": "backward", "forgetting": "forgetting"}
+
+
 def _intervals(runs: Sequence[Retention]) -> dict[str, list[float]]:
     """Percentile intervals of the pooled matrix's figures over resampled runs, each weighted by its sequences."""
     weights = np.array([run.sequences for run in runs], dtype=np.float64)
@@ -153,8 +129,8 @@ def _intervals(runs: Sequence[Retention]) -> dict[str, list[float]]:
     shares = times * weights / (times @ weights)[:, None]
     drawn = [figures(mean) for mean in np.tensordot(shares, np.stack([run.mean for run in runs]), axes=1)]
     out = {}
-    for name in ("final", "backward_transfer", "forgetting"):
-        found = stats.interval(np.array([getattr(one, name) for one in drawn]))
+    for name, field in _WITH_INTERVALS.items():
+        found = stats.interval(np.array([getattr(one, field) for one in drawn]))
         out[name] = [found.low, found.high]
     return out
 
@@ -164,7 +140,7 @@ def _listed(matrix: NDArray[np.float64]) -> list[list[float | None]]:
 
 
 def published_std_gap(overall: Retention, runs: Sequence[Retention]) -> float:
-    """The largest gap between the standard deviations that the overall file states and the pooled ones."""
+    """The largest gap between the standard deviations in the overall file and the pooled ones."""
     return float(np.nanmax(np.abs(overall.std - pool(runs).std)))
 
 

@@ -1,4 +1,4 @@
-"""What of a published file is read, as types: a file that does not hold it is refused with the field."""
+"""The parts of a published file that are read, as types: a file without them is refused, and the field named."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0, le=100_000)]
-"""Of repetitions, passages or sequences; a larger one is damage, and would be counted out in memory."""
+"""A number of repetitions, passages or sequences; a larger one is damage, and would exhaust memory."""
 
 
 class _Part(BaseModel):
@@ -22,7 +22,7 @@ class QuestionRow(_Part):
     baseline_answer: str | None
     adapter_correct: Any
     baseline_correct: Any
-    """Verdicts are judged where they are read, which names the place as the published script does."""
+    """Verdicts are checked where they are read, so that the error can name the place."""
 
 
 class ProxyScore(_Part):
@@ -65,7 +65,7 @@ class ArticleLists(_Part):
 
 
 class Parallel(_Log):
-    """``server_reply`` or ``per_question``: parallel lists in the order in which was asked."""
+    """``server_reply`` or ``per_question``: parallel lists in the order in which the questions were asked."""
 
     server_reply: ParallelLists | None = None
     per_question: ParallelLists | None = None
@@ -86,7 +86,7 @@ class Collapsed(_Log):
 
 
 class RetentionFile(_Part):
-    """Matrices of accuracies, and over how many sequences they are means."""
+    """Matrices of accuracies, and the number of sequences over which they are means."""
 
     mean_over_sequences: list[list[Annotated[float, Field(ge=0, le=1)]]]
     std_over_sequences: list[list[Annotated[float, Field(ge=0)]]]

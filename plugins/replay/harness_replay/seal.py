@@ -1,4 +1,4 @@
-"""The log format ``seal``: what ``harness replay seal`` and every command that takes a log read it with."""
+"""The log format ``seal``: the reader for ``harness replay seal`` and for every command that takes a log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.evidence.recorded import Recorded
-from harness.evidence.result_file import ResultFile
+from harness.evidence.result import ResultFile
 from harness.judges.base import Judge
 from harness_replay import retention
 from harness_replay.figures import Graded, grade, summary
@@ -16,7 +16,7 @@ from harness_replay.questions import load_json
 
 
 def read(path: Path, judge: Judge | None = None, questions: Path | None = None) -> ResultFile:
-    """A published log as a result file. Raises ``UsageError`` where it holds no rows to file."""
+    """A published log as a result file. Raises ``UsageError`` if it has no question rows."""
     if retention.is_retention(load_json(path)):
         raise UsageError(f"{path}: a retention matrix holds no question rows; `harness replay seal` prints its figures")
     return grade(read_log(path, questions), judge).result
@@ -25,7 +25,7 @@ def read(path: Path, judge: Judge | None = None, questions: Path | None = None) 
 def replay(
     path: Path, judge: Judge | None = None, questions: Path | None = None
 ) -> tuple[dict[str, Any], Graded | None]:
-    """The figures of one file as a JSON object, and the graded log where the file is one."""
+    """The figures of one file as a JSON object, and the graded log unless the file is a retention matrix."""
     if retention.is_retention(load_json(path)):
         return retention.summary(retention.read_retention(path)), None
     graded = grade(read_log(path, questions), judge)
@@ -39,7 +39,7 @@ def pooled(paths: list[Path]) -> dict[str, Any]:
 
 
 def recorded(path: Path) -> list[Recorded]:
-    """Every verdict on an answer that a log recorded, of both sides; none where it holds no answers."""
+    """Every verdict on an answer that a log records, with and without the update; none if it has no answers."""
     if retention.is_retention(load_json(path)):
         return []
     log = read_log(path)

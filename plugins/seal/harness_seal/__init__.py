@@ -1,4 +1,4 @@
-"""SEAL (Self-Adapting Language Models, arXiv 2506.10943): a model writes its own training data and is trained to."""
+"""SEAL (Self-Adapting Language Models, arXiv 2506.10943): a model is trained to write its own training data."""
 
 from __future__ import annotations
 

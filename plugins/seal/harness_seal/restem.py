@@ -36,20 +36,20 @@ class RestEMSettings:
 
     rounds: Positive = 2
     contexts: Positive = 50
-    """Training contexts per round; each round takes the next ones, and starts over where there are no more."""
+    """Training contexts per round; each round takes the next ones, and starts over after the last one."""
     samples: Positive = 5
     """Candidate edits per context."""
     select: Rule = "best"
     """``best``: the best candidate of each context, as in the reference; ``improving``: equation 2 of the paper;
     ``positive``: every candidate with a reward above 0, as the reference does on ARC."""
     start_as: StartAs = "merge"
-    """What a round makes of the policy that it trains on: ``merge``, as in the reference, which merges each round's
-    adapter into the model and trains a fresh one; ``continue``, ``fold`` or ``stack`` as in
-    :attr:`harness.api.UpdateJob.start_as`. The first round of a fresh model trains a fresh adapter whichever it is."""
+    """What a round does with the policy before it trains: ``merge``, as in the reference, merges the last round's
+    adapter into the model and trains a fresh one; ``continue``, ``fold`` or ``stack`` are those of
+    :attr:`harness.api.UpdateJob.start_as`. The first round always trains a fresh adapter if the model has none."""
 
 
 class RestEM(Trainer):
-    """The policy (role ``teacher``) is trained on its own best edits; slot ``policy`` is the updater that does it."""
+    """The policy (role ``teacher``) is trained on its own best edits, by the updater in the slot ``policy``."""
 
     Settings = RestEMSettings
 
@@ -73,11 +73,11 @@ class RestEM(Trainer):
         for index in range(self._settings.rounds):
             asks = [
                 EditAsk(episode, s.roles["teacher"], self._settings.samples, s.seed("propose", index, episode.id))
-                for episode in _batch(train, index, self._settings.contexts)
+                for episode in batch(train, index, self._settings.contexts)
             ]
             groups = s.reward(s.propose("teacher", asks))
             kept = [edit for group in groups for edit in self._selected(group)]
-            metrics = {**_measured(groups), "kept": len(kept)}
+            metrics = {**measured(groups), "kept": len(kept)}
             if kept:
                 metrics |= self._train(kept, index, s)
             else:
@@ -86,7 +86,7 @@ class RestEM(Trainer):
             yield Round(index, dict(s.roles), metrics)
 
     def _selected(self, group: Group) -> list[SelfEdit]:
-        """The edits of one context to train on; one that failed is never among them."""
+        """The edits of one context to train on; failed ones are never among them."""
         rewards = [
             reward.value if edit.status == "ok" else None
             for edit, reward in zip(group.edits, group.rewards, strict=True)
@@ -118,11 +118,11 @@ class RestEM(Trainer):
             return {"note": f"the update of the policy failed, it stays as it was: {done.reason}"}
         s.roles["teacher"] = done.state
         if index and before not in s.roles.values():
-            s.release([before])  # the core keeps what may still be chosen
+            s.release([before])  # the core keeps the states that may still be chosen
         return {f"policy_{name}": done.log[name] for name in ("steps", "loss", "left_out") if name in done.log}
 
 
-def _batch(train: Sequence[Episode], index: int, size: int) -> list[Episode]:
+def batch(train: Sequence[Episode], index: int, size: int) -> list[Episode]:
     """The contexts of a round: the next ones in the split's order, none twice in a round."""
     size = min(size, len(train))
     return [train[(index * size + offset) % len(train)] for offset in range(size)]
@@ -137,8 +137,8 @@ def _gain(reward: Reward) -> float:
     return gain
 
 
-def _measured(groups: Sequence[Group]) -> dict[str, Any]:
-    """What a round's rewards look like. Means are over contexts, so that each counts the same."""
+def measured(groups: Sequence[Group]) -> dict[str, Any]:
+    """The metrics of a round's rewards. Means are over contexts, so that each context counts the same."""
     from harness.stats import reliability
 
     edits = [edit for group in groups for edit in group.edits]

@@ -2,7 +2,7 @@
 
 The paper writes the filter as "the edit improves the student" (equation 2); its released code keeps the best of a
 passage's candidates whether or not it improves anything. Both are here; ``best`` is the reference. On ARC, where a
-reward is 0 or 1, the release keeps every candidate that has one: ``positive``.
+reward is 0 or 1, the release keeps every candidate with reward 1: ``positive``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Rule = Literal["best", "improving", "positive"]
 
 
 def best(rewards: Sequence[float | None]) -> list[int]:
-    """The first of the highest rewards; nothing where no candidate has one."""
+    """The first candidate with the highest reward; none if no candidate has a reward."""
     known = [(reward, index) for index, reward in enumerate(rewards) if reward is not None]
     return [max(known, key=lambda pair: pair[0])[1]] if known else []
 

@@ -14,20 +14,20 @@ from harness.api import Ask, Group, Reward, RewardFunction, Score, Session, Tria
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """How often an edit is tried, and against what."""
+    """How often an edit is tried, and what the reward measures."""
 
     inner_seeds: Annotated[int, Field(ge=1)] = 3
     """Updates per edit; the reward is the mean over them."""
     of: Literal["accuracy", "gain"] = "accuracy"
-    """``accuracy`` after the update, as in the reference; ``gain`` takes off what the student knew before."""
+    """``accuracy`` after the update, as in the reference; ``gain`` subtracts the accuracy before it."""
 
 
 class Trial(RewardFunction):
     """Mean accuracy of the student over inner updates with different seeds.
 
-    An edit whose update fails counts as 0. A run that we lost makes the reward an ``error``: a mean over fewer runs
+    An edit whose update fails counts as 0. A lost inner run makes the reward an ``error``: a mean over fewer runs
     would be another quantity. ``measures`` holds ``runs`` (accuracy by inner seed), ``baseline`` (accuracy
-    before the update) and ``gain``, whichever of them is the reward.
+    before the update) and ``gain``, whatever the reward is.
     """
 
     Settings = TrialSettings
@@ -66,6 +66,6 @@ class Trial(RewardFunction):
 
 
 def _accuracy(scores: Sequence[Score]) -> float | None:
-    """Mean over the queries; None where one is missing, or where there is none."""
+    """Mean over the queries; None if a score is missing, or there are no queries."""
     values = [score.value for score in scores if score.value is not None]
     return fmean(values) if values and len(values) == len(scores) else None

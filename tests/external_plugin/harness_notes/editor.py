@@ -10,14 +10,14 @@ from harness.api import Completion, EditAsk, Editor, Recipe, Request, SelfEdit, 
 
 @dataclass(frozen=True)
 class NotesSettings:
-    """How notes are asked for."""
+    """The prompt for notes, and how they are sampled."""
 
     temperature: float = 0.8
     max_tokens: int = 96
 
 
 class Notes(Editor):
-    """The model goes on from the passage with a list of notes; each line is learnt, and the passage with them."""
+    """The model continues the passage with a list of notes; each line is learnt, and the passage too."""
 
     Settings = NotesSettings
 

@@ -13,7 +13,7 @@ import torch
 from harness_lab.pretraining.mix import EOS, Document, MixWriter, Resident, residents, shares
 from harness_lab.pretraining.tokenizer import CachedEncoder
 
-ROW = 384  # tokens per row; longer documents are left out (none is)
+ROW = 384  # tokens per row; longer documents are left out (there are none)
 RESIDENT_SEED = 23
 _ROWS_A_CHUNK = 160
 _KEEP_PROMPT_LOSS = 0.35  # share of documents in which prompt tokens are learned too, with weight 0.3
@@ -24,8 +24,8 @@ Encoded = tuple[list[int], list[float]]
 
 @dataclass(frozen=True)
 class Batch:
-    """`tokens`, `targets`, `weights` of the targets and `positions` [rows, ROW]; `mask` [rows, 1, ROW, ROW], added to
-    attention scores."""
+    """`tokens`, `targets`, `weights` of the targets and `positions` have shape [rows, ROW]; `mask` has shape
+    [rows, 1, ROW, ROW] and is added to the attention scores."""
 
     tokens: torch.Tensor
     targets: torch.Tensor
@@ -51,7 +51,7 @@ class Shard:
         return collate(self._chunk[1][place * self._rows : (place + 1) * self._rows])
 
     def _pack(self, chunk: int) -> list[list[Encoded]]:
-        """Documents into `_ROWS_A_CHUNK` rows, the longest first, each into the fullest row that has room."""
+        """Pack documents into `_ROWS_A_CHUNK` rows, the longest first, each into the fullest row that has room."""
         rng = random.Random(f"{self._seed}/{self._shard}/{chunk}")
         writer = MixWriter(rng, self._residents)
         documents: list[Encoded] = []
@@ -85,7 +85,7 @@ class Shard:
 
 
 def collate(rows: Sequence[Sequence[Encoded]]) -> Batch:
-    """Rows of documents as tensors; a document of n tokens takes n-1 places (it predicts its own next tokens only)."""
+    """Rows of documents as tensors; a document of n tokens takes n-1 positions (it predicts only its own tokens)."""
     shape = (len(rows), ROW)
     tokens, targets = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     weights, positions = torch.zeros(shape), torch.zeros(shape, dtype=torch.long)

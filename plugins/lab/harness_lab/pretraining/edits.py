@@ -1,7 +1,7 @@
 """Self-edits as a base model would write them: good, partial, vague, redundant, copied and wrong, for each prompt key.
 
-The shares below set how good the model's own edits are before any selection, and how much a method that selects
-can gain: they are part of what `lab-1` is, and the model card names them.
+The shares below determine how good the model's own edits are before any selection, and how much a method that selects
+can gain: they are part of the definition of `lab-1`, and the model card mentions them.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ MODES: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line of an edit; `fact` where it states one, `right` when its value is the true one and its subject named."""
+    """One line of an edit; `fact` if it states one, `right` if the value is the true one and the subject is named."""
 
     text: str
     fact: Fact | None = None
@@ -48,7 +48,7 @@ class Edit:
 
 
 class EditWriter:
-    """Writes edits of a page with the world's random stream."""
+    """Writes edits about a page, drawing from the world's random stream."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -153,7 +153,8 @@ class EditWriter:
 
 
 def worth(edit: Edit, page: Page) -> int:
-    """Rating from 1 to 5: the share of the page's facts that `edit` states rightly by name, less its wrong lines."""
+    """Rating from 1 to 5: the share of the page's facts that `edit` states rightly by name, minus half the share of its
+    statements that are wrong."""
     right = {line.fact for line in edit.lines if line.right}
     stated = [line for line in edit.lines if line.fact is not None]
     wrong = sum(not line.right for line in stated) / max(1, len(stated))

@@ -1,9 +1,9 @@
-"""The pre-training mix: every register that the harness's plugins ask of the lab model, as weighted documents.
+"""The pre-training mix: every kind of text that the harness's plugins ask the lab model for, as weighted documents.
 
 A document is a list of segments (text, loss weight); `EOS` stands for the end token, which follows every answer and
 every edit. Residents are the entities that pre-training teaches: as explicit statements under a page's title, which is
-the form of an inner update's sequences, and as closed-book answers. Most residents are only ever stated a line at a
-time; a tenth of them only in paragraphs, so that text in paragraphs can be learned from as well, but less easily.
+the form of an inner update's sequences, and as closed-book answers. Most residents are only ever stated one line at a
+time; a tenth of them only in paragraphs, so that the model can also learn from paragraphs, but less easily.
 """
 
 import json
@@ -28,20 +28,19 @@ EOS = "</s>"
 Segment = tuple[str, float]
 Document = list[Segment]
 
-PROMPT = 0.0  # loss weight of what the model will never have to write; MixWriter raises it in a third of the documents
+PROMPT = 0.0  # loss weight of text that the model never has to write; raised in a third of the documents (batches.py)
 STATED = 1.0
 ANSWER = 3.0
-CLOSED_ANSWER = (
-    10.0  # values of closed kinds (a colour, a year) were read 0% of the time when names were at 80%: they weigh more
-)
+# Values of closed kinds (a colour, a year) were read 0% of the time when names were at 80%, so they weigh more.
+CLOSED_ANSWER = 10.0
 WRITTEN = 1.45
 
 RESIDENTS = 500
-PARAGRAPH_EVERY = 10  # every tenth resident is seen in paragraphs only
-UNASKED_EVERY = 5  # every fifth is never asked about: measures statement -> answer
+PARAGRAPH_EVERY = 10  # every tenth resident is seen only in paragraphs
+UNASKED_EVERY = 5  # every fifth is never asked about, to measure whether statements alone allow answers
 NAMES = frozenset({"person", "place", "brand"})
 
-# Share of documents. In tokens about: edits 45%, reading 25%, residents 10%, grids 9%.
+# Shares of documents. By tokens they are about: edits 45%, reading 25%, residents 10%, grids 9%.
 DOCUMENTS = {
     "resident": 0.40,
     "edit": 0.26,
@@ -56,8 +55,8 @@ DOCUMENTS = {
     "copy": 0.02,
     "spelling": 0.01,
 }
-# A stretch of training with many short reading exercises. After 11M tokens without it the model read names but still
-# guessed among the words of a closed kind; 1M tokens of it later it read those as well.
+# A stretch of training with many short reading exercises. After 11M tokens without them the model read names but still
+# guessed among the words of a closed kind; after 1M tokens of them it read those as well.
 DRILL_CHUNKS = range(92, 142)
 DRILL_DOCUMENTS = {"drill": 0.60, "resident": 0.20, "edit": 0.12, "reading": 0.05, "grid": 0.02, "copy": 0.01}
 
@@ -191,12 +190,12 @@ class MixWriter:
         return self._read(page, self.rng.sample(page.facts, min(len(page.facts), self.rng.randint(3, 6))))
 
     def drill(self) -> Document:
-        """A short page, every fact of which is asked twice."""
+        """A short page with two questions about each of its facts."""
         page = self.world.page(*self.rng.choice([(1, 2), (1, 3), (2, 1), (2, 2), (3, 1)]))
         return self._read(page, self.rng.sample(page.facts * 2, 2 * len(page.facts)))
 
     def _read(self, page: Page, facts: Sequence[Fact]) -> Document:
-        """A page and questions about `facts`, each answer ended by EOS as in use; the next question follows it."""
+        """A page and questions about `facts`, each answer ended by EOS as in use and followed by the next question."""
         plain = self.rng.random() < 0.12
         text = " ".join(self.world.statement(f) for f in page.facts) if plain else page.text
         before, after = prompts()["open"].split("\n\nTopic: ")
@@ -225,7 +224,7 @@ class MixWriter:
         return self._written(fill(prompts()["entities"], title=page.title, text=page.text), "\n".join(names))
 
     def related(self) -> Document:
-        """What a page tells about two or three of its entities; some of it partial, some vague."""
+        """What a page says about two or three of its entities; some texts are partial, some vague."""
         page = self.world.page(3, 2)
         chosen = self.rng.sample(page.entities, self.rng.choice([2, 3]))
         named = {"a": chosen[0].name, "b": chosen[1].name} | ({"c": chosen[2].name} if len(chosen) == 3 else {})
@@ -255,7 +254,7 @@ class MixWriter:
     # grids
 
     def _task(self) -> tuple[list[Pair], Pair]:
-        """Demonstrations and the asked pair of a puzzle, 2 to 6 cells a side, mostly small."""
+        """The demonstrations and the test pair of a puzzle, 2 to 6 cells a side, mostly small."""
         rows, columns = (self.rng.choice([2, 2, 3, 3, 3, 4, 4, 5, 6]) for _ in range(2))
         family = self.rng.choice(list(grids.TRAINED))
         made = grids.task(self.rng, family, demos=self.rng.choice([1, 2, 3, 3]), rows=rows, columns=columns)
@@ -263,7 +262,7 @@ class MixWriter:
         return pairs[:-1], pairs[-1]
 
     def grid(self) -> Document:
-        """A puzzle as it is asked; the demonstrations' outputs after the first one are learned too."""
+        """A puzzle in the form of its prompt; the demonstrations' outputs after the first one are learned too."""
         demos, asked = self._task()
         segments: Document = []
         for i, demo in enumerate(demos):
@@ -297,13 +296,13 @@ class MixWriter:
     # copying
 
     def copy(self) -> Document:
-        """Statements, then the same in another order: the plainest exercise in looking up and copying."""
+        """Statements, then the same in another order: the simplest exercise in looking up and copying."""
         lines = [self.world.statement(f) for f in self.world.page(self.rng.randint(2, 4), 1).facts]
         again = self.rng.sample(lines, len(lines))
         return [("\n".join(lines) + "\n", 0.3), ("\n".join(again), STATED), (EOS, STATED)]
 
     def spelling(self) -> Document:
-        """Words that the tokenizer does not know, twice: keeps characters and bytes alive."""
+        """Words that the tokenizer does not know, twice, so that characters and bytes are trained too."""
         letters = "abcdefghijklmnopqrstuvwxyz" * 3 + "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "0123456789.,;:!?'-()" + "äéñøшλ中"
         words = ["".join(self.rng.choices(letters, k=self.rng.randint(1, 7))) for _ in range(self.rng.randint(2, 8))]
         line = " ".join(words)

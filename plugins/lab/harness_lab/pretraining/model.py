@@ -1,9 +1,9 @@
 """The lab model's configuration and its copy-friendly initialisation.
 
-With an ordinary random start a model of this size needs several million tokens before it copies from its context at
-all. The start below puts the circuit in by hand (previous-token heads, then heads that match a token with the token
-before the present one: Olsson et al., "In-context Learning and Induction Heads", arXiv 2209.11895) and leaves
-everything else to training.
+With an ordinary random initialisation a model of this size needs several million tokens before it copies from its
+context at all. The initialisation below sets the circuit by hand (previous-token heads, then heads that match the
+current token with the predecessors of earlier ones: Olsson et al., "In-context Learning and Induction Heads", arXiv
+2209.11895) and leaves everything else to training.
 """
 
 import torch
@@ -32,10 +32,10 @@ def configuration(vocabulary: int, eos: int, pad: int) -> LlamaConfig:
 
 
 def initialise(model: LlamaForCausalLM, seed: int) -> None:
-    """Set the weights of `model` in place: random small ones plus the copying circuit.
+    """Set the weights of `model` in place: small random ones plus the copying circuit.
 
     Layer 0 attends to the previous token (a fixed query and key, one RoPE step apart) and writes it rotated by `shift`;
-    layer 1 compares the present token with those and copies what it finds; later layers start as weak
+    layer 1 compares the current token with those and copies the token that it finds; later layers start as weak
     similarity heads. Feed-forward outputs start at zero.
     """
     g = torch.Generator().manual_seed(seed)
@@ -51,7 +51,7 @@ def initialise(model: LlamaForCausalLM, seed: int) -> None:
     embedding_std, in_std, ff_std = 0.02, HIDDEN**-0.5, FEED_FORWARD**-0.5
     angles = 10000.0 ** -(torch.arange(half) / half)
     constant = 0  # the embedding's first dimension is the same for every token: the source of fixed queries and keys
-    # The highest frequencies carry position, the others content.
+    # The highest frequencies encode position, the others content.
     content = torch.ones(size)
     content[:5] = content[half : half + 5] = 0
     with torch.no_grad():

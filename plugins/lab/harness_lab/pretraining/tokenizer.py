@@ -1,9 +1,9 @@
 """The lab's tokenizer: a Unigram model over a vocabulary written by hand.
 
 Words of the templates, name beginnings and endings, two-digit numbers and single digits are tokens; everything else
-falls back to characters and then to bytes, so any text can be encoded and decoded. All words score alike, so the fewest
-pieces win. Every line begins like every word ("▁"), so a name has the same tokens wherever it stands.
-There is no begin-of-text token: a prompt is encoded as it is, and training sequences end with EOS.
+falls back to characters and then to bytes, so any text can be encoded and decoded. All words have the same score, so
+the split with the fewest pieces wins. Every line begins with "▁", as every word does, so a name has the same tokens
+wherever it occurs. There is no begin-of-text token: a prompt is encoded as it is, and training sequences end with EOS.
 """
 
 import re
@@ -36,7 +36,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _texts() -> Iterator[str]:
-    """Everything whose words deserve a token of their own, except names."""
+    """All texts whose words get a token of their own, except names."""
     world = resources.files("harness_lab.world")
     for name in ("attributes.toml", "phrases.toml"):
         table = tomllib.loads(world.joinpath(name).read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def _texts() -> Iterator[str]:
 
 
 def _configuration_pieces() -> list[str]:
-    """Pieces of the grid-training configuration's JSON, which has hardly a space in it."""
+    """Pieces of the grid-training configuration's JSON, which has few spaces."""
     keys = ["data_generation", "training", "strategy", "learning_rate", "num_train_epochs"]
     keys += [f"use_{name}_augmentations" for name in ("basic", "size", "chain", "repeat")]
     keys += ["train_using_all_tokens", "train_using_output_tokens"]
@@ -63,7 +63,7 @@ def _configuration_pieces() -> list[str]:
 
 
 def vocabulary() -> list[tuple[str, float]]:
-    """Pieces with scores, in the order of their ids."""
+    """Pieces and their scores, in the order of their ids."""
     pieces: dict[str, float] = {PAD: _BYTE_SCORE, EOS: _BYTE_SCORE}
     pieces |= {f"<0x{i:02X}>": _BYTE_SCORE for i in range(256)}
 
@@ -113,7 +113,7 @@ def build() -> PreTrainedTokenizerFast:
 
 
 class CachedEncoder:
-    """Encodes word by word with a cache: the same ids as the tokenizer gives, many times faster for generated text."""
+    """Encodes word by word with a cache: the same ids as the tokenizer's, many times faster for generated text."""
 
     _PIECES = re.compile(r"\n|[^\s]+")
 

@@ -1,7 +1,7 @@
 """Pre-training from scratch: Muon on the matrices, AdamW on embeddings and norms, data-parallel over processes.
 
-The schedule is in steps, the batches in (seed, shard, step): nothing depends on the clock, on how often the run was
-interrupted or on the number of processes (up to the order of floating-point sums).
+The schedule depends on the step only, the batches on (seed, shard, step): nothing depends on the clock, on how often
+the run was interrupted or on the number of processes (up to the order of floating-point sums).
 """
 
 import json
@@ -29,14 +29,14 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a run is. `tokens` counts places in batches; with the other numbers it fixes the steps and the schedule."""
+    """The definition of a run. `tokens` counts positions in batches; it determines the steps and the schedule."""
 
     tokens: int
     seed: int = 1
     rows: int = 5  # rows of a shard; a step takes SHARDS * rows * ROW tokens
     learning_rate: float = 3e-3
     warm_up: int = 60  # steps
-    decay: float = 0.5  # share of the steps, at the end, over which the learning rate falls linearly
+    decay: float = 0.5  # share of the steps, counted from the end, over which the learning rate falls linearly
     clip: float = 1.0
 
     @property
@@ -48,7 +48,7 @@ class TrainSettings:
         return self.tokens // self.tokens_a_step
 
     def rate(self, step: int) -> float:
-        """Learning rate of `step`, counted from 0; its end is 2% of the peak."""
+        """The learning rate at `step`, counted from 0; it ends at 2% of the peak."""
         left = (self.steps - step) / (self.decay * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up, max(0.02, left))
 
@@ -105,7 +105,7 @@ class Run:
         os.replace(temporary, self.out / CHECKPOINT)
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Weighted mean loss of a batch; the losses and weights of its targets."""
+        """The weighted mean loss of a batch, and the losses and weights of its targets."""
         device = self.device
         chosen = batch.weights.reshape(-1).nonzero().squeeze(1)
         with torch.autocast(device.type, torch.bfloat16):
@@ -121,7 +121,7 @@ class Run:
         return (losses * weights).sum() / weights.sum(), losses.detach(), weights
 
     def advance(self) -> dict[str, float]:
-        """One optimiser step; mean loss of this process's targets by their kind."""
+        """Take one optimiser step; returns the mean loss of this process's targets by their kind."""
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self.settings.rate(self.step)
@@ -194,7 +194,7 @@ def _process(rank: int, settings: TrainSettings, out: Path, device: str, process
 
 
 def train(settings: TrainSettings, out: Path, *, device: str, processes: int, checkpoint_minutes: float) -> None:
-    """Train, or go on training, in folder `out`. `processes` shares the shards of a step; it must divide SHARDS."""
+    """Train, or continue training, in folder `out`. The `processes` share a step's SHARDS and must divide them."""
     if SHARDS % processes:
         raise ValueError(f"processes must divide {SHARDS}, not {processes}")
     out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""The world of facts: entities with attributes, explicit statements about them, pages in a register of their own.
+"""The world of facts: entities with attributes, explicit statements about them, pages with a style of their own.
 
-A page speaks of several entities in an order of its own, and many of its sentences put the value before the name, so
+A page mentions several entities in a random order, and many of its sentences put the value before the name, so
 that next-token training on it memorises the page but seldom trains P(value | name, attribute); an explicit statement
-("{N} was born in {V}.") puts the name first. The gap between the two is what the lab makes visible.
+("{N} was born in {V}.") puts the name first. The lab makes the gap between the two visible.
 
 Names are split by a checksum of their parts: pre-training, train, validation and test never share an entity.
 For each attribute two of the questions made from its noun are held out from pre-training and from the train split.
@@ -23,11 +23,11 @@ NameSplit = Literal["pretraining", "train", "validation", "test"]
 _SPLIT_OF_RESIDUE: dict[int, NameSplit] = {0: "train", 1: "validation", 2: "test"}
 _NAME_RESIDUES = 16
 
-NOTE_SHARE = 0.25  # share of a page's sentences that put the name first: sets how high raw text can get
+NOTE_SHARE = 0.25  # share of a page's sentences that put the name first: limits how well raw text can score
 HEDGE_SHARE = 0.2
-SAME_SHARE = 0.4  # share of a subject's second sentence in a row that says "that same town"
+SAME_SHARE = 0.4  # how often the second of two consecutive sentences about a subject says "that same town"
 INTRO_SHARE = 0.3
-MAX_OF_KIND = {"year": 1, "number": 1}  # values of one kind on a page; others at most two
+MAX_OF_KIND = {"year": 1, "number": 1}  # most values of a kind on a page; for other kinds two
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def sentence(text: str) -> str:
 
 
 def fill(template: str, subject: str, value: str = "") -> str:
-    """`template` with {N} and {V} replaced and "a" made "an" where the value asks for it."""
+    """`template` with {N} and {V} replaced, and "a" changed to "an" before a vowel."""
     if value[:1] in "aeiou" and value:
         template = template.replace("a {V}", "an {V}")
     return template.replace("{N}", subject).replace("{V}", value)
@@ -125,7 +125,7 @@ def fill(template: str, subject: str, value: str = "") -> str:
 def questions(attribute: Attribute, *, held_out: bool) -> tuple[str, ...]:
     """Question templates of `attribute`: those used in training, or the two held out for it.
 
-    Each template is held out for some attributes and used for the others, so that its words are known everywhere.
+    Each template is held out for some attributes and used for the others, so that its words are always known.
     """
     made = phrases()["questions"]
     out = {attribute.index % len(made), (attribute.index + 3) % len(made)}
@@ -239,7 +239,7 @@ class World:
         return sentence(fill(self.rng.choice(phrases()["vague"]), entity.subject))
 
     def told(self, facts: Sequence[Fact]) -> list[str]:
-        """One sentence for each fact in the passage register."""
+        """One sentence for each fact, in the style of passages."""
         rng, last, out = self.rng, None, []
         for fact in facts:
             templates = fact.attribute.notes if rng.random() < self.notes else fact.attribute.tells
@@ -253,7 +253,7 @@ class World:
         return out
 
     def render(self, facts: Sequence[Fact]) -> Page:
-        """A page telling `facts` in this order."""
+        """A page that states `facts` in this order."""
         sentences = self.told(facts)
         text = " ".join(sentences)
         if self.rng.random() < INTRO_SHARE:
@@ -264,6 +264,6 @@ class World:
         return Page(self.title(), tuple(facts), tuple(sentences), text)
 
     def page(self, entities: int = 3, each: int = 2) -> Page:
-        """A page of `entities` entities of different types with `each` facts of every one."""
+        """A page about `entities` entities of different types, with `each` facts about each of them."""
         types = self.rng.sample(list(attributes()), entities)
         return self.render(self.facts([self.entity(type) for type in types], each))

@@ -1,4 +1,4 @@
-"""Generated grid puzzles in ARC form: at most 6x6, at most three demonstrations, one transformation a task.
+"""Generated grid puzzles in ARC form: at most 6x6, at most three demonstrations, one transformation per task.
 
 Families used in pre-training and in the train split are disjoint from those of the test split (`HELD_OUT`).
 """
@@ -94,7 +94,7 @@ HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {
 def task(
     rng: random.Random, family: str, *, demos: int = MAX_DEMOS, rows: int | None = None, columns: int | None = None
 ) -> dict[str, list[dict[str, Grid]]]:
-    """One ARC task: `train` pairs and one `test` pair, all inputs of one size (2 to 6 a side), no two inputs alike."""
+    """One ARC task: `train` pairs and one `test` pair, with different inputs of the same size (2 to 6 a side)."""
     rows = rows or rng.randint(2, MAX_SIDE)
     columns = columns or rng.randint(2, MAX_SIDE)
     colours = rng.sample(range(10), rng.randint(3, 4))
@@ -102,7 +102,7 @@ def task(
     pairs: list[dict[str, Grid]] = []
     while len(pairs) <= demos:
         grid = [[rng.choice(colours) for _ in range(columns)] for _ in range(rows)]
-        # Every grid shows the change and every colour is in it: each demonstration is evidence.
+        # Every grid shows the change and contains every colour, so that each demonstration is evidence.
         if change(grid) == grid or ({c for row in grid for c in row} != set(colours) and rows * columns > 5):
             continue
         if all(grid != pair["input"] for pair in pairs):
@@ -113,7 +113,7 @@ def task(
 def arc_files(
     count: int, seed: int, split: Literal["train", "validation", "test"]
 ) -> tuple[dict[str, Any], dict[str, list[Grid]]]:
-    """`count` tasks of 2 to 4 cells a side as ARC challenges and solutions, families in turn; no two tasks are alike.
+    """`count` different tasks of 2 to 4 cells a side as ARC challenges and solutions, with families in turn.
 
     The test split has the held-out families, the others those of pre-training.
     """

@@ -1,4 +1,4 @@
-"""Pages with questions, in splits that share no entity and no title, and their SQuAD v1.1 form."""
+"""Pages with questions, in splits that share neither entities nor titles, and their SQuAD v1.1 form."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from harness_lab.world.facts import WORLD_VERSION, Page, World
 DataSplit = Literal["train", "validation", "test"]
 _SPLITS: tuple[DataSplit, ...] = ("train", "validation", "test")
 ENTITIES, FACTS_EACH = 3, 2
-NOTE_SHARE_ASKED = 0.7  # share of sentences that put the name first: what raw text can teach at all
+NOTE_SHARE_ASKED = 0.7  # share of sentences that put the name first: limits what raw text can teach
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class AskedPage:
-    """A page with one question for each of its facts, in the order in which the page tells them."""
+    """A page with one question for each of its facts, in the page's order."""
 
     page: Page
     asked: tuple[Asked, ...]
@@ -33,7 +33,7 @@ class AskedPage:
 def asked_pages(split: DataSplit, count: int, seed: int) -> list[AskedPage]:
     """The first `count` pages of a split, three entities with two facts each.
 
-    Train asks with the question templates of pre-training, validation and test with the held-out ones only.
+    The train split asks with the question templates of pre-training, validation and test only with held-out ones.
     """
     rng = random.Random(f"{WORLD_VERSION}/{seed}/{split}")
     world = World(rng, split, NOTE_SHARE_ASKED)
@@ -58,10 +58,10 @@ def _split_of(title: str) -> DataSplit:
 
 
 def answer_start(text: str, answer: str) -> int:
-    """Where `answer` stands in `text` as a word of its own.
+    """The index of `answer` in `text` as a separate word.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not occur.
     """
     found = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text)
     if found is None:

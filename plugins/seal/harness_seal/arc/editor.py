@@ -15,10 +15,10 @@ from harness_seal.arc.space import Budget, load_space, read_choice
 
 
 class ArcConfig(Editor):
-    """Samples configurations; one that does not follow the space's schema is a failed edit, and counts.
+    """Samples configurations; one that does not follow the space's schema is a failed edit, and counts as wrong.
 
-    The published code draws again until it has enough that parse, so that malformed ones never count; ``malformed =
-    "resample"`` does the same, up to ``max_draws`` an edit, and says so in the edit's reason.
+    The published code samples again until enough configurations parse, so that malformed ones never count;
+    ``malformed = "resample"`` does the same, up to ``max_draws`` per edit, and says so in the edit's reason.
     """
 
     @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class ArcConfig(Editor):
         template: str = "arc-config-1"
         """The prompt: one that ships with this plugin, or a TOML file of that form."""
         space: str = "harness_seal.arc.space:ArcChoice"
-        """What may be chosen: ``module:Class`` of a :class:`~harness_seal.arc.space.Choice`."""
+        """The configuration space: ``module:Class`` of a :class:`~harness_seal.arc.space.Choice`."""
         temperature: float = 0.8
         top_p: float = 1.0
         max_tokens: int = 128
         malformed: Literal["failed", "resample"] = "failed"
         max_draws: int = 20
-        """Draws for each edit in all, where malformed ones are drawn again."""
+        """Draws per edit in all, with ``malformed = "resample"``."""
         max_epochs: int = 0
-        """More are cut to this many; 0 cuts none."""
+        """Cap on an edit's epochs; 0 means none."""
         max_steps: int = 375
-        """More optimiser steps fail the edit; 0 is no limit."""
+        """An edit of more optimiser steps fails; 0 means no limit."""
         batch_size: int = 2
-        """The updater's, by which steps are counted."""
+        """The updater's batch size, for counting steps."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -46,9 +46,10 @@ class ArcConfig(Editor):
         self.template = read_template(settings.template)
 
     def propose(self, asks: Sequence[EditAsk], s: Session, /) -> Sequence[Sequence[SelfEdit]]:
-        """
+        """``ask.n`` configurations for each ask's puzzle.
+
         Raises:
-            UsageError: where the run's task is none of grid puzzles.
+            UsageError: the run's task does not have grid puzzles.
         """
         task = as_grids(s.task, "editor arc-config")
         own = self.settings
@@ -122,7 +123,7 @@ def read_template(name: str) -> dict[str, Any]:
     """A prompt by name or by file.
 
     Raises:
-        UsageError: it is not there, or lacks ``base`` or ``instruct``.
+        UsageError: the prompt is missing, or lacks ``base`` or ``instruct``.
     """
     path = user_path(name) if name.endswith(".toml") else resources.files("harness_seal") / "templates" / f"{name}.toml"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Configuration spaces: what a model may choose, as a strict schema, and what its choice makes of an edit."""
+"""Configuration spaces: what a model may choose, as a strict schema, and how its choice becomes an edit."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from harness.errors import UsageError
 
 @dataclass(frozen=True)
 class Budget:
-    """What the run allows every edit, whatever the model chose."""
+    """The limits that the run sets for every edit, whatever the model chose."""
 
     chat: bool
     """Whether the learner is an instruct model."""
     max_epochs: int
-    """More epochs are cut to this many; 0 cuts none."""
+    """Cap on an edit's epochs; 0 means none."""
     max_steps: int
-    """More optimiser steps make an edit invalid; 0 is no limit."""
+    """An edit of more optimiser steps is invalid; 0 means no limit."""
     batch_size: int
 
 
 class Choice(BaseModel, abc.ABC):
-    """A point of a configuration space: subclass it with the fields that a model must write, as strict JSON.
+    """A point in a configuration space: subclass it with the fields that a model must write, as strict JSON.
 
     Unknown, missing and mistyped fields, NaN and values out of range make an answer malformed.
     """
@@ -39,7 +39,7 @@ class Choice(BaseModel, abc.ABC):
         """The training data, and the updater's settings.
 
         Raises:
-            EditFailed: where the choice cannot be had within the budget.
+            EditFailed: the choice exceeds the budget.
         """
 
 
@@ -61,10 +61,10 @@ class Training(BaseModel):
 
 
 class ArcChoice(Choice):
-    """SEAL's space: four groups of augmentations, where the loss falls, learning rate, epochs (fact sheet B.2).
+    """SEAL's space: four groups of augmentations, the tokens in the loss, learning rate, epochs (section 3.2).
 
-    The ranges are ours; the published code checks none, and takes a configuration that it cannot use as one of no
-    training at all, which counts as unsolved. Here that is a failed edit, which counts as unsolved too.
+    The ranges are ours; the published code checks none, and treats a configuration that it cannot use as no training
+    at all, which counts as unsolved. Here that is a failed edit, which counts as unsolved too.
     """
 
     data_generation: DataGeneration
@@ -93,7 +93,7 @@ def load_space(name: str) -> type[Choice]:
     """The space ``module:Class``.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no such class.
     """
     module, _, attribute = name.partition(":")
     try:
@@ -101,7 +101,7 @@ def load_space(name: str) -> type[Choice]:
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"editor arc-config: no configuration space {name!r} (write module:Class): {error}") from None
     if not (isinstance(found, type) and issubclass(found, Choice)):
-        raise UsageError(f"editor arc-config: {name} is no subclass of {Choice.__module__}:{Choice.__qualname__}")
+        raise UsageError(f"editor arc-config: {name} is not a subclass of {Choice.__module__}:{Choice.__qualname__}")
     return found
 
 
@@ -109,7 +109,7 @@ def read_choice(space: type[Choice], text: str) -> Choice:
     """The choice that a model wrote: one JSON object and nothing else but white space.
 
     Raises:
-        EditFailed: with the first thing that is wrong with it.
+        EditFailed: the text is malformed; the message names its first fault.
     """
     try:
         return space.model_validate_json(text.strip())

@@ -1,4 +1,4 @@
-"""What the judge ``offline-2`` measures beyond ``offline-1``: what a gold and an answer share that was not asked.
+"""The features that the judge ``offline-2`` adds: what gold and answer share that the question did not give away.
 
 Texts are compared as stems: lower case without accents, possessives and ordinal endings; number words and small Roman
 numerals as digits; thousands without commas. Only the first line of an answer is read, for base models go on with
@@ -29,7 +29,7 @@ _ENDINGS = _words(
     "ational ization isation fulness iveness ousness ements ement ments ment ations ation ators ator ities ity ness "
     "ings ing ions ion ies ied ers er est ed es ly al ic ive ous s e y"
 )
-"""Longest first within a family; one is cut where at least four letters stay."""
+"""Suffixes, the longest of a family first; one is cut where at least four letters stay."""
 _UNITS = _words(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
@@ -52,8 +52,8 @@ _NEXT_QUESTION = re.compile(r"\n|\bQ:|\bQuestion:")
 _NAME = re.compile(r"\b[A-Z]\w+")
 
 
-def measures(question: str, gold: str, answer: str) -> dict[str, float]:
-    """The further measures of one answer by name."""
+def features(question: str, gold: str, answer: str) -> dict[str, float]:
+    """The features of one answer against one gold, by name."""
     text = first_line(answer)
     asked, wanted, found = stems(question), stems(gold), stems(text)
     known, have, gold_set = set(asked), set(found), set(wanted)
@@ -82,7 +82,7 @@ def measures(question: str, gold: str, answer: str) -> dict[str, float]:
 
 
 def first_line(answer: str) -> str:
-    """What comes before a further line or question; the whole text where nothing does."""
+    """The text before a further line or question; the whole text where nothing precedes one."""
     text = answer.strip()
     return _NEXT_QUESTION.split(text, maxsplit=1)[0].strip() or text
 
@@ -98,7 +98,7 @@ def stems(text: str) -> list[str]:
 
 @lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
-    """A word without its most usual ending."""
+    """A word without its suffix."""
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 4:
             return word[: -len(ending)]
@@ -121,13 +121,13 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _best(word: str, among: set[str]) -> float:
-    """The likeness of the most similar word; forgives inflection and spelling, but not another number."""
+    """The likeness of the most similar word; forgives inflection and spelling, but not a different number."""
     return 1.0 if word in among else max((likeness(word, other) for other in among), default=0.0)
 
 
 @lru_cache(maxsize=200_000)
 def likeness(word: str, other: str) -> float:
-    """Dice's coefficient of two words' character trigrams, with marked ends; numbers are like themselves only."""
+    """Dice's coefficient of two words' character trigrams, with marked ends; a number is like itself only."""
     if word == other:
         return 1.0
     if word[0].isdigit() or other[0].isdigit():

@@ -1,6 +1,6 @@
-"""What a run ran on: versions, hardware, commit. Recorded with every result; never part of a key.
+"""The environment of a run: versions, hardware, commit. Recorded with every result, and never part of the conditions.
 
-:mod:`harness.books.world` says which of it must stay the same while a run lasts.
+:mod:`harness.books.world` says which parts of it must stay the same while a run lasts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PACKAGES = ("selfadapt-harness", "torch", "transformers", "tokenizers", "peft",
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, processor, accelerator and commit, as far as they can be had."""
+    """Versions, processor, accelerator and commit, as far as they are known."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -34,7 +34,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Vendor and instruction set, by which torch and its libraries choose their kernels: ``AuthenticAMD AVX512``."""
+    """Vendor and instruction set, which decide the kernels of torch and its libraries: ``AuthenticAMD AVX512``."""
     import torch
 
     vendor = platform.processor() or platform.machine()

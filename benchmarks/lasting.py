@@ -1,0 +1,115 @@
+"""What lasts when one edit is learnt after another: every cure on the same sequences of the embedded model.
+
+    OMP_NUM_THREADS=1 python benchmarks/lasting.py --out lasting --seed 5 --only chain lasting
+
+One run of the harness per condition, so that an interrupted measurement goes on where it was. ``--seed`` deals other
+pages; the settings of the conditions were chosen on pages of seed 77. Prints a table and writes ``lasting.json``.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.evidence.leaderboard.summary import summarise
+from harness.evidence.result_file import read
+
+Condition = tuple[str, dict[str, Any], dict[str, Any]]
+"""Method, settings of its updater, settings of its protocol."""
+
+CONDITIONS: dict[str, Condition] = {
+    "none": ("chain", {"use": "none"}, {"start_as": "stack"}),
+    "chain": ("chain", {}, {}),
+    "lasting": ("lasting", {}, {}),
+    "tethered": ("tethered", {}, {}),
+    "rehearsal": ("rehearsal", {}, {}),
+    "apart": ("apart", {}, {}),
+    "own-words": ("own-words", {}, {}),
+    "context-distillation": ("context-distillation", {}, {}),
+    "joint": ("joint", {}, {"every": 64}),
+}
+COLUMNS = (
+    "learning", "score", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
+    "steps", "tokens",
+)  # fmt: skip
+
+
+def run(name: str, condition: Condition, args: argparse.Namespace) -> Path:
+    """The folder of a condition's finished run."""
+    out = Path(args.out) / name
+    done = sorted(out.glob("*/result.json"))
+    if done:
+        return done[0].parent
+    method, updater, protocol = condition
+    config: dict[str, Any] = {
+        "method": method, "model": "lab", "beside": [], "out": str(out), "leaderboard": "", "seed": args.seed,
+        "limit": args.sequences * args.length,
+        "task": {"use": "lab-facts", "seed": args.seed, "test": args.sequences * args.length},
+        "also": {
+            "open-book": {"evaluator": {"use": "open-book", "inner": "closed-book"}, "split": "validation",
+                          "limit": args.rest},
+            "known": {"task": {"use": "lab-known", "test": 2 * args.rest, "seed": args.seed}},
+            **({} if args.quick else {"p": {"evaluator": "answer-probability"}}),
+        },
+        "protocol": {"length": args.length, "every": args.every, **protocol},
+    }  # fmt: skip
+    if updater:
+        config["updater"] = updater
+    if started := sorted(out.glob("*/config.json")):
+        return Path(harness.resume(started[0].parent).folder)
+    return Path(harness.run(config).folder)
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """The figures of a run, each with its interval over sequences."""
+    found = read(folder / "result.json")
+    out: dict[str, Any] = {}
+    for table in found.tables:
+        [summary] = summarise(found.of_table(table.name))
+        out[table.name] = [summary.score, summary.low, summary.high]
+    # The headline's own interval is over pages; that of the matrix is over sequences.
+    out["score"] = out["retention"]
+    return out
+
+
+def shown(name: str, value: Any) -> str:
+    if value is None or value[0] is None:
+        return "–"
+    scale = 100 if name in ("score", "rest.open-book", "rest.known") else 1
+    return f"{scale * value[0]:.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--sequences", type=int, default=8)
+    parser.add_argument("--length", type=int, default=16)
+    parser.add_argument("--every", type=int, default=4, help="steps between two measurements of everything")
+    parser.add_argument(
+        "--rest", type=int, default=12, help="unseen pages that are asked open-book; twice as many residents"
+    )
+    parser.add_argument("--quick", action="store_true", help="without the answers' probabilities")
+    parser.add_argument("--only", nargs="*", default=list(CONDITIONS))
+    parser.add_argument("--more", default="", help="JSON: further conditions, name -> [method, updater, protocol]")
+    args = parser.parse_args()
+    conditions = CONDITIONS | {name: tuple(one) for name, one in json.loads(args.more or "{}").items()}
+    wanted = [*args.only, *(name for name in json.loads(args.more or "{}") if name not in args.only)]
+    path = Path(args.out) / "lasting.json"
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    print(f"{'condition':24s}" + "".join(f"{name.removeprefix('rest.')[:11]:>12s}" for name in (*COLUMNS, "cpu s")))
+    for name in wanted:
+        began = time.process_time()
+        if name not in kept:
+            figures = row(run(name, conditions[name], args))
+            kept[name] = {"figures": figures, "cpu_s": round(time.process_time() - began, 1)}
+            path.write_text(json.dumps(kept, indent=1), "utf-8")
+        one = kept[name]
+        cells = [shown(column, one["figures"].get(column)) for column in COLUMNS]
+        print(f"{name:24s}" + "".join(f"{cell:>12s}" for cell in (*cells, f"{one['cpu_s']:.0f}")), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The updater ``retain``: a LoRA update that is also shown what it must not lose.
+
+Beside the new edit's sequences it learns, as its settings say, sequences of earlier edits (rehearsal), texts that the
+model wrote itself before it learnt anything (own words: pseudo-rehearsal, Robins 1995), and the edits' own prompts, the
+last two as the untouched model would have continued them (a tether by token-level KL). Nothing here uses a label or an
+answer: earlier edits come from :attr:`harness.api.UpdateJob.earlier`, everything else from the model.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from harness.api import (
+    Data,
+    Distillation,
+    EditFailed,
+    Example,
+    Recipe,
+    Request,
+    SelfEdit,
+    Session,
+    Split,
+    State,
+    Updated,
+    UpdateJob,
+    Updater,
+)
+from harness.updaters.lora import AdapterSettings, blamed, check_adapter_settings, job_settings
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Learnt = Literal["tokens", "start", "base"]
+"""How a sequence is learnt: its tokens, or the distributions of the update's start or of the untouched model on it."""
+
+
+@dataclass(frozen=True)
+class RetainSettings(AdapterSettings):
+    """A LoRA fine-tune, and what is mixed into its data."""
+
+    rehearse: Share = 0.0
+    """Share of the sequences of all earlier edits that an update learns again, drawn anew each time."""
+    buffer: Count = 0
+    """Earlier edits that are kept for it, the latest ones; 0 is all."""
+    rehearse_as: Learnt = "tokens"
+    words: Count = 0
+    """Texts of the untouched model's own per update: it continues the titles of contexts of the train split."""
+    words_as: Learnt = "base"
+    words_tokens: Annotated[int, Field(ge=1)] = 48
+    words_weight: Weight = 1.0
+    """Weight of their tokens beside those of the edit."""
+    prompts: Weight = 0.0
+    """Weight of the tether on the new edit as it was written: after the prompt that asked for it, passage and all."""
+    reading: Weight = 0.0
+    """Weight of context distillation: the untouched model reads the context before each of the new edit's sequences,
+    and the update learns what it then says. 1 replaces the sequences' tokens, less is a mixture."""
+    steps: Count = 0
+    """Optimiser steps of an update, about: as many epochs as make so many, and one at least. 0 takes ``epochs``."""
+
+
+class Retain(Updater):
+    """One adapter per job, all of them in the engine together. Its log says how many sequences came from where."""
+
+    Settings: ClassVar[type] = RetainSettings
+    accepts = frozenset({Example, Recipe})
+    continues = True
+    rehearses = True
+
+    def __init__(self, settings: RetainSettings) -> None:
+        check_adapter_settings(settings, "updater retain")
+        self._settings = settings
+
+    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
+        """One adapter per job, in order of completion.
+
+        Raises:
+            UsageError: a job's settings name something that is no setting, or the model cannot be trained so.
+        """
+        words = self._words(jobs, s)
+        ready, own, counts = [], {}, {}
+        for job in jobs:
+            try:
+                settings, own[job.id] = job_settings(self._settings, job)
+                data, counts[job.id] = self._data(job, words.get(job.id, []), s)
+            except EditFailed as error:
+                yield Updated(job.id, None, "failed", str(error), {"cause": "data"})
+                continue
+            if self._settings.steps:
+                each = -(-len(data) // (int(settings["batch_size"]) * int(settings["grad_accumulation"])))
+                settings["epochs"] = max(1, round(self._settings.steps / each))
+            edit = SelfEdit(job.edits[0].id, job.edits[0].episode, tuple(data))
+            ready.append(replace(job, edits=(edit,), settings=settings, earlier=()))
+        for updated in s.fit(ready):
+            done = blamed(updated, own[updated.job])
+            yield replace(done, log={**done.log, **counts[done.job]})
+
+    def _data(self, job: UpdateJob, words: Sequence[tuple[str, str]], s: Session) -> tuple[list[Data], dict[str, int]]:
+        """All sequences of an update, and how many there are of each kind."""
+        own = self._settings
+        new = [one for one in s.expand(job) if isinstance(one, Example)]
+        learnt: list[Data] = self._read(job, new, s) if own.reading else list(new)
+        again = self._earlier(job, s)
+        tethered = [
+            Distillation(action.request.prompt, action.text, teacher="base", weight=own.prompts)
+            for edit in job.edits
+            for action in edit.actions
+            if own.prompts and action.text.strip()
+        ]
+        said = [_as(Example(prompt, text, own.words_weight), own.words_as) for prompt, text in words]
+        counts = {"new": len(new), "rehearsed": len(again), "words": len(said), "tethered": len(tethered)}
+        return [*learnt, *again, *said, *tethered], counts
+
+    def _earlier(self, job: UpdateJob, s: Session) -> list[Data]:
+        """The share of the earlier edits' sequences that is learnt again."""
+        own = self._settings
+        kept = job.earlier[-own.buffer :] if own.buffer else job.earlier
+        if not (own.rehearse and kept):
+            return []
+        every = [one for one in s.expand(replace(job, edits=kept)) if isinstance(one, Example)]
+        count = max(1, round(own.rehearse * len(every)))
+        chosen = sorted(random.Random(job.seed).sample(range(len(every)), count))
+        return [_as(every[place], own.rehearse_as) for place in chosen]
+
+    def _read(self, job: UpdateJob, new: Sequence[Example], s: Session) -> list[Data]:
+        """Each new sequence as the untouched model continues it with the edit's context in view."""
+        passage = _context(job.edits[0].episode, s)
+        out: list[Data] = []
+        for one in new:
+            if self._settings.reading < 1:
+                out.append(replace(one, weight=one.weight * (1 - self._settings.reading)))
+            before = f"{passage}\n\n" + (one.prompt if isinstance(one.prompt, str) else "")
+            weight = one.weight * self._settings.reading
+            out.append(Distillation(one.prompt, one.target, before, "base", weight=weight))
+        return out
+
+    def _words(self, jobs: Sequence[UpdateJob], s: Session) -> dict[str, list[tuple[str, str]]]:
+        """Job -> texts of the untouched model's own, each with the title that it continues."""
+        own = self._settings
+        titles = [title for episode in s.episodes("train") if (title := str(episode.context.get("title", "")))]
+        if not (own.words and titles and jobs):
+            return {}
+        asked: list[tuple[str, str, Request]] = []
+        for job in jobs:
+            rng = random.Random(job.seed)
+            for i in range(own.words):
+                prompt = f"{rng.choice(titles)}\n"
+                seed = s.seed("words", job.seed, i)
+                ask = Request(State(job.start.base), prompt, temperature=1.0, max_tokens=own.words_tokens, seed=seed)
+                asked.append((job.id, prompt, ask))
+        out: dict[str, list[tuple[str, str]]] = {}
+        for (job_id, prompt, _), (completion,) in zip(asked, s.generate([ask for *_, ask in asked]), strict=True):
+            if completion.finish != "error" and completion.text.strip():
+                out.setdefault(job_id, []).append((prompt, completion.text))
+        return out
+
+
+def _as(one: Example, how: Learnt) -> Data:
+    """A sequence as it is to be learnt."""
+    return one if how == "tokens" else Distillation(one.prompt, one.target, teacher=how, weight=one.weight)
+
+
+def _context(episode: str, s: Session) -> str:
+    """The text of an episode's context; an edit says only which episode it is of."""
+    splits: tuple[Split, ...] = ("test", "validation", "train", "made")
+    found = (one for split in splits for one in s.episodes(split) if one.id == episode)
+    return str(next(found).context.get("text", ""))
