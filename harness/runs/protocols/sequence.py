@@ -48,8 +48,8 @@ class SequenceSettings:
     """What an update makes of those before it. ``continue``: one adapter is trained on; ``stack``, ``fold`` and
     ``merge`` as in :attr:`harness.api.UpdateJob.start_as`. ``apart``: every update starts from the model as it was, and
     each context is asked of its own (an oracle routes; the rest is asked of the last one). ``joint``: every update
-    starts from the model as it was and learns all edits so far, and only at the steps where everything is measured; it is
-    not a sequence, but a ceiling for one."""
+    starts from the model as it was and learns all edits so far, and only where everything is measured; it is not a
+    sequence, but a ceiling for one."""
     writer: Literal["teacher", "current"] = "teacher"
     """Who writes the edits: the teacher before anything is learnt, or, as in SEAL, each sequence's model as it is
     then."""
@@ -196,12 +196,12 @@ class SequenceOfEdits(EvaluationProtocol):
             edits = (*one.learnt(place), *edits)
         if len(edits) > 1:
             edits = bench.join(edits)
-        if how in ("apart", "joint"):
+        if how == "apart" or how == "joint":
             return UpdateJob(name, student, edits, seed)
-        first = one.state.adapters == student.adapters
-        return UpdateJob(
-            name, one.state, edits, seed, start_as="stack" if first else how, earlier=one.learnt(place)
-        )  # fmt: skip
+        earlier = one.learnt(place)
+        if how == "stack" or one.state.adapters == student.adapters:
+            return UpdateJob(name, one.state, edits, seed, earlier=earlier)
+        return UpdateJob(name, one.state, edits, seed, start_as=how, earlier=earlier)
 
     # --- asking ---
 
