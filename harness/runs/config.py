@@ -94,6 +94,7 @@ class AlsoSettings:
     evaluator: str | Mapping[str, Any] | None = None
     """A component, or ``"@slot"``: the main method's evaluator of that slot. None for its slot ``evaluator``."""
     split: Literal["train", "validation", "test"] = "test"
+    """Whose items are asked."""
     limit: Count = 0
     """Contexts; 0 takes all."""
 

@@ -20,8 +20,11 @@ class FixedTtt(Editor):
     @dataclass(frozen=True)
     class Settings:
         augment: tuple[Group, ...] = ("basic", "size", "chain", "repeat")
+        """Families of augmentations that a puzzle's training sequences come from."""
         leave_n: tuple[int, ...] = (1, 2)
+        """How many demonstrations are left out of a sequence's prompt at a time."""
         loss_on: Literal["target", "all"] = "target"
+        """Whether prompts are in the loss too."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

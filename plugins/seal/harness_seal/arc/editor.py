@@ -28,9 +28,14 @@ class ArcConfig(Editor):
         space: str = "harness_seal.arc.space:ArcChoice"
         """The configuration space: ``module:Class`` of a :class:`~harness_seal.arc.space.Choice`."""
         temperature: float = 0.8
+        """Sampling temperature; 0 is greedy decoding."""
         top_p: float = 1.0
+        """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
         max_tokens: int = 128
+        """New tokens per configuration."""
         malformed: Literal["failed", "resample"] = "failed"
+        """What becomes of a configuration that does not follow the space's schema: the edit is ``failed``, or another
+        is drawn."""
         max_draws: int = 20
         """Draws per edit in all, with ``malformed = "resample"``."""
         max_epochs: int = 0
