@@ -122,6 +122,11 @@ def outcome(
         _name(context, student),
         [
             *_remarks(session.task, bench, tables[HEADLINE]),
+            *(
+                said
+                for name, table in tables.items()
+                for said in bench.remarks_on(name, table.asked, table.by_sample())
+            ),
             *readable.note(context, student),
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),

@@ -303,7 +303,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         protocol = _protocol(method, main, asked_protocol, same_update)
         arms.append(Arm(method, plugin.info.name, slots, roles, protocol, samples))
     arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
-    also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
+    also = tuple(_also(name, table, task, arms[0].slots, plugins) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
 
 
@@ -334,7 +334,7 @@ def _protocol(method: Method, main: Method, asked: JSON, same_update: bool) -> d
     return _overlay(own, asked, strict=True) if same_update or own["use"] == use else own
 
 
-def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> Also:
+def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON], plugins: Plugins) -> Also:
     """One further measure, with its tables filled in.
 
     Raises:
@@ -346,7 +346,11 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
     if not isinstance(given, str | Mapping):
         raise UsageError(f'{where}: write a table such as {{task = "squad"}}, not {given!r:.60}')
     settings = check_settings(AlsoSettings, {"task": given} if isinstance(given, str) else given, where, "also")
-    evaluator = "@evaluator" if settings.evaluator is None else settings.evaluator
+    evaluator = settings.evaluator
+    if evaluator is None:
+        other = _slot_table(settings.task).get("use")
+        own = component_class(plugins, "task", str(other)).cls.evaluator if other else ""
+        evaluator = own or "@evaluator"
     if isinstance(evaluator, str) and evaluator.startswith("@"):
         slot = evaluator[1:]
         if main_slots.get(slot, {}).get("kind") != "evaluator":

@@ -38,6 +38,23 @@ def export_policy(
     """
     if to.exists():
         raise UsageError(f"{to} exists; name a folder that does not")
+    model, state, where = open_policy(run, method, seed, trust=trust)
+    if not state.adapters:
+        raise UsageError(f"{where}, tested the model as it came: there is nothing to export")
+    with model.borrow(state) as (module, tokenizer):
+        module.save_pretrained(to)
+        tokenizer.save_pretrained(to)
+    return where
+
+
+def open_policy(
+    run: Path, method: str = "", seed: int | None = None, *, trust: bool = False
+) -> tuple[Model, State, str]:
+    """The policy that a row of the run tested: its model, its state, and ``METHOD, seed N``.
+
+    Raises:
+        UsageError: there is no such run or finished row.
+    """
     record = records.read(run)
     check_trust(run, record, trust)
     resolved = record["resolved"]
@@ -53,18 +70,13 @@ def export_policy(
     if deployed is None:
         raise UsageError(f"{run} has no finished row of {method}, seed {seed}; `harness resume {run}` finishes it")
     state = State(deployed["teacher"]["base"], tuple(deployed["teacher"]["adapters"]))
-    if not state.adapters:
-        raise UsageError(f"{method}, seed {seed}, tested the model as it came: there is nothing to export")
     table = _teacher_table(resolved, method)
     if adapter:
         _write_adapter(run, state, str(table.get("path") or ""), to)
         return f"{method}, seed {seed}"
     plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
     model = build(plugins, Model, table, "model", weights=WeightStore(run / "weights")).instance
-    with model.borrow(state) as (module, tokenizer):
-        module.save_pretrained(to)
-        tokenizer.save_pretrained(to)
-    return f"{method}, seed {seed}"
+    return model, state, f"{method}, seed {seed}"
 
 
 def _write_adapter(run: Path, state: State, base: str, to: Path) -> None:
