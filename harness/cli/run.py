@@ -14,7 +14,9 @@ def command(
     ] = "",
     task: Annotated[str, typer.Option(help="Task: lab-facts (default with the lab model), squad, arc, ...")] = "",
     model: Annotated[str, typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.")] = "",
-    data: Annotated[str, typer.Option(help="The task's data: a file or folder. Without --task, of the preset's task or squad.")] = "",
+    data: Annotated[
+        str, typer.Option(help="The task's data: a file or folder. Without --task, of the preset's task or squad.")
+    ] = "",
     protocol: Annotated[str, typer.Option(help="How a policy is measured: single, cpt, or a plugin's protocol.")] = "",
     also: Annotated[
         list[str] | None, typer.Option(help="A further task, or task file, to put to the same states.")

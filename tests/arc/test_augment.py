@@ -110,7 +110,9 @@ def test_recolouring_changes_grids_in_which_all_colours_occur() -> None:
     grid = ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
     for seed in range(50):
         made = draw_colours([grid], random.Random(seed))
-        images = dict(zip((c for row in grid for c in row), (c for row in made.forward(grid) for c in row), strict=True))
+        images = dict(
+            zip((c for row in grid for c in row), (c for row in made.forward(grid) for c in row), strict=True)
+        )
         assert images[0] == 0
         assert sum(images[c] != c for c in range(1, 10)) == 8
         assert all(images[images[c]] == c for c in images)
