@@ -74,6 +74,38 @@ def row(folder: Path) -> dict[str, Any]:
     return out
 
 
+def forecast(out: Path, names: list[str]) -> list[tuple[str, float, float]]:
+    """Condition, divergence on neutral text after its first update, and backward transfer of log-probability (nats)."""
+    rows = []
+    for name in names:
+        found = {table.name: table for table in read(next((out / name).glob("*/result.json"))).tables}
+        if not {"kl", "retention.logprob"} <= found.keys() or 1 not in found["kl"].steps:
+            continue
+        first = [value for value in found["kl"].at(1).rows[0].scores[0] if value is not None]
+        matrix = found["retention.logprob"]
+        last = matrix.steps[-1]
+        at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
+        lost = []
+        for place in range(matrix.task.queries):
+            j = place % last
+            own, final = at.get(j + 1, at[last])[place], at[last][place]
+            if j + 1 < last and own is not None and final is not None:
+                lost.append(final - own)
+        rows.append((name, sum(first) / len(first), sum(lost) / len(lost)))
+    return rows
+
+
+def spearman(xs: list[float], ys: list[float]) -> float:
+    """Rank correlation; ties share their mean rank."""
+    import numpy as np
+
+    def ranks(values: list[float]) -> Any:
+        table = np.asarray(values)
+        return np.array([(table < one).sum() + (table == one).sum() / 2 for one in table])
+
+    return float(np.corrcoef(ranks(xs), ranks(ys))[0, 1])
+
+
 def shown(name: str, value: Any) -> str:
     if value is None or value[0] is None:
         return "–"
@@ -109,6 +141,12 @@ def main() -> None:
         one = kept[name]
         cells = [shown(column, one["figures"].get(column)) for column in COLUMNS]
         print(f"{name:24s}" + "".join(f"{cell:>12s}" for cell in (*cells, f"{one['cpu_s']:.0f}")), flush=True)
+    found = forecast(Path(args.out), [name for name in wanted if name != "none"])
+    if len(found) > 2:
+        for name, nats, lost in found:
+            print(f"{name:24s} {nats:.3f} nats a token after one update, log-probability {lost:+.2f} at the end")
+        rho = spearman([nats for _, nats, _ in found], [-lost for *_, lost in found])
+        print(f"Spearman correlation over {len(found)} conditions: {rho:.2f}")
 
 
 if __name__ == "__main__":
