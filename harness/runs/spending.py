@@ -96,8 +96,7 @@ def _bill(arm: Arm, config: Config, plugins: Plugins, task: Task, book: EpisodeB
     counter = _Counter(said)
     session: Any = _Counting(task, counter)
     asks = [
-        EditAsk(shown(episode, arm.method.sees), State(counter.base), arm.samples, 0)
-        for episode in book.split("test")
+        EditAsk(shown(episode, arm.method.sees), State(counter.base), arm.samples, 0) for episode in book.split("test")
     ]
     component = {name: value for name, value in editor.items() if name != "kind"}
     build(plugins, Editor, component, "editor").instance.propose(asks, session)
