@@ -22,12 +22,13 @@ Condition = tuple[str, dict[str, Any], dict[str, Any]]
 CONDITIONS: dict[str, Condition] = {
     "none": ("chain", {"use": "none"}, {"start_as": "stack"}),
     "chain": ("chain", {}, {}),
-    "rehearsal": ("rehearsal", {}, {}),
-    "tethered": ("tethered", {}, {}),
-    "own-words": ("own-words", {}, {}),
     "lasting": ("lasting", {}, {}),
+    "tethered": ("tethered", {}, {}),
+    "rehearsal": ("rehearsal", {}, {}),
     "apart": ("apart", {}, {}),
-    "joint": ("joint", {}, {}),
+    "own-words": ("own-words", {}, {}),
+    "context-distillation": ("context-distillation", {}, {}),
+    "joint": ("joint", {}, {"every": 64}),
 }
 COLUMNS = (
     "learning", "score", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
@@ -50,7 +51,7 @@ def run(name: str, condition: Condition, args: argparse.Namespace) -> Path:
             "open-book": {"evaluator": {"use": "open-book", "inner": "closed-book"}, "split": "validation",
                           "limit": args.rest},
             "known": {"task": {"use": "lab-known", "test": 2 * args.rest, "seed": args.seed}},
-            **({"p": {"evaluator": "answer-probability"}} if not args.quick else {}),
+            **({} if args.quick else {"p": {"evaluator": "answer-probability"}}),
         },
         "protocol": {"length": args.length, "every": args.every, **protocol},
     }  # fmt: skip
@@ -71,6 +72,38 @@ def row(folder: Path) -> dict[str, Any]:
     # The headline's own interval is over pages; that of the matrix is over sequences.
     out["score"] = out["retention"]
     return out
+
+
+def forecast(out: Path, names: list[str]) -> list[tuple[str, float, float]]:
+    """Condition, divergence on neutral text after its first update, and backward transfer of log-probability (nats)."""
+    rows = []
+    for name in names:
+        found = {table.name: table for table in read(next((out / name).glob("*/result.json"))).tables}
+        if not {"kl", "retention.logprob"} <= found.keys() or 1 not in found["kl"].steps:
+            continue
+        first = [value for value in found["kl"].at(1).rows[0].scores[0] if value is not None]
+        matrix = found["retention.logprob"]
+        last = matrix.steps[-1]
+        at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
+        lost = []
+        for place in range(matrix.task.queries):
+            j = place % last
+            own, final = at.get(j + 1, at[last])[place], at[last][place]
+            if j + 1 < last and own is not None and final is not None:
+                lost.append(final - own)
+        rows.append((name, sum(first) / len(first), sum(lost) / len(lost)))
+    return rows
+
+
+def spearman(xs: list[float], ys: list[float]) -> float:
+    """Rank correlation; ties share their mean rank."""
+    import numpy as np
+
+    def ranks(values: list[float]) -> Any:
+        table = np.asarray(values)
+        return np.array([(table < one).sum() + (table == one).sum() / 2 for one in table])
+
+    return float(np.corrcoef(ranks(xs), ranks(ys))[0, 1])
 
 
 def shown(name: str, value: Any) -> str:
@@ -108,6 +141,12 @@ def main() -> None:
         one = kept[name]
         cells = [shown(column, one["figures"].get(column)) for column in COLUMNS]
         print(f"{name:24s}" + "".join(f"{cell:>12s}" for cell in (*cells, f"{one['cpu_s']:.0f}")), flush=True)
+    found = forecast(Path(args.out), [name for name in wanted if name != "none"])
+    if len(found) > 2:
+        for name, nats, lost in found:
+            print(f"{name:24s} {nats:.3f} nats a token after one update, log-probability {lost:+.2f} at the end")
+        rho = spearman([nats for _, nats, _ in found], [-lost for *_, lost in found])
+        print(f"Spearman correlation over {len(found)} conditions: {rho:.2f}")
 
 
 if __name__ == "__main__":

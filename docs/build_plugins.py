@@ -87,7 +87,7 @@ the same versions on the same hardware; it keeps the cost that was once paid for
 | --- | --- |
 | `harness plugins new my-editor --kind editor` | writes an installable package around a component that works at once |
 | `harness plugins check my-editor` | tests it against every rule below, and runs two items from end to end |
-| `harness plugins list --verbose` | distribution, version, hooks, components and cards of everything installed |
+| `harness list plugins --verbose` | distribution, version, hooks, components and cards of everything installed |
 | `harness plugins why my-editor` | why it is not found or cannot be used, with file and line |
 | `harness run --plugin my-editor` | runs it and its controls, and prints a table |
 

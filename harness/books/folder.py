@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,11 @@ def write_recorded(journal: Journal, folder: Path, name: str, text: str) -> None
     text = writable(text)
     write_text(folder / name, text)
     journal.set_fact(FILE + name, sha256(text.encode()))
+
+
+def goes_on(folder: Path) -> str:
+    """The command that continues a run, as it can be pasted into a shell."""
+    return f"harness resume {shlex.quote(str(folder))}"
 
 
 def sha256(data: bytes) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.books.folder import goes_on
 from harness.books.item import is_sealed, seal, text
 from harness.errors import Damaged, RunError
 from harness.text import repaired
@@ -69,6 +70,7 @@ class Ledger:
         self.default = 0.0
         """The limit in US dollars of accounts whose models set none; 0 for no limit."""
         self._path = path
+        self._run = path.parent if path else Path("RUN")
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=30, check_same_thread=False)
         self._changed = threading.Condition()
         self._accounts: dict[str, Account] = {}
@@ -111,7 +113,7 @@ class Ledger:
                 if own.spent >= limit:
                     raise RunError(
                         f"{account}: max_cost of ${limit:.2f} reached (${own.spent:.2f} spent); what was paid for is "
-                        "booked, and `harness resume RUN --max-cost DOLLARS` goes on"
+                        f"booked, and `{goes_on(self._run)} --max-cost DOLLARS` goes on"
                     )
                 on_the_way = sum(most for _, most in own.held.values())
                 if not own.held or (own.calls and own.spent + on_the_way + usd * own.excess <= limit):

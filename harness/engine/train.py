@@ -18,9 +18,9 @@ from torch import Tensor
 from .adapter import Adapter
 from .bank import Bank, adapted_groups
 from .forward import FrozenModel
-from .jobs import TrainJob, TrainResult
+from .jobs import Loss, TrainJob, TrainResult
 from .linear import Parts
-from .losses import Loss, Sft
+from .losses import Sft
 from .memory import MemoryPlan, is_out_of_memory
 from .pack import Pack
 from .prepare import Prepared, cost, pad_targets, prepare
@@ -54,7 +54,7 @@ def train(frozen: FrozenModel, plan: MemoryPlan, jobs: Iterable[TrainJob]) -> It
             yield prepared
         else:
             todo.append(prepared)
-    todo.sort(key=lambda work: (-work.tokens, work.job.id))  # longest first, so that the last slots end together
+    todo.sort(key=lambda work: (-work.tokens, work.content))  # longest first, so that the last slots end together
     if todo:
         yield from _Trainer(frozen, plan, todo).run()
 

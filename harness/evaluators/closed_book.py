@@ -29,6 +29,7 @@ class ClosedBookSettings:
     judge_cache: str = field(default=".harness/judge", metadata={"changes_scores": False})
     """Folder of a remote judge's verdicts, each kept under everything that shapes it."""
     max_tokens: int = 64
+    """New tokens per answer."""
     temperature: float = 0.0
     """0 is greedy decoding; several samples of an answer differ only above it."""
     judge_template: str = ""

@@ -94,6 +94,7 @@ class AlsoSettings:
     evaluator: str | Mapping[str, Any] | None = None
     """A component, or ``"@slot"``: the main method's evaluator of that slot. None for its slot ``evaluator``."""
     split: Literal["train", "validation", "test"] = "test"
+    """Whose items are asked."""
     limit: Count = 0
     """Contexts; 0 takes all."""
 
@@ -202,11 +203,14 @@ def assigned(text: str, where: str) -> Any:
 
 
 def model_table(plugins: Plugins, spec: Any) -> dict[str, Any]:
-    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table."""
+    """``lab``, ``./folder``, ``Qwen/Qwen2.5-7B`` or ``openai:gpt-4.1`` as a model's table.
+
+    In a table, ``use`` may be such a name too: ``{use = "./folder", dtype = "bfloat16"}``.
+    """
     if isinstance(spec, Mapping):
         if not isinstance(spec.get("use"), str):
             raise UsageError('a model is a name, a folder, or a table with use = "name"')
-        return dict(spec)
+        return {**spec, "use": spec["use"]} if "path" in spec else {**spec, **model_table(plugins, spec["use"])}
     if not isinstance(spec, str):
         raise UsageError(f"a model is a name, a folder or a table, not {spec!r:.60}")
     there = user_path(spec).exists()
@@ -232,7 +236,10 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
     if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
-    model = model_table(plugins, given.get("model") or plugins.default("model"))
+    asked_model = given.get("model") or plugins.default("model")
+    if isinstance(asked_model, Mapping) and "use" not in asked_model:  # a setting of the default model
+        asked_model = {"use": plugins.default("model"), **asked_model}
+    model = model_table(plugins, asked_model)
     model_class = component_class(plugins, "model", model["use"]).cls
     resolve_table(plugins, "model", model, "model")
     profile: JSON = model_class.profile
@@ -300,7 +307,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         protocol = _protocol(method, main, asked_protocol, same_update)
         arms.append(Arm(method, plugin.info.name, slots, roles, protocol, samples))
     arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
-    also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
+    also = tuple(_also(name, table, task, arms[0].slots, plugins) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
 
 
@@ -331,7 +338,7 @@ def _protocol(method: Method, main: Method, asked: JSON, same_update: bool) -> d
     return _overlay(own, asked, strict=True) if same_update or own["use"] == use else own
 
 
-def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> Also:
+def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON], plugins: Plugins) -> Also:
     """One further measure, with its tables filled in.
 
     Raises:
@@ -343,7 +350,11 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
     if not isinstance(given, str | Mapping):
         raise UsageError(f'{where}: write a table such as {{task = "squad"}}, not {given!r:.60}')
     settings = check_settings(AlsoSettings, {"task": given} if isinstance(given, str) else given, where, "also")
-    evaluator = "@evaluator" if settings.evaluator is None else settings.evaluator
+    evaluator = settings.evaluator
+    if evaluator is None:
+        other = _slot_table(settings.task).get("use")
+        own = component_class(plugins, "task", str(other)).cls.evaluator if other else ""
+        evaluator = own or "@evaluator"
     if isinstance(evaluator, str) and evaluator.startswith("@"):
         slot = evaluator[1:]
         if main_slots.get(slot, {}).get("kind") != "evaluator":
@@ -470,7 +481,16 @@ def _overlay(under: JSON, over: JSON, strict: bool) -> dict[str, Any]:
     use = over.get("use", under.get("use"))
     if use != under.get("use") and "use" in under:
         return {**({"kind": under["kind"]} if "kind" in under else {}), **over} if strict else dict(under)
-    return {**under, **over}
+    return {**under, **{key: _nested(under.get(key), value) for key, value in over.items()}}
+
+
+def _nested(under: Any, over: Any) -> Any:
+    """A nested table that names no component goes on top of the one that is there."""
+    if not isinstance(over, Mapping) or "use" in over:
+        return over
+    if isinstance(under, str):
+        return {"use": under, **over}
+    return _overlay(under, over, strict=True) if isinstance(under, Mapping) and "use" in under else over
 
 
 def _fill(table: JSON, main_slots: JSON) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``--dry-run``: what a run would do: its configuration, counts, and an estimate of the time.
+"""``--dry-run``: what a run would do: every setting, counts, and an estimate of the time.
 
 Where the models run in this process, the seconds per piece are measured on a handful of test contexts in a temporary
 folder. A remote model or judge is not asked; one whose API key is missing is refused.
@@ -20,8 +20,12 @@ from harness.registry.build import BuiltComponent, build
 from harness.registry.discover import Plugins
 from harness.runs import runner
 from harness.runs.config import Config, resolve
-from harness.runs.plan import Work, work
+from harness.runs.full_settings import commented_toml, full_settings
+from harness.runs.plan import Work, uncounted, work
 from harness.runs.spending import Bill, bills, check_models, is_local
+from harness.workers.chosen import NO_WORKERS, Workers
+from harness.workers.executors import places
+from harness.workers.model import STAYS
 
 PROBE = 8
 """Test contexts on which the pieces are timed."""
@@ -86,11 +90,15 @@ class Plan:
     """What a run would do."""
 
     config: Config
+    settings: Mapping[str, Any]
+    """The configuration with every setting of every component, defaults included."""
     work: Mapping[str, Work]
     """Method -> its pieces for one seed."""
+    uncounted: Mapping[str, str]
+    """Method -> what :attr:`work` does not count of it, and why; only methods of which something is missing."""
     bills: Sequence[Bill]
     seconds: float | None
-    """Estimated seconds of the run; None where a model or judge is remote, and nothing was timed."""
+    """Estimated seconds of the counted pieces; None where a model or judge is remote, and nothing was timed."""
 
     @property
     def total(self) -> Work:
@@ -109,14 +117,20 @@ def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     check_models(config, plugins)
     _evaluators(plugins, config)
     task = build(plugins, Task, config.task, "task")
-    plan = Plan(config, work(config, plugins, task), bills(config, plugins, task.instance), None)
+    plan = Plan(
+        config,
+        full_settings(config, plugins),
+        work(config, plugins, task),
+        uncounted(config, plugins),
+        bills(config, plugins, task.instance),
+        None,
+    )
     pace = measure_pace(given, files)
     return plan if pace is None else replace(plan, seconds=pace.start + pace.seconds(plan.total))
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
+def show_plan(plan: Plan, *, as_json: bool, workers: Workers = NO_WORKERS) -> None:
     """Print a plan."""
-    import tomli_w
     from rich.console import Console
     from rich.table import Table
 
@@ -124,35 +138,37 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
 
     config = plan.config
     if as_json:
-        said = {
-            "configuration": config.as_json(),
+        answer = {
+            "configuration": plan.settings,
             "work": {name: asdict(pieces) for name, pieces in plan.work.items()},
+            "uncounted": dict(plan.uncounted),
             "seeds": config.options.seeds,
             "estimated_seconds": plan.seconds,
             "remote_edits": [asdict(bill) for bill in plan.bills],
         }
-        print(json.dumps(said, indent=1, ensure_ascii=False))
+        print(json.dumps(answer, indent=1, ensure_ascii=False))
         return
     console = Console()
-    console.print(escape.terminal(tomli_w.dumps(_without_none(config.as_json()))), highlight=False, markup=False)
+    said = commented_toml(plan.settings, config.as_json())
+    console.print(escape.terminal(said), highlight=False, markup=False, soft_wrap=True)
     table = Table("method", box=None)
     for name in ("edits", "updates", "answers"):
         table.add_column(name, justify="right")
     for method, pieces in {**plan.work, "all, over the seeds": plan.total}.items():
         table.add_row(escape.rich(method), str(pieces.edits), str(pieces.updates), str(pieces.answers))
     console.print(table)
+    for method, why in plan.uncounted.items():
+        console.print(escape.rich(f"not counted: {method}: {why}"), highlight=False, soft_wrap=True)
     layers = " < ".join(("the method", "the model", "its preset", *config.layers))
     console.print(f"layers: {escape.rich(layers)}", highlight=False)
+    if workers:
+        count, of = len(places(workers.devices)), workers.executor or "processes"
+        line = f"workers: {count} ({of}, {workers.devices}); in the driver stay {STAYS}; the time is that of one worker"
+        console.print(escape.rich(line), highlight=False)
     for bill in plan.bills:
         console.print(escape.rich(bill.line()), highlight=False)
-    time_needed = "not measured: a model is not in this process" if plan.seconds is None else as_time(plan.seconds)
-    console.print(f"time: {time_needed if plan.seconds is None else f'about {time_needed}'}", highlight=False)
-
-
-def _without_none(value: Any) -> Any:
-    """The value without settings that are None, for TOML has no null."""
-    if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [_without_none(item) for item in value if item is not None]
-    return value
+    if plan.seconds is None:
+        time_needed = "not measured: a model is not in this process"
+    else:
+        time_needed = f"about {as_time(plan.seconds)}{' for what is counted' if plan.uncounted else ''}"
+    console.print(f"time: {time_needed}", highlight=False)

@@ -71,6 +71,27 @@ def _sizes(config: Config, book: EpisodeBook) -> Sizes:
     )
 
 
+def uncounted(config: Config, plugins: Plugins) -> dict[str, str]:
+    """Method -> what :func:`work` cannot count of it, and why: an outer loop whose trainer does not declare its work.
+
+    A trainer that declares its candidates or its rounds alone is counted that far.
+    """
+    out: dict[str, str] = {}
+    for arm in config.arms:
+        trainer = _built(arm, "trainer", Trainer, plugins)
+        if trainer is None or _without_loop(arm):
+            continue
+        lacks = [] if trainer.rounds else ["rounds"]
+        if type(trainer).candidates is Trainer.candidates:
+            lacks.insert(0, "candidates")
+        if lacks:
+            use = arm.slots["trainer"]["use"]
+            part = "its validation" if lacks == ["rounds"] else "the edits of its outer loop"
+            part = "its outer loop" if len(lacks) == 2 else part
+            out[arm.method.name] = f"{part}; the trainer {use!r} does not declare {' or '.join(lacks)}"
+    return out
+
+
 def only_tests(config: Config) -> bool:
     """Whether the run uses only test splits: no row has an outer loop, and every measure is of the test split."""
     return all(map(_without_loop, config.arms)) and all(one.split == "test" for one in config.also)

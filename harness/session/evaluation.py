@@ -17,11 +17,16 @@ from harness.session.scope import Scope
 
 
 class Evaluation:
-    """What a session does with evaluators."""
+    """What a session does with evaluators; ``name`` is the slot of the one that states are asked by after an update."""
 
-    def __init__(self, scope: Scope, calls: Calls) -> None:
+    def __init__(self, scope: Scope, calls: Calls, name: str = "evaluator") -> None:
         self._scope = scope
         self._calls = calls
+        self._name = name
+
+    @property
+    def slot(self) -> BuiltComponent[Evaluator]:
+        return self._scope.slot(self._name, Evaluator)
 
     def evaluate(self, asks: Sequence[Ask], name: str = "evaluator") -> Sequence[Sequence[Score]]:
         """Scores as a method may see them: those of test episodes come back without values."""
@@ -48,12 +53,13 @@ class Evaluation:
             for ask, scores in zip(part, self.grade(evaluator, part), strict=True):
                 yield ask, scores, 0.0
 
-        def item(ask: Ask, scores: Any, seconds: float) -> Item:
+        def item(name: str, ask: Ask, scores: Any, seconds: float) -> Item:
             bad = any(score.status == "error" for score in scores)
-            return Item(key(ask), "scores", evaluator.name, "error" if bad else "ok", encode(scores), {},
+            return Item(name, "scores", evaluator.name, "error" if bad else "ok", encode(scores), {},
                         files=scope.files(evaluator))  # fmt: skip
 
-        results = self._calls.in_waves(asks, [key(ask) for ask in asks], run, item, "grading")
+        keys = [key(ask) for ask in asks]
+        results = self._calls.in_packs(asks, keys, run, item, "grading", whole=_is_free(evaluator))
         return [decode(result) for result in results]
 
     def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:
@@ -70,8 +76,8 @@ class Evaluation:
         return list(checks.scores(slot, answered, full))
 
     def grade_all(self, asks: Sequence[Ask]) -> list[Sequence[Score]]:
-        """One list of scores per ask, from the slot ``evaluator``; they are not booked as items of their own."""
-        return self.grade(self._scope.slot("evaluator", Evaluator), asks)
+        """One list of scores per ask; they are not booked as items of their own."""
+        return self.grade(self.slot, asks)
 
     def without_answer(self, episode: Episode, updated: Updated) -> Iterator[Score]:
         """The scores of an episode whose update came to nothing: 0.0 if the method failed, no value if we did."""
@@ -79,14 +85,19 @@ class Evaluation:
         for query in self._scope.context.episodes.full(episode.id).queries:
             yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
 
+    @property
+    def is_free(self) -> bool:
+        """Whether grading again costs nothing, so that a pack may be computed whole."""
+        return _is_free(self._scope.slot("evaluator", Evaluator))
+
     def depends(self, episodes: Iterable[Episode]) -> list[Any]:
         """What the scores of these episodes depend on, besides the state that is asked."""
         asked = [self._scope.context.episodes.identity(episode.id) for episode in episodes]
-        return [self._scope.slot("evaluator", Evaluator).identity, self._scope.built_task.identity, asked]
+        return [self.slot.identity, self._scope.built_task.identity, asked]
 
     def files(self) -> dict[str, str]:
         """Files that the evaluator and the task of this evaluation have read."""
-        return self._scope.files(self._scope.slot("evaluator", Evaluator))
+        return self._scope.files(self.slot)
 
     def count_labels(self, episodes: Iterable[str]) -> None:
         """Note the episodes whose references are used, except those that the method made."""
@@ -97,3 +108,8 @@ class Evaluation:
         """Queries of the outer loop that were graded against a reference: the labels that the method used."""
         book = self._scope.context.episodes
         return {query for name in self._scope.facts.seen("graded", "outer") for query in book.references([name])[name]}
+
+
+def _is_free(slot: BuiltComponent[Any]) -> bool:
+    inner = (part for part in slot.nested.values() if part.kind == "evaluator")
+    return bool(slot.instance.local) and all(map(_is_free, inner))

@@ -75,8 +75,8 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
         def update(self, name: str, jobs: Sequence[UpdateJob], /) -> Sequence[Updated]:
             return service.update(name, jobs)
 
-        def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
-            return service.trial(jobs)
+        def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
+            return service.trial(jobs, name)
 
         def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
             return service.evaluate(asks, name)
@@ -110,7 +110,7 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
 
 def sealed_lm(lm: LM) -> LM:
     """A model's calls without the model itself, which holds the run's weights and their folder."""
-    return cast("LM", _view("SealedLM", lm, ("can", "base"), ("generate", "logprobs", "hidden")))
+    return cast("LM", _view("SealedLM", lm, ("can", "base"), ("generate", "logprobs", "likelihoods", "hidden")))
 
 
 def sealed_task(task: Task, reader: reads.Reader) -> Task:

@@ -214,7 +214,7 @@ class SessionService:
             self.scope.history.learnt(name, jobs, results)
         return results
 
-    def trial(self, jobs: Sequence[TrialJob], /) -> Sequence[Sequence[Score]]:
+    def trial(self, jobs: Sequence[TrialJob], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
         jobs = self.scope.writable(list(jobs))
         for job in jobs:
             for episode in job.episodes:
@@ -223,8 +223,10 @@ class SessionService:
                         f"method {self.scope.method.name!r}: a trial may not use test episode {episode.id!r}"
                     )
         updater = self.scope.slot("updater", Updater)
-        self._calls.log("trial", updater.name, updater.identity, jobs)
-        return [scores for (scores,) in self.measure(jobs)]
+        own = self._evaluation if name == "evaluator" else Evaluation(self.scope, self._calls, name)
+        asked = jobs if own is self._evaluation else [*jobs, own.slot.identity]
+        self._calls.log("trial", updater.name, updater.identity, asked)
+        return [scores for (scores,) in self._updates.measure(jobs, own=own)]
 
     def evaluate(self, asks: Sequence[Ask], /, name: str = "evaluator") -> Sequence[Sequence[Score]]:
         if self.scope.watch:

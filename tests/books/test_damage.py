@@ -200,7 +200,9 @@ def test_verify_counts_what_it_looked_at(copy: harness.Run, capsys: pytest.Captu
     assert _verify(copy.folder, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["checked"]["weights"] == len(list((copy.folder / "weights").iterdir()))
-    assert found["checked"]["files"] == 5, "configuration, result, one file of edits and two of scores"
+    assert found["checked"]["files"] == 8, (
+        "configuration, result, items, one file of edits, and two each of scores and of histories"
+    )
     assert found["checked"]["items"] > 20
     assert _verify(copy.folder / "nowhere") == 2
 

@@ -41,6 +41,7 @@ from harness.api import (
 from harness.books.store import WeightStore
 from harness.evaluators.closed_book import ClosedBook
 from harness.runs.protocols.cpt import ContinuedPretraining
+from harness.runs.protocols.sequence import SequenceOfEdits
 from harness.runs.protocols.single import Single
 from harness.testing import (
     EditorContract,
@@ -68,6 +69,11 @@ class TestSingle(ProtocolContract):
 
 class TestContinuedPretraining(ProtocolContract):
     component = ContinuedPretraining
+
+
+class TestSequenceOfEdits(ProtocolContract):
+    component = SequenceOfEdits
+    settings: ClassVar[Mapping[str, Any]] = {"start_as": "stack"}
 
 
 class TestImplications(EditorContract):

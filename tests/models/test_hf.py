@@ -268,7 +268,5 @@ def test_answers_do_not_depend_on_python_or_torch_seeds(llama: HfModel) -> None:
     assert llama.generate(ask) == first
 
 
-def test_a_large_model_books_in_smaller_units(llama: HfModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (llama.chunk, llama.wave) == (1024, 64)
-    monkeypatch.setattr("harness.models.hf._QUICK", 0)
+def test_a_pack_is_what_the_engine_takes_at_once(llama: HfModel) -> None:
     assert (llama.chunk, llama.wave) == (2 * llama.memory()["rows"], llama.memory()["slots"])

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from harness.cli.run import command as run_command
+from harness.errors import UsageError
+from harness.registry.discover import Plugins
 from harness.runs import runner
 from harness.runs.command import command
+from harness.runs.config import resolve
 
 _KEYS = st.sampled_from(["rank", "learning_rate", "a-b", "stop", "dotted.key", "two words"])
 _TEXTS = st.text(st.characters(codec="ascii"), max_size=8) | st.sampled_from(
@@ -99,3 +102,34 @@ def test_a_plugin_file_is_named_as_it_was(tmp_path: Path, monkeypatch: pytest.Mo
     text = command({"method": "my own", "limit": 2}, [file])
     again, files = _read(shlex.split(text)[2:], monkeypatch)
     assert (again["limit"], files) == (2, [file])
+
+
+@pytest.mark.parametrize(
+    ("assignments", "model"),
+    [
+        ([], "./folder"),
+        (["model.dtype=bfloat16", "model.chat=false"], {"use": "./folder", "dtype": "bfloat16", "chat": False}),
+    ],
+)
+def test_settings_of_a_model_that_a_flag_names(
+    monkeypatch: pytest.MonkeyPatch, assignments: list[str], model: Any
+) -> None:
+    words = ["--model", "./folder", *(word for one in assignments for word in ("--set", one))]
+    assert _read(words, monkeypatch)[0]["model"] == model
+
+
+def test_they_reach_the_configuration() -> None:
+    plugins = Plugins()
+    table = resolve({"method": "none", "model": {"use": "./folder", "dtype": "bfloat16"}}, plugins).model
+    assert table == {"use": "hf", "path": "./folder", "dtype": "bfloat16"}
+    assert resolve({"method": "none", "model": {"threads": 1}}, plugins).model == {"use": "lab", "threads": 1}
+    with pytest.raises(UsageError, match=r"model.dtyp: no such setting of model 'hf'. Did you mean 'dtype'"):
+        resolve({"method": "none", "model": {"use": "./folder", "dtyp": "bfloat16"}}, plugins)
+
+
+def test_two_models_are_refused() -> None:
+    app = typer.Typer()
+    app.command()(run_command)
+    done = CliRunner().invoke(app, ["--model", "lab", "--set", "model.path=./folder"])
+    assert isinstance(done.exception, UsageError)
+    assert "name two models" in str(done.exception)

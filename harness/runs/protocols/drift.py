@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.api import Bench, Measure, Measurement, Prompt, Request, Score, State, Updated
+from harness.api import Bench, Measure, Measurement, Prompt, Request, Score, State
 from harness.books.records import canonical
 
 TOKENS = 48
@@ -24,7 +24,7 @@ class Drift:
         self._before: Sequence[Sequence[float]] = ()
         self._count = count if {"generate", "logprobs"} <= bench.session.lm(base).can else 0
 
-    def measured(self, states: Sequence[tuple[str, State, Updated | None]], step: int) -> Iterator[Measurement]:
+    def measured(self, states: Sequence[tuple[str, State]], step: int) -> Iterator[Measurement]:
         """The divergence of every sequence's state, text by text; nothing where there are no texts."""
         texts = self._drawn()
         if not texts:
@@ -32,16 +32,13 @@ class Drift:
         s = self._bench.session
         measure = Measure(s.task.name, s.task.version, "protocol sequence", "KL(base || now) per token",
                           unit="nats", lower_is_better=True)  # fmt: skip
-        asks = [(state, prompt, text) for _, state, lost in states if lost is None for prompt, text in texts]
+        asks = [(state, prompt, text) for _, state in states for prompt, text in texts]
         rows = iter(s.lm(self._base).logprobs(asks))
-        scores = []
-        for name, _, lost in states:
-            for i, before in enumerate(self._before):
-                query = f"{name}/text-{i + 1}"
-                if lost is not None:
-                    scores.append(Score(name, query, None, "error", (), {"reason": lost.reason}))
-                else:
-                    scores.append(Score(name, query, divergence(before, next(rows))))
+        scores = [
+            Score(name, f"{name}/text-{i + 1}", divergence(before, next(rows)))
+            for name, _ in states
+            for i, before in enumerate(self._before)
+        ]
         yield Measurement("kl", scores, step, measure)
 
     def _drawn(self) -> list[tuple[Prompt, str]]:

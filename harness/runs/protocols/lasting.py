@@ -31,6 +31,8 @@ class Books:
     def __init__(self, bench: Bench, names: Sequence[str], length: int) -> None:
         self._bench, self._names, self._length = bench, names, length
         self._cells: dict[str, dict[tuple[int, int, int], float | None]] = {}
+        self._told = ""
+        """The first measure that reports log-probabilities: it has their matrix."""
 
     def enter(self, measure: str, step: int, rows: Mapping[tuple[int, int], Sequence[Score]]) -> Iterator[Measurement]:
         """A step's row of the matrices: ``rows`` has the scores of (sequence, place), places from 0."""
@@ -42,7 +44,8 @@ class Books:
         told = {at: [score.measures.get(LOGPROB) for score in row] for at, row in rows.items() if found[at] is not None}
         known = {at: [float(v) for v in row if isinstance(v, (int, float))] for at, row in told.items()}
         logprobs = {at: _mean(row) for at, row in known.items() if row and len(row) == len(rows[at])}
-        if logprobs:
+        if logprobs and self._told in ("", measure):
+            self._told = measure
             nats = replace(about, metric="log-probability of the accepted answer", unit="nats")
             yield self._row(f"{MATRIX}.{LOGPROB}", nats, step, logprobs)
 

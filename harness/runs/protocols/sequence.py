@@ -48,7 +48,8 @@ class SequenceSettings:
     """What an update makes of those before it. ``continue``: one adapter is trained on; ``stack``, ``fold`` and
     ``merge`` as in :attr:`harness.api.UpdateJob.start_as`. ``apart``: every update starts from the model as it was, and
     each context is asked of its own (an oracle routes; the rest is asked of the last one). ``joint``: every update
-    starts from the model as it was and learns all edits so far, which is not a sequence, but a ceiling for one."""
+    starts from the model as it was and learns all edits so far, and only where everything is measured; it is not a
+    sequence, but a ceiling for one."""
     writer: Literal["teacher", "current"] = "teacher"
     """Who writes the edits: the teacher before anything is learnt, or, as in SEAL, each sequence's model as it is
     then."""
@@ -70,8 +71,6 @@ class _Sequence:
     edits: list[tuple[SelfEdit, ...]]
     state: State
     own: dict[int, State] = field(default_factory=dict)
-    lost: Updated | None = None
-    """The update that came to nothing through no fault of the method: what follows it is not known."""
     failed: dict[int, Updated] = field(default_factory=dict)
     steps: float = 0.0
     tokens: float = 0.0
@@ -88,6 +87,8 @@ class SequenceOfEdits(EvaluationProtocol):
 
     def __init__(self, settings: SequenceSettings) -> None:
         self._settings = settings
+        if settings.start_as == "joint" and settings.writer == "current":
+            raise UsageError("protocol sequence: start_as 'joint' has no model of its own at every step; leave writer")
 
     def work(self, contexts: int, queries: int, samples: int) -> tuple[int, int]:
         """Updates and answers of a measurement, without what is asked of the rest."""
@@ -116,12 +117,20 @@ class SequenceOfEdits(EvaluationProtocol):
         drift = Drift(bench, student, self._settings.neutral)
         books = lasting.Books(bench, [one.name for one in sequences], length)
         for step in range(length + 1):
-            if step:
-                self._learn(bench, sequences, step - 1)
+            if self._settings.start_as == "joint" and not self._full(step, length):
+                continue  # a training from the start that nothing would be asked of
+            lost = self._learn(bench, sequences, step - 1) if step else None
+            if lost is not None:
+                # No further call is made: those of a resumed run, which has the update, would be other ones.
+                bench.remark(f"an update of step {step} was lost, and nothing after it was measured: {lost.reason}")
+                rows = bench.unanswered(episodes, lost)
+                yield Measurement(HEADLINE, [score for row in rows for score in row], length)
+                return
             yield from self._asked(bench, sequences, step, length, books)
             if self._full(step, length):
                 yield from self._rest(bench, sequences, step, length)
-                yield from drift.measured(_states(sequences), step)
+            if self._full(step, length) or step == 1:
+                yield from drift.measured([(one.name, one.state) for one in sequences], step)
         yield from books.figures()
         yield from self._spent(bench, sequences)
         for one in sequences:
@@ -144,36 +153,39 @@ class SequenceOfEdits(EvaluationProtocol):
 
     # --- learning ---
 
-    def _learn(self, bench: Bench, sequences: Sequence[_Sequence], place: int) -> None:
-        """The update of every sequence on its context at ``place``, all in one call."""
+    def _learn(self, bench: Bench, sequences: Sequence[_Sequence], place: int) -> Updated | None:
+        """The update of every sequence on its context at ``place``, in one call; one that we lost, if there is any."""
         s, how = bench.session, self._settings.start_as
         student = s.roles["student"]
         jobs: list[UpdateJob] = []
         learning: list[_Sequence] = []
         for one in sequences:
-            if self._settings.writer == "current" and bench.has_editor and one.lost is None:
+            if self._settings.writer == "current" and bench.has_editor:
                 [group] = bench.edits([one.contexts[place]], by=one.state)
                 one.edits[place] = tuple(group.edits)
-            if one.lost is None and one.edits[place]:
+            if one.edits[place]:
                 jobs.append(self._job(bench, one, place, student))
                 learning.append(one)
-        for one, updated in zip(learning, s.update("updater", jobs) if jobs else (), strict=True):
+        done = s.update("updater", jobs) if jobs else ()
+        if lost := [updated for updated in done if updated.status == "error"]:
+            return lost[0]
+        before = []
+        for one, updated in zip(learning, done, strict=True):
             one.steps += float(updated.log.get("steps") or 0)
             one.tokens += float(updated.log.get("tokens") or 0)
-            if updated.status == "error":
-                one.lost = updated
-            elif updated.state is None:
+            if updated.state is None:
                 one.failed[place] = updated
+                continue
+            if how == "apart":
+                one.own[place] = updated.state
             else:
-                before = one.state
-                one.state = updated.state
-                if how == "apart":
-                    one.own[place] = updated.state
-                else:
-                    _release(bench, student, [before], [one.state])
+                before.append(one.state)
+            one.state = updated.state
+        _release(bench, student, before, [one.state for one in sequences])
         failed = sum(len(one.failed) for one in sequences)
         if failed and place == len(sequences[0].contexts) - 1:
             bench.remark(f"{failed} updates failed; their contexts count as wrong from then on")
+        return None
 
     def _job(self, bench: Bench, one: _Sequence, place: int, student: State) -> UpdateJob:
         how, s = self._settings.start_as, bench.session
@@ -184,12 +196,12 @@ class SequenceOfEdits(EvaluationProtocol):
             edits = (*one.learnt(place), *edits)
         if len(edits) > 1:
             edits = bench.join(edits)
-        if how in ("apart", "joint"):
+        if how == "apart" or how == "joint":
             return UpdateJob(name, student, edits, seed)
-        first = one.state == student
-        return UpdateJob(
-            name, one.state, edits, seed, start_as="stack" if first else how, earlier=one.learnt(place)
-        )  # fmt: skip
+        earlier = one.learnt(place)
+        if how == "stack" or one.state.adapters == student.adapters:
+            return UpdateJob(name, one.state, edits, seed, earlier=earlier)
+        return UpdateJob(name, one.state, edits, seed, start_as=how, earlier=earlier)
 
     # --- asking ---
 
@@ -208,7 +220,7 @@ class SequenceOfEdits(EvaluationProtocol):
             at: list[tuple[int, int]] = []
             for k, one in enumerate(sequences):
                 for j in places:
-                    gone = one.lost or (one.failed.get(j) if j < step else None)
+                    gone = one.failed.get(j) if j < step else None
                     if gone is not None:
                         [rows[k, j]] = bench.unanswered([one.contexts[j]], gone, measure)
                         continue
@@ -229,11 +241,8 @@ class SequenceOfEdits(EvaluationProtocol):
                 continue
             scores: list[Score] = []
             for one in sequences:
-                if one.lost is not None:
-                    rows = bench.unanswered(asked, one.lost, name)
-                else:
-                    seeds = [s.seed(bench.label, "ask", e.id) for e in asked]
-                    rows = bench.ask([Ask(one.state, e, 1, seed) for e, seed in zip(asked, seeds, strict=True)], name)
+                seeds = [s.seed(bench.label, "ask", e.id) for e in asked]
+                rows = bench.ask([Ask(one.state, e, 1, seed) for e, seed in zip(asked, seeds, strict=True)], name)
                 scores += lasting.of_sequence(one.name, [score for row in rows for score in row])
             yield Measurement(f"rest.{name}", scores, step, measure)
 
@@ -243,11 +252,6 @@ class SequenceOfEdits(EvaluationProtocol):
             measure = Measure(task.name, task.version, "protocol sequence", "spent", unit=unit, lower_is_better=True)
             scores = [Score(one.name, one.name, getattr(one, unit)) for one in sequences]
             yield Measurement(unit, scores, measure=measure)
-
-
-def _states(sequences: Sequence[_Sequence]) -> list[tuple[str, State, Updated | None]]:
-    """Name, state now, and the update that was lost, if one was."""
-    return [(one.name, one.state, one.lost) for one in sequences]
 
 
 def _release(bench: Bench, student: State, states: Iterable[State], kept: Iterable[State] = ()) -> None:

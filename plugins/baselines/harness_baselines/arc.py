@@ -20,8 +20,11 @@ class FixedTtt(Editor):
     @dataclass(frozen=True)
     class Settings:
         augment: tuple[Group, ...] = ("basic", "size", "chain", "repeat")
+        """Families of augmentations that a puzzle's training sequences come from."""
         leave_n: tuple[int, ...] = (1, 2)
+        """How many demonstrations are left out of a sequence's prompt at a time."""
         loss_on: Literal["target", "all"] = "target"
+        """Whether prompts are in the loss too."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,7 +56,7 @@ ICL = Method(
     summary="learns nothing and answers from the demonstrations in the prompt",
     components=_TESTED,
     needs=frozenset({"generate"}),
-    presets=dict.fromkeys(("lab", "quick"), {key: _LAB[key] for key in ("limit", "task", "evaluator")}),
+    presets={name: {key: _LAB[key] for key in ("limit", "task", "evaluator")} for name in ("lab", "quick")},
 )
 
 TTT_NO_RL = Method(
@@ -81,5 +84,5 @@ ORACLE_TTT = Method(
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl",),
     # The other groups make grids larger than any that the embedded model has seen.
-    presets=dict.fromkeys(("lab", "quick"), {**_LAB, "editor": {"augment": ["basic"]}}),
+    presets={name: {**_LAB, "editor": {"augment": ["basic"]}} for name in ("lab", "quick")},
 )

@@ -35,6 +35,7 @@ class RestEMSettings:
     """The size of a round, and which edits it keeps."""
 
     rounds: Positive = 2
+    """Checkpoints: each writes, rates, selects and trains."""
     contexts: Positive = 50
     """Training contexts per round; each round takes the next ones, and starts over after the last one."""
     samples: Positive = 5
@@ -73,11 +74,11 @@ class RestEM(Trainer):
         for index in range(self._settings.rounds):
             asks = [
                 EditAsk(episode, s.roles["teacher"], self._settings.samples, s.seed("propose", index, episode.id))
-                for episode in _batch(train, index, self._settings.contexts)
+                for episode in batch(train, index, self._settings.contexts)
             ]
             groups = s.reward(s.propose("teacher", asks))
             kept = [edit for group in groups for edit in self._selected(group)]
-            metrics = {**_measured(groups), "kept": len(kept)}
+            metrics = {**measured(groups), "kept": len(kept)}
             if kept:
                 metrics |= self._train(kept, index, s)
             else:
@@ -122,7 +123,7 @@ class RestEM(Trainer):
         return {f"policy_{name}": done.log[name] for name in ("steps", "loss", "left_out") if name in done.log}
 
 
-def _batch(train: Sequence[Episode], index: int, size: int) -> list[Episode]:
+def batch(train: Sequence[Episode], index: int, size: int) -> list[Episode]:
     """The contexts of a round: the next ones in the split's order, none twice in a round."""
     size = min(size, len(train))
     return [train[(index * size + offset) % len(train)] for offset in range(size)]
@@ -137,7 +138,7 @@ def _gain(reward: Reward) -> float:
     return gain
 
 
-def _measured(groups: Sequence[Group]) -> dict[str, Any]:
+def measured(groups: Sequence[Group]) -> dict[str, Any]:
     """The metrics of a round's rewards. Means are over contexts, so that each context counts the same."""
     from harness.stats import reliability
 

@@ -1,4 +1,4 @@
-"""Published tables that can be run again: TOML files that plugins bring through the entry-point group ``harness.tables``.
+"""Published tables that can be run again: TOML files of plugins, in the entry-point group ``harness.tables``.
 
 An entry point's value is a package; each ``NAME.toml`` in it is a table. Its sections:
 

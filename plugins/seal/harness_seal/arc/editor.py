@@ -18,10 +18,10 @@ from harness_seal.arc.space import Budget, load_space, read_choice
 class ArcConfig(Editor):
     """Samples configurations; one that does not follow the space's schema is a failed edit, and counts as wrong.
 
-    The published code samples again until enough answers are JSON, so that others never count; ``malformed = "resample"``
-    does the same, up to ``max_draws`` per edit, and says so in the edit's reason. An answer in JSON that is no usable
-    configuration (a key is missing or unknown, a value out of range, too many steps) is not drawn again: the published
-    code trains nothing on it and counts it as unsolved.
+    The published code samples again until enough answers are JSON, so that others never count; ``malformed =
+    "resample"`` does the same, up to ``max_draws`` per edit, and says so in the edit's reason. An answer in JSON that
+    is no usable configuration (a key is missing or unknown, a value out of range, too many steps) is not drawn again:
+    the published code trains nothing on it and counts it as unsolved.
     """
 
     @dataclass(frozen=True)
@@ -31,9 +31,14 @@ class ArcConfig(Editor):
         space: str = "harness_seal.arc.space:ArcChoice"
         """The configuration space: ``module:Class`` of a :class:`~harness_seal.arc.space.Choice`."""
         temperature: float = 0.8
+        """Sampling temperature; 0 is greedy decoding."""
         top_p: float = 1.0
+        """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
         max_tokens: int = 128
+        """New tokens per configuration."""
         malformed: Literal["failed", "resample"] = "failed"
+        """What becomes of a configuration that does not follow the space's schema: the edit is ``failed``, or another
+        is drawn."""
         max_draws: int = 20
         """Draws per edit in all, with ``malformed = "resample"``."""
         max_epochs: int = 0
