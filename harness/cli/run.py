@@ -27,7 +27,9 @@ def command(
         str,
         typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.", autocompletion=complete.models),
     ] = "",
-    data: Annotated[str, typer.Option(help="The task's data: a file or folder. Without --task, for squad.")] = "",
+    data: Annotated[
+        str, typer.Option(help="The task's data: a file or folder. Without --task, of the preset's task or squad.")
+    ] = "",
     protocol: Annotated[
         str,
         typer.Option(
@@ -124,8 +126,8 @@ def command(
         table = {"use": table} if isinstance(table, str) else dict(table)
         if task.endswith(".toml"):
             table = _task_table(task)
-        elif task or "use" not in table:
-            table["use"] = task or "squad"
+        elif task:
+            table["use"] = task
         if data:
             table["data"] = data
         given["task"] = table

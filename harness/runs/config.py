@@ -261,16 +261,20 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     base |= {key: value for key, value in given.items() if key in option_names}
     base |= {"method": main.name, "preset": preset_name}
     options = check_settings(Options, base, "run", "a run")
+    preset_task = _slot_table(preset.get("task")).get("use", "")
+    asked_task = _slot_table(given.get("task"))
+    if "data" in asked_task and "use" not in asked_task:  # never data of the task that a model brings with it
+        asked_task["use"] = preset_task or "squad"
     task: JSON = {"use": "squad"}
-    for layer in (profile, preset, given):
-        task = _overlay(task, _slot_table(layer.get("task")), strict=True)
+    for layer in (_slot_table(profile.get("task")), _slot_table(preset.get("task")), asked_task):
+        task = _overlay(task, layer, strict=True)
 
     asked_protocol: JSON = {}
     for layer in (profile, preset, given):
         asked_protocol = _overlay(asked_protocol, _slot_table(layer.get("protocol")), strict=True)
 
     beside = options.beside if options.beside is not None else main.beside
-    names = [*beside, *(_with_preset(plugins, preset_name) if options.all else ())]
+    names = [*beside, *(_with_preset(plugins, preset_name, str(preset_task)) if options.all else ())]
     variants = {one.method.name: one for one in read_variants(options.variants, plugins, main.name)}
     beside_it = [name for name in dict.fromkeys(names) if name != main.name and name not in variants]
     methods = [(main, main_plugin), *map(plugins.method, beside_it)]
@@ -384,15 +388,23 @@ def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model:
     return _slots(default, default, profile, [default.presets.get(model, {})], {})
 
 
-def _with_preset(plugins: Plugins, preset: str) -> list[str]:
+def _with_preset(plugins: Plugins, preset: str, task: str) -> list[str]:
     """Names of the methods that have a preset, and of those that each names beside it, in alphabetical order.
+
+    Args:
+        task: the task that the main method's preset names, "" for none; the others' must name the same.
 
     Raises:
         UsageError: no preset is named to say which methods belong together.
     """
     if not preset:
         raise UsageError("all: name the preset that the methods share, such as --preset quick")
-    having = [method for name in plugins.names("method") if preset in (method := plugins.method(name)[0]).presets]
+    methods = [plugins.method(name)[0] for name in plugins.names("method")]
+    having = [
+        method
+        for method in methods
+        if preset in method.presets and _slot_table(method.presets[preset].get("task")).get("use", "") == task
+    ]
     return sorted({name for method in having for name in (method.name, *method.beside)})
 
 
