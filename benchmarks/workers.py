@@ -109,7 +109,7 @@ def overhead() -> None:
     pool = Pool(Processes(["cpu"]), Opening(Echo, None, ""), print)
     began = time.perf_counter()
     pool.first("echo")
-    pool.start(None)
+    pool.start({})
     print(f"starting a worker: {time.perf_counter() - began:.1f} s wall")
     asks = [Request(State("echo"), "a prompt of some length " * 8, max_tokens=64) for _ in range(256)]
     numbers = 4096 * 32

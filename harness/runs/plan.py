@@ -49,8 +49,7 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent[Task] | None = N
     task = task or build(plugins, Task, config.task, "task")
     sizes = _sizes(config, EpisodeBook(task.instance, config.options.limit, task, test_alone=only_tests(config)))
     return {
-        arm.method.name: measuring(arm, plugins, sizes) + outer_loop(arm, config, plugins, sizes)
-        for arm in config.arms
+        arm.method.name: measuring(arm, plugins, sizes) + outer_loop(arm, config, plugins, sizes) for arm in config.arms
     }
 
 

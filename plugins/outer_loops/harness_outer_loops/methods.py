@@ -70,7 +70,7 @@ SEAL_DPO = _method(
     "SEAL whose writer learns to prefer each context's best edit to its worst, by how likely the answers became",
     {"use": "dpo"},
     {"loss": "dpo"},
-    _with_policy(learning_rate=3e-3, epochs=4, batch_size=8),
+    _with_policy(learning_rate=1e-2, epochs=4, batch_size=8),
 )
 SEAL_PROBABILITY = _method(
     "seal-probability",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def command(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="A published table; without it, all are listed.")] = "",
     panel: Annotated[str, typer.Option(help="One of the table's panels, such as a model; default all.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost; download and run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost; download and run nothing.")
+    ] = False,
     toy: Annotated[bool, typer.Option("--toy", help="The same rows on the embedded model, in minutes.")] = False,
     subset: Annotated[bool, typer.Option("--subset", help="The table's smaller run that is still faithful.")] = False,
     of: Annotated[
@@ -30,9 +32,13 @@ def command(
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 0,
     max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,
     max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make.")] = 0,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, over the table's configuration.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, over the table's configuration.")
+    ] = None,
     out: Annotated[str, typer.Option(help="Folder in which the run's folder is made.")] = "",
-    gpu: Annotated[str, typer.Option(help="GPU that --dry-run computes for: h200, h100, a100, l40s, rtx4090.")] = "h200",
+    gpu: Annotated[
+        str, typer.Option(help="GPU that --dry-run computes for: h200, h100, a100, l40s, rtx4090.")
+    ] = "h200",
     gpu_price: Annotated[float, typer.Option(help="US dollars per GPU hour; 0 takes a rough market price.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -175,7 +181,11 @@ def _show(table: PublishedTable, found: Mapping[str, ResultFile], as_json: bool,
             shown.add_column(column, justify="left" if column in ("row", "arm", "verdict") else "right")
         for one in mine:
             arm = one.arm if one.table == "score" else f"{one.arm}: {one.table}"
-            verdict = "toy: not comparable" if toy and one.verdict not in ("not measured", "nothing published") else one.verdict
+            verdict = (
+                "toy: not comparable"
+                if toy and one.verdict not in ("not measured", "nothing published")
+                else one.verdict
+            )
             shown.add_row(
                 rich(one.called), rich(arm), _number(one.published), _number(one.ours), _range(one.low, one.high),
                 _number(one.difference, "+"), _range(one.difference_low, one.difference_high, "+"), verdict,

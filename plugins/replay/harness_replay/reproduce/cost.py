@@ -2,8 +2,8 @@
 
 Work is counted from the resolved configuration and the table's ``size``; a model's shape and the hardware's peaks come
 from ``hardware.toml``. A token costs 2 floating-point operations per weight to read, and 6 to train on. The estimate is
-an upper bound where rows share work (equal updates, equal answers and their verdicts are made once), and it knows nothing
-of loading and waiting.
+an upper bound where rows share work (equal updates, equal answers and their verdicts are made once), and it knows
+nothing of loading and waiting.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Published tables that can be run again: TOML files that plugins bring through the entry-point group ``harness.tables``.
+"""Published tables that can be run again: TOML files of plugins, in the entry-point group ``harness.tables``.
 
 An entry point's value is a package; each ``NAME.toml`` in it is a table. Its sections:
 
@@ -124,7 +124,9 @@ class PublishedTable:
 
 
 def merged(under: JSON, over: JSON) -> dict[str, Any]:
-    """``over`` on top of ``under``, table by table."""
+    """``over`` on top of ``under``, table by table; a table that names another component replaces the one under it."""
+    if under.get("use") and over.get("use") not in (None, under["use"]):
+        return dict(over)
     out = dict(under)
     for key, value in over.items():
         there = out.get(key)
