@@ -140,6 +140,17 @@ class Completion:
     """Why there is no text where ``finish`` is ``failed`` or ``error``, such as ``context length 900 > 512``."""
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """How probable a model finds a given continuation."""
+
+    logprobs: tuple[float, ...]
+    """Natural logarithm of each token's probability, as :meth:`LM.logprobs` gives them."""
+    greedy: bool | None = None
+    """Whether every token is the most probable one at its place, so that greedy decoding would write the continuation;
+    None where the model does not say."""
+
+
 # --- the contents of an edit ---------------------------------------------------------------------------------------
 
 
@@ -360,7 +371,7 @@ class Method:
     paper: str
     """arXiv id or URL, with the section; "" for a control that is in no paper."""
     summary: str
-    """One line, shown by ``harness plugins list --verbose``."""
+    """One line, shown by ``harness list plugins --verbose``."""
     components: Mapping[str, JSON]
     """Slot -> ``{"use": component, **settings}``. The slots ``editor``, ``reward``, ``updater``, ``evaluator`` and
     ``trainer`` hold a component of the kind they are named after; any other slot states its ``kind``, such as
@@ -476,6 +487,9 @@ class Task(Component):
     scoring change."""
     metric: str
     """Name of the headline measure that evaluators report for this task, such as ``exact``."""
+    evaluator: ClassVar[str] = ""
+    """The evaluator that grades its items where the run measures the task beside the headline (``also``) and names
+    none; "" for the method's own."""
     public: ClassVar[tuple[str, ...]] = ()
     """Further attributes that components may read on :attr:`Session.task`; none may lead to references."""
 
@@ -601,9 +615,9 @@ class Model(Component):
     identity: JSON = _NOTHING
     """What an answer depends on besides request and weights (precision, endpoint): part of every journal key."""
     chunk: int = 1024
-    """Requests booked together. Set it lower where each is slow or paid for, so that a kill loses little."""
+    """Requests of a pack: asked and booked together. Fewer where each is slow or paid for: a kill loses one pack."""
     wave: int = 64
-    """The most updates that are booked together."""
+    """Updates of a pack, at most."""
     local: ClassVar[bool] = False
     """Whether it runs on this machine and costs nothing. ``--dry-run`` constructs and asks local models only."""
     profile: ClassVar[JSON] = _NOTHING
@@ -633,6 +647,10 @@ class Model(Component):
         Returns one sequence per ask, as long as that continuation has tokens.
         """
         raise HarnessError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation. By default that is not known."""
+        return [Likelihood(tuple(row)) for row in self.logprobs(asks)]
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
@@ -712,8 +730,7 @@ class Updater(Component):
     accepts: frozenset[type]
     """Kinds of :data:`Data` it can learn from; an edit with any other kind is ``failed`` before the updater sees it."""
     wave: int = 64
-    """Jobs handed over in one call and booked together, so the most that a kill can lose. Fixed, because the batches,
-    and with them the bits of a result, depend on it."""
+    """Jobs of a pack, at most: handed over at a time and booked together, so a kill loses no more."""
     rehearses: bool = False
     """Whether it is handed :attr:`UpdateJob.earlier`; only then do its updates depend on those edits."""
     continues: bool = False
@@ -782,6 +799,10 @@ class LM(Protocol):
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
         """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask."""
+        ...
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation: one record per ask."""
         ...
 
     def hidden(

@@ -132,6 +132,16 @@ def call(reader: Reader, run: Callable[[], _T], but: Sequence[str] = ()) -> _T:
             note(reader.entries())
 
 
+def put_aside() -> tuple[list[Reader], list[tuple[str, ...]]]:
+    """The readers that are being called now, for :func:`take_up`."""
+    return list(_active), list(_but)
+
+
+def take_up(aside: tuple[list[Reader], list[tuple[str, ...]]]) -> None:
+    """Go on with readers that were put aside."""
+    _active[:], _but[:] = aside
+
+
 def iterate(reader: Reader, values: Iterable[_T]) -> Iterator[_T]:
     """The values of a component's generator, each computed under :func:`call`."""
     iterator = iter(values)

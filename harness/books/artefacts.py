@@ -7,13 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
 from harness.api import JSON
 from harness.engine import Adapter
+from harness.engine.adapter import adam_state, moments
 from harness.errors import UsageError
 
 _PREFIX = "base_model.model."
@@ -97,3 +99,32 @@ def load_artefact(folder: Path) -> Adapter | FullWeights:
     if (folder / _FULL).is_file():
         return FullWeights(load_file(folder / _FULL))
     return Adapter.load(folder)
+
+
+def artefact_bytes(weights: Adapter | FullWeights) -> bytes:
+    """Weights as one safetensors file in memory, for :func:`artefact_of`."""
+    if isinstance(weights, FullWeights):
+        return save({name: tensor.detach().contiguous() for name, tensor in weights.tensors.items()}, {"kind": "full"})
+    tensors = {
+        f"{p}.{name}": pair[i].contiguous() for name, pair in weights.weights.items() for i, p in enumerate("AB")
+    }
+    says: dict[str, Any] = {"rank": weights.rank, "alpha": weights.alpha, "targets": list(weights.targets)}
+    if weights.optimizer is not None:
+        says["step"] = weights.optimizer.step
+        tensors |= {f"adam.{name}": tensor.contiguous() for name, tensor in moments(weights.optimizer).items()}
+    return save(tensors, {"kind": "lora", "says": json.dumps(says)})
+
+
+def artefact_of(raw: bytes) -> Adapter | FullWeights:
+    """The inverse of :func:`artefact_bytes`: weights of the same digest."""
+    length = int.from_bytes(raw[:8], "little")
+    metadata = json.loads(raw[8 : 8 + length])["__metadata__"]
+    tensors = load(raw)
+    if metadata["kind"] == "full":
+        return FullWeights(tensors)
+    says = json.loads(metadata["says"])
+    names = sorted(key[2:] for key in tensors if key.startswith("A."))
+    pairs = {name: (tensors[f"A.{name}"], tensors[f"B.{name}"]) for name in names}
+    adam = {key.removeprefix("adam."): tensor for key, tensor in tensors.items() if key.startswith("adam.")}
+    state = adam_state(says["step"], adam) if "step" in says else None
+    return Adapter(pairs, says["rank"], says["alpha"], tuple(says["targets"]), state)

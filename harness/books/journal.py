@@ -357,7 +357,7 @@ def _marks(values: Sequence[str]) -> str:
 def connect(path: Path, how: str = "") -> sqlite3.Connection:
     """Open the database. Text that is not UTF-8 is decoded with replacements, so that its checksum exposes it."""
     where = f"{path.resolve().as_uri()}?{how}" if how else str(path)
-    database = sqlite3.connect(where, uri=bool(how), isolation_level=None, timeout=30)
+    database = sqlite3.connect(where, uri=bool(how), isolation_level=None, timeout=30, check_same_thread=False)
     database.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return database
 

@@ -24,6 +24,11 @@ def command(
         float,
         typer.Option(min=0.0, help="US dollars that each remote model may cost in the whole run; replaces its limit."),
     ] = 0.0,
+    devices: Annotated[
+        str, typer.Option(help="Workers for local models: cpu:2, cuda:0,1, or cuda:x4 (docs/scale.md).")
+    ] = "",
+    executor: Annotated[str, typer.Option(help="Who starts them: processes (default), ray, or module:Class.")] = "",
+    address: Annotated[str, typer.Option(help="Of the executor's cluster, such as auto with ray.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result file instead of the table.")] = False,
 ) -> None:
     """Continue a run where it stopped: finished work is not done again, and errors are tried again.
@@ -33,7 +38,11 @@ def command(
     from harness.cli.output import answer_alone, finish
     from harness.runs import runner
     from harness.session.progress import on_terminal
+    from harness.workers.chosen import Workers
 
     with answer_alone(as_json):
-        done = runner.resume(run, recompute=recompute, trust=trust, max_cost=max_cost, progress=on_terminal())
+        workers = Workers(devices, executor, address)
+        done = runner.resume(
+            run, recompute=recompute, trust=trust, max_cost=max_cost, progress=on_terminal(), workers=workers
+        )
     finish(done, as_json)

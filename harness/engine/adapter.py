@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 Weights = Mapping[str, tuple[Tensor, Tensor]]
 Targets = tuple[str, ...] | str | None
+_FUSED = ("query_key_value", "qkv_proj")
+"""Names of the one projection that yields queries, keys and values: GPT-NeoX, Falcon and BLOOM; Phi-3."""
 
 _PREFIX = "base_model.model."
 _OPTIMIZER = "optimizer.safetensors"
@@ -95,7 +97,7 @@ class Adapter:
             sha.update(b.contiguous().numpy().tobytes())
         if self.optimizer is not None:
             sha.update(f"adam {self.optimizer.step}".encode())
-            for name, tensor in sorted(_moments(self.optimizer).items()):
+            for name, tensor in sorted(moments(self.optimizer).items()):
                 sha.update(json.dumps([name, list(tensor.shape)]).encode())
                 sha.update(tensor.contiguous().numpy().tobytes())
         object.__setattr__(self, "_digest", sha.hexdigest())
@@ -121,8 +123,8 @@ class Adapter:
             tensors[f"{_PREFIX}{name}.lora_B.weight"] = b.contiguous()
         save_file(tensors, path / "adapter_model.safetensors", metadata={"format": "pt"})
         if self.optimizer is not None:
-            moments = {name: tensor.contiguous() for name, tensor in _moments(self.optimizer).items()}
-            save_file(moments, path / _OPTIMIZER, metadata={"step": str(self.optimizer.step)})
+            state = {name: tensor.contiguous() for name, tensor in moments(self.optimizer).items()}
+            save_file(state, path / _OPTIMIZER, metadata={"step": str(self.optimizer.step)})
         alpha = int(self.alpha) if float(self.alpha).is_integer() else self.alpha
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True, "base_model_name_or_path": None,
@@ -165,7 +167,7 @@ class Adapter:
         )
 
 
-def _moments(state: AdamState) -> dict[str, Tensor]:
+def moments(state: AdamState) -> dict[str, Tensor]:
     """The optimiser's tensors under their names in the file: `<moment>.<A or B>.<module>`."""
     return {
         f"{moment}.{part}.{name}": tensor
@@ -180,8 +182,13 @@ def _load_optimizer(path: Path) -> AdamState | None:
         return None
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
+    return adam_state(step, load_file(path))
+
+
+def adam_state(step: int, tensors: Mapping[str, Tensor]) -> AdamState:
+    """The optimiser's state from what :func:`moments` made of it."""
     found: dict[str, dict[str, dict[str, Tensor]]] = {"mean": {}, "square": {}}
-    for key, tensor in load_file(path).items():
+    for key, tensor in tensors.items():
         moment, part, name = key.split(".", 2)
         found[moment].setdefault(name, {})[part] = tensor
     mean, square = ({n: (pair["A"], pair["B"]) for n, pair in sorted(found[m].items())} for m in ("mean", "square"))
@@ -192,7 +199,8 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
     """Which linear modules `targets` selects: (full module names in model order, suffixes).
 
     `targets` is a tuple of suffixes (peft's rule: a module matches when its name equals the suffix or ends in
-    `.suffix`), `"all-linear"` (every linear except the output head), or None (peft's default for the model type).
+    `.suffix`), `"all-linear"` (every linear except the output head), `"qv"` (the query and value projections, or the
+    fused projection of models that have one, such as GPT-NeoX), or None (peft's default for the model type).
 
     Raises:
         ValueError: a suffix matches no `nn.Linear`, or matches the output head, or peft has no default.
@@ -202,6 +210,8 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
     known = sorted({name.rpartition(".")[2] for name in linears})
     if targets == "all-linear":
         targets = tuple(known)
+    elif targets == "qv":
+        targets = next(((name,) for name in _FUSED if name in known and "q_proj" not in known), ("q_proj", "v_proj"))
     elif targets is None:
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
 

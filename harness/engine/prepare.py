@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ class Prepared:
     def tokens(self) -> int:
         """Token positions the whole job will train on."""
         return self.job.hp.epochs * sum(cost(sequence) for sequence in self.job.sequences)
+
+    @property
+    def content(self) -> str:
+        """A digest of everything that the job trains, whatever it is called: it decides between jobs of one size."""
+        job = self.job
+        init = "" if job.init is None else job.init.digest()
+        trained = (job.sequences, job.hp, job.seed, self.stack, init, type(self.loss).__name__)
+        return hashlib.sha256(repr(trained).encode()).hexdigest()
 
 
 def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:

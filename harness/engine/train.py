@@ -54,7 +54,7 @@ def train(frozen: FrozenModel, plan: MemoryPlan, jobs: Iterable[TrainJob]) -> It
             yield prepared
         else:
             todo.append(prepared)
-    todo.sort(key=lambda work: (-work.tokens, work.job.id))  # longest first, so that the last slots end together
+    todo.sort(key=lambda work: (-work.tokens, work.content))  # longest first, so that the last slots end together
     if todo:
         yield from _Trainer(frozen, plan, todo).run()
 

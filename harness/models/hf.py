@@ -19,6 +19,7 @@ from harness.api import (
     Completion,
     EditFailed,
     Example,
+    Likelihood,
     Model,
     Prompt,
     Request,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
-_QUICK = 200_000_000
-"""With fewer bytes of weights, a wave of trainings takes only seconds on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -119,20 +118,14 @@ class HfModel(Model):
         return self.engine.plan.to_json()
 
     @property
-    def chunk(self) -> int:  # type: ignore[override]  # needs the engine, so it is computed on first use
-        """Requests booked together, and so the most that a kill can lose: two decoding batches for a slow model."""
-        return 1024 if self._quick else 2 * int(self._limits["rows"])
+    def chunk(self) -> int:  # type: ignore[override]  # needs the engine, so it waits to be asked
+        """Requests of a pack: two decoding batches, so that waiting rows fill the places of finished ones."""
+        return 2 * int(self._limits["rows"])
 
     @property
     def wave(self) -> int:  # type: ignore[override]  # as above
-        """The most trainings that are booked together: for a slow model, as many as run side by side."""
-        return 64 if self._quick else int(self._limits["slots"])
-
-    @property
-    def _quick(self) -> bool:
-        """Whether a bulk call takes only seconds. It depends on the files alone, so a resumed run uses the same
-        batches."""
-        return sum(shard.stat().st_size for shard in self._checkpoint.shards) < _QUICK
+        """Trainings of a pack: as many as run side by side. A larger pack is no faster, and a kill costs more of it."""
+        return int(self._limits["slots"])
 
     @property
     def _limits(self) -> JSON:
@@ -141,7 +134,9 @@ class HfModel(Model):
     @property
     def positions(self) -> int:
         """The most tokens that a text may have, prompt and continuation together."""
-        limit = getattr(self.engine.model.config, "max_position_embeddings", None)
+        limit = self._checkpoint.config.get("max_position_embeddings")
+        if not isinstance(limit, int):  # a name of the model's own, which its class knows
+            limit = getattr(self.engine.model.config, "max_position_embeddings", None)
         if not isinstance(limit, int):
             raise UsageError(f"model {self.settings.path!r}: its config.json names no max_position_embeddings")
         return limit
@@ -216,18 +211,26 @@ class HfModel(Model):
         Raises:
             UsageError: a text is longer than the model can take.
         """
+        return [one.logprobs for one in self.likelihoods(asks)]
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation: one record per ask.
+
+        Raises:
+            UsageError: a text is longer than the model can take.
+        """
         from harness.engine import ScoreRow
 
         texts = [self.prompts.continuation_ids(prompt, text) for _, prompt, text in asks]
         for before, after in texts:
             self._check_length(len(before) + len(after))
-        found: list[Sequence[float]] = [()] * len(asks)
+        found: list[Likelihood] = [Likelihood(())] * len(asks)
         for group in self._groups([state for state, _, _ in asks]):
             rows = [ScoreRow(*texts[place], stack) for place, stack in group.stacks]
             with self._weights_of(group):
-                scores = self.engine.logprobs(rows)
-            for (place, _), row in zip(group.stacks, scores, strict=True):
-                found[place] = row
+                scores = self.engine.likelihoods(rows)
+            for (place, _), (row, greedy) in zip(group.stacks, scores, strict=True):
+                found[place] = Likelihood(tuple(row), greedy)
         return found
 
     def hidden(

@@ -38,6 +38,7 @@ class OpenAISettings:
     path: str = ""
     """The provider's name of the model, with a date where there is one (``gpt-4.1-2025-04-14``)."""
     base_url: str = _OPENAI
+    """Address of an OpenAI-compatible endpoint."""
     key_env: str = "OPENAI_API_KEY"
     """The environment variable that holds the key. The key itself is never part of a configuration."""
     api: Literal["chat", "completions"] = "chat"

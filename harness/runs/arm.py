@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness import reads
 from harness.api import HEADLINE, Component, EvaluationProtocol, HarnessError, Model, Round, State, Task, Trainer
+from harness.books import world
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
 from harness.registry.build import BASES, BuiltComponent, build, hand_ledger
 from harness.registry.discover import Plugins, blaming
+from harness.registry.settings import check_settings
 from harness.runs.bench import OpenAlso, RunBench
 from harness.runs.collect import Outcome, RoundRecord, outcome
 from harness.runs.config import Arm, Config
@@ -22,9 +24,13 @@ from harness.runs.edits import read_edits
 from harness.runs.measured import take
 from harness.session import checks
 from harness.session.context import RunContext
+from harness.session.packs import PackSizes
 from harness.session.roles import Roles
 from harness.session.scope import Scope
 from harness.session.service import SessionService
+from harness.workers.chosen import NO_WORKERS, Workers
+from harness.workers.model import STAYS, PooledModel
+from harness.workers.pool import Pool, can_cross
 
 _log = logging.getLogger("harness")
 
@@ -39,6 +45,10 @@ class OpenRun:
     task: BuiltComponent[Task]
     also: Sequence[OpenAlso] = ()
     """What is measured beside the headline."""
+    workers: Workers = NO_WORKERS
+    """Who computes the packs of local models."""
+    pools: list[Pool] = field(default_factory=list)
+    """The workers of each model that has some."""
     _opened: dict[str, Model] = field(default_factory=dict)
 
     def open_model(self, table: Mapping[str, Any]) -> Model:
@@ -51,8 +61,10 @@ class OpenRun:
             journal = self.context.journal
             limits = journal.fact(fact) or (journal.earlier.fact(fact) if journal.earlier else None)
             built = build(self.plugins, Model, _with_limits(table, limits or {}), "model", self.context.weights)
-            hand_ledger(built, journal.ledger)
             model = built.instance
+            if self.workers:
+                built, model, limits = self._pooled(table, built, limits)
+            hand_ledger(built, journal.ledger)
             self._opened[key] = model
             self.context.readers.setdefault(model.base, built.reads)
             self.context.models.setdefault(model.base, model)
@@ -60,7 +72,54 @@ class OpenRun:
             found = limits or reads.call(built.reads, lambda: _limits(built))
             if journal.fact(fact) is None and found:
                 journal.set_fact(fact, found)
+            sizes = journal.fact(f"packs/{key}")
+            if sizes is None:
+                sizes = reads.call(built.reads, lambda: asdict(PackSizes(model.chunk, model.wave)))
+                journal.set_fact(f"packs/{key}", sizes)
+            self.context.packs.setdefault(model.base, PackSizes(**sizes))
         return self._opened[key]
+
+    def _pooled(
+        self, table: Mapping[str, Any], built: BuiltComponent[Model], limits: Any
+    ) -> tuple[BuiltComponent[Model], Model, Any]:
+        """The model with its packs computed by workers, and the batch limits; itself where workers cannot hold it.
+
+        Raises:
+            UsageError: the workers are not like those that the run was begun with, or not like each other.
+        """
+        context, journal, own = self.context, self.context.journal, built.instance
+        why = can_cross(own)
+        if why:
+            context.progress.say(f"model {built.name!r} stays in the driver's process: {why}")
+            return built, own, limits
+        settings = check_settings(type(own).Settings, built.settings, "model", f"model {built.name!r}")
+        pool, facts = self.workers.pool(own, settings, context.progress.say)
+        self.pools.append(pool)
+        fact = f"workers/{json.dumps(table, sort_keys=True)}"
+        if (before := journal.fact(fact)) is None:
+            journal.set_fact(fact, dict(facts.environment))
+        elif differ := world.differences(before, facts.environment):
+            raise UsageError(f"{context.folder}: its packs were computed by workers with {'; '.join(differ)}")
+        if not limits:
+            limits = {"memory": facts.memory, "threads": facts.threads} if facts.memory else {}
+            built = build(self.plugins, Model, _with_limits(table, limits), "model", context.weights)
+            own = built.instance
+        pool.start({name: limits[name] for name in ("memory", "threads") if name in limits})
+        context.turns.width = max(context.turns.width, 2 * pool.size)  # so that no worker waits for the driver
+        context.progress.say(
+            f"model {built.name!r}: {pool.size} workers ({self.workers.executor or 'processes'}, "
+            f"{self.workers.devices}); in the driver stay {STAYS}"
+        )
+        return (
+            built,
+            PooledModel(own, facts.identity, pool, context.weights, context.turns.wait, context.turns.spent),
+            limits,
+        )
+
+    def close(self) -> None:
+        """End the workers."""
+        for pool in self.pools:
+            pool.close()
 
     def can(self, table: Mapping[str, Any]) -> frozenset[str]:
         """What the model of a table can do."""

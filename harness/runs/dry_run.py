@@ -23,6 +23,9 @@ from harness.runs.config import Config, resolve
 from harness.runs.full_settings import commented_toml, full_settings
 from harness.runs.plan import Work, uncounted, work
 from harness.runs.spending import Bill, bills, check_models, is_local
+from harness.workers.chosen import NO_WORKERS, Workers
+from harness.workers.executors import places
+from harness.workers.model import STAYS
 
 PROBE = 8
 """Test contexts on which the pieces are timed."""
@@ -126,7 +129,7 @@ def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     return plan if pace is None else replace(plan, seconds=pace.start + pace.seconds(plan.total))
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
+def show_plan(plan: Plan, *, as_json: bool, workers: Workers = NO_WORKERS) -> None:
     """Print a plan."""
     from rich.console import Console
     from rich.table import Table
@@ -158,6 +161,10 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         console.print(escape.rich(f"not counted: {method}: {why}"), highlight=False, soft_wrap=True)
     layers = " < ".join(("the method", "the model", "its preset", *config.layers))
     console.print(f"layers: {escape.rich(layers)}", highlight=False)
+    if workers:
+        count, of = len(places(workers.devices)), workers.executor or "processes"
+        line = f"workers: {count} ({of}, {workers.devices}); in the driver stay {STAYS}; the time is that of one worker"
+        console.print(escape.rich(line), highlight=False)
     for bill in plan.bills:
         console.print(escape.rich(bill.line()), highlight=False)
     if plan.seconds is None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.api import JSON
+from harness.books.environment import describe_environment
 from harness.books.records import digest
 from harness.evidence.result import Provenance, UsedComponent
 from harness.registry import fingerprint
@@ -14,7 +15,6 @@ from harness.registry.build import resolve
 from harness.registry.discover import ComponentClass
 from harness.runs.arm import OpenRun
 from harness.runs.config import Arm
-from harness.runs.environment import describe_environment
 
 
 def provenance(opened: OpenRun) -> Provenance:

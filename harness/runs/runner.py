@@ -16,6 +16,7 @@ from typing import Any
 from harness import reads
 from harness.api import HEADLINE, Evaluator, Task
 from harness.books import world
+from harness.books.environment import describe_environment
 from harness.books.episodes import EpisodeBook
 from harness.books.folder import goes_on, sweep, write_recorded
 from harness.books.journal import Journal
@@ -36,7 +37,6 @@ from harness.runs.collect import result_file, write_items
 from harness.runs.command import command
 from harness.runs.config import Also, Config
 from harness.runs.edits import read_edits
-from harness.runs.environment import describe_environment
 from harness.runs.plan import Work, only_tests, work
 from harness.runs.provenance import provenance
 from harness.runs.readable import unreadable
@@ -44,6 +44,7 @@ from harness.runs.trust import check_trust
 from harness.session.context import RunContext
 from harness.session.progress import Progress, Quiet
 from harness.text import writable
+from harness.workers.chosen import NO_WORKERS, Workers
 
 _log = logging.getLogger("harness")
 PLAN = "plan"
@@ -99,6 +100,7 @@ def run(
     plugin_files: Sequence[Path] = (),
     layers: Sequence[str] = ("arguments",),
     progress: Progress | None = None,
+    workers: Workers = NO_WORKERS,
 ) -> Run:
     """Run a method and those beside it.
 
@@ -106,6 +108,7 @@ def run(
         config: keys of :class:`harness.runs.config.Options` and slot tables, as in a configuration file.
         plugin_files: single-file plugins to use beside the installed ones.
         layers: where the configuration came from, for the record; later ones win.
+        workers: who computes the packs of local models; the results are the same with any.
 
     Raises:
         UsageError: the configuration names something that does not exist.
@@ -120,7 +123,7 @@ def run(
     folder = _new_folder(resolved)
     said = command({**given, "method": resolved.options.method}, plugin_files)
     record = records.make(folder.name, given, plugin_files, layers, resolved, said)
-    return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True)
+    return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True, workers=workers)
 
 
 def resume(
@@ -130,6 +133,7 @@ def resume(
     trust: bool = False,
     max_cost: float = 0.0,
     progress: Progress | None = None,
+    workers: Workers = NO_WORKERS,
 ) -> Run:
     """Continue a run where it stopped; what is booked is not done again.
 
@@ -138,6 +142,7 @@ def resume(
             changed, or something stored is damaged, run again what is affected instead of refusing.
         max_cost: US dollars that each remote model, judges included, may cost over the whole run, from now on instead
             of the limits that the run was begun with. 0 leaves them.
+        workers: who computes the packs from now on, whoever did before.
         trust: run the plugin files that the record of a run made elsewhere names; see :mod:`harness.runs.trust`.
 
     Raises:
@@ -160,7 +165,10 @@ def resume(
         record = records.make(
             _name(record, folder), record["given"], files, record["layers"], resolved, record.get("command", "")
         )
-    return _execute(folder, plugins, resolved, record, progress or Quiet(), recompute=recompute, max_cost=max_cost)
+    progress = progress or Quiet()
+    return _execute(
+        folder, plugins, resolved, record, progress, recompute=recompute, max_cost=max_cost, workers=workers
+    )
 
 
 def open_run(folder: str | Path) -> Run:
@@ -181,8 +189,9 @@ def _execute(
     fresh: bool = False,
     recompute: bool = False,
     max_cost: float = 0.0,
+    workers: Workers = NO_WORKERS,
 ) -> Run:
-    journal, refused = None, fresh
+    journal, opened, refused = None, None, fresh
     reads.own(folder)
     try:
         journal = Journal(folder, recompute)
@@ -190,7 +199,9 @@ def _execute(
             records.write(journal, folder, record)
         elif not recompute:
             records.check(journal, folder)
-        opened = _open(folder, plugins, config, journal, progress, recompute)
+        opened = _open(folder, plugins, config, journal, progress, recompute, workers)
+        for arm in config.arms:
+            check_roles(opened, arm)
         if max_cost:
             journal.set_fact(_LIMIT, max_cost)
         journal.ledger.limit, journal.ledger.default = journal.fact(_LIMIT) or 0.0, config.options.max_cost
@@ -211,6 +222,8 @@ def _execute(
         progress.say(f"interrupted; {said}")
         raise
     finally:
+        if opened is not None:
+            opened.close()
         progress.close()
         if journal is not None:
             journal.close()
@@ -268,7 +281,13 @@ def _name(record: Mapping[str, Any], folder: Path) -> str:
 
 
 def _open(
-    folder: Path, plugins: Plugins, config: Config, journal: Journal, progress: Progress, recompute: bool
+    folder: Path,
+    plugins: Plugins,
+    config: Config,
+    journal: Journal,
+    progress: Progress,
+    recompute: bool,
+    workers: Workers,
 ) -> OpenRun:
     sweep(folder)
     weights = WeightStore(folder / "weights")
@@ -295,16 +314,8 @@ def _open(
     (folder / "weights").mkdir(exist_ok=True)
     if config.options.edits:  # an error is to come now, and not after an outer loop
         read_edits(Path(config.options.edits), config.arms[0].method.name, config.options.seed)
-    opened = OpenRun(
-        plugins,
-        config,
-        context,
-        task,
-        [_open_also(plugins, one, context, task, only_tests(config)) for one in config.also],
-    )
-    for arm in config.arms:
-        check_roles(opened, arm)
-    return opened
+    also = [_open_also(plugins, one, context, task, only_tests(config)) for one in config.also]
+    return OpenRun(plugins, config, context, task, also, workers)
 
 
 def _same_world(

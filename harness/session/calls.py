@@ -1,8 +1,8 @@
 """Calls of a method, booked by content and answered from the journal where the answer is known.
 
-Two things make a resumed run equal to an uninterrupted one. Items are keyed by content and booked in waves of a fixed
-size, so what is left over after a kill is batched as it would have been. And what a call answers has always been
-through the journal's codec, whether it was computed now or by an earlier process of the run.
+Two things make a resumed run equal to an uninterrupted one. Items are keyed by content and computed in packs that what
+is booked does not change (:mod:`harness.session.packs`). And what a call answers has always been through the journal's
+codec, whether it was computed now or in an earlier life of the run.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from harness.books.records import decode, digest, encode
 from harness.errors import ReplayMismatch
 from harness.registry.build import BuiltComponent
 from harness.session import checks
+from harness.session.packs import missing, packs
 from harness.session.scope import Scope
 
-WAVE = 64
-"""Asks booked together. Fixed: see the module's docstring."""
+PACK = 64
+"""Asks of an evaluator that are graded together. Fixed: what an evaluator asks in one call shares packs of requests."""
 
 
 class Calls:
@@ -111,34 +112,53 @@ class Calls:
         scope.check_time()
         return decode(result)
 
-    def in_waves(
+    def in_packs(
         self,
         jobs: Sequence[Any],
         keys: Sequence[str],
         run: Callable[[Sequence[Any]], Iterator[tuple[Any, Any, float]]],
-        item: Callable[[Any, Any, float], Item],
+        item: Callable[[str, Any, Any, float], Item],
         phase: str,
-        wave: int = WAVE,
+        size: int = PACK,
+        *,
+        whole: bool = True,
+        discard: Callable[[Any], None] = lambda result: None,
     ) -> list[Any]:
-        """Make a call of independent jobs: those not booked yet are run and booked in waves; results in job order."""
+        """A call of independent jobs, run and booked pack by pack (:mod:`harness.session.packs`); results in job order.
+
+        Args:
+            run: yields (job, result, seconds) for every job of a pack that it is given, in any order.
+            item: what is booked of a job under its key; asked only where it is not booked yet.
+            whole: whether a pack is run whole where only a part of it is missing. Not where running costs money.
+            discard: lets go of a result that was booked before.
+        """
         scope, journal, progress = self._scope, self._journal, self._scope.context.progress
         found = scope.facts.known(journal.find(list(dict.fromkeys(keys))))
         known = {key: it.result for key, it in found.items()}
         journal.reused += len(known)
-        pending = [job for key, job in {k: j for k, j in zip(keys, jobs, strict=True) if k not in known}.items()]
-        if pending and phase == "update":
-            progress.begin("updates", len(pending))
+        todo = [pack for pack in packs(keys, jobs, size) if missing(pack, known)]
+        if todo and phase == "update":
+            progress.begin("updates", sum(len(missing(pack, known)) for pack in todo))
+
+        def one(pack: dict[str, Any]) -> None:
+            lacking = missing(pack, known)
+            part = pack if whole else lacking
+            key_of = {id(job): key for key, job in pack.items()}
+            with scope.facts.frame(phase) as frame:
+                results = [(key_of[id(job)], job, *rest) for job, *rest in run(list(part.values()))]
+                items = [writable_item(item(*result)) for result in results if result[0] in lacking]
+            for key, _, result, _ in results:
+                if key not in lacking:
+                    discard(result)
+            with journal.writing():
+                journal.book(scope.facts.beside(frame, items))
+            known.update({it.digest: it.result for it in items})
+            if phase == "update":
+                progress.advance("updates", len(lacking), sum(it.cost["seconds"] for it in items))
+            scope.check_time()
+
         with scope.clock.span(phase):
-            for start in range(0, len(pending), wave):
-                part = pending[start : start + wave]
-                with scope.facts.frame(phase) as frame:
-                    items = [writable_item(item(*result)) for result in run(part)]
-                with journal.writing():
-                    journal.book(scope.facts.beside(frame, items))
-                known |= {it.digest: it.result for it in items}
-                if phase == "update":
-                    progress.advance("updates", len(part), sum(it.cost["seconds"] for it in items))
-                scope.check_time()
+            scope.context.turns.side_by_side(todo, one)
         with journal.writing():
             scope.facts.use(phase, list(dict.fromkeys(keys)))
         return [known[key] for key in keys]

@@ -46,6 +46,20 @@ class Clock:
         seconds, self._stack[-1].seconds = self._stack[-1].seconds, 0.0
         return seconds
 
+    def credit(self, seconds: float) -> None:
+        """Seconds that a worker spent for the innermost phase."""
+        self._stack[-1].seconds += seconds
+
+    def put_aside(self) -> list[Span]:
+        """The phases as they are now, for :meth:`take_up`; what passes until then is nobody's."""
+        self._settle()
+        return list(self._stack)
+
+    def take_up(self, stack: list[Span], *, fresh: bool = False) -> None:
+        """Go on with phases that were put aside; ``fresh`` with nothing but the name of the innermost one."""
+        self._stack = [Span(stack[-1].phase)] if fresh else list(stack)
+        self._since = time.perf_counter()
+
     def _settle(self) -> None:
         now = time.perf_counter()
         self._stack[-1].seconds += now - self._since

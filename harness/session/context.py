@@ -10,7 +10,9 @@ from harness.api import Model
 from harness.books.episodes import EpisodeBook
 from harness.books.journal import Journal
 from harness.books.store import WeightStore
+from harness.session.packs import PackSizes
 from harness.session.progress import Progress
+from harness.session.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,7 @@ class RunContext:
     """Base digest -> fingerprint of the model's source: an answer is not reused under a changed backend."""
     readers: dict[str, reads.Reader] = field(default_factory=dict)
     """Base digest -> the files that the model has read."""
+    turns: Turns = field(default_factory=Turns)
+    """Who goes on while packs are with workers."""
+    packs: dict[str, PackSizes] = field(default_factory=dict)
+    """Base digest -> how many of the model's jobs share a pack."""

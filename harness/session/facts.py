@@ -85,6 +85,14 @@ class Facts:
         for frame in self._frames:
             frame.uses.update(dict.fromkeys((phase, one) for one in digests))
 
+    def put_aside(self) -> list[Frame]:
+        """The calls that are open now, for :meth:`take_up`."""
+        return list(self._frames)
+
+    def take_up(self, frames: Sequence[Frame]) -> None:
+        """Go on with calls that were put aside."""
+        self._frames = list(frames)
+
     @contextmanager
     def frame(self, kind: str) -> Iterator[Frame]:
         """Collect what happens inside."""

@@ -1,15 +1,16 @@
-"""A language model as components see it: every answer is booked by content, in chunks that a kill cannot split."""
+"""A language model as components see it: every answer booked under what made it, pack by pack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness import reads
-from harness.api import JSON, Completion, Finish, Model, Prompt, Request, State
+from harness.api import JSON, Completion, Finish, Likelihood, Model, Prompt, Request, State
 from harness.books.item import Item, writable_item
 from harness.books.records import digest
 from harness.errors import PluginError
+from harness.session.packs import missing, packs
 from harness.session.progress import Piece
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ class BookedLM:
             self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
         return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok)
 
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
+            return [{"logprobs": list(one.logprobs), "greedy": one.greedy} for one in self._backend.likelihoods(part)]
+
+        if self._scope.watch:
+            self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
+        rows = self._booked("likelihoods", self._scope.writable(list(asks)), run, _free, _ok)
+        return [Likelihood(tuple(row["logprobs"]), row["greedy"]) for row in rows]
+
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
@@ -108,44 +118,49 @@ class BookedLM:
         keys = [digest([kind, self._identity, ask]) for ask in asks]
         known = {key: item.result for key, item in journal.find(list(dict.fromkeys(keys))).items()}
         journal.reused += len(known)
-        todo = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in known}
-        pending = list(todo.items())
-        if pending:
-            piece: Piece = "answers" if scope.clock.phase == "grading" else "edits"
-            scope.context.progress.begin(piece, sum(_samples(ask) for _, ask in pending))
+        # A model elsewhere is paid by the request, and no batch of ours decides its bits: it is asked what is missing.
+        whole = self._backend.local
+        todo = []
+        if len(known) < len(set(keys)):
+            size = scope.pack_sizes(self.base).requests
+            todo = [pack for pack in packs(keys, asks, size) if missing(pack, known)]
+        piece: Piece = "answers" if scope.clock.phase == "grading" else "edits"
+        if todo:
+            scope.context.progress.begin(piece, sum(_samples(missing(pack, known)) for pack in todo))
+
+        def one(pack: dict[str, Any]) -> None:
+            lacking = missing(pack, known)
+            part = pack if whole else lacking
+            results = self._run(run, list(part.values()))
+            if len(results) != len(part):
+                raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
+            seconds = scope.clock.lap() / len(part)
+            files = self._reader.files()
+            made = (
+                Item(key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)}, files=files)
+                for key, result in zip(part, results, strict=True)
+                if key in lacking
+            )
+            items = [writable_item(item) for item in made]
+            with journal.writing():
+                journal.book(items)
+            known.update({item.digest: item.result for item in items})
+            scope.context.progress.advance(piece, _samples(lacking), seconds * len(lacking))
+            scope.check_time()
+
         with scope.clock.span(""):
             scope.clock.lap()
-            # Fixed for a model, so that a resumed call makes the same batches and gets the same bits.
-            chunk = self._backend.chunk if pending else 1
-            for start in range(0, len(pending), chunk):
-                part = pending[start : start + chunk]
-                results = self._run(run, part)
-                if len(results) != len(part):
-                    raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
-                seconds = scope.clock.lap() / len(part)
-                files = self._reader.files()
-                made = (
-                    Item(
-                        key, kind, self.base, status(result), result, {"seconds": seconds, **cost(result)}, files=files
-                    )
-                    for (key, _), result in zip(part, results, strict=True)
-                )
-                items = [writable_item(item) for item in made]
-                with journal.writing():
-                    journal.book(items)
-                known |= {item.digest: item.result for item in items}
-                scope.context.progress.advance(piece, sum(_samples(ask) for _, ask in part), seconds * len(part))
-                scope.check_time()
+            scope.context.turns.side_by_side(todo, one)
         with journal.writing():
             scope.facts.use(scope.clock.phase, list(dict.fromkeys(keys)))
         return [known[key] for key in keys]
 
-    def _run(self, run: Callable[[Sequence[Any]], Sequence[Any]], part: Sequence[tuple[str, Any]]) -> Sequence[Any]:
-        return reads.call(self._reader, lambda: run([ask for _, ask in part]))
+    def _run(self, run: Callable[[Sequence[Any]], Sequence[Any]], part: Sequence[Any]) -> Sequence[Any]:
+        return reads.call(self._reader, lambda: run(part))
 
 
-def _samples(ask: Any) -> int:
-    return ask.n if isinstance(ask, Request) else 1
+def _samples(asks: Mapping[str, Any]) -> int:
+    return sum(ask.n if isinstance(ask, Request) else 1 for ask in asks.values())
 
 
 def _free(result: Any) -> dict[str, float]:

@@ -16,6 +16,7 @@ from harness.session.clock import Clock
 from harness.session.context import RunContext
 from harness.session.facts import Facts
 from harness.session.history import History
+from harness.session.packs import PackSizes
 from harness.session.roles import Roles
 from harness.session.watch import Watch
 from harness.text import repaired
@@ -54,6 +55,7 @@ class Scope:
         self.context = context
         self.journal = context.journal
         self.clock = Clock()
+        context.turns.scope = self
         self.name = f"{method.name}/{root_seed}"
         self.calls_name = self.name
         """Name under which the order of its calls is logged; a session beside another one has an order of its own."""
@@ -108,6 +110,14 @@ class Scope:
         if base not in self.context.models:
             raise PluginError(f"method {self.method.name!r} asks a model that the run does not have: {base!r}")
         return self.context.models[base]
+
+    def pack_sizes(self, base: str) -> PackSizes:
+        """How many jobs of that model share a pack: as recorded with the run, else as the model says."""
+        known = self.context.packs.get(base)
+        if known is None:
+            model = self.backend(base)
+            known = self.context.packs[base] = PackSizes(model.chunk, model.wave)
+        return known
 
     def reader(self, base: str) -> reads.Reader:
         """The files that the model of that digest has read."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ class Updates:
         self._weights = scope.context.weights
         self._episodes = scope.context.episodes
         self._starts = Starts(scope)
+        self._packs: list[set[str]] = []
 
     def update(self, name: str, jobs: Sequence[UpdateJob]) -> Sequence[Updated]:
         slot = self._scope.slot(name, Updater)
@@ -74,17 +75,23 @@ class Updates:
         self._calls.log("update", slot.name, slot.identity, jobs)
 
         def run(part: Sequence[UpdateJob]) -> Iterator[tuple[UpdateJob, Updated, float]]:
-            yield from self._apply(slot, part)
+            with self._under_way() as using:
+                yield from self._apply(slot, part, using)
 
-        def item(job: UpdateJob, updated: Updated, seconds: float) -> Item:
+        def item(name: str, job: UpdateJob, updated: Updated, seconds: float) -> Item:
             weights = updated.state.adapters if updated.state else ()
             for adapter in weights:
                 self._weights.persist(adapter)
             cost = _update_cost(updated, seconds)
-            return Item(self._job_key("updated", slot, job), "updated", slot.name, updated.status,
+            return Item(name, "updated", slot.name, updated.status,
                         encode(updated), cost, ",".join(weights) or None, self._scope.files(slot))  # fmt: skip
 
-        results = self._calls.in_waves(jobs, keys, run, item, "update", self._wave(slot, jobs))
+        def discard(updated: Updated) -> None:
+            if updated.state:
+                self._drop(updated.state.adapters[-1:])
+
+        size = self._pack_size(slot, jobs)
+        results = self._calls.in_packs(jobs, keys, run, item, "update", size, discard=discard)
         done = [dataclasses.replace(decode(r), job=job.id) for job, r in zip(jobs, results, strict=True)]
         for job, updated in zip(jobs, done, strict=True):
             self._deployed(job, updated.log, updated)
@@ -115,15 +122,16 @@ class Updates:
             by_id = {trial.job.id: trial for trial in part}
             if len(by_id) != len(part):
                 raise PluginError(f"method {self._scope.method.name!r}: two trial jobs of one call have the same id")
-            done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part])]
-            rows = [self._graded(one, done) for one in asked]
+            with self._under_way() as using:
+                done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part], using)]
+                using |= {adapter for _, updated, _ in done if updated.state for adapter in updated.state.adapters}
+                rows = [self._graded(one, done) for one in asked]
             for place, (trial, updated, seconds) in enumerate(done):
                 if updated.state:
-                    for adapter in set(updated.state.adapters) - set(trial.job.start.adapters):
-                        self._weights.drop(adapter)
+                    self._drop(set(updated.state.adapters) - set(trial.job.start.adapters))
                 yield trial, (updated, [row[place] for row in rows]), seconds
 
-        def item(trial: TrialJob, result: Any, seconds: float) -> Item:
+        def item(name: str, trial: TrialJob, result: Any, seconds: float) -> Item:
             updated, rows = result
             bad = updated.status == "error" or any(s.status == "error" for row in rows for s in row)
             cost = _update_cost(updated, seconds)
@@ -131,10 +139,12 @@ class Updates:
             files = self._scope.files(updater)
             for one in asked:
                 files |= one.evaluation.files()
-            return Item(key(trial), "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
+            return Item(name, "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
-        wave = self._wave(updater, [trial.job for trial in jobs])
-        results = list(map(decode, self._calls.in_waves(jobs, [key(job) for job in jobs], run, item, "update", wave)))
+        size = self._pack_size(updater, [trial.job for trial in jobs])
+        free = all(one.evaluation.is_free for one in asked)
+        booked = self._calls.in_packs(jobs, [key(job) for job in jobs], run, item, "update", size, whole=free)
+        results = list(map(decode, booked))
         for trial, value in zip(jobs, results, strict=True):
             self._deployed(trial.job, value["log"])
         return [(value["scores"], *value.get("beside", ())) for value in results]
@@ -231,10 +241,10 @@ class Updates:
         for adapter in gone:
             self._weights.remove(adapter)
 
-    def _wave(self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]) -> int:
-        """How many jobs are booked together: the least of what the updater and the jobs' models allow."""
-        models = [self._scope.backend(base) for base in {job.start.base for job in jobs}]
-        return min([slot.instance.wave, *(model.wave for model in models)])
+    def _pack_size(self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]) -> int:
+        """Jobs of a pack: what the updater says, and no more than each model that they start from says."""
+        bases = {job.start.base for job in jobs}
+        return min([slot.instance.wave, *(self._scope.pack_sizes(base).updates for base in bases)])
 
     def _job_key(self, kind: str, slot: BuiltComponent[Updater], job: UpdateJob) -> str:
         """Digest of what an update depends on, which is neither its label nor who wrote the edits."""
@@ -248,8 +258,23 @@ class Updates:
         more = [earlier] if earlier else []
         return digest([kind, *depends, job.start, job.start_as, edits, episodes, job.seed, job.settings, *more])
 
+    @contextmanager
+    def _under_way(self) -> Iterator[set[str]]:
+        """The weights that a pack uses while it is under way: another one, beside it, does not let go of them."""
+        using: set[str] = set()
+        self._packs.append(using)
+        try:
+            yield using
+        finally:
+            self._packs = [other for other in self._packs if other is not using]
+
+    def _drop(self, adapters: Iterable[str]) -> None:
+        """Let go of weights that were never kept, save those that a pack under way uses."""
+        for adapter in set(adapters) - set().union(*self._packs):
+            self._weights.drop(adapter)
+
     def _apply(
-        self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob]
+        self, slot: BuiltComponent[Updater], jobs: Sequence[UpdateJob], using: set[str]
     ) -> Iterator[tuple[UpdateJob, Updated, float]]:
         """Run an updater over jobs, without the edits that cannot be learnt. Seconds are split evenly over the jobs."""
         ready: list[UpdateJob] = []
@@ -262,6 +287,7 @@ class Updates:
                 self._check_continues(slot, usable)
                 shown = usable if slot.instance.rehearses else dataclasses.replace(usable, earlier=())
                 ready.append(self._starts.prepared(shown))
+                using.update(ready[-1].start.adapters)
                 left_out[job.id] = reasons
         by_id = {job.id: job for job in ready}
         if len(by_id) != len(ready):

@@ -23,7 +23,8 @@ class Watch:
     def __init__(self, episodes: EpisodeBook, facts: Facts) -> None:
         self._episodes = episodes
         self._facts = facts
-        self._answering: frozenset[str] = frozenset()
+        self.answering: frozenset[str] = frozenset()
+        """Bases of the models that are answering test queries now."""
         # The same prompts are asked of many states.
         self._contexts = lru_cache(4096)(lambda text: self._quotes.contexts(text))
         self._queries = lru_cache(4096)(lambda text: self._quotes.queries(text))
@@ -48,8 +49,8 @@ class Watch:
         if writing:
             self._facts.note("wrote", [base])
         for text in dict.fromkeys(map(_text, prompts)):
-            if self._answering:
-                if base in self._answering:
+            if self.answering:
+                if base in self.answering:
                     self._facts.note("open_book", self._contexts(text))
             elif self._matters:
                 self._facts.note("test", self._contexts(text) | self._queries(text))
@@ -76,11 +77,11 @@ class Watch:
             if ask.state.memory:
                 held = "\n".join(texts(ask.state.memory))
                 self._facts.note("open_book", self._contexts(held) & {ask.episode.id})
-        before, self._answering = self._answering, frozenset(ask.state.base for ask in of_test)
+        before, self.answering = self.answering, frozenset(ask.state.base for ask in of_test)
         try:
             yield
         finally:
-            self._answering = before
+            self.answering = before
 
 
 def _text(prompt: Prompt) -> str:

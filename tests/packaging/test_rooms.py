@@ -16,7 +16,7 @@ ROOMS = (
     "stats engine",
     "registry",
     "books",
-    "models tasks",
+    "models tasks workers",
     "judges updaters",
     "evaluators session",
     "evidence",

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import harness
+from harness.books.environment import describe_environment
 from harness.errors import HarnessError, UsageError
-from harness.runs.environment import describe_environment
 from harness.runs.export import export_policy
 from tests.runner.test_runner import PLUGIN, ROOT, config, run
 

@@ -19,6 +19,7 @@ class LabKnownSettings:
     """How many residents are asked about, and which."""
 
     test: Annotated[int, Field(ge=1, le=150)] = 24
+    """Residents that are asked about."""
     seed: int = 1
     """Other seeds ask about other residents, with other questions."""
 
