@@ -140,6 +140,17 @@ class Completion:
     """Why there is no text where ``finish`` is ``failed`` or ``error``, such as ``context length 900 > 512``."""
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """How probable a model finds a given continuation."""
+
+    logprobs: tuple[float, ...]
+    """Natural logarithm of each token's probability, as :meth:`LM.logprobs` gives them."""
+    greedy: bool | None = None
+    """Whether every token is the most probable one at its place, so that greedy decoding would write the continuation;
+    None where the model does not say."""
+
+
 # --- the contents of an edit ---------------------------------------------------------------------------------------
 
 
@@ -476,6 +487,9 @@ class Task(Component):
     scoring change."""
     metric: str
     """Name of the headline measure that evaluators report for this task, such as ``exact``."""
+    evaluator: ClassVar[str] = ""
+    """The evaluator that grades its items where the run measures the task beside the headline (``also``) and names
+    none; "" for the method's own."""
     public: ClassVar[tuple[str, ...]] = ()
     """Further attributes that components may read on :attr:`Session.task`; none may lead to references."""
 
@@ -634,6 +648,10 @@ class Model(Component):
         """
         raise HarnessError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
 
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation. By default that is not known."""
+        return [Likelihood(tuple(row)) for row in self.logprobs(asks)]
+
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
@@ -781,6 +799,10 @@ class LM(Protocol):
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
         """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask."""
+        ...
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation: one record per ask."""
         ...
 
     def hidden(

@@ -32,6 +32,11 @@ class ClosedBookSettings:
     """New tokens per answer."""
     temperature: float = 0.0
     """0 is greedy decoding; several samples of an answer differ only above it."""
+    judge_template: str = ""
+    """A prompt file for a remote judge with the key ``judge`` and the placeholders ``{question}``, ``{gold}`` and
+    ``{answer}``; "" for the built-in words."""
+    after: str = ""
+    """Only what follows this text is the answer, such as ``Final answer:`` after reasoning; one without it is wrong."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer, besides the model's own end of sequence."""
 
@@ -84,7 +89,7 @@ class ClosedBook(Evaluator):
         if name not in self._judges:
             own = self._settings
             budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
-            self._judges[name] = load(name, budget)
+            self._judges[name] = load(name, budget, own.judge_template)
         judge = self._judges[name]
         judge.ledger = self.ledger
         return judge
@@ -99,7 +104,7 @@ class ClosedBook(Evaluator):
                 query,
                 tuple(references[ask.episode.id].get(query.id, ())),
                 completions,
-                [_text(one, query, s) for one in completions],
+                [_text(one, query, s, self._settings.after) for one in completions],
             )
             for (ask, query), completions in zip(pairs, rows, strict=True)
         )
@@ -118,11 +123,12 @@ class ClosedBook(Evaluator):
         )
 
 
-def _text(completion: Completion, query: Query, s: Session) -> str | None:
+def _text(completion: Completion, query: Query, s: Session, after: str) -> str | None:
     """The answer to grade, "" where the text holds none; None where there is no text at all."""
     if completion.finish in ("failed", "error"):
         return None
-    return s.task.extract(query, completion.text) or ""
+    stated = completion.text.partition(after)[2] if after else completion.text
+    return s.task.extract(query, stated) or "" if stated.strip() else ""
 
 
 def _score(episode: str, asked: _Answered, verdicts: Iterator[Grade]) -> Score:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import JSON, LM, Component, HarnessError, Ledger, Request, State, Turns
+from harness.api import JSON, LM, Component, HarnessError, Ledger, Prompt, Request, State
 from harness.books.records import digest
 from harness.errors import UsageError
 from harness.files import write_text
@@ -23,6 +23,7 @@ from harness.models.openai import OpenAIModel, OpenAISettings
 from harness.models.prices import price_of
 from harness.reading import read_json
 from harness.reads import untracked
+from harness.registry import prompt_files
 
 INSTRUCTION = (
     "You check answers to factual questions. You are given a question, the reference answer and a candidate answer. "
@@ -38,11 +39,14 @@ _CHUNK = 256
 class RemoteJudge:
     """Grades with ``openai:MODEL``. Equal triples of question, golds and answer are asked once."""
 
-    def __init__(self, model: str, budget: Budget, lm: LM | None = None, base_url: str = "") -> None:
+    def __init__(
+        self, model: str, budget: Budget, lm: LM | None = None, base_url: str = "", template: str = ""
+    ) -> None:
         """A judge at OpenAI's endpoint, or at ``base_url``, where a key is sent only if there is one.
 
         Args:
             lm: replaces the endpoint.
+            template: a prompt file whose key ``judge`` replaces the built-in words.
 
         Raises:
             UsageError: a key, a package or a price is missing.
@@ -59,10 +63,11 @@ class RemoteJudge:
                 output_price=price.output if price else None,
             )
         self._lm: LM = lm or OpenAIModel(settings)
+        self._form = prompt_files.load(template, "judge", ("question", "gold", "answer")) if template else None
         self._identity: JSON = {
             "judge": self.name,
             "endpoint": settings.base_url,
-            "instruction": INSTRUCTION,
+            "instruction": f"{self._form.system}\n{self._form.user}" if self._form else INSTRUCTION,
             "max_tokens": MAX_TOKENS,
             "temperature": 0.0,
         }
@@ -100,7 +105,7 @@ class RemoteJudge:
             return found
         self._calls += allowed
         state = State(self._lm.base)
-        requests = [Request(state, prompt(one), max_tokens=MAX_TOKENS) for _, one in todo[:allowed]]
+        requests = [Request(state, prompt(one, self._form), max_tokens=MAX_TOKENS) for _, one in todo[:allowed]]
         if isinstance(self._lm, Component):
             self._lm.ledger = self.ledger
         try:
@@ -136,9 +141,11 @@ class RemoteJudge:
             write_text(path, json.dumps({"judge": self.name, "reply": reply, "status": found.status}) + "\n")
 
 
-def prompt(one: Answer) -> Turns:
-    """The conversation that asks for one verdict."""
+def prompt(one: Answer, form: prompt_files.PromptForm | None = None) -> Prompt:
+    """The conversation that asks for one verdict, in the built-in words or those of a template."""
     golds = " or ".join(one.golds)
+    if form is not None:
+        return form.fill({"question": one.question, "gold": golds, "answer": one.text}, chat=True)
     asked = f"Question: {one.question}\nReference answer: {golds}\nCandidate answer: {one.text}\nRight?"
     return (("system", INSTRUCTION), ("user", asked))
 

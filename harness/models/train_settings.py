@@ -44,7 +44,10 @@ class FitSettings:
     loss_on: Literal["target", "all"] = "target"
     """Whether prompts are in the loss too."""
     max_length: int = 2048
-    """The most tokens of a sequence; an edit with a longer one fails. The model's own limit applies as well."""
+    """The most tokens of a sequence. The model's own limit applies as well."""
+    overlong: Literal["fail", "cut"] = "fail"
+    """What becomes of a longer sequence: its edit fails, or, as in the published code, its end is cut off. One whose
+    prompt alone is too long fails."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class TrainSettings(FitSettings):
     alpha: float = 64.0
     """The adapter's output is scaled by ``alpha / rank``."""
     targets: str | tuple[str, ...] = "qv"
-    """``qv`` (query and value projections), ``all-linear`` (all except the output head), or a list of module
-    suffixes."""
+    """``qv`` (query and value projections, or a model's fused one), ``all-linear`` (all except the output head), or a
+    list of module suffixes."""
     warmup_steps: int = 0
     """Optimiser steps over which the learning rate rises from 0."""
     keep_optimizer: bool = False

@@ -161,6 +161,14 @@ def test_a_screen_shows_the_edit_and_trains_nothing(tmp_path: Path) -> None:
     assert group.rewards[2].measures == {"baseline": 0.0, "gain": 0.5}
 
 
+def test_a_trial_and_a_screen_add_up(tmp_path: Path) -> None:
+    reward = TrialProbability(TrialProbability.Settings(screen=0.5))
+    s = opened(tmp_path, Counted(), reward=("reward", reward))
+    [group] = s.reward(candidates(s))
+    assert [one.value for one in group.rewards] == [0.0, 0.375, 0.75, 0.375, 0.0]
+    assert group.rewards[2].measures == {"runs": [0.5], "baseline": 0.0, "gain": 0.5, "screen": 0.5}
+
+
 def test_two_in_a_row_try_few_and_put_all_on_one_scale(tmp_path: Path) -> None:
     updater = Notebook()
     trial = TrialProbability(TrialProbability.Settings(evaluator="twice"))

@@ -123,7 +123,7 @@ class RZero(Trainer):
         name = ("r-zero", index, "challenge", place)
         written = self._write(s, own.generations, *name)
         groups = self._asked(s, [self._problem(one) for one in written], own.judged_by, *name)
-        shares = [group and _share(group, s) for group in groups]
+        shares = [None if group is None else _share(group, s) for group in groups]
         copied = repetition([self._problem(one) or one.text for one in written])
         rewards = [
             (-1.0 if share is None else min(share, 1 - share)) - own.penalty * repeated

@@ -20,7 +20,13 @@ def harness_methods() -> Mapping[str, str]:
         "seal-grpo": "harness_outer_loops.methods:SEAL_GRPO",
         "seal-dpo": "harness_outer_loops.methods:SEAL_DPO",
         "seal-probability": "harness_outer_loops.methods:SEAL_PROBABILITY",
+        "seal-settings": "harness_outer_loops.methods:SEAL_SETTINGS",
     }
+
+
+@hookimpl
+def harness_editors() -> Mapping[str, str]:
+    return {"implications-and-settings": "harness_outer_loops.choices:ChoosesSettings"}
 
 
 @hookimpl

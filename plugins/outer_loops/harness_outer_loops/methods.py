@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from harness.api import JSON, Method
@@ -61,7 +62,7 @@ SEAL_GRPO = _method(
     "SEAL whose writer learns from all of its edits: GRPO on how likely the answers became",
     {"use": "grpo"},
     {"loss": "grpo"},
-    _with_policy(learning_rate=3e-3, epochs=4, batch_size=8),
+    _with_policy(learning_rate=1e-2, epochs=4, batch_size=8),
 )
 SEAL_DPO = _method(
     "seal-dpo",
@@ -69,7 +70,7 @@ SEAL_DPO = _method(
     "SEAL whose writer learns to prefer each context's best edit to its worst, by how likely the answers became",
     {"use": "dpo"},
     {"loss": "dpo"},
-    _with_policy(learning_rate=3e-3, epochs=4, batch_size=8),
+    _with_policy(learning_rate=1e-2, epochs=4, batch_size=8),
 )
 SEAL_PROBABILITY = _method(
     "seal-probability",
@@ -78,4 +79,15 @@ SEAL_PROBABILITY = _method(
     {"use": "restem", "start_as": "continue"},
     {"learning_rate": 3e-4, "epochs": 2},
     _with_policy(learning_rate=1e-2, epochs=10, batch_size=8),
+)
+
+# Around the lab's own update (rate 1e-2, 15 epochs).
+_LAB_MENUS = {**_PRESETS["lab"]["editor"], "learning_rates": (3e-3, 1e-2, 3e-2), "epochs": (5, 15)}
+SEAL_SETTINGS = replace(
+    SEAL_PROBABILITY,
+    name="seal-settings",
+    summary="SEAL whose writer says after its text how it is to be learnt (rate and epochs), and is trained on both",
+    components={**SEAL_PROBABILITY.components, "editor": {"use": "implications-and-settings"}},
+    beside=("none", "seal-no-rl", "seal-probability"),
+    presets={"lab": {**SEAL_PROBABILITY.presets["lab"], "editor": _LAB_MENUS}},
 )

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.api import Ask, Group, Reward, RewardFunction, Score, SelfEdit, Session, TrialJob, UpdateJob
+from harness_outer_loops.screen import Screen, ScreenSettings
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class TrialProbabilitySettings:
     """Slot of the evaluator that asks; with ``evaluator``, the accuracy of a plain trial."""
     of: Literal["value", "gain"] = "value"
     """What the evaluator says after the update; ``gain`` takes off what it said before."""
+    screen: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """So many times what the reward ``screen`` says of the edit is added: it has no noise from updates, and so lends
+    the sum of its reliability."""
 
 
 class TrialProbability(RewardFunction):
@@ -60,9 +64,16 @@ class TrialProbability(RewardFunction):
         left = [own.extra] * len(groups)
         while chosen := [(g, c) for g in range(len(groups)) for c in self._halve(running, g, runs[g], left)]:
             self._try(chosen, groups, runs, s)
+        screened = self._screened(groups, s)
         return [
-            [self._reward(tried, baseline) for tried in mine] for mine, baseline in zip(runs, baselines, strict=True)
+            [self._reward(tried, baseline, beside) for tried, beside in zip(mine, others, strict=True)]
+            for mine, baseline, others in zip(runs, baselines, screened, strict=True)
         ]
+
+    def _screened(self, groups: Sequence[Group], s: Session) -> Sequence[Sequence[Reward | None]]:
+        if not self._settings.screen:
+            return [[None] * len(group.edits) for group in groups]
+        return Screen(ScreenSettings(evaluator=self._settings.evaluator)).score(groups, s)
 
     def _try(
         self,
@@ -101,7 +112,7 @@ class TrialProbability(RewardFunction):
         left[g] -= len(chosen)
         return chosen
 
-    def _reward(self, tried: Sequence[float | None], baseline: float | None) -> Reward:
+    def _reward(self, tried: Sequence[float | None], baseline: float | None, screened: Reward | None) -> Reward:
         known = [value for value in tried if value is not None]
         if len(known) < len(tried) or baseline is None:
             what = "the answers before the update were" if baseline is None else "an inner run was"
@@ -109,7 +120,12 @@ class TrialProbability(RewardFunction):
         value = fmean(known)
         gain = value - baseline
         measures = {"runs": list(tried), "baseline": baseline, "gain": gain}
-        return Reward(value if self._settings.of == "value" else gain, measures=measures)
+        mine = value if self._settings.of == "value" else gain
+        if screened is None:
+            return Reward(mine, measures=measures)
+        if screened.value is None:
+            return Reward(None, "error", {**measures, "reason": screened.measures.get("reason", "an answer was lost")})
+        return Reward(mine + self._settings.screen * screened.value, measures={**measures, "screen": screened.value})
 
 
 def _running(edits: Sequence[SelfEdit]) -> list[int]:
