@@ -475,7 +475,9 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """A frozen dataclass with a default for everything that a configuration may set. None: there is nothing to set.
 
     A field that cannot change a score (a cache, a limit on cost) says so in its metadata, so that rows which differ in
-    nothing else stay comparable: ``field(default=0, metadata={"changes_scores": False})``.
+    nothing else stay comparable: ``field(default=0, metadata={"changes_scores": False})``. One that was added to a
+    component in use, with a default that changes nothing, says ``metadata={"added_later": True}``: while it has that
+    default, rows made before it stay comparable.
     """
     nested: ClassVar[Mapping[str, str]] = _NOTHING
     """Components that this one wraps: constructor argument -> kind, such as ``{"inner": "editor"}``.

@@ -34,10 +34,10 @@ class ClosedBookSettings:
     """New tokens per answer."""
     temperature: float = 0.0
     """0 is greedy decoding; several samples of an answer differ only above it."""
-    judge_template: str = ""
+    judge_template: str = field(default="", metadata={"added_later": True})
     """A prompt file for a remote judge with the key ``judge`` and the placeholders ``{question}``, ``{gold}`` and
     ``{answer}``; "" for the built-in words."""
-    after: str = ""
+    after: str = field(default="", metadata={"added_later": True})
     """Only what follows this text is the answer, such as ``Final answer:`` after reasoning; one without it is wrong."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer, besides the model's own end of sequence."""
