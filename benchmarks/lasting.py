@@ -31,7 +31,7 @@ CONDITIONS: dict[str, Condition] = {
     "joint": ("joint", {}, {"every": 64}),
 }
 COLUMNS = (
-    "learning", "score", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
+    "learning", "acc", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
     "steps", "tokens",
 )  # fmt: skip
 
@@ -69,15 +69,46 @@ def row(folder: Path) -> dict[str, Any]:
     for table in found.tables:
         [summary] = summarise(found.of_table(table.name))
         out[table.name] = [summary.score, summary.low, summary.high]
-    # The headline's own interval is over pages; that of the matrix is over sequences.
-    out["score"] = out["retention"]
     return out
+
+
+def forecast(out: Path, names: list[str]) -> list[tuple[str, float, float]]:
+    """Condition, divergence on neutral text after its first update, and backward transfer of log-probability (nats)."""
+    rows = []
+    for name in names:
+        found = {table.name: table for table in read(next((out / name).glob("*/result.json"))).tables}
+        if not {"kl", "retention.logprob"} <= found.keys() or 1 not in found["kl"].steps:
+            continue
+        first = [value for value in found["kl"].at(1).rows[0].scores[0] if value is not None]
+        matrix = found["retention.logprob"]
+        last = matrix.steps[-1]
+        at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
+        lost = []
+        sequences = matrix.task.queries // last
+        for place in range(matrix.task.queries):
+            j = place // sequences
+            own, final = at.get(j + 1, at[last])[place], at[last][place]
+            if j + 1 < last and own is not None and final is not None:
+                lost.append(final - own)
+        rows.append((name, sum(first) / len(first), sum(lost) / len(lost)))
+    return rows
+
+
+def spearman(xs: list[float], ys: list[float]) -> float:
+    """Rank correlation; ties share their mean rank."""
+    import numpy as np
+
+    def ranks(values: list[float]) -> Any:
+        table = np.asarray(values)
+        return np.array([(table < one).sum() + (table == one).sum() / 2 for one in table])
+
+    return float(np.corrcoef(ranks(xs), ranks(ys))[0, 1])
 
 
 def shown(name: str, value: Any) -> str:
     if value is None or value[0] is None:
         return "–"
-    scale = 100 if name in ("score", "rest.open-book", "rest.known") else 1
+    scale = 100 if name in ("acc", "rest.open-book", "rest.known") else 1
     return f"{scale * value[0]:.3g}"
 
 
@@ -109,6 +140,12 @@ def main() -> None:
         one = kept[name]
         cells = [shown(column, one["figures"].get(column)) for column in COLUMNS]
         print(f"{name:24s}" + "".join(f"{cell:>12s}" for cell in (*cells, f"{one['cpu_s']:.0f}")), flush=True)
+    found = forecast(Path(args.out), [name for name in wanted if name != "none"])
+    if len(found) > 2:
+        for name, nats, lost in found:
+            print(f"{name:24s} {nats:.3f} nats a token after one update, log-probability {lost:+.2f} at the end")
+        rho = spearman([nats for _, nats, _ in found], [-lost for *_, lost in found])
+        print(f"Spearman correlation over {len(found)} conditions: {rho:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Workers: the same results with any, what they cost, and how far they go.
 
-    OMP_NUM_THREADS=1 python benchmarks/workers.py equality --limit 48 processes:1 processes:2 processes:3
+    OMP_NUM_THREADS=1 python benchmarks/workers.py equality --workers processes:1 processes:2 processes:3
     OMP_NUM_THREADS=1 python benchmarks/workers.py overhead
     OMP_NUM_THREADS=1 python benchmarks/workers.py journal
     python benchmarks/workers.py simulate
@@ -31,6 +31,10 @@ import harness
 from harness.api import Completion, Model, Request, State
 from harness.books.item import Item
 from harness.books.journal import Journal
+from harness.books.store import WeightStore
+from harness.registry.build import build
+from harness.registry.discover import Plugins
+from harness.registry.settings import check_settings
 from harness.workers.chosen import Workers
 from harness.workers.executors import Processes
 from harness.workers.packs import Opening, Pack
@@ -96,10 +100,16 @@ def overhead() -> None:
     from harness.books.artefacts import artefact_bytes
     from harness.engine import Adapter
 
+    with tempfile.TemporaryDirectory() as folder:
+        lab = build(Plugins(()), Model, {"use": "lab"}, "model", WeightStore(Path(folder)))
+        settings = check_settings(type(lab.instance).Settings, lab.settings, "model", "model")
+        Workers("cpu:1").pool(lab.instance, settings, print)[0].close()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"a worker that opens the embedded model and ends: {used.ru_utime + used.ru_stime:.1f} CPU s")
     pool = Pool(Processes(["cpu"]), Opening(Echo, None, ""), print)
     began = time.perf_counter()
     pool.first("echo")
-    pool.start(None)
+    pool.start({})
     print(f"starting a worker: {time.perf_counter() - began:.1f} s wall")
     asks = [Request(State("echo"), "a prompt of some length " * 8, max_tokens=64) for _ in range(256)]
     numbers = 4096 * 32
@@ -193,8 +203,8 @@ def _makespan(packs: Sequence[float], workers: int, home: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["equality", "overhead", "journal", "simulate"])
-    parser.add_argument("workers", nargs="*", help="executor:count, such as processes:2 or ray:2")
-    parser.add_argument("--limit", type=int, default=48)
+    parser.add_argument("--workers", nargs="*", help="executor:count, such as processes:2 or ray:2")
+    parser.add_argument("--limit", type=int, default=32)
     given = parser.parse_args()
     if given.what == "equality":
         equality(given.limit, given.workers or ["processes:1", "processes:2", "processes:3"])

@@ -1,6 +1,7 @@
 """A benchmark harness for self-adapting language models.
 
-``harness.run(config)`` runs a method; ``harness.hookimpl`` marks a plugin's hooks; ``harness.api`` is the contract.
+``harness.run(config)`` runs a method, ``harness.results(...)`` reads results into pandas, ``harness.hookimpl`` marks a
+plugin's hooks, and ``harness.api`` is the contract.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from harness.markers import hookimpl
 
 if TYPE_CHECKING:
+    from harness.evidence.frame import results
     from harness.runs.runner import Run, resume, run
 
-__all__ = ["Run", "hookimpl", "resume", "run"]
+__all__ = ["Run", "hookimpl", "results", "resume", "run"]
 __version__ = "0.2.0"
 
 
@@ -21,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from harness.runs import runner
 
         return getattr(runner, name)
+    if name == "results":
+        from harness.evidence import frame
+
+        return frame.results
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -140,6 +140,17 @@ class Completion:
     """Why there is no text where ``finish`` is ``failed`` or ``error``, such as ``context length 900 > 512``."""
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """How probable a model finds a given continuation."""
+
+    logprobs: tuple[float, ...]
+    """Natural logarithm of each token's probability, as :meth:`LM.logprobs` gives them."""
+    greedy: bool | None = None
+    """Whether every token is the most probable one at its place, so that greedy decoding would write the continuation;
+    None where the model does not say."""
+
+
 # --- the contents of an edit ---------------------------------------------------------------------------------------
 
 
@@ -360,7 +371,7 @@ class Method:
     paper: str
     """arXiv id or URL, with the section; "" for a control that is in no paper."""
     summary: str
-    """One line, shown by ``harness plugins list --verbose``."""
+    """One line, shown by ``harness list plugins --verbose``."""
     components: Mapping[str, JSON]
     """Slot -> ``{"use": component, **settings}``. The slots ``editor``, ``reward``, ``updater``, ``evaluator`` and
     ``trainer`` hold a component of the kind they are named after; any other slot states its ``kind``, such as
@@ -404,7 +415,7 @@ class Ledger(Protocol):
     They outlast the process: a resumed run continues them. A call in flight when a process was killed counts as spent.
     """
 
-    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
+    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0, *, may_exceed: bool = True) -> int:
         """Enter a call and return the entry's number. Blocks until the calls in flight leave room for it.
 
         Args:
@@ -412,10 +423,22 @@ class Ledger(Protocol):
             request: digest of the request.
             usd: the most that the call may cost, in US dollars.
             limit: the most that the account may reach, in US dollars; 0 for no limit.
+            may_exceed: whether a call that is sent alone may exceed the limit by its own price; False refuses it.
 
         Raises:
             HarnessError: the limit is reached.
         """
+        ...
+
+    def reopen(self, account: str, prefix: str) -> Sequence[tuple[int, str]]:
+        """Entries that an earlier process left open, whose requests begin with ``prefix``: ``(entry, request)``.
+
+        They are calls in flight again, and no longer counted as spent.
+        """
+        ...
+
+    def enter(self, account: str, request: str, usd: float, answered: str, completions: Sequence[JSON]) -> None:
+        """Enter an answer to a call that is part of another entry, such as a batch."""
         ...
 
     def settle(
@@ -452,7 +475,9 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """A frozen dataclass with a default for everything that a configuration may set. None: there is nothing to set.
 
     A field that cannot change a score (a cache, a limit on cost) says so in its metadata, so that rows which differ in
-    nothing else stay comparable: ``field(default=0, metadata={"changes_scores": False})``.
+    nothing else stay comparable: ``field(default=0, metadata={"changes_scores": False})``. One that was added to a
+    component in use, with a default that changes nothing, says ``metadata={"added_later": True}``: while it has that
+    default, rows made before it stay comparable.
     """
     nested: ClassVar[Mapping[str, str]] = _NOTHING
     """Components that this one wraps: constructor argument -> kind, such as ``{"inner": "editor"}``.
@@ -476,6 +501,9 @@ class Task(Component):
     scoring change."""
     metric: str
     """Name of the headline measure that evaluators report for this task, such as ``exact``."""
+    evaluator: ClassVar[str] = ""
+    """The evaluator that grades its items where the run measures the task beside the headline (``also``) and names
+    none; "" for the method's own."""
     public: ClassVar[tuple[str, ...]] = ()
     """Further attributes that components may read on :attr:`Session.task`; none may lead to references."""
 
@@ -634,6 +662,10 @@ class Model(Component):
         """
         raise HarnessError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
 
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation. By default that is not known."""
+        return [Likelihood(tuple(row)) for row in self.logprobs(asks)]
+
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
     ) -> Sequence[Sequence[float]]:
@@ -781,6 +813,10 @@ class LM(Protocol):
 
     def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
         """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask."""
+        ...
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation: one record per ask."""
         ...
 
     def hidden(

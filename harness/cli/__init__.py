@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,9 +29,14 @@ _VERBS = {
     "gate": "compare a run with a baseline, for CI",
     "leaderboard": "show, build and check the leaderboards",
     "judge": "compare a judge with recorded verdicts, correct or train it",
-    "plugins": "list, explain, write and check plugins",
+    "list": "list what is installed: methods, tasks, settings, ...",
+    "plugins": "explain, write and check plugins",
 }
 """Verb of the core -> its line in ``harness --help``. A verb's module under ``harness.cli`` is imported on use."""
+_MODULES = {"list": "listing"}
+"""Verb -> its module, where that has another name: a module ``list`` would hide the built-in one in this package."""
+COMPLETION = "_HARNESS_COMPLETE"
+"""The environment variable by which a shell asks for completions; typer's scripts set it."""
 
 
 def _version(value: bool) -> None:
@@ -59,11 +65,11 @@ def build_app(verb: str) -> typer.Typer:
         PluginError: the verb's plugin cannot be imported.
     """
     app = typer.Typer(
-        add_completion=False,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="Exit codes: 0 done, 1 regressed (gate), 2 usage error, 3 a plugin is at fault or nothing is "
-        "comparable, 4 the run is incomplete, 5 inconclusive (gate --strict), 130 interrupted.",
+        "comparable, 4 the run is incomplete, 5 inconclusive (gate --strict), 6 parked until a "
+        "remote batch is done, 130 interrupted.",
     )
     app.callback()(_root)
     for name, summary in _summaries(verb).items():
@@ -92,7 +98,7 @@ def _summaries(verb: str) -> dict[str, str]:
 
 def _command(verb: str) -> Any:
     if verb in _VERBS:
-        module = importlib.import_module(f"harness.cli.{verb}")
+        module = importlib.import_module(f"harness.cli.{_MODULES.get(verb, verb)}")
         return module.app if hasattr(module, "app") else module.command
     from harness.registry.discover import Plugins, import_target
 
@@ -102,6 +108,8 @@ def _command(verb: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command ``harness``: in this process if ``arguments`` are given, else in a child that this one watches."""
+    if COMPLETION in os.environ:
+        sys.exit(_complete())
     if arguments is not None:
         sys.exit(_run(list(arguments)))
     from harness.cli.supervise import supervised
@@ -109,12 +117,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(supervised(lambda: _run(sys.argv[1:])))
 
 
+def _complete() -> int:
+    """Answer a shell that asks how the line may go on; an error is no answer, for the user is still typing."""
+    from harness.cli.complete import typed
+
+    words = typed()
+    verb = next((word for word in words if not word.startswith("-")), "")
+    try:
+        build_app(verb)(args=words, standalone_mode=False, prog_name="harness")
+    except HarnessError:
+        return 1
+    return 0
+
+
 def _run(words: list[str]) -> int:
     """Run a command. An error that a user can fix is one line, and the exit code gives its kind."""
     verb = next((word for word in words if not word.startswith("-")), "")
     verbose = any(word in {"-v", "--verbose"} for word in words[: words.index(verb) if verb else None])
     try:
-        code = build_app(verb)(args=words, standalone_mode=False)
+        code = build_app(verb)(args=words, standalone_mode=False, prog_name="harness")
     except HarnessError as error:
         if verbose:
             raise

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from harness.escape import line, terminal
+from harness.cli import complete
+from harness.escape import terminal
 
-if TYPE_CHECKING:
-    from harness.api import Method
-    from harness.registry.discover import PluginInfo, Plugins
-
-app = typer.Typer(no_args_is_help=True, help="List, explain, write and check plugins.")
-
-
-@app.command("list")
-def list_plugins(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Import each; show hooks, components, cards.")] = False,
-) -> None:
-    """List the installed plugins from their metadata; only --verbose imports them.
-
-    Example:  harness plugins list --verbose
-    """
-    from harness.registry.discover import Plugins
-
-    plugins = Plugins()
-    if verbose:
-        for found in plugins:
-            print(terminal("\n".join(_in_full(found, plugins))))
-    else:
-        rows = [("plugin", "distribution", "version", "module")]
-        rows += [(found.name, found.distribution, found.version, found.module) for found in plugins]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            print(line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()))
-    for clash in plugins.clashes.values():
-        print(line(f"refused: {clash}"))
+app = typer.Typer(no_args_is_help=True, help="Explain, write and check plugins; `harness list plugins` lists them.")
 
 
 @app.command("why")
-def why_plugin(name: Annotated[str, typer.Argument(help="A plugin, or a component.")]) -> None:
+def why_plugin(
+    name: Annotated[str, typer.Argument(help="A plugin, or a component.", autocompletion=complete.plugins)],
+) -> None:
     """Say why a plugin is not found or cannot be used, or where a component comes from.
 
     Example:  harness plugins why my-editor
@@ -73,7 +48,12 @@ def new_plugin(
 
 @app.command("check")
 def check_plugin(
-    target: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An installed plugin, or a plugin file.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|PATH", help="An installed plugin, or a plugin file.", autocompletion=complete.plugins
+        ),
+    ],
     task: Annotated[str, typer.Option(help="Task to test components on; by default that of the plugin's method.")] = "",
     run: Annotated[bool, typer.Option(help="Run two items from end to end as well.")] = True,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the checks that pass, too.")] = False,
@@ -96,51 +76,3 @@ def check_plugin(
     print(", ".join(f"{number} {status}" for status, number in count.items()))
     if count["failed"]:
         raise typer.Exit(3)
-
-
-def _in_full(found: PluginInfo, plugins: Plugins) -> list[str]:
-    """One plugin: where it comes from, its hooks, what it provides, and the cards of its methods."""
-    from harness.errors import PluginError
-    from harness.registry.discover import KINDS
-
-    head = f"{found.name}  {found.distribution} {found.version}  {found.module}"
-    try:
-        plugin = plugins.load(found.name)
-        lines = [
-            f"{head}  API {plugin.api}  {_license(found.distribution)}",
-            f"  hooks       {', '.join(plugin.hooks())}",
-        ]
-        for kind in KINDS:
-            if plugin.provides(kind):
-                lines.append(f"  {kind + 's':<11} {', '.join(plugin.provides(kind))}")
-        for name in plugin.provides("method"):
-            lines += [f"  {name}: {_card(plugins.component_of(plugin, 'method', name).cls)}"]
-    except PluginError as error:
-        return [head, f"  broken: {error}"]
-    return lines
-
-
-def _card(method: Method) -> str:
-    """What a method is, and what it may do, as its author states it."""
-    statements = [
-        method.paper or "a control",
-        f"sees {method.sees.replace('+', ' and ')}",
-        "open book" if method.open_book else "closed book",
-        "transductive" if method.transductive else "",
-        "an outside teacher" if method.outside_teacher else "no outside teacher",
-        f"needs a model that can {' and '.join(sorted(method.needs))}" if method.needs else "",
-    ]
-    return f"{method.summary}\n      {' · '.join(filter(None, statements))}"
-
-
-def _license(distribution: str) -> str:
-    """The licence that the distribution's metadata states."""
-    from importlib import metadata
-
-    try:
-        fields = metadata.metadata(distribution)
-    except metadata.PackageNotFoundError:
-        return "no licence stated"
-    stated = [*(fields.get_all("License-Expression") or ()), *(fields.get_all("License") or ())]
-    stated += [line.rpartition(" :: ")[2] for line in fields.get_all("Classifier") or () if "License ::" in line]
-    return stated[0].split("\n")[0] if stated else "no licence stated"

@@ -7,19 +7,42 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli import complete
+
 
 def command(
     plugin: Annotated[
-        str, typer.Option("--plugin", "-p", help="Method to run, or a plugin file such as ./mine.py.")
+        str,
+        typer.Option(
+            "--plugin", "-p", help="Method to run, or a plugin file such as ./mine.py.", autocompletion=complete.methods
+        ),
     ] = "",
-    task: Annotated[str, typer.Option(help="Task: lab-facts (default with the lab model), squad, arc, ...")] = "",
-    model: Annotated[str, typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.")] = "",
-    data: Annotated[str, typer.Option(help="The task's data: a file or folder. Without --task, for squad.")] = "",
-    protocol: Annotated[str, typer.Option(help="How a policy is measured: single, cpt, or a plugin's protocol.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(
+            help="Task: lab-facts (default with the lab model), squad, arc, ...", autocompletion=complete.tasks
+        ),
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(help="lab (default), a folder, a hub id, or openai:NAME.", autocompletion=complete.models),
+    ] = "",
+    data: Annotated[
+        str, typer.Option(help="The task's data: a file or folder. Without --task, of the preset's task or squad.")
+    ] = "",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="How a policy is measured: single, cpt, or a plugin's protocol.", autocompletion=complete.protocols
+        ),
+    ] = "",
     also: Annotated[
-        list[str] | None, typer.Option(help="A further task, or task file, to put to the same states.")
+        list[str] | None,
+        typer.Option(
+            help="A further task, task file, or TASK:PATH, to put to the same states.", autocompletion=complete.tasks
+        ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="One of the method's presets.")] = "",
+    preset: Annotated[str, typer.Option(help="One of the method's presets.", autocompletion=complete.presets)] = "",
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A TOML configuration.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, overrides the configuration.")] = None,
     limit: Annotated[int, typer.Option(help="Number of test contexts; nothing else is changed.")] = 0,
@@ -30,7 +53,11 @@ def command(
     ] = "",
     all_methods: Annotated[bool, typer.Option("--all", help="Every method that has the preset, in one table.")] = False,
     judge: Annotated[
-        str, typer.Option(help="Judge of free text: a measure, offline-1, offline-2, or openai:MODEL[@URL].")
+        str,
+        typer.Option(
+            help="Judge of free text: a measure, offline-1, offline-2, or openai:MODEL[@URL].",
+            autocompletion=complete.judges,
+        ),
     ] = "",
     max_judge_calls: Annotated[int, typer.Option(help="Calls that a remote judge may make.")] = 0,
     max_cost: Annotated[float, typer.Option(help="US dollars that each remote model may cost.")] = 0.0,
@@ -88,7 +115,10 @@ def command(
     if protocol:
         _merge(given, {"protocol": {"use": protocol}})
     for name in also or ():
-        given["also"] = {**given.get("also", {}), Path(name).stem: {"task": _task_table(name)}}
+        table = {"task": _task_table(name)}
+        of_set = given.get("also", {}).get(_table_name(name))
+        _merge(table, of_set if isinstance(of_set, dict) else {})
+        given["also"] = {**given.get("also", {}), _table_name(name): table}
     if reuse:
         given["reuse"] = "" if reuse == "off" else reuse
     if task or data:
@@ -96,8 +126,8 @@ def command(
         table = {"use": table} if isinstance(table, str) else dict(table)
         if task.endswith(".toml"):
             table = _task_table(task)
-        elif task or "use" not in table:
-            table["use"] = task or "squad"
+        elif task:
+            table["use"] = task
         if data:
             table["data"] = data
         given["task"] = table
@@ -137,10 +167,16 @@ def _name_model(model: str, given: dict[str, Any], assigned: dict[str, Any]) -> 
     assigned.pop("model", None)
 
 
+def _table_name(task: str) -> str:
+    """The name of a further task's table: ``arc`` for ``arc.toml``, and ``puzzles`` for ``lm-eval:my/puzzles.yaml``."""
+    return Path(task.partition(":")[2] or task).stem
+
+
 def _task_table(name: str) -> dict[str, Any]:
-    """A task by its name, or by its file."""
+    """A task by its name, by its file, or as ``COMPONENT:PATH``, where the component has a setting ``path``."""
     if not name.endswith(".toml"):
-        return {"use": name}
+        use, sign, path = name.partition(":")
+        return {"use": use, "path": path} if sign else {"use": name}
     from harness.tasks.file import read_task
 
     return dict(read_task(Path(name)))

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 Weights = Mapping[str, tuple[Tensor, Tensor]]
 Targets = tuple[str, ...] | str | None
+_FUSED = ("query_key_value", "qkv_proj")
+"""Names of the one projection that yields queries, keys and values: GPT-NeoX, Falcon and BLOOM; Phi-3."""
 
 _PREFIX = "base_model.model."
 _OPTIMIZER = "optimizer.safetensors"
@@ -197,7 +199,8 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
     """Which linear modules `targets` selects: (full module names in model order, suffixes).
 
     `targets` is a tuple of suffixes (peft's rule: a module matches when its name equals the suffix or ends in
-    `.suffix`), `"all-linear"` (every linear except the output head), or None (peft's default for the model type).
+    `.suffix`), `"all-linear"` (every linear except the output head), `"qv"` (the query and value projections, or the
+    fused projection of models that have one, such as GPT-NeoX), or None (peft's default for the model type).
 
     Raises:
         ValueError: a suffix matches no `nn.Linear`, or matches the output head, or peft has no default.
@@ -207,6 +210,8 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
     known = sorted({name.rpartition(".")[2] for name in linears})
     if targets == "all-linear":
         targets = tuple(known)
+    elif targets == "qv":
+        targets = next(((name,) for name in _FUSED if name in known and "q_proj" not in known), ("q_proj", "v_proj"))
     elif targets is None:
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
 

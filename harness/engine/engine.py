@@ -15,7 +15,7 @@ from .forward import FrozenModel
 from .generate import generate
 from .jobs import Generated, GenerationRow, TrainJob, TrainResult
 from .memory import MemoryPlan, is_out_of_memory
-from .score import HiddenRow, ScoreRow, hidden, logprobs
+from .score import HiddenRow, ScoreRow, hidden, likelihoods, logprobs
 from .train import train
 
 T = TypeVar("T")
@@ -69,6 +69,10 @@ class Engine:
     ) -> list[list[float]]:
         """Natural-log probability of every continuation token; rows are (prompt ids, continuation ids, adapters)."""
         return self._within_memory(lambda plan: logprobs(self._frozen, plan, [ScoreRow(*row) for row in rows]))[0]
+
+    def likelihoods(self, rows: Sequence[ScoreRow]) -> list[tuple[list[float], bool]]:
+        """`logprobs` of every row, and whether greedy decoding would give its continuation."""
+        return self._within_memory(lambda plan: likelihoods(self._frozen, plan, rows))[0]
 
     def distributions(self, rows: Sequence[ScoreRow], *, top: int) -> list[Distribution]:
         """The `top` most probable tokens of each row's model, with log-probabilities, at every continuation token.

@@ -42,7 +42,13 @@ class RowPack(NamedTuple):
 
 def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) -> list[list[float]]:
     """Natural-log probability of every continuation token, in the order of `rows`; see `ScoreRow` for empty prompts."""
+    return [scores for scores, _ in likelihoods(frozen, plan, rows)]
+
+
+def likelihoods(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) -> list[tuple[list[float], bool]]:
+    """`logprobs`, and whether every continuation token has the largest logit at its place."""
     out: list[list[float]] = [[] for _ in rows]
+    greedy = [True] * len(rows)
     texts = [row.prompt + row.continuation for row in rows]
     with torch.inference_mode():
         for pack in packs(frozen, plan, texts, [row.adapters for row in rows]):
@@ -60,9 +66,11 @@ def logprobs(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow]) ->
             logits = frozen.logits(pack.ids, pack.positions, attend, pack.parts, keep)
             index = torch.tensor(targets, device=logits.device)[:, None]
             scores = logits.float().log_softmax(-1).gather(1, index)[:, 0].tolist()
-            for owner, score in zip(owners, scores, strict=True):
+            best = logits.argmax(-1).tolist()
+            for owner, score, target, top in zip(owners, scores, targets, best, strict=True):
                 out[owner].append(score)
-    return out
+                greedy[owner] &= target == top
+    return list(zip(out, greedy, strict=True))
 
 
 def hidden(

@@ -28,9 +28,17 @@ class ClosedBookSettings:
     """US dollars that a remote judge may spend; 0 is no limit."""
     judge_cache: str = field(default=".harness/judge", metadata={"changes_scores": False})
     """Folder of a remote judge's verdicts, each kept under everything that shapes it."""
+    judge_batch: bool = field(default=False, metadata={"changes_scores": False})
+    """Whether a remote judge is asked by OpenAI's batch mode: half the price, verdicts within a day; the run parks."""
     max_tokens: int = 64
+    """New tokens per answer."""
     temperature: float = 0.0
     """0 is greedy decoding; several samples of an answer differ only above it."""
+    judge_template: str = field(default="", metadata={"added_later": True})
+    """A prompt file for a remote judge with the key ``judge`` and the placeholders ``{question}``, ``{gold}`` and
+    ``{answer}``; "" for the built-in words."""
+    after: str = field(default="", metadata={"added_later": True})
+    """Only what follows this text is the answer, such as ``Final answer:`` after reasoning; one without it is wrong."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer, besides the model's own end of sequence."""
 
@@ -82,8 +90,8 @@ class ClosedBook(Evaluator):
         name = self._settings.judge or metric
         if name not in self._judges:
             own = self._settings
-            budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
-            self._judges[name] = load(name, budget)
+            budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache), own.judge_batch)
+            self._judges[name] = load(name, budget, own.judge_template)
         judge = self._judges[name]
         judge.ledger = self.ledger
         return judge
@@ -98,7 +106,7 @@ class ClosedBook(Evaluator):
                 query,
                 tuple(references[ask.episode.id].get(query.id, ())),
                 completions,
-                [_text(one, query, s) for one in completions],
+                [_text(one, query, s, self._settings.after) for one in completions],
             )
             for (ask, query), completions in zip(pairs, rows, strict=True)
         )
@@ -117,11 +125,12 @@ class ClosedBook(Evaluator):
         )
 
 
-def _text(completion: Completion, query: Query, s: Session) -> str | None:
+def _text(completion: Completion, query: Query, s: Session, after: str) -> str | None:
     """The answer to grade, "" where the text holds none; None where there is no text at all."""
     if completion.finish in ("failed", "error"):
         return None
-    return s.task.extract(query, completion.text) or ""
+    stated = completion.text.partition(after)[2] if after else completion.text
+    return s.task.extract(query, stated) or "" if stated.strip() else ""
 
 
 def _score(episode: str, asked: _Answered, verdicts: Iterator[Grade]) -> Score:

@@ -32,11 +32,15 @@ class SampledSettings:
     the samples. ``openings``: probability that two samples begin with different words. ``length``: mean tokens, as a
     share of ``max_tokens``. ``agreement``: share of the samples that give the majority's answer."""
     samples: Annotated[int, Field(ge=1)] = 16
+    """Answers per question."""
     k: Annotated[int, Field(ge=0)] = 0
-    """0 is all samples."""
+    """The k of ``pass@k`` and ``maj@k``; 0 is all samples."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     max_tokens: Annotated[int, Field(ge=1)] = 128
+    """New tokens per answer."""
 
 
 class Sampled(Evaluator):

@@ -65,6 +65,47 @@ def _value(name: str, found: ResultFile, row: Row) -> str:
     return found.model.name if name == "base_model" else "as recorded"
 
 
+_SAID = {
+    ("open_book", True): "open book",
+    ("open_book", False): "closed book",
+    ("transductive", True): "trained on the test contexts",
+    ("transductive", False): "not trained on the test contexts",
+    ("start_model", "model"): "edits applied to the model as it came",
+    ("start_model", "policy"): "edits applied to a trained policy",
+}
+
+
+def in_words(name: str, of: tuple[ResultFile, Row], others: Sequence[tuple[ResultFile, Row]]) -> str:
+    """One condition of a row, where rows shown beside it differ in it; a digest is told by what differs behind it.
+
+    Args:
+        others: a row of each group that is shown, this one's among them, in a fixed order.
+    """
+    found, row = of
+    value = row.conditions.get(name)
+    if isinstance(value, bool | str) and (name, value) in _SAID:
+        return _SAID[name, value]
+    if name == "samples" and isinstance(value, int | str):
+        return f"{value} edit{'' if str(value) == '1' else 's'} per context"
+    called = _NAMES.get(name, name.replace("_", " "))
+    shown = _value(name, found, row)
+    if shown != "as recorded":
+        return f"{called} {shown}"
+    slot = "protocol" if name == "protocol_settings" else name
+    settings = [_settings(slot, *one) for one in others]
+    mine = _settings(slot, *of)
+    apart = [key for key in mine if any(one.get(key) != mine[key] for one in settings if one)]
+    if apart:
+        return f"{slot} with {', '.join(f'{key} {mine[key]!r}' for key in apart)}"
+    known = list(dict.fromkeys(str(other.conditions.get(name)) for _, other in others))
+    return f"{called}: variant {known.index(str(value)) + 1 if str(value) in known else len(known) + 1}"
+
+
+def _settings(slot: str, found: ResultFile, row: Row) -> Mapping[str, Any]:
+    used = _measured_with(found, row).get(slot)
+    return used.settings if used else {}
+
+
 def code(a: tuple[ResultFile, Row], b: tuple[ResultFile, Row]) -> list[str]:
     """A sentence for each of task, evaluator and protocol whose code differs between the rows.
 

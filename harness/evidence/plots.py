@@ -103,6 +103,34 @@ def bars(name: str, caption: str, x: Axis, labels: Sequence[str], parts: Mapping
     return _figure(name, caption, _svg(chart, name), list(zip(parts, colours, strict=True)))
 
 
+def dots(name: str, caption: str, x: Axis, items: Sequence[tuple[str, str, Point]]) -> str:
+    """A ``<figure>`` with a line per item, in their order: (label, colour, point); a point's ``low`` and ``high`` lie
+    along ``x``."""
+    import pygal
+
+    parts: list[tuple[str, list[Any], dict[str, Any]]] = []
+    for place, (_, colour, point) in enumerate(reversed(items), 1):
+        if point.low is not None and point.high is not None:
+            parts.append((colour, [(point.low, place), (point.high, place)], {"show_dots": False}))
+        parts.append((colour, [{"value": (point.x, place), "label": terminal(point.said)}], {"stroke": False}))
+    chart = pygal.XY(
+        **_look([colour for colour, _, _ in parts], height=64 + 21 * len(items)),
+        dots_size=4,
+        x_title=x.title,
+        xrange=_range([v for _, _, p in items for v in (p.x, p.low, p.high) if v is not None], zero=x.zero),
+        range=(0.4, len(items) + 0.6),
+        y_labels=[{"label": _label(label), "value": place} for place, (label, _, _) in enumerate(reversed(items), 1)],
+    )
+    for colour, values, options in parts:
+        chart.add(colour, values, **options)
+    return _figure(name, caption, _svg(chart, name), [])
+
+
+def _label(text: str) -> str:
+    flat = terminal(text)
+    return flat if len(flat) <= 28 else f"{flat[:27]}…"
+
+
 def heat_map(
     name: str,
     caption: str,
@@ -210,13 +238,16 @@ _NOISE = re.compile(
     r"|<desc class=\"(?!label)[^\"]*\">[^<]*</desc>",
     re.DOTALL,
 )
+_UNUSED = re.compile(
+    r"#chart-[\w-]+ [^{}#]*(?:tooltip|legend|map-element|text-overlay|no_data|bound|value)[^{}#]*\{[^{}]*\}"
+)
 _LABEL = re.compile(r'<desc class="label">([^<]*)</desc>')
 
 
 def _svg(chart: Any, name: str) -> str:
     """The drawing without what it brings for a page of its own: a date, scripts, and positions for its tooltips."""
     chart.uuid = name
-    text = _NOISE.sub("", chart.render(is_unicode=True))
+    text = _UNUSED.sub("", _NOISE.sub("", chart.render(is_unicode=True)))
     return _LABEL.sub(r"<title>\1</title>", text).strip()
 
 

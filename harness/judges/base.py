@@ -81,6 +81,18 @@ MEASURES: Mapping[str, Callable[[str, Sequence[str]], float]] = {
     "recall": recall_judge,
 }
 
+JUDGES: Mapping[str, str] = {
+    "offline-2": "the default: a learned judge that needs nothing but the texts",
+    "offline-1": "its predecessor",
+    "exact": "SQuAD's exact match",
+    "f1": "SQuAD's F1 of tokens",
+    "contains": "whether the answer contains an accepted one, as a run of whole tokens",
+    "recall": f"whether it holds at least {RECALL_THRESHOLD:.0%} of the tokens of an accepted one",
+    "openai:MODEL": "a model of OpenAI's, asked for a verdict",
+    "openai:MODEL@URL": "a model behind any other OpenAI-compatible endpoint",
+}
+"""What ``--judge`` takes -> a line about it."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -92,3 +104,5 @@ class Budget:
     """US dollars that the judge's model may cost in a run (outside one, in this process); 0 is no limit."""
     cache: Path | None = None
     """Folder of verdicts; None keeps none."""
+    batch: bool = False
+    """Whether verdicts are asked by OpenAI's batch mode, which parks the run (:mod:`harness.models.batch`)."""

@@ -14,15 +14,16 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import JSON, LM, Component, HarnessError, Ledger, Request, State, Turns
+from harness.api import JSON, LM, Component, HarnessError, Ledger, Prompt, Request, State
 from harness.books.records import digest
-from harness.errors import UsageError
+from harness.errors import Parked, UsageError
 from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
 from harness.models.prices import price_of
 from harness.reading import read_json
 from harness.reads import untracked
+from harness.registry import prompt_files
 
 INSTRUCTION = (
     "You check answers to factual questions. You are given a question, the reference answer and a candidate answer. "
@@ -38,17 +39,20 @@ _CHUNK = 256
 class RemoteJudge:
     """Grades with ``openai:MODEL``. Equal triples of question, golds and answer are asked once."""
 
-    def __init__(self, model: str, budget: Budget, lm: LM | None = None, base_url: str = "") -> None:
+    def __init__(
+        self, model: str, budget: Budget, lm: LM | None = None, base_url: str = "", template: str = ""
+    ) -> None:
         """A judge at OpenAI's endpoint, or at ``base_url``, where a key is sent only if there is one.
 
         Args:
             lm: replaces the endpoint.
+            template: a prompt file whose key ``judge`` replaces the built-in words.
 
         Raises:
             UsageError: a key, a package or a price is missing.
         """
         self.name = f"openai:{model}" + (f"@{base_url}" if base_url else "")
-        settings = OpenAISettings(path=model, max_cost=budget.max_cost)
+        settings = OpenAISettings(path=model, max_cost=budget.max_cost, batch=budget.batch)
         if base_url:
             price = price_of(model)  # for a proxy to OpenAI; the cost of one's own model is unknown
             settings = dataclasses.replace(
@@ -59,10 +63,11 @@ class RemoteJudge:
                 output_price=price.output if price else None,
             )
         self._lm: LM = lm or OpenAIModel(settings)
+        self._form = prompt_files.load(template, "judge", ("question", "gold", "answer")) if template else None
         self._identity: JSON = {
             "judge": self.name,
             "endpoint": settings.base_url,
-            "instruction": INSTRUCTION,
+            "instruction": f"{self._form.system}\n{self._form.user}" if self._form else INSTRUCTION,
             "max_tokens": MAX_TOKENS,
             "temperature": 0.0,
         }
@@ -82,8 +87,9 @@ class RemoteJudge:
             elif key not in found:
                 wanted.setdefault(key, one)
         todo = list(wanted.items())
-        for start in range(0, len(todo), _CHUNK):
-            found |= self._ask(todo[start : start + _CHUNK])
+        chunk = len(todo) if self._budget.batch else _CHUNK
+        for start in range(0, len(todo), chunk or 1):
+            found |= self._ask(todo[start : start + chunk])
         return [found[self._key(one)] for one in answers]
 
     def _key(self, one: Answer) -> str:
@@ -100,11 +106,13 @@ class RemoteJudge:
             return found
         self._calls += allowed
         state = State(self._lm.base)
-        requests = [Request(state, prompt(one), max_tokens=MAX_TOKENS) for _, one in todo[:allowed]]
+        requests = [Request(state, prompt(one, self._form), max_tokens=MAX_TOKENS) for _, one in todo[:allowed]]
         if isinstance(self._lm, Component):
             self._lm.ledger = self.ledger
         try:
             replies = self._lm.generate(requests)
+        except Parked:
+            raise
         except HarnessError as error:
             return found | {key: Grade(None, "error", str(error)) for key, _ in todo[:allowed]}
         for (key, _), completions in zip(todo[:allowed], replies, strict=True):
@@ -136,9 +144,11 @@ class RemoteJudge:
             write_text(path, json.dumps({"judge": self.name, "reply": reply, "status": found.status}) + "\n")
 
 
-def prompt(one: Answer) -> Turns:
-    """The conversation that asks for one verdict."""
+def prompt(one: Answer, form: prompt_files.PromptForm | None = None) -> Prompt:
+    """The conversation that asks for one verdict, in the built-in words or those of a template."""
     golds = " or ".join(one.golds)
+    if form is not None:
+        return form.fill({"question": one.question, "gold": golds, "answer": one.text}, chat=True)
     asked = f"Question: {one.question}\nReference answer: {golds}\nCandidate answer: {one.text}\nRight?"
     return (("system", INSTRUCTION), ("user", asked))
 

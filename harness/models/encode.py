@@ -1,7 +1,7 @@
 """Encodes training data as token ids with loss weights, and settings as the engine's hyper-parameters.
 
 The task decides the text, and the engine does the arithmetic. This module decides which tokens are in the loss and what
-ends a sequence, and it refuses over-long sequences instead of truncating them.
+ends a sequence, and it refuses over-long sequences instead of truncating them unless it is told to.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.models.train_settings import FitSettings
 
 _ANY = (Example, Preference, Rollout)
 _LEARNS_FROM = {"sft": (Example, Distillation), "dpo": (Preference,), "grpo": (Rollout,), "rloo": (Rollout,)}
-_NAMED_TARGETS = {"qv": ("q_proj", "v_proj")}
+_NAMED_TARGETS = ("all-linear", "qv")
 
 
 def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
@@ -26,8 +26,8 @@ def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
     names = {field.name for field in dataclasses.fields(HyperParameters)}
     values = {name: value for name, value in vars(settings).items() if name in names}
     targets = values.get("targets")
-    if isinstance(targets, str) and targets != "all-linear":
-        values["targets"] = _NAMED_TARGETS.get(targets, (targets,))
+    if isinstance(targets, str) and targets not in _NAMED_TARGETS:
+        values["targets"] = (targets,)
     return HyperParameters(**values, **other)
 
 
@@ -143,6 +143,8 @@ class Encoder:
     ) -> TrainSequence:
         limit = min(settings.max_length, self._positions)
         length = len(before) + len(after)
+        if length > limit and settings.overlong == "cut" and len(before) < limit:
+            after, length = after[: limit - len(before)], limit
         if length > limit:
             raise EditFailed(f"context length {length} > {limit}")
         if length < 2:

@@ -19,6 +19,7 @@ from harness.api import (
     Completion,
     EditFailed,
     Example,
+    Likelihood,
     Model,
     Prompt,
     Request,
@@ -133,7 +134,9 @@ class HfModel(Model):
     @property
     def positions(self) -> int:
         """The most tokens that a text may have, prompt and continuation together."""
-        limit = getattr(self.engine.model.config, "max_position_embeddings", None)
+        limit = self._checkpoint.config.get("max_position_embeddings")
+        if not isinstance(limit, int):  # a name of the model's own, which its class knows
+            limit = getattr(self.engine.model.config, "max_position_embeddings", None)
         if not isinstance(limit, int):
             raise UsageError(f"model {self.settings.path!r}: its config.json names no max_position_embeddings")
         return limit
@@ -208,18 +211,26 @@ class HfModel(Model):
         Raises:
             UsageError: a text is longer than the model can take.
         """
+        return [one.logprobs for one in self.likelihoods(asks)]
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        """:meth:`logprobs`, and whether greedy decoding would write the continuation: one record per ask.
+
+        Raises:
+            UsageError: a text is longer than the model can take.
+        """
         from harness.engine import ScoreRow
 
         texts = [self.prompts.continuation_ids(prompt, text) for _, prompt, text in asks]
         for before, after in texts:
             self._check_length(len(before) + len(after))
-        found: list[Sequence[float]] = [()] * len(asks)
+        found: list[Likelihood] = [Likelihood(())] * len(asks)
         for group in self._groups([state for state, _, _ in asks]):
             rows = [ScoreRow(*texts[place], stack) for place, stack in group.stacks]
             with self._weights_of(group):
-                scores = self.engine.logprobs(rows)
-            for (place, _), row in zip(group.stacks, scores, strict=True):
-                found[place] = row
+                scores = self.engine.likelihoods(rows)
+            for (place, _), (row, greedy) in zip(group.stacks, scores, strict=True):
+                found[place] = Likelihood(tuple(row), greedy)
         return found
 
     def hidden(

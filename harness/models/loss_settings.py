@@ -27,7 +27,10 @@ class DpoSettings:
     __pydantic_config__ = _STRICT
 
     use: Literal["dpo"]
+    """Names the loss."""
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """How much a preference moves the policy away from the model that the update starts from: less with a larger
+    one."""
     smoothing: _Share = 0.0
     """Assumed share of flipped preferences."""
 
@@ -39,20 +42,23 @@ class GrpoSettings:
     __pydantic_config__ = _STRICT
 
     use: Literal["grpo"]
+    """Names the loss."""
     clip_low: _Share = 0.2
+    """A token's probability may fall to 1 - ``clip_low`` of what it was when it was drawn, as far as that pays."""
     clip_high: _Weight = 0.2
-    """The probability of a token may change by the factors from 1 - ``clip_low`` to 1 + ``clip_high``, as far as it
-    pays; 0.28 is DAPO's upper one."""
+    """It may rise to 1 + ``clip_high`` of it; 0.28 is DAPO's."""
     dual_clip: _Weight = 0.0
     """The most that a token of a bad answer costs, as a multiple of its advantage: more than 1, often 3; 0 is off."""
     kl: _Weight = 0.0
     """Weight of the divergence from the policy that the update starts from."""
     kl_estimator: Literal["k2", "k3"] = "k3"
+    """``k2`` has the gradient of KL(policy || start), ``k3`` that of KL(start || policy)."""
     entropy: _Weight = 0.0
     """Weight of a bonus on the entropy of the tokens."""
     average: Literal["token", "sequence", "length-free"] = "token"
     """``token`` counts every token alike, ``sequence`` every answer alike, ``length-free`` divides by ``length``."""
     length: Annotated[int, Field(ge=1)] = 256
+    """The fixed length that ``length-free`` divides by, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,11 @@ class RlooSettings:
     __pydantic_config__ = _STRICT
 
     use: Literal["rloo"]
+    """Names the loss."""
     clip_low: _Share = 0.2
+    """The same bounds as for ``grpo``, on the probability of the whole answer."""
     clip_high: _Weight = 0.2
+    """See ``clip_low``."""
 
 
 def _which(value: Any) -> str:

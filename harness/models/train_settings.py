@@ -24,9 +24,13 @@ class FitSettings:
     learning_rate: float = 1e-3
     """AdamW's learning rate, before ``schedule``."""
     epochs: int = 10
+    """Passes over the training sequences."""
     batch_size: int = 1
+    """Sequences per forward pass of one job."""
     grad_accumulation: int = 1
+    """Batches per optimiser step."""
     weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
     clip: float = 1.0
     """Largest gradient norm of an adapter, or of all weights in a full fine-tune; 0 for no clipping."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -40,7 +44,10 @@ class FitSettings:
     loss_on: Literal["target", "all"] = "target"
     """Whether prompts are in the loss too."""
     max_length: int = 2048
-    """The most tokens of a sequence; an edit with a longer one fails. The model's own limit applies as well."""
+    """The most tokens of a sequence. The model's own limit applies as well."""
+    overlong: Literal["fail", "cut"] = "fail"
+    """What becomes of a longer sequence: its edit fails, or, as in the published code, its end is cut off. One whose
+    prompt alone is too long fails."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,14 @@ class TrainSettings(FitSettings):
     ``pad_loss``."""
 
     rank: int = 32
+    """Rank of the adapter."""
     alpha: float = 64.0
     """The adapter's output is scaled by ``alpha / rank``."""
     targets: str | tuple[str, ...] = "qv"
-    """``qv`` (query and value projections), ``all-linear`` (all except the output head), or a list of module
-    suffixes."""
+    """``qv`` (query and value projections, or a model's fused one), ``all-linear`` (all except the output head), or a
+    list of module suffixes."""
     warmup_steps: int = 0
+    """Optimiser steps over which the learning rate rises from 0."""
     keep_optimizer: bool = False
     """Whether Adam's moments and step count are stored with the adapter (three times its size in all), so that an
     update that continues it resumes from them. The schedule starts anew with every update."""

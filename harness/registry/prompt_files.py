@@ -7,6 +7,7 @@ searched for more; any other brace stands for itself.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ class PromptForm:
     user: str = ""
     extras: Mapping[str, str] = field(default_factory=dict)
     """Further strings of the entry, for the component that uses it."""
+
+    @property
+    def digest(self) -> str:
+        """Eight digits that change with the words."""
+        words = "\0".join((self.base, self.system, self.user))
+        return hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
     def fill(self, values: Mapping[str, str], *, chat: bool) -> Prompt:
         """The prompt with its placeholders replaced: turns for an instruct model, else raw text.

@@ -49,7 +49,7 @@ def _not_found(name: str, plugins: Plugins) -> str:
     where = f"this environment ({sys.prefix})"
     for entry in (entry for distribution in metadata.distributions() for entry in distribution.entry_points):
         near = "harness" in entry.group or difflib.SequenceMatcher(None, entry.group, GROUP).ratio() > 0.8
-        if entry.name == name and entry.group not in {GROUP, "harness.logs"} and near:
+        if entry.name == name and entry.group not in {GROUP, "harness.logs", "harness.tables"} and near:
             owner = entry.dist.name if entry.dist else "a distribution"
             return (
                 f"{owner} registers {name!r} in the wrong group, {entry.group!r}: write "

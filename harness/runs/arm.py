@@ -28,7 +28,7 @@ from harness.session.packs import PackSizes
 from harness.session.roles import Roles
 from harness.session.scope import Scope
 from harness.session.service import SessionService
-from harness.workers.chosen import NO_WORKERS, Workers, with_limits
+from harness.workers.chosen import NO_WORKERS, Workers
 from harness.workers.model import STAYS, PooledModel
 from harness.workers.pool import Pool, can_cross
 
@@ -104,13 +104,17 @@ class OpenRun:
             limits = {"memory": facts.memory, "threads": facts.threads} if facts.memory else {}
             built = build(self.plugins, Model, _with_limits(table, limits), "model", context.weights)
             own = built.instance
-        pool.start(with_limits(settings, limits))
-        context.turns.width = max(context.turns.width, 2 * pool.size)
+        pool.start({name: limits[name] for name in ("memory", "threads") if name in limits})
+        context.turns.width = max(context.turns.width, 2 * pool.size)  # so that no worker waits for the driver
         context.progress.say(
             f"model {built.name!r}: {pool.size} workers ({self.workers.executor or 'processes'}, "
             f"{self.workers.devices}); in the driver stay {STAYS}"
         )
-        return built, PooledModel(own, pool, context.weights, context.turns.wait, context.turns.spent), limits
+        return (
+            built,
+            PooledModel(own, facts.identity, pool, context.weights, context.turns.wait, context.turns.spent),
+            limits,
+        )
 
     def close(self) -> None:
         """End the workers."""

@@ -134,6 +134,12 @@ class RunBench:
     def remark(self, text: str, /) -> None:
         self.remarks.append(text)
 
+    def remarks_on(self, table: str, measure: str, scores: Sequence[Sequence[Sequence[Score]]]) -> Sequence[str]:
+        """What the task of a further measure says of its scores (:meth:`harness.api.Task.remarks`), after the table's
+        name."""
+        other = self._beside.get(measure)
+        return [f"{table}: {said}" for said in other[1].task.instance.remarks(scores)] if other else []
+
     def identities(self, measure: str, episodes: Iterable[str]) -> list[str]:
         """Digests of a measure's episodes and their references."""
         return [self._of(measure)[0].context.episodes.identity(episode) for episode in episodes]

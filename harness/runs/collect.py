@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.api import HEADLINE, JSON, Episode, EvaluationProtocol, State, Task
@@ -122,6 +122,11 @@ def outcome(
         _name(context, student),
         [
             *_remarks(session.task, bench, tables[HEADLINE]),
+            *(
+                said
+                for name, table in tables.items()
+                for said in bench.remarks_on(name, table.asked, table.by_sample())
+            ),
             *readable.note(context, student),
             *_reduced(context, session.scope.name),
             *_replaced(context, session.scope.name, bench),
@@ -162,7 +167,8 @@ def result_file(
     """
     grouped: dict[str, list[tuple[str, Outcome]]] = {}
     first: dict[str, Any] = {}
-    for one in outcomes:
+    samples = outcomes[0].conditions[HEADLINE]["samples"] if outcomes else 1
+    for one in (_as_often(one, samples) for one in outcomes):
         for name, table in one.tables.items():
             measure = table.measure
             kind = (measure.task, measure.version, measure.split, measure.unit, measure.lower_is_better)
@@ -182,6 +188,14 @@ def result_file(
         provenance=provenance,
     )
     return repaired(made)[0]
+
+
+def _as_often(one: Outcome, samples: int) -> Outcome:
+    """The outcome; where nothing was written by a model, it stands for any number of samples, so for the main row's."""
+    if one.editor_model:
+        return one
+    conditions = {name: {**mine, "samples": samples} for name, mine in one.conditions.items()}
+    return replace(one, conditions=conditions)
 
 
 def _table(name: str, config: Config, members: Sequence[tuple[str, Outcome]], of_run: Sequence[str]) -> Table:

@@ -34,7 +34,7 @@ TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 Count = Annotated[int, Field(ge=0)]
 
-JUDGING = ("judge", "max_judge_calls", "max_judge_cost")
+JUDGING = ("judge", "max_judge_calls", "max_judge_cost", "judge_batch")
 """Settings of the judge, given once for every row of the run whose evaluator has one."""
 
 
@@ -94,6 +94,7 @@ class AlsoSettings:
     evaluator: str | Mapping[str, Any] | None = None
     """A component, or ``"@slot"``: the main method's evaluator of that slot. None for its slot ``evaluator``."""
     split: Literal["train", "validation", "test"] = "test"
+    """Whose items are asked."""
     limit: Count = 0
     """Contexts; 0 takes all."""
 
@@ -250,7 +251,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         given.setdefault("task", next(iter(tasks)))
 
     option_names = {f.name for f in dataclasses.fields(Options)}
-    arm_slots = {"task", "model", *main.components, *KINDS}
+    added = {key for key, value in preset.items() if isinstance(value, Mapping) and "use" in value}
+    arm_slots = {"task", "model", *main.components, *KINDS, *added}
     for key, value in given.items():
         if key not in option_names and key not in arm_slots and not (isinstance(value, Mapping) and "use" in value):
             known = option_names | arm_slots | {*JUDGING}
@@ -259,16 +261,20 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     base |= {key: value for key, value in given.items() if key in option_names}
     base |= {"method": main.name, "preset": preset_name}
     options = check_settings(Options, base, "run", "a run")
+    preset_task = _slot_table(preset.get("task")).get("use", "")
+    asked_task = _slot_table(given.get("task"))
+    if "data" in asked_task and "use" not in asked_task:  # never data of the task that a model brings with it
+        asked_task["use"] = preset_task or "squad"
     task: JSON = {"use": "squad"}
-    for layer in (profile, preset, given):
-        task = _overlay(task, _slot_table(layer.get("task")), strict=True)
+    for layer in (_slot_table(profile.get("task")), _slot_table(preset.get("task")), asked_task):
+        task = _overlay(task, layer, strict=True)
 
     asked_protocol: JSON = {}
     for layer in (profile, preset, given):
         asked_protocol = _overlay(asked_protocol, _slot_table(layer.get("protocol")), strict=True)
 
     beside = options.beside if options.beside is not None else main.beside
-    names = [*beside, *(_with_preset(plugins, preset_name) if options.all else ())]
+    names = [*beside, *(_with_preset(plugins, preset_name, str(preset_task)) if options.all else ())]
     variants = {one.method.name: one for one in read_variants(options.variants, plugins, main.name)}
     beside_it = [name for name in dict.fromkeys(names) if name != main.name and name not in variants]
     methods = [(main, main_plugin), *map(plugins.method, beside_it)]
@@ -301,7 +307,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         protocol = _protocol(method, main, asked_protocol, same_update)
         arms.append(Arm(method, plugin.info.name, slots, roles, protocol, samples))
     arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
-    also = tuple(_also(name, table, task, arms[0].slots) for name, table in options.also.items())
+    also = tuple(_also(name, table, task, arms[0].slots, plugins) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
 
 
@@ -332,7 +338,7 @@ def _protocol(method: Method, main: Method, asked: JSON, same_update: bool) -> d
     return _overlay(own, asked, strict=True) if same_update or own["use"] == use else own
 
 
-def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> Also:
+def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON], plugins: Plugins) -> Also:
     """One further measure, with its tables filled in.
 
     Raises:
@@ -344,7 +350,11 @@ def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON]) -> 
     if not isinstance(given, str | Mapping):
         raise UsageError(f'{where}: write a table such as {{task = "squad"}}, not {given!r:.60}')
     settings = check_settings(AlsoSettings, {"task": given} if isinstance(given, str) else given, where, "also")
-    evaluator = "@evaluator" if settings.evaluator is None else settings.evaluator
+    evaluator = settings.evaluator
+    if evaluator is None:
+        other = _slot_table(settings.task).get("use")
+        own = component_class(plugins, "task", str(other)).cls.evaluator if other else ""
+        evaluator = own or "@evaluator"
     if isinstance(evaluator, str) and evaluator.startswith("@"):
         slot = evaluator[1:]
         if main_slots.get(slot, {}).get("kind") != "evaluator":
@@ -378,15 +388,23 @@ def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model:
     return _slots(default, default, profile, [default.presets.get(model, {})], {})
 
 
-def _with_preset(plugins: Plugins, preset: str) -> list[str]:
+def _with_preset(plugins: Plugins, preset: str, task: str) -> list[str]:
     """Names of the methods that have a preset, and of those that each names beside it, in alphabetical order.
+
+    Args:
+        task: the task that the main method's preset names, "" for none; the others' must name the same.
 
     Raises:
         UsageError: no preset is named to say which methods belong together.
     """
     if not preset:
         raise UsageError("all: name the preset that the methods share, such as --preset quick")
-    having = [method for name in plugins.names("method") if preset in (method := plugins.method(name)[0]).presets]
+    methods = [plugins.method(name)[0] for name in plugins.names("method")]
+    having = [
+        method
+        for method in methods
+        if preset in method.presets and _slot_table(method.presets[preset].get("task")).get("use", "") == task
+    ]
     return sorted({name for method in having for name in (method.name, *method.beside)})
 
 

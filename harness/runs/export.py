@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.api import Model, State
 from harness.books.journal import Journal
@@ -38,6 +38,41 @@ def export_policy(
     """
     if to.exists():
         raise UsageError(f"{to} exists; name a folder that does not")
+    row = _tested(run, method, seed, trust=trust)
+    if not row.state.adapters:
+        raise UsageError(f"{row.name}, tested the model as it came: there is nothing to export")
+    if adapter:
+        _write_adapter(run, row.state, str(row.table.get("path") or ""), to)
+        return row.name
+    with _open(run, row).borrow(row.state) as (module, tokenizer):
+        module.save_pretrained(to)
+        tokenizer.save_pretrained(to)
+    return row.name
+
+
+def open_policy(
+    run: Path, method: str = "", seed: int | None = None, *, trust: bool = False
+) -> tuple[Model, State, str]:
+    """The policy that a row of the run tested: its model, its state, and ``METHOD, seed N``.
+
+    Raises:
+        UsageError: there is no such run or finished row.
+    """
+    row = _tested(run, method, seed, trust=trust)
+    return _open(run, row), row.state, row.name
+
+
+class _Tested(NamedTuple):
+    """What a row's policy is made of."""
+
+    name: str
+    state: State
+    table: dict[str, Any]
+    """The model's table."""
+    plugin_files: tuple[Path, ...]
+
+
+def _tested(run: Path, method: str, seed: int | None, *, trust: bool) -> _Tested:
     record = records.read(run)
     check_trust(run, record, trust)
     resolved = record["resolved"]
@@ -53,18 +88,13 @@ def export_policy(
     if deployed is None:
         raise UsageError(f"{run} has no finished row of {method}, seed {seed}; `harness resume {run}` finishes it")
     state = State(deployed["teacher"]["base"], tuple(deployed["teacher"]["adapters"]))
-    if not state.adapters:
-        raise UsageError(f"{method}, seed {seed}, tested the model as it came: there is nothing to export")
-    table = _teacher_table(resolved, method)
-    if adapter:
-        _write_adapter(run, state, str(table.get("path") or ""), to)
-        return f"{method}, seed {seed}"
-    plugins = Plugins(tuple(Path(f) for f in record["plugin_files"]))
-    model = build(plugins, Model, table, "model", weights=WeightStore(run / "weights")).instance
-    with model.borrow(state) as (module, tokenizer):
-        module.save_pretrained(to)
-        tokenizer.save_pretrained(to)
-    return f"{method}, seed {seed}"
+    files = tuple(Path(file) for file in record["plugin_files"])
+    return _Tested(f"{method}, seed {seed}", state, _teacher_table(resolved, method), files)
+
+
+def _open(run: Path, row: _Tested) -> Model:
+    weights = WeightStore(run / "weights")
+    return build(Plugins(row.plugin_files), Model, row.table, "model", weights=weights).instance
 
 
 def _write_adapter(run: Path, state: State, base: str, to: Path) -> None:

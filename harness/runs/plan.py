@@ -26,6 +26,20 @@ class Work:
         return Work(self.edits * count, self.updates * count, self.answers * count)
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How much a task has of each split: all that counting the work needs."""
+
+    contexts: int
+    queries: int
+    train: int = 0
+    """Training contexts."""
+    train_queries: float = 0.0
+    """Mean number of queries of a training context."""
+    validation: int = 0
+    validation_queries: int = 0
+
+
 def work(config: Config, plugins: Plugins, task: BuiltComponent[Task] | None = None) -> dict[str, Work]:
     """Method -> its pieces for one seed, the outer loop and its validation included.
 
@@ -33,8 +47,28 @@ def work(config: Config, plugins: Plugins, task: BuiltComponent[Task] | None = N
     declare their work.
     """
     task = task or build(plugins, Task, config.task, "task")
-    book = EpisodeBook(task.instance, config.options.limit, task, test_alone=only_tests(config))
-    return {arm.method.name: _arm(arm, config, plugins, book) for arm in config.arms}
+    sizes = _sizes(config, EpisodeBook(task.instance, config.options.limit, task, test_alone=only_tests(config)))
+    return {
+        arm.method.name: measuring(arm, plugins, sizes) + outer_loop(arm, config, plugins, sizes) for arm in config.arms
+    }
+
+
+def _sizes(config: Config, book: EpisodeBook) -> Sizes:
+    test = book.split("test")
+    size = Sizes(len(test), sum(len(episode.queries) for episode in test))
+    if all(map(_without_loop, config.arms)):
+        return size
+    train = book.split("train")
+    number = config.options.validation
+    validation = book.split("validation", number) if number else []
+    return Sizes(
+        size.contexts,
+        size.queries,
+        len(train),
+        sum(len(episode.queries) for episode in train) / max(1, len(train)),
+        len(validation),
+        sum(len(episode.queries) for episode in validation),
+    )
 
 
 def uncounted(config: Config, plugins: Plugins) -> dict[str, str]:
@@ -67,34 +101,32 @@ def _without_loop(arm: Arm) -> bool:
     return bool(arm.slots.get("trainer", {"use": "none"})["use"] == "none")
 
 
-def _arm(arm: Arm, config: Config, plugins: Plugins, book: EpisodeBook) -> Work:
+def measuring(arm: Arm, plugins: Plugins, sizes: Sizes) -> Work:
+    """What measuring a method's policy takes."""
     updater = _built(arm, "updater", Updater, plugins)
+    has_editor = any(table["kind"] == "editor" for table in arm.slots.values())
+    if not has_editor:
+        return Work(0, 0, sizes.queries)
+    protocol = build(plugins, EvaluationProtocol, arm.protocol, "protocol").instance
+    updates, answers = protocol.work(sizes.contexts, sizes.queries, arm.samples)
+    trains = updater is not None and Example in updater.accepts
+    return Work(sizes.contexts * arm.samples, updates if trains else 0, answers)
+
+
+def outer_loop(arm: Arm, config: Config, plugins: Plugins, sizes: Sizes) -> Work:
+    """What a method's outer loop takes, with the validation of its rounds; nothing where there is none."""
     trainer = _built(arm, "trainer", Trainer, plugins)
     reward = _built(arm, "reward", RewardFunction, plugins)
-    has_editor = any(table["kind"] == "editor" for table in arm.slots.values())
-    test = book.split("test")
-    queries = sum(len(episode.queries) for episode in test)
-    samples = arm.samples if has_editor else 1
-    edits = len(test) * samples if has_editor else 0
-    trains = has_editor and updater is not None and Example in updater.accepts
-    updates, answers = edits, queries * samples
-    if has_editor:
-        protocol = build(plugins, EvaluationProtocol, arm.protocol, "protocol").instance
-        updates, answers = protocol.work(len(test), queries, samples)
-    total = Work(edits, updates if trains else 0, answers)
     if trainer is None or _without_loop(arm):
-        return total
-    train = book.split("train")
-    tried = trainer.candidates(len(train))
+        return Work()
+    tried = trainer.candidates(sizes.train)
     if not tried and not trainer.rounds:
-        return total
+        return Work()
     tries = tried * reward.updates_per_edit if reward else 0
-    mean_queries = sum(len(e.queries) for e in train) / max(1, len(train))
-    total += Work(tried, tries, round(tries * mean_queries))
+    total = Work(tried, tries, round(tries * sizes.train_queries))
     if config.options.validation:
-        validation = book.split("validation", config.options.validation)
-        asked = sum(len(e.queries) for e in validation)
-        total += Work(len(validation), len(validation), asked).times(1 + trainer.rounds)
+        one = Work(sizes.validation, sizes.validation, sizes.validation_queries)
+        total += one.times(1 + trainer.rounds)
     return total
 
 

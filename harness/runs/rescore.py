@@ -18,7 +18,8 @@ from typing import Any
 from harness.api import HEADLINE, Evaluator, Measure, Query, Score, Task
 from harness.books.records import digest
 from harness.errors import UsageError
-from harness.evidence.result_file import ResultFile, Row, Table, check, dumps, make_row
+from harness.evidence.result import ResultFile, Row, Table, make_row
+from harness.evidence.result_file import check, dumps
 from harness.evidence.sources import open_file
 from harness.evidence.view.read import RunFiles, read_run
 from harness.files import write_text

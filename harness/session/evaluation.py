@@ -59,7 +59,7 @@ class Evaluation:
                         files=scope.files(evaluator))  # fmt: skip
 
         keys = [key(ask) for ask in asks]
-        results = self._calls.in_packs(asks, keys, run, item, "grading", whole=evaluator.instance.local)
+        results = self._calls.in_packs(asks, keys, run, item, "grading", whole=_is_free(evaluator))
         return [decode(result) for result in results]
 
     def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:
@@ -85,6 +85,11 @@ class Evaluation:
         for query in self._scope.context.episodes.full(episode.id).queries:
             yield Score(episode.id, query.id, value, updated.status, (), {"reason": updated.reason})
 
+    @property
+    def is_free(self) -> bool:
+        """Whether grading again costs nothing, so that a pack may be computed whole."""
+        return _is_free(self._scope.slot("evaluator", Evaluator))
+
     def depends(self, episodes: Iterable[Episode]) -> list[Any]:
         """What the scores of these episodes depend on, besides the state that is asked."""
         asked = [self._scope.context.episodes.identity(episode.id) for episode in episodes]
@@ -103,3 +108,8 @@ class Evaluation:
         """Queries of the outer loop that were graded against a reference: the labels that the method used."""
         book = self._scope.context.episodes
         return {query for name in self._scope.facts.seen("graded", "outer") for query in book.references([name])[name]}
+
+
+def _is_free(slot: BuiltComponent[Any]) -> bool:
+    inner = (part for part in slot.nested.values() if part.kind == "evaluator")
+    return bool(slot.instance.local) and all(map(_is_free, inner))

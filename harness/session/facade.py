@@ -110,7 +110,7 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
 
 def sealed_lm(lm: LM) -> LM:
     """A model's calls without the model itself, which holds the run's weights and their folder."""
-    return cast("LM", _view("SealedLM", lm, ("can", "base"), ("generate", "logprobs", "hidden")))
+    return cast("LM", _view("SealedLM", lm, ("can", "base"), ("generate", "logprobs", "likelihoods", "hidden")))
 
 
 def sealed_task(task: Task, reader: reads.Reader) -> Task:

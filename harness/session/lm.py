@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness import reads
-from harness.api import JSON, Completion, Finish, Model, Prompt, Request, State
+from harness.api import JSON, Completion, Finish, Likelihood, Model, Prompt, Request, State
 from harness.books.item import Item, writable_item
 from harness.books.records import digest
 from harness.errors import PluginError
@@ -80,6 +80,15 @@ class BookedLM:
         if self._scope.watch:
             self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
         return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok)
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
+            return [{"logprobs": list(one.logprobs), "greedy": one.greedy} for one in self._backend.likelihoods(part)]
+
+        if self._scope.watch:
+            self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
+        rows = self._booked("likelihoods", self._scope.writable(list(asks)), run, _free, _ok)
+        return [Likelihood(tuple(row["logprobs"]), row["greedy"]) for row in rows]
 
     def hidden(
         self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"

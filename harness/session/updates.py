@@ -142,7 +142,8 @@ class Updates:
             return Item(name, "trial", updater.name, "error" if bad else "ok", encode(value), cost, files=files)
 
         size = self._pack_size(updater, [trial.job for trial in jobs])
-        booked = self._calls.in_packs(jobs, [key(job) for job in jobs], run, item, "update", size)
+        free = all(one.evaluation.is_free for one in asked)
+        booked = self._calls.in_packs(jobs, [key(job) for job in jobs], run, item, "update", size, whole=free)
         results = list(map(decode, booked))
         for trial, value in zip(jobs, results, strict=True):
             self._deployed(trial.job, value["log"])

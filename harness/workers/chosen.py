@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from harness.api import Model
@@ -72,9 +72,3 @@ class Workers:
 
 
 NO_WORKERS = Workers()
-
-
-def with_limits(settings: Any, limits: Mapping[str, Any]) -> Any:
-    """A model's settings with recorded batch limits and threads in them, where it has such settings."""
-    names = {name for name in ("memory", "threads") if hasattr(settings, name)}
-    return replace(settings, **{name: limits[name] for name in names & limits.keys()})

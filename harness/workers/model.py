@@ -7,7 +7,20 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar
 
-from harness.api import Artefact, Completion, Example, Model, Prompt, Request, State, Trained, TrainItem, WeightSource
+from harness.api import (
+    JSON,
+    Artefact,
+    Completion,
+    Example,
+    Model,
+    Prompt,
+    Request,
+    State,
+    Trained,
+    TrainItem,
+    WeightSource,
+)
+from harness.errors import UsageError
 from harness.workers.packs import Done, Pack
 from harness.workers.pool import Pool
 
@@ -21,6 +34,7 @@ class PooledModel(Model):
 
     Args:
         own: in the driver; its weights are loaded only when something needs them here.
+        identity: as the workers have it.
         wait: gives the turn away until an answer is there (:meth:`harness.session.turns.Turns.wait`).
         spent: told the seconds that workers took.
     """
@@ -30,13 +44,14 @@ class PooledModel(Model):
     def __init__(
         self,
         own: Model,
+        identity: JSON,
         pool: Pool,
         weights: WeightSource,
         wait: Callable[[Future[Done]], Done],
         spent: Callable[[float], None],
     ) -> None:
         self._own, self._pool, self._weights, self._wait, self._spent = own, pool, weights, wait, spent
-        self.base, self.name, self.identity, self.can = own.base, own.name, own.identity, own.can
+        self.base, self.name, self.identity, self.can = own.base, own.name, identity, own.can
         self.chunk, self.wave = own.chunk, own.wave
         self.profile = own.profile  # type: ignore[misc]  # of the class that it stands for
 
@@ -55,15 +70,15 @@ class PooledModel(Model):
 
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
         if not isinstance(loss, str):  # a plugin's code, which workers need not have
-            yield from self._own.train(items, loss)
+            yield from self._here().train(items, loss)
         elif items:
             yield from self._compute(Pack("train", list(items), {"loss": loss}), (item.start for item in items))
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:
-        return self._own.borrow(state)
+        return self._here().borrow(state)
 
     def merge(self, state: State, /) -> Artefact:
-        return self._own.merge(state)
+        return self._here().merge(state)
 
     def over_long(self, data: Sequence[Example], max_length: int, /) -> str:
         return self._own.over_long(data, max_length)
@@ -73,6 +88,19 @@ class PooledModel(Model):
 
     def memory(self) -> Any:
         return self._own.memory()
+
+    def _here(self) -> Model:
+        """The driver's own model, where it computes as the workers do.
+
+        Raises:
+            UsageError: it is on another kind of device.
+        """
+        if dict(self._own.identity) != dict(self.identity):
+            raise UsageError(
+                f"in the driver stay {STAYS}, and its model is {dict(self._own.identity)} where the workers' is "
+                f"{dict(self.identity)}; start the run on a machine like theirs, or without --devices"
+            )
+        return self._own
 
     def _compute(self, pack: Pack, states: Iterable[State]) -> list[Any]:
         digests = dict.fromkeys(digest for state in states for digest in state.adapters)

@@ -85,12 +85,20 @@ class Pool:
         self._facts = facts
         return facts
 
-    def start(self, settings: Any) -> None:
-        """Begin to serve, with the settings that the run has recorded (batch limits, threads)."""
+    def start(self, limits: Mapping[str, Any]) -> None:
+        """Begin to serve.
+
+        Args:
+            limits: ``memory`` and ``threads`` as the run has recorded them, for models that have such settings.
+        """
         assert self._facts is not None
-        if settings != self._opening.settings:
-            self._opening = replace(self._opening, settings=settings)
-            self._remotes.pop(0).end()
+        settings = self._opening.settings
+        limits = {name: value for name, value in limits.items() if hasattr(settings, name)}
+        if limits:
+            self._opening = replace(self._opening, settings=replace(settings, **limits))
+        found = {"memory": self._facts.memory, "threads": self._facts.threads}
+        if any(found[name] != value for name, value in limits.items()):
+            self._remotes.pop(0).end()  # it found others
         self._living = set(range(self.size))
         self._threads = [
             threading.Thread(target=self._serve, args=(index,), name=f"worker {index + 1}", daemon=True)
@@ -124,7 +132,7 @@ class Pool:
         for remote in remotes:
             remote.end()
         for thread in self._threads:
-            thread.join()
+            thread.join(5)  # one that waits for a worker to start may do so for long, and holds nobody up
         self._executor.close()
 
     # --- in the threads of the workers ---

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import HarnessError, Model
-from harness.errors import RunError
+from harness.errors import PluginError, RunError, UsageError
 from harness.workers.packs import Broken, Done, Facts, Opening, Pack, Work, dumps, loads
 
 KEY = "HARNESS_WORKER_KEY"
@@ -71,7 +71,8 @@ class Worker:
             asked = loads(message)
             return dumps(self._open(asked) if isinstance(asked, Opening) else self._run(asked))
         except HarnessError as error:
-            return dumps(type(error)(str(error)))
+            kind = type(error) if type(error) in (UsageError, PluginError) else RunError
+            return dumps(kind(str(error)))
         except Exception as error:  # a broken engine raises anything
             return dumps(Broken(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
 

@@ -103,3 +103,17 @@ def test_reordering_keeps_the_demonstrations(lesson: Lesson, seed: int) -> None:
     shown = draw_order(lesson, random.Random(seed))
     assert shown.test == lesson.test
     assert sorted(map(repr, shown.demos)) == sorted(map(repr, lesson.demos))
+
+
+def test_recolouring_changes_grids_in_which_all_colours_occur() -> None:
+    """Swapped in pairs, as in the release: eight of the nine colours change, and black stays."""
+    grid = ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
+    for seed in range(50):
+        made = draw_colours([grid], random.Random(seed))
+        images = dict(
+            zip((c for row in grid for c in row), (c for row in made.forward(grid) for c in row), strict=True)
+        )
+        assert images[0] == 0
+        assert sum(images[c] != c for c in range(1, 10)) == 8
+        assert all(images[images[c]] == c for c in images)
+        assert made.inverse(made.forward(grid)) == grid

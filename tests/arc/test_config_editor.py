@@ -148,6 +148,20 @@ def test_malformed_answers_can_be_drawn_again_and_that_is_said() -> None:
     assert len({request.seed for call in session.model.calls for request in call}) == len(session.model.calls)
 
 
+def test_what_the_release_counts_as_unsolved_is_not_drawn_again() -> None:
+    """JSON without a key, with an unknown strategy or with a bad value trains nothing there, and counts."""
+    lacks = {"data_generation": GOOD["data_generation"]}
+    bad = [json.dumps(lacks), json.dumps({**GOOD, "training": {**GOOD["training"], "learning_rate": -1}}), "{"]
+
+    def reply(request: Request, at: int) -> str:
+        return bad[at] if request.n == 3 else json.dumps(GOOD)
+
+    edits, session = propose(reply, n=3, malformed="resample")
+    assert [edit.status for edit in edits] == ["failed", "failed", "ok"]
+    assert [edit.reason for edit in edits][2] == "drawn again: 1 malformed before it"
+    assert len(session.model.calls) == 2
+
+
 def test_drawing_again_ends() -> None:
     edits, session = propose(lambda request, at: "{", n=2, malformed="resample", max_draws=4)
     assert [edit.status for edit in edits] == ["failed"] * 2

@@ -30,10 +30,10 @@ from harness.testing.scripted import made_up_weights
 
 OPTIONAL = {
     api.Component: ["Settings", "nested", "meta_s", "ledger"],
-    api.Task: ["public", "join", "remarks", "solutions", "test_on_all"],
+    api.Task: ["evaluator", "public", "join", "remarks", "solutions", "test_on_all"],
     api.Model: [
         "name", "identity", "chunk", "wave", "profile", "memory", "merge", "over_long", "train", "borrow", "logprobs",
-        "hidden", "cannot_read", "local", "quote",
+        "likelihoods", "hidden", "cannot_read", "local", "quote",
     ],
     api.RewardFunction: ["updates_per_edit"],
     api.Updater: ["wave", "rehearses", "continues"],

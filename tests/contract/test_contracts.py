@@ -73,6 +73,7 @@ class TestContinuedPretraining(ProtocolContract):
 
 class TestSequenceOfEdits(ProtocolContract):
     component = SequenceOfEdits
+    settings: ClassVar[Mapping[str, Any]] = {"start_as": "stack"}
 
 
 class TestImplications(EditorContract):

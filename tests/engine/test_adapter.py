@@ -83,3 +83,10 @@ def test_targets() -> None:
         resolve_targets(model, ("query",))
     with pytest.raises(ValueError, match="output head"):
         resolve_targets(model, ("lm_head",))
+
+
+@pytest.mark.parametrize(("family", "suffixes"), [("qwen2", ("q_proj", "v_proj")), ("gpt_neox", ("query_key_value",))])
+def test_qv_is_the_fused_projection_where_there_is_no_other(family: str, suffixes: tuple[str, ...]) -> None:
+    model = small_model(family)
+    assert resolve_targets(model, "qv")[1] == suffixes
+    assert init_lora(model, rank=2, alpha=4.0, targets="qv", seed=0).targets == suffixes

@@ -51,7 +51,7 @@ def test_other_runs_of_a_method_are_folded_under_the_newest_and_said() -> None:
     assert line.run == "run-10"
     assert [one.run for one in line.folded] == ["run-9", "run-7", "run-2", "run-1"]
     assert line.folded[0].score == pytest.approx(float(np.mean(files[2].rows[0].scores)))
-    said = cells(line)[-1]
+    [said] = cells(line, names=["notes"])
     assert "4 other runs, not ranked: run-9 " in said
     assert "and 1 more" in said
     assert said in to_markdown(sections(files))

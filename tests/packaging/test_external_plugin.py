@@ -47,7 +47,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, harness_wheel: Path, notes_w
 def test_it_is_listed_with_its_distribution_and_licence(clean: Environment, tmp_path: Path) -> None:
     where = clean.call("python", "-c", "import harness; print(harness.__file__)", cwd=tmp_path)
     assert str(clean.bin.parent) in where, "the wheel's harness, not the checkout's"
-    listed = clean.call("harness", "plugins", "list", "--verbose", cwd=tmp_path)
+    listed = clean.call("harness", "list", "plugins", "--verbose", cwd=tmp_path)
     assert "notes  harness-notes 0.3.1  harness_notes  API 2  MIT" in listed
     assert "editors     notes" in listed
     assert "notes' (harness-notes 0.3.1, harness_notes) is found" in clean.call(

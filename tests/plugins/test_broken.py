@@ -50,11 +50,11 @@ def test_a_broken_plugin_is_reported_with_its_place(place: Path, says: Says, how
     assert re.search(expected, err), err
     assert re.search(named, err), err
 
-    code, out, _ = says("plugins", "list", "--verbose")
+    code, out, _ = says("list", "plugins", "--verbose")
     assert code == 0
     assert re.search(expected, out), out
     assert "good-editor" in out, "the others are shown"
-    code, out, _ = says("plugins", "list")
+    code, out, _ = says("list", "plugins")
     assert (code, f"dist-of-{how}" in out) == (0, True), "without importing it"
 
     code, _, err = says("run", "--plugin", how)
@@ -71,7 +71,7 @@ def test_all_of_them_together_leave_the_command_line_working(tmp_path: Path) -> 
     for how, source in BROKEN.items():
         install(tmp_path, how, source)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for words in (["--help"], ["plugins", "list"], ["plugins", "list", "--verbose"], ["plugins", "why", "seal"]):
+    for words in (["--help"], ["list", "plugins"], ["list", "plugins", "--verbose"], ["plugins", "why", "seal"]):
         done = subprocess.run(
             [sys.executable, "-m", "harness", *words], env=environment, capture_output=True, text=True, check=False
         )
@@ -86,7 +86,7 @@ def test_two_plugins_of_one_name_are_refused_and_both_named(place: Path, says: S
         code, _, err = says(*words)
         assert code == 3
         assert re.search(both, err), err
-    code, out, _ = says("plugins", "list")
+    code, out, _ = says("list", "plugins")
     assert code == 0
     assert re.search("refused: .*" + both, out), out
     assert Plugins().method("seal")[0].name == "seal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -266,3 +266,22 @@ def test_grading_goes_by_packs_too(tmp_path: Path) -> None:
     s.evaluate([Ask(s.roles["student"], dogs)])
     s.evaluate([Ask(s.roles["student"], cats), Ask(s.roles["student"], dogs)])
     assert [len(pack) for pack in lm.together] == [1, 2]
+
+
+def test_what_a_judge_elsewhere_has_graded_is_not_graded_again(tmp_path: Path) -> None:
+    class Paid(parts.Exact):
+        local = False
+        graded: ClassVar[list[str]] = []
+
+        def evaluate(self, asks: Sequence[Ask], references: Any, s: Any, /) -> Any:
+            self.graded.extend(f"{ask.episode.id} {len(ask.state.adapters)}" for ask in asks)
+            return super().evaluate(asks, references, s)
+
+    s = parts.session(tmp_path, Recording(), evaluator=("evaluator", Paid()))
+    [cats, dogs] = s.episodes("train")
+    state = s.roles["student"]
+    s.evaluate([Ask(state, dogs)])
+    s.evaluate([Ask(state, cats), Ask(state, dogs)])
+    s.trial(trials(s, [1]))
+    s.trial(trials(s, [0, 1]))
+    assert Paid.graded == ["dogs 0", "cats 0", "cats 1", "cats 1"]

@@ -235,7 +235,7 @@ def test_settings_that_the_adapter_does_not_have_are_ours_to_mend(
 def test_a_merged_policy_has_nothing_to_continue(tmp_path: Path, folder: Path) -> None:
     s, _ = opened(tmp_path, folder)
     full = State(s.roles["teacher"].base, grown(s, 3, "merge").adapters[:1])
-    with pytest.raises(HarnessError, match="there is none on its weights"):
+    with pytest.raises(HarnessError, match="its weights have none"):
         s.update("updater", [job(full, 0, "continue")])
 
 

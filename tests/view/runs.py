@@ -7,7 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from harness.evidence.result_file import ResultFile, write
+from harness.evidence.result import ResultFile
+from harness.evidence.result_file import write
 from tests.leaderboard.examples import items, result_file, row
 
 _BREAK = "document.body.dataset.broken='yes'"

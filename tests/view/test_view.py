@@ -142,13 +142,15 @@ def test_hostile_texts_stay_texts(hostile: Path, tmp_path: Path) -> None:
         """
         for (const box of document.querySelectorAll("details")) box.open = true;
         await new Promise((r) => setTimeout(r, 200));
-        return { broken: document.body.dataset.broken ?? "no", images: document.querySelectorAll("img").length,
+        return { scrolled: window.scrollY, broken: document.body.dataset.broken ?? "no",
+                 images: document.querySelectorAll("img").length,
                  items: document.querySelectorAll("#list li").length,
                  text: document.getElementById("item").textContent }
         """,
     )
     assert (seen["broken"], seen["images"], seen["items"]) == ("no", 0, 12)
     assert HOSTILE in seen["text"]
+    assert seen["scrolled"] == 0, "it opens at its beginning"
 
 
 @in_browser
@@ -188,6 +190,7 @@ def test_a_reader_finds_and_compares(animals: Path, tmp_path: Path, width: int) 
     assert seen["searched"] == 3, "an answer is found whatever its case"
     assert (seen["first"], seen["next"], seen["back"]) == ("1", "2", "1")
     assert "is an animal (0)" in seen["learnt"]
+    assert "Settings of the updater fit" in seen["learnt"]
     assert seen["cards"] == 2
     assert seen["wide"] <= 0, "nothing reaches beyond the window"
     assert seen["plots"] >= 3
@@ -197,3 +200,20 @@ def main_code(words: list[str]) -> int:
     with pytest.raises(SystemExit) as ended:
         main(words)
     return int(ended.value.code or 0)
+
+
+def test_a_sequence_of_edits_is_a_heat_map_and_curves(tmp_path: Path) -> None:
+    """Tables with steps need no code of their own here: whatever a protocol measures step by step is drawn."""
+    protocol = {"use": "sequence", "neutral": 0, "start_as": "stack"}
+    done = run(tmp_path, protocol=protocol, limit=4, beside=[])
+    assert write_page([done.folder], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    stepped = [table.name for table in done.result.tables if len(table.steps) > 1]
+    assert stepped
+    for name in stepped:
+        assert f"{name} at each step." in text
+        assert f"animals: {name} by context, or by its place" in text
+    assert text.count('class="heat"') == len(stepped)
+    assert re.findall(r"<thead><tr><th></th>(.*?)</tr>", text)[1].count("<th") == 4, "a column per place"
+    table = next(one for one in data_of(tmp_path / "page.html")["tables"] if one["name"] == stepped[0])
+    assert {len(answer) > 2 for answer in table["answers"][0]["0"]} == {True}, "answers say their step"

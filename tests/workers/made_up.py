@@ -22,7 +22,6 @@ class MadeUpSettings:
 
     folder: str = ""
     name: str = "made-up"
-    pause: float = 0.0
 
 
 class MadeUp(Model):
@@ -39,7 +38,8 @@ class MadeUp(Model):
         self._scripted = ScriptedLM({}, name=settings.name)
 
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
-        time.sleep(self.settings.pause)
+        if any("slow" in str(ask.prompt) for ask in asks):
+            time.sleep(0.5)
         cost = {}
         for ask in asks:
             if fault := self._due(str(ask.prompt)):

@@ -12,42 +12,45 @@ from harness.api import Example, SelfEdit, TrialJob, UpdateJob
 from harness.errors import RunError, UsageError
 from harness.workers.executors import Processes, places
 from harness.workers.pool import can_cross
-from tests.workers.conftest import Open, Opened
+from tests.workers.conftest import Open, Opened, Shared
 from tests.workers.made_up import Elsewhere, MadeUp, MadeUpSettings, NoHome
 
 PROMPTS = [f"prompt {i}" for i in range(22)]
 
 
-def with_fault(fault: str) -> list[str]:
-    return [*PROMPTS[:9], f"once {fault}", *PROMPTS[9:]]
+def with_fault(*faults: str) -> list[str]:
+    """The prompts, with packs among them in which a fault happens once."""
+    prompts = list(PROMPTS)
+    for place, fault in enumerate(faults):
+        prompts.insert(2 + 5 * place, f"once {fault}")
+    return prompts
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("die", "was lost: killed by signal 9; its pack goes to the next"),
-        ("hang", "was lost: no sign of work for 6 s"),
-        ("break", "its model broke: RuntimeError: CUDA error"),
-        ("reduce", "ran out of memory; another one computes the pack again"),
-    ],
-)
-def test_a_fault_of_one_worker_is_one_line(opened: Open, fault: str, said: str) -> None:
-    alone = opened("alone", workers=0)
+def test_every_fault_of_a_worker_is_one_line_and_changes_nothing(opened: Open) -> None:
+    """Killed, stopped, with a broken engine, out of memory: nothing lost, nothing doubled, the same answers."""
+    prompts = with_fault("die", "hang", "break", "reduce")
     pooled = opened("pooled", executor=Processes(["cpu", "cpu"], patience=6.0))
-    assert pooled.answers(with_fault(fault)) == alone.answers(with_fault(fault))
-    [line] = pooled.said
-    assert said in line
-    assert pooled.session.journal.ran == 23, "nothing lost, nothing doubled"
+    assert pooled.answers(prompts) == opened("alone", workers=0).answers(prompts)
+    for line in (
+        "was lost: killed by signal 9; its pack goes to the next",
+        "was lost: no sign of work for 6 s; its pack goes to the next",
+        "was lost: its model broke: RuntimeError: CUDA error: device-side assert triggered; its pack goes to the next",
+        "ran out of memory; another one computes the pack again",
+    ):
+        assert sum(line in said for said in pooled.said) == 1
+    assert len(pooled.said) == 4
+    assert pooled.session.journal.ran == len(prompts)
     costs = pooled.session.journal.costs("scripted/0")["outer", "loop"]
-    assert costs["calls"] == 23
+    assert costs["calls"] == len(prompts)
     assert "reduced" not in costs
 
 
-def test_what_the_model_refuses_is_no_fault_of_its_worker(opened: Open) -> None:
-    pooled = opened("pooled", workers=1)
+def test_what_the_model_refuses_is_no_fault_of_its_worker(opened: Open, shared: Shared) -> None:
+    """The error ends the call and leaves nobody waiting: the same call goes through when it is made again."""
+    pooled = opened("pooled", shared=shared)
     with pytest.raises(RunError, match="the model has had enough"):
         pooled.answers(with_fault("refuse"))
-    assert pooled.said == []
+    assert shared.said == []
     assert pooled.answers(with_fault("refuse")) == opened("alone", workers=0).answers(with_fault("refuse"))
 
 
@@ -69,11 +72,10 @@ def results(one: Opened) -> object:
     return states, stacked, trials
 
 
-def test_any_number_of_workers_gives_the_same(opened: Open) -> None:
+def test_any_number_of_workers_gives_the_same(opened: Open, shared: Shared) -> None:
     alone = opened("alone", workers=0)
     wanted = results(alone)
-    for workers in (1, 3):
-        pooled = opened(f"of {workers}", workers=workers)
+    for pooled in (opened("of 2", shared=shared), opened("of 3", workers=3)):
         assert results(pooled) == wanted
         assert pooled.session.journal.ran_of == alone.session.journal.ran_of
         assert pooled.session.context.weights.held() == alone.session.context.weights.held()
@@ -97,25 +99,12 @@ def test_a_worker_with_other_weights_than_the_driver_is_refused(opened: Open, tm
         opened("pooled", workers=1, model=Elsewhere)
 
 
-def test_a_failing_call_leaves_nobody_waiting(opened: Open) -> None:
-    """The first error of a call ends it: packs that are under way are left, and the next call goes through."""
-    pooled = opened("pooled", settings=MadeUpSettings(opened_folder(opened), pause=0.1))
-    with pytest.raises(RunError, match="had enough"):
-        pooled.answers(with_fault("refuse"))
-    assert len(pooled.answers(PROMPTS)) == 22
-
-
-def opened_folder(opened: Open) -> str:
-    one = opened("folder", workers=0)
-    return str(one.session.context.folder)
-
-
-def test_packs_are_under_way_side_by_side(opened: Open) -> None:
+def test_packs_are_under_way_side_by_side(opened: Open, shared: Shared) -> None:
     """Two workers that sleep take half as long as one: nothing in the driver holds a pack back."""
-    pooled = opened("pooled", settings=MadeUpSettings(pause=0.5))
-    pooled.answers(["warm", "up", "both", "of", "them", "now"])
+    pooled = opened("pooled", shared=shared)
+    pooled.answers(PROMPTS)
     began = time.monotonic()
-    pooled.answers([f"p{i}" for i in range(32)])
+    pooled.answers([f"slow {i}" for i in range(32)])
     assert time.monotonic() - began < 8 * 0.5 - 0.7
     seconds = pooled.session.journal.costs("scripted/0")["outer", "loop"]["seconds"]
     assert seconds > 8 * 0.5, "what is booked is what the workers spent, not how long the driver waited"
@@ -128,6 +117,15 @@ def test_a_worker_ends_with_its_driver(opened: Open) -> None:
     process = remote._process  # type: ignore[attr-defined]
     remote._line.close()  # type: ignore[attr-defined]  # as when the driver is killed
     assert process.wait(10) is not None
+
+
+def test_a_driver_unlike_its_workers_computes_nothing(opened: Open, shared: Shared) -> None:
+    """What stays with the driver would be of another device or precision than the rest of the run."""
+    pooled = opened("pooled", shared=shared)
+    model = pooled.session.context.models["made-up:made-up"]
+    model.identity = {"device": "cuda", "dtype": "bfloat16"}
+    with pytest.raises(UsageError, match="start the run on a machine like theirs"):
+        model.borrow(pooled.session.roles["student"])
 
 
 def test_devices_are_places() -> None:
@@ -147,15 +145,18 @@ def test_what_cannot_cross_is_named(opened: Open) -> None:
     assert "cannot import" in can_cross(Inner(MadeUpSettings(), None))  # type: ignore[arg-type]
 
 
-def test_an_interrupt_ends_the_call(opened: Open) -> None:
+def test_an_interrupt_ends_the_call(opened: Open, shared: Shared) -> None:
     """Ctrl-C while workers compute: the call ends at once, and what was booked stays."""
-    pooled = opened("pooled", settings=MadeUpSettings(pause=1.0))
-    pooled.answers(["warm"])
-    before = signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    pooled = opened("pooled", shared=shared)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 1.5)
         with pytest.raises(KeyboardInterrupt):
-            pooled.answers([f"p{i}" for i in range(64)])
+            pooled.answers([f"slow {i}" for i in range(64)])
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -10,9 +10,8 @@ import pytest
 from harness.errors import UsageError
 from harness.workers.chosen import Workers
 from tests.workers.conftest import Open
-from tests.workers.made_up import MadeUpSettings
 
-PROMPTS = [f"prompt {i}" for i in range(60)]
+PROMPTS = [f"slow {i}" for i in range(60)]
 
 
 @pytest.fixture
@@ -45,9 +44,12 @@ def test_a_node_that_is_removed_costs_its_pack_alone(
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False)  # type: ignore[attr-defined]
         actors = Workers("cpu:2", "ray").executor_class()
-        monkeypatch.setattr(actors, "start_within", 10.0)
-        pooled = opened("pooled", executor=actors(["cpu", "cpu"]), settings=MadeUpSettings(pause=0.5))
-        pooled.answers([f"warm {i}" for i in range(16)])
+        pooled = opened(
+            "pooled",
+            executor=actors(["cpu", "cpu"]),
+        )
+        pooled.answers([f"slow and warm {i}" for i in range(16)])
+        monkeypatch.setattr(actors, "start_within", 20.0)  # so long it looks for room that is gone
         removal = threading.Timer(1.0, cluster.remove_node, [node])
         removal.start()
         answers = pooled.answers(PROMPTS)
@@ -56,6 +58,7 @@ def test_a_node_that_is_removed_costs_its_pack_alone(
         assert any("was lost" in line for line in pooled.said)
         assert pooled.session.journal.ran == 16 + len(PROMPTS)
     finally:
+        ray.shutdown()  # type: ignore[attr-defined]
         cluster.shutdown()
 
 

@@ -23,7 +23,7 @@ from harness.models.hf_settings import HfSettings
 from harness.updaters.lora import Lora, LoraSettings
 from harness.workers.chosen import Workers
 from tests.models import tiny
-from tests.workers.conftest import Open, Opened
+from tests.workers.conftest import Open, Opened, Shared
 
 ROOT = Path(__file__).parents[2]
 DRIVER = """
@@ -32,9 +32,9 @@ from pathlib import Path
 from tests.workers import conftest
 from tests.workers.made_up import MadeUpSettings
 opened = conftest.opened.__wrapped__(Path(sys.argv[1]))
-one = next(opened)("run", settings=MadeUpSettings(pause=0.4))
+one = next(opened)("run", settings=MadeUpSettings())
 print(*(remote._process.pid for remote in one.pool._remotes.values()), flush=True)
-one.answers([f"prompt {i}" for i in range(80)])
+one.answers([f"slow {i}" for i in range(80)])
 """
 
 
@@ -91,7 +91,7 @@ def alive(process: int) -> bool:
         return False
 
 
-def test_a_killed_driver_takes_its_workers_along_and_is_resumed(opened: Open, tmp_path: Path) -> None:
+def test_a_killed_driver_takes_its_workers_along_and_is_resumed(opened: Open, shared: Shared, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-c", DRIVER, str(tmp_path)]
     driver = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -105,8 +105,8 @@ def test_a_killed_driver_takes_its_workers_along_and_is_resumed(opened: Open, tm
     before = booked(tmp_path / "run")
     assert before % 4 == 0
     assert before < 80
-    prompts = [f"prompt {i}" for i in range(80)]
-    resumed = opened("run", workers=0)
+    prompts = [f"slow {i}" for i in range(80)]
+    resumed = opened("run", shared=shared)
     assert resumed.answers(prompts) == opened("fresh", workers=0).answers(prompts)
     assert resumed.session.journal.ran == 80 - before
 

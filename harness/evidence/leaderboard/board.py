@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.evidence import judge_error
-from harness.evidence.conditions import differing
+from harness.evidence.conditions import differing, in_words
 from harness.evidence.leaderboard.fold import Folded, fold
 from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward, summarise_all
 from harness.evidence.leaderboard.table import by_step
@@ -81,6 +82,14 @@ class Section:
     source: str
     lines: tuple[Line, ...]
 
+    @property
+    def groups(self) -> dict[str, list[Line]]:
+        """Conditions in words -> the rows that are ranked together, the group with the best row first."""
+        found: dict[str, list[Line]] = {}
+        for line in self.lines:
+            found.setdefault(line.group, []).append(line)
+        return found
+
 
 def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Section]:
     """The sections of a folder: measured ones first, each with its best row first.
@@ -150,10 +159,14 @@ def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
     differ = sorted({field for one in conditions for field in differing(conditions[0], one)} - _UNSHOWN)
     sizes = {len(group[0][0].entry.found.task.items) for group in groups.values()}
     blocks = []
+    first = sorted(
+        ((group[0][0].entry.found, group[0][0].entry.row) for group in groups.values()),
+        key=lambda one: json.dumps(dict(one[1].conditions), sort_keys=True),
+    )
     for group in groups.values():
         entry = group[0][0].entry
         items = entry.found.task.items
-        names = [f"{field} {_shown(entry.row.conditions.get(field))}" for field in differ]
+        names = [in_words(field, (entry.found, entry.row), first) for field in differ]
         said = ", ".join([*names, *([f"{len(items)} contexts"] if len(sizes) > 1 and items else [])])
         blocks.append(sorted((_line(one, summary, said) for one, summary in group), key=_order))
     blocks.sort(key=lambda block: (-max(line.score or 0.0 for line in block), block[0].group))
@@ -161,12 +174,6 @@ def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
     source = "; ".join(sorted({one.entry.found.source for one, _ in rows}))
     lines = tuple(line for block in blocks for line in block)
     return Section(name.kind, name.title, name.table, task.average, name.metric, task.unit, source, lines)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "not recorded"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _order(line: Line) -> tuple[bool, int, float, str, str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import subprocess
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,62 @@ RANKS = (
 )
 FOLDED = 3
 """Earlier runs that a table names before it counts the rest; JSON and CSV name all."""
-HEADERS = (
-    "rank", "method", "group", "score", "95% interval", "contexts", "queries", "seeds", "scored/expected", "failed",
-    "unparsed", "errors", "edit tokens", "update", "generation", "outer loop", "meta-training", "money", "labels",
-    "outside teacher", "open-book", "editor", "start", "run", "notes",
+
+
+@dataclass(frozen=True)
+class Column:
+    """What every row shows under one header."""
+
+    name: str
+    text: Callable[[Line, str], str]
+    """Of a row and its section's unit."""
+    value: Callable[[Line], float | None] = lambda line: None
+    """What rows are sorted by; by the text where that is None in all."""
+
+
+def _of_expected(value: Callable[[Line], int]) -> Callable[[Line, str], str]:
+    return lambda line, unit: str(value(line)) if line.expected else "–"
+
+
+COLUMNS = (
+    Column("rank", lambda line, _: span(line.rank, line.rank_high), lambda line: line.rank),
+    Column("method", lambda line, _: line.method),
+    Column("score", lambda line, unit: shown(line.score, unit), lambda line: line.score),
+    Column("95% interval", lambda line, unit: interval(line.low, line.high, unit), lambda line: line.low),
+    Column("contexts", lambda line, _: _count(line.contexts), lambda line: line.contexts),
+    Column("seeds", lambda line, _: _count(line.seeds), lambda line: line.seeds),
+    Column("cost", lambda line, _: seconds(cost(line)), lambda line: cost(line)),
+    Column("notes", lambda line, _: "; ".join(said) if (said := _notes(line)) else "–"),
+    Column("queries", lambda line, _: _count(line.queries), lambda line: line.queries),
+    Column("scored/expected", lambda line, _: f"{line.scored}/{line.expected}" if line.expected else "–",
+           lambda line: line.scored),
+    Column("failed", _of_expected(lambda line: line.failed), lambda line: line.failed),
+    Column("unparsed", _of_expected(lambda line: line.unparsed), lambda line: line.unparsed),
+    Column("errors", _of_expected(lambda line: line.errors), lambda line: line.errors),
+    Column("edit tokens", lambda line, _: "–" if line.edit_tokens is None else f"{line.edit_tokens:.0f}",
+           lambda line: line.edit_tokens),
+    Column("update", lambda line, _: seconds(line.update_s), lambda line: line.update_s),
+    Column("generation", lambda line, _: seconds(line.generation_s), lambda line: line.generation_s),
+    Column("outer loop", lambda line, _: seconds(line.outer_s), lambda line: line.outer_s),
+    Column("meta-training", lambda line, _: seconds(line.meta_s), lambda line: line.meta_s),
+    Column("money", lambda line, _: "–" if line.usd is None else f"${line.usd:.2f}", lambda line: line.usd),
+    Column("labels", lambda line, _: "–" if line.labels is None else f"{line.labels:.0f}", lambda line: line.labels),
+    Column("outside teacher", lambda line, _: "yes" if line.outside_teacher else "no"),
+    Column("open-book", lambda line, _: "yes" if line.open_book else "no"),
+    Column("editor", lambda line, _: line.editor_model or "–"),
+    Column("start", lambda line, _: line.start_model or "–"),
+    Column("run", lambda line, _: line.run),
 )  # fmt: skip
+FIRST = 8
+"""Columns that a page shows at once; the others come with its control "All columns"."""
+HEADERS = tuple(column.name for column in COLUMNS)
+IN_MARKDOWN = ("rank", "method", "score", "95% interval", "contexts", "seeds", "scored/expected", "cost", "notes")
 
 
 def renderings(folder: str | Path, paths: Sequence[Path] | None = None) -> dict[str, str]:
     """File name -> text of every rendering of a folder's result files, or of those given."""
+    from harness.evidence.leaderboard.page import to_html
+
     made = build(folder, paths)
     return {
         "leaderboard.json": json.dumps(as_json(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -79,35 +125,20 @@ def under_version_control(folder: str | Path) -> list[Path] | None:
     return tracked or None
 
 
-def cells(line: Line, unit: str = "") -> list[str]:
-    """One row as texts, parallel to :data:`HEADERS`."""
-    return [
-        span(line.rank, line.rank_high),
-        line.method,
-        line.group or "–",
-        shown(line.score, unit),
-        interval(line.low, line.high, unit),
-        _count(line.contexts),
-        _count(line.queries),
-        _count(line.seeds),
-        f"{line.scored}/{line.expected}" if line.expected else "–",
-        str(line.failed) if line.expected else "–",
-        str(line.unparsed) if line.expected else "–",
-        str(line.errors) if line.expected else "–",
-        "–" if line.edit_tokens is None else f"{line.edit_tokens:.0f}",
-        seconds(line.update_s),
-        seconds(line.generation_s),
-        seconds(line.outer_s),
-        seconds(line.meta_s),
-        "–" if line.usd is None else f"${line.usd:.2f}",
-        "–" if line.labels is None else f"{line.labels:.0f}",
-        "yes" if line.outside_teacher else "no",
-        "yes" if line.open_book else "no",
-        line.editor_model or "–",
-        line.start_model or "–",
-        line.run,
-        "; ".join([*line.notes, *_folded(line), *([f"paper {line.paper}"] if line.paper else [])]) or "–",
-    ]
+def cells(line: Line, unit: str = "", names: Sequence[str] = HEADERS) -> list[str]:
+    """One row as texts, parallel to ``names``."""
+    by_name = {column.name: column for column in COLUMNS}
+    return [by_name[name].text(line, unit) for name in names]
+
+
+def cost(line: Line) -> float | None:
+    """Seconds per seed over all phases, without one-off training; None where nothing was measured."""
+    known = [one for one in (line.generation_s, line.update_s, line.grading_s, line.outer_s) if one is not None]
+    return sum(known) if known else None
+
+
+def _notes(line: Line) -> list[str]:
+    return [*line.notes, *_folded(line), *([f"paper {line.paper}"] if line.paper else [])]
 
 
 def _folded(line: Line) -> list[str]:
@@ -156,44 +187,17 @@ def to_markdown(made: Sequence[Section]) -> str:
         for section in inside:
             out += [f"### {escape.markdown(section.title)}", ""]
             out += [f"Source: {escape.markdown(section.source)}.", ""]
-            out += ["| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS)]
-            out += [
-                "| " + " | ".join(escape.markdown(text) for text in cells(line, section.unit)) + " |"
-                for line in section.lines
-            ]
-            out += [""]
+            for words, lines in section.groups.items():
+                if words:
+                    out += [f"**{escape.markdown(_first(words))}**", ""]
+                out += ["| " + " | ".join(IN_MARKDOWN) + " |", "|" + "---|" * len(IN_MARKDOWN)]
+                out += [
+                    "| " + " | ".join(escape.markdown(text) for text in cells(line, section.unit, IN_MARKDOWN)) + " |"
+                    for line in lines
+                ]
+                out += [""]
     return "\n".join(out)
 
 
-def to_html(made: Sequence[Section]) -> str:
-    """One page with the tables as HTML and the data of its plots as JSON."""
-    page = resources.files("harness.evidence.leaderboard").joinpath("page.html").read_text(encoding="utf-8")
-    data = json.dumps(as_json(made), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    tables = "\n".join(_html_section(index, one) for index, one in enumerate(made))
-    parts = {"ranks": escape.html(RANKS), "sections": tables, "data": data}
-    return re.sub(r"{{(\w+)}}", lambda place: parts[place.group(1)], page)
-
-
-def _html_section(index: int, section: Section) -> str:
-    head = "".join(f'<th scope="col"><button type="button">{escape.html(name)}</button></th>' for name in HEADERS)
-    rows = "\n".join(_html_row(line, section.unit) for line in section.lines)
-    return (
-        f'<section data-index="{index}" data-kind="{section.kind}"><h2>{escape.html(section.title)} '
-        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {escape.html(section.source)}.</p>'
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
-        f'<div class="plots"></div></section>'
-    )
-
-
-def _html_row(line: Line, unit: str) -> str:
-    sortable = [
-        line.rank, None, None, line.score, line.low, line.contexts, line.queries, line.seeds, line.scored, line.failed,
-        line.unparsed, line.errors, line.edit_tokens, line.update_s, line.generation_s, line.outer_s, line.meta_s,
-        line.usd, line.labels,
-    ]  # fmt: skip
-    out = []
-    for place, text in enumerate(cells(line, unit)):
-        value = sortable[place] if place < len(sortable) else None
-        order = f' data-value="{value}"' if value is not None else ""
-        out.append(f"<td{order}>{escape.html(text)}</td>")
-    return "<tr>" + "".join(out) + "</tr>"
+def _first(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -73,7 +73,7 @@ def page_data(rows: Sequence[Shown], limits: Limits, *, references: bool) -> dic
                     table["answers"][at].setdefault(place, []).append(_answer(line, limits))
     return {
         "references": references,
-        "rows": [{"label": row.label, "colour": row.colour} for row in rows],
+        "rows": [{"label": row.label, "colour": row.colour, "updater": _updater(row)} for row in rows],
         "episodes": [{"id": name, "context": one.get("context", [])} for name, one in episodes.items()],
         "queries": [
             {"id": name, "e": one["e"], "text": one.get("text", ""), "refs": one.get("refs")}
@@ -83,6 +83,16 @@ def page_data(rows: Sequence[Shown], limits: Limits, *, references: bool) -> dic
         "learnt": [_learnt(row, episodes, limits) for row in rows],
         "loops": [_loop(row, limits) for row in rows],
     }
+
+
+def _updater(row: Shown) -> list[Any] | None:
+    """[name, settings] of what made the row's updates, defaults included; None where that was not kept."""
+    known = row.run.found.provenance
+    place = known.rows.get(row.method, {}).get("updater") if known else None
+    if known is None or place is None:
+        return None
+    used = known.components[place]
+    return [used.name, dict(used.settings)]
 
 
 def _episode(known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.api import HEADLINE
 from harness.books.folder import refuse_links
 from harness.errors import UsageError
-from harness.evidence.result_file import ResultFile, Row
+from harness.evidence.result import ResultFile, Row
 from harness.evidence.sources import open_file
 from harness.reading import conform, read_json, read_json_lines, user_path
 

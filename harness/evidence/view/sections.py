@@ -23,7 +23,7 @@ from harness.evidence.leaderboard.table import (
     total_seconds,
 )
 from harness.evidence.plots import Axis, Point, Series, bars, heat_map, plot
-from harness.evidence.result_file import Row, Table
+from harness.evidence.result import Row, Table
 from harness.evidence.view.data import Shown
 
 WIDEST = 48
@@ -195,7 +195,7 @@ def _measure_plots(name: str, table_name: str, rows: Sequence[Shown], summaries:
             )
         )
     for at, (row, table, mine) in enumerate(held):
-        if len(table.steps) > 1 and len(table.task.items) > 1:
+        if len(table.steps) > 1 and len(_columns(table, row.run.found.headline)) > 1:
             made.append(_matrix(f"{name}-heat{at}", row, table, mine))
     return made
 
@@ -212,10 +212,17 @@ def _by_step(row: Shown, table: Table, mine: Row, scale: float) -> list[Point]:
 
 
 def _matrix(name: str, row: Shown, table: Table, mine: Row) -> str:
-    """Step by context: what each context scored after each step, over queries and seeds."""
+    """Step by context (or place of a sequence): what it scored after each step, over queries and seeds."""
     place = table.rows.index(mine)
-    cells = [_by_context(table, table.at(step).rows[place]) for step in table.steps]
-    columns = [context for context, _ in table.task.items]
+    found = _columns(table, row.run.found.headline)
+    cells = [
+        [
+            _mean([values[at] for values in table.at(step).rows[place].scores for at in places])
+            for places in found.values()
+        ]
+        for step in table.steps
+    ]
+    columns = list(found)
     size = -(-len(columns) // WIDEST)
     if size > 1:
         cells = [[_mean(one[at : at + size]) for at in range(0, len(one), size)] for one in cells]
@@ -227,19 +234,27 @@ def _matrix(name: str, row: Shown, table: Table, mine: Row) -> str:
         ["" if v is None else (f"{100 * v:.0f}" if not table.task.unit else f"{v:.2g}") for v in one] for one in cells
     ]
     labels = [f"after step {step}" for step in table.steps]
-    said = f"{row.label}: {table.name} of each context after each step, in {table.task.unit or 'points'}"
+    said = f"{row.label}: {table.name} by context, or by its place in a sequence, after each step, "
+    said += f"in {table.task.unit or 'points'}"
     return heat_map(
         name, said + (f"; {size} contexts to a column." if size > 1 else "."), labels, columns, colours, texts
     )
 
 
-def _by_context(table: Table, then: Row) -> list[float | None]:
-    out: list[float | None] = []
+def _columns(table: Table, headline: str) -> dict[str, list[int]]:
+    """Column of a matrix -> the places of its queries: one per context or, where each context is a sequence with a
+    query per step (a retention matrix), one per place in the sequence, over all sequences."""
+    by_context: dict[str, list[int]] = {}
+    by_place: dict[str, list[int]] = {}
     at = 0
-    for _, queries in table.task.items:
-        out.append(_mean([values[place] for values in then.scores for place in range(at, at + len(queries))]))
-        at += len(queries)
-    return out
+    for context, queries in table.task.items:
+        by_context[context] = list(range(at, at + len(queries)))
+        for query in queries:
+            by_place.setdefault(query.removeprefix(f"{context}/"), []).append(at)
+            at += 1
+    aligned = {len(places) for places in by_place.values()} == {len(table.task.items)}
+    of_sequences = table.name != headline and aligned and len(by_place) + 1 >= len(table.steps)
+    return by_place if of_sequences and len(by_place) > 1 else by_context
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

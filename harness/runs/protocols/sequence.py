@@ -196,12 +196,12 @@ class SequenceOfEdits(EvaluationProtocol):
             edits = (*one.learnt(place), *edits)
         if len(edits) > 1:
             edits = bench.join(edits)
-        if how in ("apart", "joint"):
+        if how == "apart" or how == "joint":
             return UpdateJob(name, student, edits, seed)
-        first = one.state.adapters == student.adapters
-        return UpdateJob(
-            name, one.state, edits, seed, start_as="stack" if first else how, earlier=one.learnt(place)
-        )  # fmt: skip
+        earlier = one.learnt(place)
+        if how == "stack" or one.state.adapters == student.adapters:
+            return UpdateJob(name, one.state, edits, seed, earlier=earlier)
+        return UpdateJob(name, one.state, edits, seed, start_as=how, earlier=earlier)
 
     # --- asking ---
 

@@ -177,7 +177,10 @@ def recolouring(images: tuple[int, ...]) -> Augmenter:
 
 
 def draw_colours(grids: Iterable[Grid], rng: random.Random) -> Augmenter:
-    """A random colour permutation that keeps 0 and maps the colours in use to unused ones, as far as these reach."""
+    """A random colour permutation that keeps 0 and maps the colours in use to unused ones, as far as these reach.
+
+    Where all nine colours occur, they are swapped in pairs, as in the release, and the odd one stays.
+    """
     seen = {cell for grid in grids for row in grid for cell in row}
     used = [colour for colour in range(1, COLOURS) if colour in seen]
     free = [colour for colour in range(1, COLOURS) if colour not in seen]
@@ -185,6 +188,9 @@ def draw_colours(grids: Iterable[Grid], rng: random.Random) -> Augmenter:
         rng.shuffle(colours)
     # Colours in use come first on the left, unused ones first on the right: both sides are permutations of 1 to 9.
     mapping = dict(zip(used + free, free + used, strict=True))
+    if not free:
+        swaps = list(zip(used[::2], used[1::2], strict=False))
+        mapping = {**dict(swaps), **{b: a for a, b in swaps}}
     return recolouring(tuple(mapping.get(colour, colour) for colour in range(COLOURS)))
 
 

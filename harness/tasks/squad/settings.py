@@ -39,5 +39,11 @@ class SquadSettings:
     """Whether every sequence begins with a line that holds the title."""
     passage: Literal["once-per-completion", "once-per-context", "never"] = "once-per-completion"
     """Whether the passage itself is learnt: with each of its edits, once for all its edits in an update, or never."""
+    template: str = ""
+    """A prompt file for answering, the harness's own (``harness:tasks/squad/prompts.toml``) or one of yours; "" for the
+    built-in words. See :mod:`harness.registry.prompt_files`."""
+    prompt: str = "answer"
+    """A key in that file, with the placeholders ``{title}`` and ``{question}``; rows with the passage in the prompt
+    use the key with ``-open-book`` behind it, with ``{passage}`` as well."""
     max_edit_chars: int = 100_000
     """A longer edit is ``failed``."""

@@ -22,6 +22,7 @@ from harness.api import (
 )
 from harness.errors import UsageError, nearest
 from harness.metrics import normalize
+from harness.registry.prompt_files import PromptForm, load
 from harness.tasks.squad import splitter
 from harness.tasks.squad.passages import Passage
 from harness.tasks.squad.settings import SquadSettings
@@ -45,6 +46,10 @@ class Squad(Task):
         if settings.subset not in SUBSETS:
             raise UsageError(f"task.subset: no {settings.subset!r}." + nearest(settings.subset, SUBSETS))
         self._settings = settings
+        self._form: PromptForm | None = None
+        if settings.template:
+            self._form = load(settings.template, settings.prompt, ("title", "question"))
+            self.version = f"{type(self).version}, answers by {settings.prompt} {self._form.digest}"
         self._passages = Splits(settings)
         self._recipes: Mapping[str, Callable[[JSON, Episode], list[str]]] = {
             "lines": self._lines,
@@ -79,6 +84,8 @@ class Squad(Task):
         unknown = set(memory) - {"passage"}
         if unknown:
             raise UsageError(f"task squad shows the memory key 'passage' only, not {sorted(unknown)[0]!r}")
+        if self._form is not None:
+            return self._asked(self._form, query, memory, chat=chat)
         instruction, passage = "Give a short and direct answer to the question.", ""
         title = query.meta["title"]
         if "passage" in memory:
@@ -88,6 +95,15 @@ class Squad(Task):
         if chat:
             return (("system", instruction), ("user", question))
         return f"{instruction}\n\n{question}\nAnswer:\n"
+
+    def _asked(self, form: PromptForm, query: Query, memory: JSON, *, chat: bool) -> Prompt:
+        """The prompt by a template file."""
+        values = {"title": str(query.meta["title"]), "question": query.text}
+        if "passage" in memory:
+            own = self._settings
+            form = load(own.template, f"{own.prompt}-open-book", ("title", "question", "passage"))
+            values["passage"] = str(memory["passage"])
+        return form.fill(values, chat=chat)
 
     def extract(self, query: Query, answer: str, /) -> str | None:
         """The text without white space around it; None where nothing is left."""

@@ -88,7 +88,7 @@ class Contract:
         json.dumps(dataclasses.asdict(settings()), allow_nan=False)
 
     def test_importing_the_plugin_is_light(self) -> None:
-        """``plugins list --verbose`` imports every plugin, so heavy packages must be imported where they are used."""
+        """``list plugins --verbose`` imports every plugin, so heavy packages must be imported where they are used."""
         module = self.component.__module__.partition(".")[0]
         file = getattr(sys.modules.get(module), "__file__", None)
         where = str(Path(file).parent.parent if file and file.endswith("__init__.py") else Path(file or ".").parent)

@@ -20,8 +20,11 @@ class FixedTtt(Editor):
     @dataclass(frozen=True)
     class Settings:
         augment: tuple[Group, ...] = ("basic", "size", "chain", "repeat")
+        """Families of augmentations that a puzzle's training sequences come from."""
         leave_n: tuple[int, ...] = (1, 2)
+        """How many demonstrations are left out of a sequence's prompt at a time."""
         loss_on: Literal["target", "all"] = "target"
+        """Whether prompts are in the loss too."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,7 +56,7 @@ ICL = Method(
     summary="learns nothing and answers from the demonstrations in the prompt",
     components=_TESTED,
     needs=frozenset({"generate"}),
-    presets={"lab": {key: _LAB[key] for key in ("limit", "task", "evaluator")}},
+    presets={name: {key: _LAB[key] for key in ("limit", "task", "evaluator")} for name in ("lab", "quick")},
 )
 
 TTT_NO_RL = Method(
@@ -63,7 +66,10 @@ TTT_NO_RL = Method(
     components={**_TESTED, "editor": {"use": "arc-config"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl", "arc-oracle-ttt"),
-    presets={"lab": {**_LAB, "samples": 3, "editor": {"max_epochs": 10, "max_steps": 0, "batch_size": 2}}},
+    presets={
+        "lab": {**_LAB, "samples": 3, "editor": {"max_epochs": 10, "max_steps": 0, "batch_size": 2}},
+        "quick": {**_LAB, "samples": 2, "editor": {"max_epochs": 4, "max_steps": 0, "batch_size": 2}},
+    },
 )
 
 ORACLE_TTT = Method(
@@ -78,5 +84,5 @@ ORACLE_TTT = Method(
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl",),
     # The other groups make grids larger than any that the embedded model has seen.
-    presets={"lab": {**_LAB, "editor": {"augment": ["basic"]}}},
+    presets={name: {**_LAB, "editor": {"augment": ["basic"]}} for name in ("lab", "quick")},
 )

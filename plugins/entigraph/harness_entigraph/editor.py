@@ -54,7 +54,9 @@ class EntiGraphSettings:
     one_sequence: bool = True
     """Whether each text is one training sequence, as in the paper; otherwise the task splits it like any edit."""
     temperature: float = 1.0
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 0.95
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     max_tokens: Annotated[int, Field(ge=1)] = 1024
     """New tokens per text."""
     tries: Annotated[int, Field(ge=1)] = 1

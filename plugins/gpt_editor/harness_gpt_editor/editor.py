@@ -34,9 +34,11 @@ class StructuredSettings:
     structured: Literal["auto", "never"] = "auto"
     """``auto`` asks for JSON if the model follows a schema; ``never`` asks for plain text, as published."""
     temperature: float = 1.0
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 1.0
     """The published arm leaves temperature and top_p at the provider's defaults, which are these."""
     max_tokens: Annotated[int, Field(ge=1)] = 2048
+    """New tokens per edit."""
 
 
 class Structured(Editor):

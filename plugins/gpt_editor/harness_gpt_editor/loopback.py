@@ -25,10 +25,13 @@ class LoopbackSettings:
     path: str = "lab"
     """A model's name (``lab``), or a folder or hub id."""
     concurrency: int = 4
+    """The most calls in flight at once."""
     input_price: float = 0.0
     """US dollars per million tokens, for the run's ledger."""
     output_price: float = 0.0
+    """The same for the tokens of completions."""
     max_cost: float = 0.0
+    """The most US dollars that this model may cost in a run; 0 for no limit."""
 
 
 class LoopbackModel(OpenAIModel):

@@ -17,16 +17,26 @@ class LabFactsSettings:
     """How many pages, from which seed, and how an edit becomes training sequences (as in the task `squad`)."""
 
     train: int = 48
+    """Pages for the outer loop."""
     validation: int = 24
+    """Pages that choose a checkpoint."""
     test: int = 100
+    """Pages that are tested."""
     seed: int = 1
     """Other seeds give other pages; names and question templates stay within their split."""
     splitter: Splitter = "fixed"
+    """How an edit's text is split into sequences (:mod:`harness.tasks.squad.splitter`)."""
     lines: Literal["single", "always", "never"] = "single"
+    """Whether each line of an edit becomes a sequence: ``single`` does so save in continued pretraining, where one
+    update learns the edits of all pages."""
     cap: int = 30
+    """Most sequences per edit, the page not counted; 0 keeps all."""
     title: bool = True
+    """Whether every sequence begins with a line that holds the title."""
     passage: Literal["once-per-completion", "once-per-context", "never"] = "once-per-completion"
+    """Whether the page itself is learnt: with each of its edits, once for all its edits in an update, or never."""
     max_edit_chars: int = 100_000
+    """A longer edit is ``failed``."""
 
 
 class _Generated(Splits):

@@ -20,9 +20,13 @@ class LabGrids(GridTask):
     @dataclass(frozen=True)
     class Settings:
         train: int = 36
+        """Puzzles for the outer loop."""
         validation: int = 18
+        """Puzzles that choose a checkpoint."""
         test: int = 60
+        """Puzzles that are tested."""
         seed: int = 1
+        """Other seeds give other puzzles of the same families."""
         max_characters: int = 900
         """Longer training sequences are left out; a cell is one token and two characters, and 512 tokens fit."""
         max_examples: int = 24

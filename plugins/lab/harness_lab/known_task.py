@@ -18,7 +18,8 @@ from harness_lab.world.facts import WORLD_VERSION, World
 class LabKnownSettings:
     """How many residents are asked about, and which."""
 
-    test: Annotated[int, Field(ge=1, le=400)] = 24
+    test: Annotated[int, Field(ge=1, le=150)] = 24
+    """Residents that are asked about."""
     seed: int = 1
     """Other seeds ask about other residents, with other questions."""
 
@@ -26,8 +27,8 @@ class LabKnownSettings:
 class LabKnown(LabFacts):
     """Residents of the world that the model was taught in pre-training, statements and answers both.
 
-    An episode is a resident under a page's title, with one question for each of four facts. There is nothing to learn:
-    the train and validation splits are empty.
+    An episode is a resident under a page's title, with one question for each of four facts, and its text states them.
+    The train split has as many other residents; the validation split is empty.
     """
 
     Settings = LabKnownSettings  # type: ignore[assignment]
@@ -39,14 +40,16 @@ class LabKnown(LabFacts):
         self._known = settings
 
     def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
-        """Test: residents and their facts, in an order that the seed draws."""
-        if split != "test":
+        """Residents and their facts, in an order that the seed draws."""
+        if split not in ("train", "test"):
             return []
         rng = random.Random(f"{WORLD_VERSION}/known/{self._known.seed}")
         world = World(rng)
         asked = [one for one in residents(RESIDENT_SEED) if one.asked and not one.paragraphs]
+        count = self._known.test
+        drawn = rng.sample(asked, 2 * count)
         found = []
-        for one in rng.sample(asked, self._known.test):
+        for one in drawn[:count] if split == "test" else drawn[count:]:
             title, facts = world.title(), one.facts[:4]
             ids = [f"known-{one.entity.name}-{i}" for i in range(len(facts))]
             queries = tuple(

@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="The embedded model of reasoning: t
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="Folder of the run; one that holds a checkpoint is gone on with.")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps, from the start.")] = 3400,
+    steps: Annotated[int, typer.Option(help="Optimiser steps, from the start.")] = 1800,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the documents.")] = 1,
     checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints.")] = 1.0,
 ) -> None:

@@ -18,8 +18,11 @@ class LabMathsSettings:
     """How many problems, from which seed, and how long they are."""
 
     train: int = 160
+    """Problems for an outer loop."""
     validation: int = 40
+    """Problems that choose a checkpoint."""
     test: int = 100
+    """Problems that are tested."""
     seed: int = 1
     """Other seeds give other problems; sums stay within their split."""
     events: tuple[int, ...] = (2, 3, 4)
@@ -27,7 +30,7 @@ class LabMathsSettings:
 
 
 class LabMaths(Task):
-    """How many are left? The splits share no sum with each other or with pre-training.
+    """Counting stories that ask how many are left. The splits share no sum with each other or with pre-training.
 
     An episode's context is ``{"text": problem}``, and its one query is the same problem: what is learnt of it is how to
     solve it. Answers are whole numbers; two are the same if they are equal as numbers.

@@ -165,7 +165,8 @@ def problems(split: WorldSplit, count: int, seed: int, events: Sequence[int] = (
     return list(found.values())
 
 
-_PROBLEM = re.compile(r"(\w+) has (\d{1,3}) (\w+)\. (.*?) ?how many\?")
+_PROBLEM = re.compile(r"(\w+) has (\d{1,3}) (\w+)\. ((?:\w+ \d{1,3}\. )+)how many\?")
+_EVENT = re.compile(r"(\w+) (\d+)\.")
 
 
 def parse(text: str) -> Problem | None:
@@ -173,16 +174,11 @@ def parse(text: str) -> Problem | None:
     found = _PROBLEM.fullmatch(text.strip())
     if found is None or found[1] not in NAMES or found[3] not in THINGS:
         return None
-    events = []
-    for told in found[4].split("."):
-        words = told.split()
-        if not words:
-            continue
-        if len(words) != 2 or words[0] not in SIGNS or not re.fullmatch(r"\d{1,3}", words[1]):
-            return None
-        events.append((words[0], int(words[1])))
-    problem = Problem(found[1], found[3], int(found[2]), tuple(events))
-    return problem if events and all(0 <= total <= MOST for total in problem.totals) else None
+    events = tuple((verb, int(number)) for verb, number in _EVENT.findall(found[4]))
+    if any(verb not in SIGNS for verb, _ in events):
+        return None
+    problem = Problem(found[1], found[3], int(found[2]), events)
+    return problem if all(0 <= total <= MOST for total in problem.totals) else None
 
 
 def read(problem: Problem, reader: Reader, rng: random.Random) -> tuple[str, ...]:

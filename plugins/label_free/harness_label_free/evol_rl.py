@@ -22,7 +22,9 @@ class EvolRlSettings(TtrlSettings):
     similarity: Literal["hidden", "ngrams"] = "hidden"
     """``hidden``: cosine of pooled hidden states of the role ``embedder``, untrained; ``ngrams``: overlap of tokens."""
     layer: int = -1
+    """The layer of those hidden states; -1 is the last."""
     ngram: Annotated[int, Field(ge=1)] = 3
+    """Length of the runs of tokens whose overlap is measured."""
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Of the mean similarity within one's own side, against the largest one to anybody (alpha in the paper)."""
     unanimous: bool = True

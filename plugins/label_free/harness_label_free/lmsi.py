@@ -23,17 +23,23 @@ class LmsiSettings:
     """What is sampled, and what of it is learnt."""
 
     rounds: Positive = 1
+    """Checkpoints: each samples, votes and learns."""
     contexts: Annotated[int, Field(ge=0)] = 0
     """Questions per round; 0 is all of the split."""
     split: Literal["train", "test"] = "train"
     """Whose questions; with ``test`` the method's card must say transductive."""
     samples: Positive = 32
+    """Chains per question."""
     temperature: float = 0.7
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 1.0
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     max_tokens: Positive = 128
+    """New tokens per chain."""
     labels: Labels = "majority"
     """``random`` and ``oracle`` are controls."""
     vote: Literal["class", "string"] = "class"
+    """Whether answers are counted by what they mean (``class``), or as equal strings."""
     confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Least share of the samples that the majority must have (section 3.2)."""
     keep: Annotated[int, Field(ge=0)] = 0

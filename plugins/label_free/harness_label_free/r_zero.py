@@ -38,6 +38,7 @@ class RZeroSettings:
     pattern: str = r"<question>(.*?)</question>"
     """A regular expression whose first group is the problem in the challenger's text; no match is a malformed one."""
     max_tokens: Positive = 128
+    """New tokens per problem, and per answer."""
     challenger_steps: Annotated[int, Field(ge=0)] = 5
     """0 is the control: the base writes the problems."""
     generations: Positive = 2048
@@ -53,16 +54,21 @@ class RZeroSettings:
     labelled_by: Positive = 9
     """Answers of the solver that vote for a pseudo-label."""
     lowest: Share = 0.3
+    """Lower bound on the majority's share, of the parsed answers, of problems that are kept."""
     highest: Share = 0.8
-    """Bounds on the majority's share, of the parsed answers, of problems that are kept."""
+    """Its upper bound."""
     solver_steps: Positive = 15
+    """Policy steps of the solver per iteration."""
     contexts: Positive = 512
     """Problems per solver step."""
     samples: Positive = 5
     """Answers per problem, all trained on."""
     temperature: float = 1.0
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 1.0
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     scale: Scale = "group"
+    """What advantages are divided by: the standard deviation of the ``group`` or the ``batch``, or nothing."""
 
 
 class RZero(Trainer):
@@ -117,7 +123,7 @@ class RZero(Trainer):
         name = ("r-zero", index, "challenge", place)
         written = self._write(s, own.generations, *name)
         groups = self._asked(s, [self._problem(one) for one in written], own.judged_by, *name)
-        shares = [group and _share(group, s) for group in groups]
+        shares = [None if group is None else _share(group, s) for group in groups]
         copied = repetition([self._problem(one) or one.text for one in written])
         rewards = [
             (-1.0 if share is None else min(share, 1 - share)) - own.penalty * repeated

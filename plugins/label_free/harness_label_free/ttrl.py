@@ -31,8 +31,11 @@ class TtrlSettings:
     trained: Positive = 32
     """Answers that are trained on: the first so many of those that vote."""
     temperature: float = 1.0
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 1.0
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     max_tokens: Positive = 128
+    """New tokens per answer."""
     labels: Labels = "majority"
     """``random`` and ``oracle`` are controls."""
     vote: Literal["class", "string"] = "string"

@@ -48,10 +48,13 @@ class RetainSettings(AdapterSettings):
     buffer: Count = 0
     """Earlier edits that are kept for it, the latest ones; 0 is all."""
     rehearse_as: Learnt = "tokens"
+    """What is learnt of a rehearsed sequence: its tokens, or what the ``start`` or the ``base`` model says of them."""
     words: Count = 0
     """Texts of the untouched model's own per update: it continues the titles of contexts of the train split."""
     words_as: Learnt = "base"
+    """The same for the untouched model's own texts."""
     words_tokens: Annotated[int, Field(ge=1)] = 48
+    """Tokens of such a text."""
     words_weight: Weight = 1.0
     """Weight of their tokens beside those of the edit."""
     prompts: Weight = 0.0

@@ -28,7 +28,9 @@ class RubricSettings:
     samples: Annotated[int, Field(ge=1)] = 1
     """Answers per edit, whose marks are averaged. More than one is useful only at a temperature above 0."""
     temperature: float = 0.0
+    """Sampling temperature; 0 is greedy decoding."""
     max_tokens: int = 256
+    """New tokens per answer of the judge."""
     attempts: Annotated[int, Field(ge=1)] = 2
     """How often the judge is asked about an edit, at most, until its answer can be read."""
 

@@ -38,6 +38,7 @@ class OfflineSettings:
     doubt: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
     """A line is confirmed if the model, reading the passage, gives none of its tokens a lower probability."""
     template: str = "harness_seal:templates/squad-1.toml"
+    """The file with that prompt."""
     prompt: str = "implications"
     """The prompt under which the model reads the passage."""
 

@@ -34,4 +34,7 @@ def harness_methods() -> Mapping[str, Method]:
 
 @hookimpl
 def harness_commands() -> Mapping[str, Command]:
-    return {"replay": Command("harness_replay.cli:app", "recompute published logs")}
+    return {
+        "replay": Command("harness_replay.cli:app", "recompute published logs"),
+        "reproduce": Command("harness_replay.reproduce.cli:command", "run a published table again, row by row"),
+    }

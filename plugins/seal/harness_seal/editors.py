@@ -21,7 +21,9 @@ class PromptedSettings:
     template: str = TEMPLATES
     """The file with the prompts: the plugin's, or the path of one's own."""
     temperature: float = 1.0
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 0.95
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     max_tokens: int = 1024
     """New tokens per edit (the reference allows 8,192)."""
 

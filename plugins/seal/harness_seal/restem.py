@@ -35,6 +35,7 @@ class RestEMSettings:
     """The size of a round, and which edits it keeps."""
 
     rounds: Positive = 2
+    """Checkpoints: each writes, rates, selects and trains."""
     contexts: Positive = 50
     """Training contexts per round; each round takes the next ones, and starts over after the last one."""
     samples: Positive = 5

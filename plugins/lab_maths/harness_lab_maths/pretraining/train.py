@@ -30,7 +30,7 @@ _CHUNK = 24  # batches whose documents are drawn together and sorted by length
 class TrainSettings:
     """What a run is. `steps` batches of at most `tokens` places each."""
 
-    steps: int = 3600
+    steps: int = 1800
     seed: int = 1
     tokens: int = 3072
     learning_rate: float = 4e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -17,8 +18,10 @@ from harness_seal.arc.space import Budget, load_space, read_choice
 class ArcConfig(Editor):
     """Samples configurations; one that does not follow the space's schema is a failed edit, and counts as wrong.
 
-    The published code samples again until enough configurations parse, so that malformed ones never count;
-    ``malformed = "resample"`` does the same, up to ``max_draws`` per edit, and says so in the edit's reason.
+    The published code samples again until enough answers are JSON, so that others never count; ``malformed =
+    "resample"`` does the same, up to ``max_draws`` per edit, and says so in the edit's reason. An answer in JSON that
+    is no usable configuration (a key is missing or unknown, a value out of range, too many steps) is not drawn again:
+    the published code trains nothing on it and counts it as unsolved.
     """
 
     @dataclass(frozen=True)
@@ -28,9 +31,14 @@ class ArcConfig(Editor):
         space: str = "harness_seal.arc.space:ArcChoice"
         """The configuration space: ``module:Class`` of a :class:`~harness_seal.arc.space.Choice`."""
         temperature: float = 0.8
+        """Sampling temperature; 0 is greedy decoding."""
         top_p: float = 1.0
+        """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
         max_tokens: int = 128
+        """New tokens per configuration."""
         malformed: Literal["failed", "resample"] = "failed"
+        """What becomes of a configuration that does not follow the space's schema: the edit is ``failed``, or another
+        is drawn."""
         max_draws: int = 20
         """Draws per edit in all, with ``malformed = "resample"``."""
         max_epochs: int = 0
@@ -58,7 +66,7 @@ class ArcConfig(Editor):
         rows = self._draw(asks, prompts, [ask.n for ask in asks], 0, s, budget)
         if own.malformed == "resample":
             for draw in range(1, own.max_draws):
-                missing = [sum(edit.status == "failed" for edit in row) for row in rows]
+                missing = [sum(map(_malformed, row)) for row in rows]
                 if not any(missing):
                     break
                 again = self._draw(asks, prompts, missing, draw, s, budget)
@@ -106,12 +114,23 @@ class ArcConfig(Editor):
         return SelfEdit("", episode, data, settings, (completion,))
 
 
+def _malformed(edit: SelfEdit) -> bool:
+    """Whether an edit failed because its text is not JSON."""
+    if edit.status != "failed":
+        return False
+    try:
+        json.loads("".join(action.text for action in edit.actions))
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
 def _completed(row: Sequence[SelfEdit], new: Sequence[SelfEdit], draw: int) -> list[SelfEdit]:
-    """The row with its failed edits replaced by newly drawn ones, in order."""
+    """The row with its malformed edits replaced by newly drawn ones, in order."""
     drawn = iter(new)
     out = []
     for edit in row:
-        if edit.status == "failed":
+        if _malformed(edit):
             edit = next(drawn)
             if edit.status == "ok":
                 edit = replace(edit, reason=f"drawn again: {draw} malformed before it")

@@ -1,0 +1,1 @@
+"""``harness reproduce``: one configuration for all rows of a published table, and our figures beside the published."""

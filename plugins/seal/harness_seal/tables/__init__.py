@@ -1,0 +1,1 @@
+"""Published tables of SEAL that `harness reproduce` runs again."""
