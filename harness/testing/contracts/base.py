@@ -42,6 +42,8 @@ class Contract:
     """Its table as in a configuration file, without ``use`` and including nested components."""
     roles: ClassVar[Sequence[str]] = ()
     """Roles that it asks besides ``teacher`` and ``student``, such as ``judge``; the scripted model plays them all."""
+    more_slots: ClassVar[Mapping[str, str]] = {}
+    """Slots that it calls besides those that every method has: slot -> kind. A plain component stands in each."""
     sees: ClassVar[Literal["context", "context+queries"]] = "context"
     """What the card of the component's method says."""
 
@@ -108,7 +110,10 @@ class Contract:
         self, folder: Path, lm: Any = None, weights: WeightStore | None = None, **slots: tuple[str, Any]
     ) -> Iterator[SessionService]:
         """A real session in which every slot that is not given holds a plain component of :mod:`harness.testing`."""
-        parts: dict[str, tuple[str, Any]] = {**components.slots(), **slots}
+        plain = components.slots()
+        parts: dict[str, tuple[str, Any]] = {
+            **plain, **{name: (kind, plain[kind][1]) for name, kind in self.more_slots.items()}, **slots
+        }  # fmt: skip
         model = lm or self.lm()
         roles = {role: "@teacher" for role in ("student", *self.roles) if role != "teacher"}
         s = open_session(folder, self.task(), {"teacher": model}, parts, roles=roles, sees=self.sees, weights=weights)
