@@ -24,7 +24,7 @@ def on_config(config: Any) -> Any:
     guide += [name for name in _names("docs/*.md") if name not in guide]
     reference = ["index", "configuration", "commands", "components", "records", "python"]
     config.nav = [
-        "README.md",
+        {"Start": "README.md"},
         {"Guide": guide},
         {"Reference": [f"docs/reference/{name}.md" for name in reference]},
         {"Plugins": _names("plugins/*/README.md")},
@@ -43,7 +43,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)})
     linked = {target for page in pages for target in _linked_files(page)}
     own = [File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path))
-           for path in [*pages, *sorted(linked - set(pages))]]  # fmt: skip
+           for path in [*pages, *sorted(linked - set(pages)), ROOT / "docs" / "site.css"]]  # fmt: skip
     return Files([*theirs, *own])
 
 

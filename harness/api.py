@@ -415,7 +415,7 @@ class Ledger(Protocol):
     They outlast the process: a resumed run continues them. A call in flight when a process was killed counts as spent.
     """
 
-    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
+    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0, *, may_exceed: bool = True) -> int:
         """Enter a call and return the entry's number. Blocks until the calls in flight leave room for it.
 
         Args:
@@ -423,10 +423,22 @@ class Ledger(Protocol):
             request: digest of the request.
             usd: the most that the call may cost, in US dollars.
             limit: the most that the account may reach, in US dollars; 0 for no limit.
+            may_exceed: whether a call that is sent alone may exceed the limit by its own price; False refuses it.
 
         Raises:
             HarnessError: the limit is reached.
         """
+        ...
+
+    def reopen(self, account: str, prefix: str) -> Sequence[tuple[int, str]]:
+        """Entries that an earlier process left open, whose requests begin with ``prefix``: ``(entry, request)``.
+
+        They are calls in flight again, and no longer counted as spent.
+        """
+        ...
+
+    def enter(self, account: str, request: str, usd: float, answered: str, completions: Sequence[JSON]) -> None:
+        """Enter an answer to a call that is part of another entry, such as a batch."""
         ...
 
     def settle(
@@ -463,7 +475,9 @@ class Component(ABC):  # noqa: B024  (its kinds have the abstract methods)
     """A frozen dataclass with a default for everything that a configuration may set. None: there is nothing to set.
 
     A field that cannot change a score (a cache, a limit on cost) says so in its metadata, so that rows which differ in
-    nothing else stay comparable: ``field(default=0, metadata={"changes_scores": False})``.
+    nothing else stay comparable: ``field(default=0, metadata={"changes_scores": False})``. One that was added to a
+    component in use, with a default that changes nothing, says ``metadata={"added_later": True}``: while it has that
+    default, rows made before it stay comparable.
     """
     nested: ClassVar[Mapping[str, str]] = _NOTHING
     """Components that this one wraps: constructor argument -> kind, such as ``{"inner": "editor"}``.

@@ -28,14 +28,16 @@ class ClosedBookSettings:
     """US dollars that a remote judge may spend; 0 is no limit."""
     judge_cache: str = field(default=".harness/judge", metadata={"changes_scores": False})
     """Folder of a remote judge's verdicts, each kept under everything that shapes it."""
+    judge_batch: bool = field(default=False, metadata={"changes_scores": False})
+    """Whether a remote judge is asked by OpenAI's batch mode: half the price, verdicts within a day; the run parks."""
     max_tokens: int = 64
     """New tokens per answer."""
     temperature: float = 0.0
     """0 is greedy decoding; several samples of an answer differ only above it."""
-    judge_template: str = ""
+    judge_template: str = field(default="", metadata={"added_later": True})
     """A prompt file for a remote judge with the key ``judge`` and the placeholders ``{question}``, ``{gold}`` and
     ``{answer}``; "" for the built-in words."""
-    after: str = ""
+    after: str = field(default="", metadata={"added_later": True})
     """Only what follows this text is the answer, such as ``Final answer:`` after reasoning; one without it is wrong."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer, besides the model's own end of sequence."""
@@ -88,7 +90,7 @@ class ClosedBook(Evaluator):
         name = self._settings.judge or metric
         if name not in self._judges:
             own = self._settings
-            budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
+            budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache), own.judge_batch)
             self._judges[name] = load(name, budget, own.judge_template)
         judge = self._judges[name]
         judge.ledger = self.ledger

@@ -138,6 +138,9 @@ def compared(built: BuiltComponent[Component]) -> dict[str, Any]:
     settings_class = type(built.instance).Settings
     known = dataclasses.fields(settings_class) if settings_class else ()
     left_out = {one.name for one in known if one.metadata.get("changes_scores") is False}
+    # A setting that was added later stands for what was before it; rows made without it stay comparable.
+    later = [one for one in known if one.metadata.get("added_later")]
+    left_out |= {one.name for one in later if built.settings.get(one.name, one.default) == one.default}
     own = {name: value for name, value in built.settings.items() if name not in left_out | built.nested.keys()}
     return {"use": built.name, **own, **{name: compared(part) for name, part in built.nested.items()}}
 

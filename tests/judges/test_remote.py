@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from harness.errors import UsageError
 from harness.judges.base import Answer, Budget
-from harness.judges.remote import RemoteJudge, read_grade
+from harness.judges.load import load
+from harness.judges.remote import RemoteJudge, prompt, read_grade
 from harness.models.openai import OpenAIModel, OpenAISettings
+from harness.registry import prompt_files
 from tests.models.fake_endpoint import Reply, chat, failure, serve
 
 pytest.importorskip("openai", reason="the extra `openai` is not installed")
@@ -103,3 +106,12 @@ def test_the_budget_of_money_is_kept() -> None:
         assert len(endpoint.bodies) == 1
         assert [one.status for one in found] == ["ok", "error", "error"]
         assert "max_cost" in found[-1].reason
+
+
+def test_a_judge_can_be_asked_by_a_template_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[judge.instruct]\nuser = "{question} | {gold} | {answer} ?"\n')
+    asked = prompt(Answer("Q", ("a", "b"), "A"), prompt_files.load(str(file), "judge", ("question", "gold", "answer")))
+    assert asked == (("user", "Q | a or b | A ?"),)
+    with pytest.raises(UsageError, match="is not asked in words"):
+        load("exact", template=str(file))

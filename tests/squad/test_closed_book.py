@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from harness.api import Ask, Completion, Episode, Model, Query, Request, Score, Session, State
+from harness.api import Ask, Completion, Episode, Evaluator, Model, Query, Request, Score, Session, State
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook
 from harness.judges.base import Answer, Grade
+from harness.registry.build import build, compared
+from harness.registry.discover import Plugins
 from harness.tasks.squad import Squad
 
 STATE = State("base")
@@ -143,3 +146,49 @@ def test_several_samples_are_averaged_and_lost_ones_stay_wrong() -> None:
     assert (score.value, score.status) == (0.5, "ok")
     assert score.measures["exact"] == 0.5
     assert len(score.answers) == 4
+
+
+def test_only_what_follows_the_label_is_the_answer() -> None:
+    """Reasoning is not graded; an answer without the label is wrong, whatever it says (SEAL v2's own rule)."""
+    thoughts = "The sun? No.\nFinal answer: the moon"
+    assert one(thoughts).value == 0.0
+    assert one(thoughts, after="Final answer:").value == 1.0
+    unlabelled = one("the moon", after="Final answer:")
+    assert (unlabelled.value, unlabelled.status, unlabelled.answers) == (0.0, "ok", ("the moon",))
+
+
+def test_questions_can_be_asked_by_a_template_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[short]\nbase = "{question} ({title}) ="\n[short.instruct]\nuser = "{title}: {question}"\n'
+        '[short-open-book]\nbase = "{passage} {title} {question} ="\n'
+    )
+    task = Squad(Squad.Settings(template=str(file), prompt="short"))
+    query = episode("What {title}?").queries[0]
+    assert task.prompt(query, {}, chat=False) == "What {title}? (Tides) ="
+    assert task.prompt(query, {}, chat=True) == (("user", "Tides: What {title}?"),)
+    assert task.prompt(query, {"passage": "P."}, chat=False) == "P. Tides What {title}? ="
+    assert task.version.startswith("squad-1, answers by short ")
+    assert task.version != Squad(Squad.Settings()).version == "squad-1"
+    file.write_text('[short]\nbase = "{question}"\n')
+    with pytest.raises(UsageError, match=r"lacks the placeholder \{title\}"):
+        Squad(Squad.Settings(template=str(file), prompt="short"))
+
+
+def test_chain_of_thought_is_a_template_that_ships() -> None:
+    task = Squad(Squad.Settings(template="harness:tasks/squad/prompts.toml", prompt="chain-of-thought"))
+    asked = str(task.prompt(episode("Why?").queries[0], {}, chat=False))
+    assert "Final answer:" in asked
+    assert asked.endswith("Question: Why?\nThoughts:\n")
+    assert "Final answer:" in str(task.prompt(episode("Why?").queries[0], {}, chat=True))
+
+
+def test_settings_that_came_later_leave_rows_comparable(tmp_path: Path) -> None:
+    plugins = Plugins()
+
+    def conditions(**settings: Any) -> dict[str, Any]:
+        return compared(build(plugins, Evaluator, {"use": "closed-book", **settings}, "evaluator"))
+
+    assert "after" not in conditions()
+    assert conditions(after="") == conditions()
+    assert conditions(after="So:")["after"] == "So:"

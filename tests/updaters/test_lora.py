@@ -352,3 +352,15 @@ def test_examples_are_plain_data(session: SmallSession) -> None:
     assert {kind.__name__ for kind in Lora.accepts} == {"Example", "Distillation", "Preference", "Rollout", "Recipe"}
     assert {kind.__name__ for kind in LoraReference.accepts} == {"Example", "Recipe"}
     assert Example("", "x").weight == 1.0
+
+
+def test_an_overlong_sequence_fails_or_is_cut_as_in_the_published_code(session: SmallSession) -> None:
+    long = edit("l", "word " * 200)
+    failed, cut = (
+        apply(lora(overlong=how, max_length=64, epochs=1), [job(session.model, "a", long)], session)["a"]
+        for how in ("fail", "cut")
+    )
+    assert (failed.status, failed.reason) == ("failed", failed.reason)
+    assert "> 64" in failed.reason
+    assert cut.status == "ok"
+    assert cut.log["tokens"] <= 64

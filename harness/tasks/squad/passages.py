@@ -1,10 +1,11 @@
 """Passages with their questions, read from a file or a folder; errors name file, record and field.
 
-Three forms are understood (``docs/tasks.md`` shows each):
+These forms are understood (``docs/tasks.md`` shows each):
 
 * SQuAD v1.1 JSON: ``{"data": [{"title", "paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}``
 * a JSON list: ``[{"title", "context", "questions": [{"question", "answer"}]}]``, ``answer`` a text or a list of texts
 * a folder of ``.txt`` and ``.md`` files, with ``questions.jsonl``: ``{"file", "question", "answer"}`` on each line
+* the public files of QuALITY and StreamingQA (:mod:`harness.tasks.squad.public_files`)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from harness.errors import UsageError, nearest
 from harness.reading import conform, read_json, read_json_lines, read_text, user_path
+from harness.tasks.squad.public_files import reader_of
 
 QUESTIONS_FILE = "questions.jsonl"
 TEXT_SUFFIXES = (".txt", ".md")
@@ -65,6 +67,13 @@ def read(source: str | Path) -> list[Passage]:
         parent = path.parent
         beside = [item.name for item in parent.iterdir()] if parent.is_dir() else []
         raise UsageError(f"no such file or folder: {path}." + nearest(path.name, beside))
+    public = reader_of(path)
+    if public is not None:
+        ids = _Unique(path, "id")
+        rows = public(path)
+        for number, (_, _, name, _, _) in enumerate(rows, 1):
+            ids.add(name, number, "id")
+        return gather([(title, text, question(name, asked, golds)) for title, text, name, asked, golds in rows])
     content = read_json(path, repair=False)
     if isinstance(content, dict) and "data" in content:
         found = _squad(path, content["data"])

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from harness.api import Example, Request, Task
 from harness.books.records import decode, digest, encode
 from harness.books.store import WeightStore
+from harness.errors import UsageError
 from harness.registry.build import BASES, build
 from harness.registry.discover import Plugins
 from harness.registry.settings import check_settings
@@ -125,7 +126,10 @@ class Contract:
     def _nested(self, name: str, kind: str) -> Any:
         table = self.settings.get(name)
         if table is None:
-            return components.slots()[kind][1]
+            plain = components.slots()
+            if kind not in plain:
+                raise UsageError(f"it is made around a {kind}: name one in the contract's `settings`, under {name!r}")
+            return plain[kind][1]
         return build(Plugins(), BASES[kind], {"use": table} if isinstance(table, str) else table, name).instance
 
 
