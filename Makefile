@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow check constraints clean
+.PHONY: run test test-slow check docs constraints clean
 
 run: .venv/.run
 	$(BIN)/harness run --plugin seal
@@ -20,6 +20,11 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/harness leaderboard build --check
 
+# The documentation as a site, in build/site; every link is checked.
+docs: .venv/.dev
+	$(BIN)/python docs/build_plugins.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 .venv/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) -e .
@@ -27,13 +32,13 @@ check: .venv/.dev
 
 .venv/.dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(INSTALL) -e '.[dev,hub,openai,rag]'
+	$(INSTALL) -e '.[dev,docs,hub,openai,pandas,rag]'
 	touch $@ .venv/.run
 
 # Pins the exact version of everything that set-up may install, without local labels such as +cpu, which are not portable.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet -e '.[dev,hub,openai,rag]' torch==2.13.0
+	.venv-constraints/bin/pip install --quiet -e '.[dev,docs,hub,openai,pandas,rag]' torch==2.13.0
 	.venv-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-constraints
 

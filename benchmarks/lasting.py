@@ -31,7 +31,7 @@ CONDITIONS: dict[str, Condition] = {
     "joint": ("joint", {}, {"every": 64}),
 }
 COLUMNS = (
-    "learning", "score", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
+    "learning", "acc", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
     "steps", "tokens",
 )  # fmt: skip
 
@@ -69,8 +69,6 @@ def row(folder: Path) -> dict[str, Any]:
     for table in found.tables:
         [summary] = summarise(found.of_table(table.name))
         out[table.name] = [summary.score, summary.low, summary.high]
-    # The headline's own interval is over pages; that of the matrix is over sequences.
-    out["score"] = out["retention"]
     return out
 
 
@@ -86,8 +84,9 @@ def forecast(out: Path, names: list[str]) -> list[tuple[str, float, float]]:
         last = matrix.steps[-1]
         at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
         lost = []
+        sequences = matrix.task.queries // last
         for place in range(matrix.task.queries):
-            j = place % last
+            j = place // sequences
             own, final = at.get(j + 1, at[last])[place], at[last][place]
             if j + 1 < last and own is not None and final is not None:
                 lost.append(final - own)
@@ -109,7 +108,7 @@ def spearman(xs: list[float], ys: list[float]) -> float:
 def shown(name: str, value: Any) -> str:
     if value is None or value[0] is None:
         return "–"
-    scale = 100 if name in ("score", "rest.open-book", "rest.known") else 1
+    scale = 100 if name in ("acc", "rest.open-book", "rest.known") else 1
     return f"{scale * value[0]:.3g}"
 
 

@@ -1,7 +1,7 @@
-"""Write ``docs/plugins.md`` from the hook specs, the base classes, the contracts and the examples.
+"""Write ``docs/plugins.md`` (hook specs, base classes, contracts, examples) and ``docs/reference/`` (``reference.py``).
 
-python docs/build_plugins.py            # write it
-python docs/build_plugins.py --check    # exit 1 if it is not current
+python docs/build_plugins.py            # write them
+python docs/build_plugins.py --check    # exit 1 if one is not current
 """
 
 from __future__ import annotations
@@ -228,14 +228,24 @@ def _source(thing: Any) -> str:
     return f"```python\n{textwrap.dedent(inspect.getsource(thing)).strip()}\n```"
 
 
+def written() -> dict[Path, str]:
+    """Every generated page -> its text."""
+    sys.path.insert(0, str(HERE))
+    import reference
+
+    return {TARGET: build(), **reference.written()}
+
+
 def main(arguments: list[str]) -> int:
-    text = build()
+    pages = written()
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in arguments:
-        if not TARGET.exists() or TARGET.read_text("utf-8") != text:
-            print("docs/plugins.md is not current: run `python docs/build_plugins.py`", file=sys.stderr)
-            return 1
-        return 0
-    TARGET.write_text(text, "utf-8")
+        for path in stale:
+            print(f"docs/{path.relative_to(HERE)} is not current: run `python docs/build_plugins.py`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(pages[path], "utf-8")
     return 0
 
 

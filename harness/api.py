@@ -415,7 +415,7 @@ class Ledger(Protocol):
     They outlast the process: a resumed run continues them. A call in flight when a process was killed counts as spent.
     """
 
-    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
+    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0, *, may_exceed: bool = True) -> int:
         """Enter a call and return the entry's number. Blocks until the calls in flight leave room for it.
 
         Args:
@@ -423,10 +423,22 @@ class Ledger(Protocol):
             request: digest of the request.
             usd: the most that the call may cost, in US dollars.
             limit: the most that the account may reach, in US dollars; 0 for no limit.
+            may_exceed: whether a call that is sent alone may exceed the limit by its own price; False refuses it.
 
         Raises:
             HarnessError: the limit is reached.
         """
+        ...
+
+    def reopen(self, account: str, prefix: str) -> Sequence[tuple[int, str]]:
+        """Entries that an earlier process left open, whose requests begin with ``prefix``: ``(entry, request)``.
+
+        They are calls in flight again, and no longer counted as spent.
+        """
+        ...
+
+    def enter(self, account: str, request: str, usd: float, answered: str, completions: Sequence[JSON]) -> None:
+        """Enter an answer to a call that is part of another entry, such as a batch."""
         ...
 
     def settle(

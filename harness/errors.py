@@ -28,6 +28,12 @@ class RunError(HarnessError):
     exit_code: ClassVar[int] = 4
 
 
+class Parked(RunError):
+    """The run waits for a remote batch, which may take a day; nothing failed, and ``harness resume`` looks again."""
+
+    exit_code: ClassVar[int] = 6
+
+
 class ReplayMismatch(RunError):
     """A resumed run made a call that differs from the recorded one."""
 

@@ -91,7 +91,7 @@ class Ledger:
     def close(self) -> None:
         self._db.close()
 
-    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0) -> int:
+    def reserve(self, account: str, request: str, usd: float, limit: float = 0.0, *, may_exceed: bool = True) -> int:
         """Enter a call that is about to be sent, and return the entry's number.
 
         Calls in flight hold the most that they may cost, and this one waits until it fits beside them. Until a call of
@@ -102,6 +102,7 @@ class Ledger:
             request: digest of the request.
             usd: the most that the call may cost.
             limit: the most that the account may reach, in US dollars; 0 for no limit.
+            may_exceed: whether a call that is sent alone may exceed the limit; False refuses one that could.
 
         Raises:
             RunError: the limit is reached.
@@ -109,6 +110,11 @@ class Ledger:
         with self._changed:
             own = self._accounts.setdefault(account, Account())
             limit = self.limit or limit or self.default
+            if limit and not may_exceed and own.spent + usd > limit > own.spent:
+                raise RunError(
+                    f"{account}: a batch may cost up to ${usd:.2f}, and max_cost of ${limit:.2f} leaves "
+                    f"${limit - own.spent:.2f}; `harness resume RUN --max-cost DOLLARS` goes on"
+                )
             while limit:
                 if own.spent >= limit:
                     raise RunError(
@@ -124,6 +130,37 @@ class Ledger:
             entry = self._write("INSERT INTO ledger VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             own.held[entry] = usd, most
             return entry
+
+    def reopen(self, account: str, prefix: str) -> list[tuple[int, str]]:
+        """Entries that an earlier process left open, whose requests begin with ``prefix``: ``(entry, request)``.
+
+        They are calls in flight again, and no longer counted as spent.
+        """
+        with self._changed:
+            own = self._accounts.setdefault(account, Account())
+            rows = self._db.execute(
+                "SELECT entry, request, estimate, usd FROM ledger WHERE account = ? AND state = 'open' ORDER BY entry",
+                (account,),
+            ).fetchall()
+            found = []
+            for entry, request, estimate, usd in rows:
+                if entry not in own.held and request.startswith(prefix):
+                    own.held[entry] = float(estimate), float(usd)
+                    own.spent -= float(usd)
+                    own.lost -= float(usd)
+                    own.calls -= 1
+                    found.append((entry, request))
+            return found
+
+    def enter(
+        self, account: str, request: str, usd: float, answered: str, completions: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Enter an answer to a call that is part of another entry, such as a batch."""
+        with self._changed:
+            kept = text(repaired(list(completions))[0]) if self._path else "[]"
+            values = (account, request, "settled", repr(0.0), repr(usd), repaired(answered)[0], kept)
+            self._write("INSERT INTO ledger VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            self._count(account, 0.0, usd, answered, lost=False, came=bool(completions))
 
     def settle(
         self,

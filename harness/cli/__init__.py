@@ -68,7 +68,8 @@ def build_app(verb: str) -> typer.Typer:
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="Exit codes: 0 done, 1 regressed (gate), 2 usage error, 3 a plugin is at fault or nothing is "
-        "comparable, 4 the run is incomplete, 5 inconclusive (gate --strict), 130 interrupted.",
+        "comparable, 4 the run is incomplete, 5 inconclusive (gate --strict), 6 parked until a "
+        "remote batch is done, 130 interrupted.",
     )
     app.callback()(_root)
     for name, summary in _summaries(verb).items():

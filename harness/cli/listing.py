@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -30,12 +31,16 @@ WHAT: Mapping[str, str] = {
     "trainers": "outer loops",
     "judges": "what `--judge` takes",
     "presets": "what `--preset` takes, by method",
-    "settings": "the settings of a component, or of a run (`run`), by name",
+    "settings": "the settings of a component, or the keys of a `run`, of `also` and of `variants`",
     "plugins": "installed packages and files that provide all of this",
 }
 """What can be listed."""
-_RUN_TABLES = {"run": "Options", "also": "AlsoSettings"}
-"""Name that ``list settings`` takes besides components' -> a dataclass of :mod:`harness.runs.config`."""
+_RUN_TABLES = {
+    "run": ("harness.runs.config", "Options"),
+    "also": ("harness.runs.config", "AlsoSettings"),
+    "variants": ("harness.runs.variants", "VariantSettings"),
+}
+"""Name that ``list settings`` takes besides components' -> the dataclass of those keys."""
 
 
 def command(
@@ -189,9 +194,8 @@ def _settings(name: str, plugins: Plugins) -> list[dict[str, Any]]:
     if not name:
         raise UsageError("name a component, such as `harness list settings lora`; `run` lists the keys of a run")
     if name in _RUN_TABLES:
-        from harness.runs import config
-
-        found = [(name, getattr(config, _RUN_TABLES[name]), {})]
+        module, settings = _RUN_TABLES[name]
+        found = [(name, getattr(importlib.import_module(module), settings), {})]
     else:
         found = [(f"{entry.kind} {name}", cls.Settings, cls.nested) for entry, cls in settings_of(name, plugins)]
     rows = []

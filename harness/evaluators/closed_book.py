@@ -28,6 +28,8 @@ class ClosedBookSettings:
     """US dollars that a remote judge may spend; 0 is no limit."""
     judge_cache: str = field(default=".harness/judge", metadata={"changes_scores": False})
     """Folder of a remote judge's verdicts, each kept under everything that shapes it."""
+    judge_batch: bool = field(default=False, metadata={"changes_scores": False})
+    """Whether a remote judge is asked by OpenAI's batch mode: half the price, verdicts within a day; the run parks."""
     max_tokens: int = 64
     """New tokens per answer."""
     temperature: float = 0.0
@@ -88,9 +90,8 @@ class ClosedBook(Evaluator):
         name = self._settings.judge or metric
         if name not in self._judges:
             own = self._settings
-            budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache))
-            words = {"template": own.judge_template} if own.judge_template else {}
-            self._judges[name] = load(name, budget, **words)
+            budget = Budget(own.max_judge_calls, own.max_judge_cost, Path(own.judge_cache), own.judge_batch)
+            self._judges[name] = load(name, budget, own.judge_template)
         judge = self._judges[name]
         judge.ledger = self.ledger
         return judge

@@ -104,3 +104,5 @@ class Budget:
     """US dollars that the judge's model may cost in a run (outside one, in this process); 0 is no limit."""
     cache: Path | None = None
     """Folder of verdicts; None keeps none."""
+    batch: bool = False
+    """Whether verdicts are asked by OpenAI's batch mode, which parks the run (:mod:`harness.models.batch`)."""

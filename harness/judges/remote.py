@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.api import JSON, LM, Component, HarnessError, Ledger, Prompt, Request, State
 from harness.books.records import digest
-from harness.errors import UsageError
+from harness.errors import Parked, UsageError
 from harness.files import write_text
 from harness.judges.base import Answer, Budget, Grade
 from harness.models.openai import OpenAIModel, OpenAISettings
@@ -52,7 +52,7 @@ class RemoteJudge:
             UsageError: a key, a package or a price is missing.
         """
         self.name = f"openai:{model}" + (f"@{base_url}" if base_url else "")
-        settings = OpenAISettings(path=model, max_cost=budget.max_cost)
+        settings = OpenAISettings(path=model, max_cost=budget.max_cost, batch=budget.batch)
         if base_url:
             price = price_of(model)  # for a proxy to OpenAI; the cost of one's own model is unknown
             settings = dataclasses.replace(
@@ -87,8 +87,9 @@ class RemoteJudge:
             elif key not in found:
                 wanted.setdefault(key, one)
         todo = list(wanted.items())
-        for start in range(0, len(todo), _CHUNK):
-            found |= self._ask(todo[start : start + _CHUNK])
+        chunk = len(todo) if self._budget.batch else _CHUNK
+        for start in range(0, len(todo), chunk or 1):
+            found |= self._ask(todo[start : start + chunk])
         return [found[self._key(one)] for one in answers]
 
     def _key(self, one: Answer) -> str:
@@ -110,6 +111,8 @@ class RemoteJudge:
             self._lm.ledger = self.ledger
         try:
             replies = self._lm.generate(requests)
+        except Parked:
+            raise
         except HarnessError as error:
             return found | {key: Grade(None, "error", str(error)) for key, _ in todo[:allowed]}
         for (key, _), completions in zip(todo[:allowed], replies, strict=True):

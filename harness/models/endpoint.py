@@ -15,7 +15,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -158,6 +158,50 @@ class Endpoint:
             raise Transient("the answer is not a JSON object", charged=True)
         return answer
 
+    def call(self, what: Callable[[openai.AsyncOpenAI], Awaitable[Any]]) -> Mapping[str, Any]:
+        """Any other call of the client, such as those of files and batches; what comes back, as plain JSON.
+
+        Raises:
+            Transient: another attempt may succeed.
+            HarnessError: further calls would fail in the same way.
+        """
+        found = self._attempt(what)
+        plain: Mapping[str, Any] = found.model_dump(mode="json")
+        return plain
+
+    def text(self, what: Callable[[openai.AsyncOpenAI], Awaitable[Any]]) -> str:
+        """The text of a file. Raises as :meth:`call`."""
+        return str(self._attempt(what).text)
+
+    def refused(self, error: object) -> None:
+        """Raise what an error in a batch's answer means: :class:`Declined` for this text, else
+        :class:`Transient`."""
+        text = self.said(error)
+        code = str(error.get("code") or "") if isinstance(error, Mapping) else ""
+        raise _declined(code, text) or Transient(f"{code}: {text}" if code else text)
+
+    def _attempt(self, what: Callable[[openai.AsyncOpenAI], Awaitable[Any]]) -> Any:
+        async def run() -> Any:
+            async with asyncio.timeout(self._timeout):
+                return await what(self._client)
+
+        try:
+            return asyncio.run_coroutine_threadsafe(run(), _loop()).result()
+        except (TimeoutError, openai.APITimeoutError):
+            raise Transient("timed out") from None
+        except openai.APIConnectionError as error:
+            raise Transient(self._clean(f"no connection to {self._url}: {error.__cause__ or error}")) from None
+        except openai.APIStatusError as error:
+            if error.status_code in (404, 405, 501):
+                what_failed = f"{self._url} has no batch mode (HTTP {error.status_code})"
+                raise UsageError(f"{what_failed}; leave batch = true away") from None
+            found = self._of_status(error, "")
+            if isinstance(found, Unanswered | Declined):
+                raise UsageError(f"{self._url} refuses the batch: {found}") from None
+            raise found from None
+        except (ValueError, RecursionError) as error:
+            raise Transient(f"the answer is not JSON: {str(error)[:100]}") from None
+
     async def _exchange(self, api: str, body: Mapping[str, Any]) -> str:
         # Everything is sent as extra_body, so that fields unknown to this version of the client get through.
         model = str(body["model"])
@@ -185,15 +229,18 @@ class Endpoint:
             return _no_credit(self._url, text)
         if status in (408, 409, 425, 429) or status >= 500:
             return Transient(f"HTTP {status}: {text}", _retry_after(error.response.headers))
-        if _TOO_LONG.search(code + " " + text):
-            return Declined("context length: " + text)
-        if _FILTERED.search(code + " " + text):
-            return Declined("content filter")
-        return Unanswered(f"HTTP {status}: {text}")
+        return _declined(code, text) or Unanswered(f"HTTP {status}: {text}")
 
     def _clean(self, text: str) -> str:
         """The text on one line, shortened, and without the key, which some servers repeat in their errors."""
         return _KEY_LIKE.sub("***", " ".join(text.replace(self._key, "***").split()))[:300]
+
+
+def _declined(code: str, text: str) -> Declined | None:
+    """The refusal of one text that an error is; None for another error."""
+    if _TOO_LONG.search(code + " " + text):
+        return Declined("context length: " + text)
+    return Declined("content filter") if _FILTERED.search(code + " " + text) else None
 
 
 @functools.cache

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from harness.models.endpoint import Endpoint
 
 _OPENAI = "https://api.openai.com/v1"
+_BATCH_SHARE = 0.5
+"""Price in batch mode, as a share of the price of a call."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class OpenAISettings:
     """``chat`` sends a raw prompt as one user turn; ``completions`` continues raw text and refuses turns."""
     schema: Literal["json_schema", "json_object", "none"] = "json_schema"
     """How a request's JSON schema is sent: the field that the endpoint understands."""
+    batch: bool = False
+    """Whether requests go to OpenAI's batch endpoint: half the price, answers within a day. A run that has to wait for
+    them is parked (exit code 6), and ``harness resume`` goes on."""
+    batch_wait: float = 0.0
+    """Seconds to wait for a batch before the run is parked."""
     concurrency: int = 8
     """The most calls in flight at once."""
     requests_per_minute: int = 0
@@ -101,7 +108,7 @@ class OpenAIModel(Model):
             "name": settings.path,
             **{key: getattr(settings, key) for key in ("base_url", "api", "schema", "body", "omit")},
         }
-        self.chunk = 8 * settings.concurrency
+        self.chunk = 50_000 if settings.batch else 8 * settings.concurrency
         self._endpoint = _connect(settings)
         self._price = _find_price(settings, self.base)
 
@@ -132,6 +139,8 @@ class OpenAIModel(Model):
         """
         for ask in asks:
             self._check(ask)
+        if self.settings.batch:
+            return self._in_batches(asks)
         stop: list[HarnessError] = []
 
         def one(ask: Request) -> list[Completion]:
@@ -153,6 +162,48 @@ class OpenAIModel(Model):
         if stop and all(completions[0].finish == "error" for completions in answers if completions):
             raise stop[0]
         return answers
+
+    def _in_batches(self, asks: Sequence[Request]) -> list[list[Completion]]:
+        """The completions by OpenAI's batch endpoint. Raises :class:`harness.errors.Parked` while it is at work."""
+        from harness.models.batch import Batches, Item
+        from harness.models.endpoint import Transient
+
+        def read(item: Item, answer: Mapping[str, Any]) -> tuple[list[Completion], float, str]:
+            found, faults = read_answer(answer, self.settings.api, item.ask.stop)
+            if not found:
+                raise Transient(self._endpoint.said(faults[0]))
+            usage = _usage(answer)
+            completions = self._completions(item.ask, found[: item.ask.n - item.first], *(usage or (0, 0)))
+            return completions, price(answer) if usage or not self._price else item.most, _answered(answer)
+
+        def price(answer: Mapping[str, Any]) -> float:
+            return self._price.usd(*(_usage(answer) or (0, 0))) if self._price else 0.0
+
+        path = "/v1/chat/completions" if self.settings.api == "chat" else "/v1/completions"
+        batches = Batches(
+            self._endpoint,
+            self._accounts,
+            self.base,
+            path,
+            self.settings.max_cost,
+            self.settings.batch_wait,
+            read,
+            price,
+        )
+        out: list[list[Completion]] = []
+        items: list[tuple[int, Item]] = []
+        for place, ask in enumerate(asks):
+            request = digest([self.base, self.identity, ask])
+            out.append([Completion(ask, **fields) for fields in self._accounts.answers(request)][: ask.n])
+            if (first := len(out[-1])) < ask.n:
+                body = self._body(ask, ask.n - first, first)
+                items.append((place, Item(ask, request, first, body, self._most(body))))
+        found = batches.answers([item for _, item in items]) if items else {}
+        for place, item in items:
+            said = [dataclasses.replace(one, request=item.ask) for one in found[item.id]]
+            left = item.ask.n - item.first - len(said)
+            out[place] += [*said, *(_errors(item.ask, "the batch gave fewer samples than were asked for")[:left])]
+        return out
 
     def _check(self, ask: Request) -> None:
         if ask.state.adapters:
@@ -286,7 +337,8 @@ def _find_price(own: OpenAISettings, base: str) -> Price | None:
     paid_in = own.input_price if listed is None or own.input_price is not None else listed.input
     paid_out = own.output_price if listed is None or own.output_price is not None else listed.output
     if paid_in is not None and paid_out is not None:
-        return Price(paid_in, paid_out)
+        share = _BATCH_SHARE if own.batch else 1.0
+        return Price(share * paid_in, share * paid_out)
     if own.max_cost:
         raise UsageError(
             f"{base}: max_cost needs a price, and the table has none; set input_price and output_price "

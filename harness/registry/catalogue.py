@@ -46,6 +46,8 @@ class Setting:
     type: str
     """In words: ``int, at least 1``, ``"target" | "all"``, ``list of str``."""
     default: Any
+    """None where there is none, too."""
+    required: bool
     meaning: str
     """Its docstring, from the class that declares it or the nearest one above that says something; "" without."""
 
@@ -97,11 +99,13 @@ def settings_in(cls: Any) -> list[Setting]:
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         declared = [_declared(base).get(field.name) for base in cls.__mro__ if dataclasses.is_dataclass(base)]
-        default = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
+        made = field.default_factory
+        default = made() if made is not dataclasses.MISSING else field.default
+        required = default is dataclasses.MISSING
         meaning = next((text for text in declared if text), "")
-        out.append(Setting(field.name, type_in_words(hints[field.name]), default, meaning))
+        out.append(
+            Setting(field.name, type_in_words(hints[field.name]), None if required else default, required, meaning)
+        )
     return out
 
 

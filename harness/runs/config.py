@@ -34,7 +34,7 @@ TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 Count = Annotated[int, Field(ge=0)]
 
-JUDGING = ("judge", "max_judge_calls", "max_judge_cost")
+JUDGING = ("judge", "max_judge_calls", "max_judge_cost", "judge_batch")
 """Settings of the judge, given once for every row of the run whose evaluator has one."""
 
 

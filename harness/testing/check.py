@@ -7,7 +7,7 @@ import inspect
 import tempfile
 import traceback
 import unittest
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,12 @@ from harness.errors import PluginError, UsageError
 from harness.registry.build import build, check_class
 from harness.registry.discover import Plugin, Plugins
 from harness.runs import config as configuration
+from harness.testing import components
 from harness.testing.contracts import CONTRACTS, Contract
 from harness.testing.embedded import embedded_task, lab_model
 from harness.testing.end_to_end import two_items
 
+_PLAIN = {kind for kind, _ in components.slots().values()}
 _PASSAGE_TASKS = ("squad", "file")
 """Tasks that made-up passages can replace, in milliseconds; so they can the default model's own task."""
 
@@ -73,8 +75,8 @@ def check(target: str, *, task: str = "", run: bool = True) -> Iterator[Outcome]
             except PluginError as error:
                 yield Outcome(f"{kind} {component!r}", "derives from the base class of its kind", "failed", str(error))
                 continue
-            home, roles = _home(Plugins(files), plugin, component)
-            specific = _contract(found.cls, plugins, contract, {"use": task} if task else home, roles)
+            home, members = _home(Plugins(files), plugin, component)
+            specific = _contract(found.cls, plugins, contract, {"use": task} if task else home, members)
             yield from _made_with_defaults(specific, f"{kind} {component!r}")
     for method in (plugin.provides("method") or [name]) if run else ():
         yield _run(target, {"method": method, **({"task": task} if task else {})})
@@ -103,27 +105,30 @@ def run_contract(contract: type[Contract], subject: str = "") -> Iterator[Outcom
 
 
 def _contract(
-    found: Any, plugins: Plugins, contract: type[Contract], world: JSON, roles: Sequence[str]
+    found: Any, plugins: Plugins, contract: type[Contract], world: JSON, more: Mapping[str, Any]
 ) -> type[Contract]:
-    members: dict[str, Any] = {"component": found, "roles": roles}
+    members: dict[str, Any] = {"component": found, **more}
     if world and contract.kind not in {"task", "model"}:
         members["task"] = lambda self: few(build(plugins, Task, world, "task").instance, 4)
     return type(f"{found.__name__}Contract", (contract,), members)
 
 
-def _home(plugins: Plugins, plugin: Plugin, component: str) -> tuple[JSON, Sequence[str]]:
-    """Task of the plugin's first method that uses the component (empty if passages can replace it), and all roles."""
+def _home(plugins: Plugins, plugin: Plugin, component: str) -> tuple[JSON, Mapping[str, Any]]:
+    """Task of the plugin's first method that uses the component (empty if passages can replace it), and the roles and
+    slots of all its methods."""
     passages = (*_PASSAGE_TASKS, embedded_task(plugins))
     world: JSON = {}
     roles: dict[str, None] = {}
+    more: dict[str, str] = {}
     for name in plugin.provides("method"):
         method, _ = plugins.method(name)
         roles |= dict.fromkeys(method.roles)
+        more |= {slot: str(t["kind"]) for slot, t in method.components.items() if t.get("kind") in _PLAIN}
         config = configuration.resolve({"method": name, "beside": []}, plugins)
         slots = [*method.components.values(), *config.arms[0].slots.values()]
         if not world and component in {slot["use"] for slot in slots} and config.task["use"] not in passages:
             world = config.task
-    return world, tuple(roles)
+    return world, {"roles": tuple(roles), "more_slots": more}
 
 
 def _run(target: str, config: dict[str, Any]) -> Outcome:

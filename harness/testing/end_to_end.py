@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.registry.discover import Plugins
     from harness.runs.runner import Run
 
 _SMALL: Mapping[str, Any] = {"limit": 2, "validation": 0, "beside": [], "leaderboard": "", "seeds": 1, "samples": 1}
@@ -27,7 +28,6 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
         HarnessError: the run could not be started or finished.
         AssertionError: a score is missing because of an error (not a failure of the method).
     """
-    from harness.registry.build import component_class
     from harness.registry.discover import Plugins
     from harness.runs import config as configuration
     from harness.runs import runner
@@ -38,16 +38,23 @@ def two_items(plugin: str | Path, *, folder: Path | None = None, **config: Any) 
     given: dict[str, Any] = {**_SMALL, "method": name, **config}
     arm = configuration.resolve(dict(given), plugins).arms[0]
     if trainer := arm.slots.get("trainer"):
-        known = component_class(plugins, "trainer", trainer["use"]).cls.Settings
-        sizes = {f.name for f in dataclasses.fields(known)} if known else set()
-        small = {name: value for name, value in _SMALL_TRAINER.items() if name in sizes}
-        given["trainer"] = {**small, **given.get("trainer", {})}
+        given["trainer"] = {**_small(plugins, trainer), **given.get("trainer", {})}
     with tempfile.TemporaryDirectory() as scratch:
         given["out"] = str(folder or scratch)
         done = runner.run(given, plugin_files=files)
         assert done.complete, _missing(done)
         assert len({line["episode"] for line in done.scores()}) == 2, "two test items were not asked"
     return done
+
+
+def _small(plugins: Plugins, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make a trainer's rounds small, and those of a trainer that it is made around."""
+    from harness.registry.build import component_class
+
+    cls = component_class(plugins, "trainer", table["use"]).cls
+    sizes = {field.name for field in dataclasses.fields(cls.Settings)} if cls.Settings else set()
+    inner = {name: _small(plugins, table[name]) for name, kind in cls.nested.items() if kind == "trainer"}
+    return {**{name: value for name, value in _SMALL_TRAINER.items() if name in sizes}, **inner}
 
 
 def _missing(done: Run) -> str:

@@ -20,7 +20,8 @@ from harness.cli import main
 from harness.evidence.gate import outputs
 from harness.evidence.gate.verdict import Check, Gate
 from harness.evidence.leaderboard.board import sections
-from harness.evidence.leaderboard.render import to_csv, to_html, to_markdown
+from harness.evidence.leaderboard.page import to_html
+from harness.evidence.leaderboard.render import to_csv, to_markdown
 from harness.evidence.leaderboard.table import render
 from harness.evidence.result import ResultFile
 from harness.evidence.result_file import write

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from harness_outer_loops.guarded import Guarded
 from harness_outer_loops.loops import DpoLoop, GrpoLoop, PolicyLoop, RlooLoop
+from harness_outer_loops.report import RewardReport
 
 from harness.api import (
     EditAsk,
@@ -288,3 +289,8 @@ class TestDpo(TrainerContract):
 class TestGuarded(TrainerContract):
     component = Guarded
     settings: ClassVar[Mapping[str, Any]] = {"contexts": 2, "inner": {"use": "restem", "contexts": 3, "samples": 2}}
+
+
+class TestRewardReport(TrainerContract):
+    component = RewardReport
+    settings: ClassVar[Mapping[str, Any]] = {"contexts": 3, "samples": 2, "repeats": 2, "truth_seeds": 2}

@@ -31,7 +31,7 @@ from harness.api import (
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook
 from harness.session.service import SessionService
-from harness.testing import RewardContract, ScriptedLM, ScriptedTask, open_session
+from harness.testing import EvaluatorContract, RewardContract, ScriptedLM, ScriptedTask, open_session
 from tests.seal.notebook import Notebook
 
 SPLITS = {"train": {"t0": ("text", {"What pulls?": ["moon"], "What falls?": ["sea", "the sea"]})}}
@@ -255,3 +255,7 @@ class TestScreenThenTrial(RewardContract):
         "screen": {"use": "screen", "evaluator": "evaluator"},
         "trial": {"use": "trial", "inner_seeds": 1},
     }
+
+
+class TestAnswerProbability(EvaluatorContract):
+    component = AnswerProbability

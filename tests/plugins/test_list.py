@@ -130,7 +130,7 @@ def test_types_and_meanings_are_in_words() -> None:
 
 
 LINES = {
-    "harness r": ["run", "resume", "replay"],
+    "harness resu": ["resume"],
     "harness run --plugin seal": ["seal", "seal-arc", "seal-no-rl"],
     "harness run --task lab-": ["lab-facts", "lab-grids", "lab-known", "lab-maths"],
     "harness run --plugin seal --preset pa":

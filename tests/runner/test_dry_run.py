@@ -49,7 +49,7 @@ def test_every_setting_of_every_component_is_there(method: str) -> None:
     assert {kind for kind, _ in tables(full)} <= {*BASES, *KINDS}
     for kind, table in tables(full):
         check(plugins, kind, table)
-    assert {field.name for field in dataclasses.fields(Options)} <= set(full) | {"roles"}
+    assert {field.name for field in dataclasses.fields(Options)} <= set(full) | {"variants"}, "variants are arms"
 
 
 def test_the_text_is_a_configuration_that_says_the_same() -> None:

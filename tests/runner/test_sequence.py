@@ -57,11 +57,13 @@ def test_a_memory_of_known_size_has_the_matrix_and_figures_that_follow(tmp_path:
 
     matrix = tables(done.result)["retention"]
     assert matrix.steps == (0, 1, 2, 3, 4)
-    assert [context for context, _ in matrix.task.items] == ["sequence-1", "sequence-2", "sequence-3"]
+    assert [context for context, _ in matrix.task.items] == ["edit-01", "edit-02", "edit-03", "edit-04"]
+    acc = tables(done.result)["acc"]
+    assert values(acc) == {"sequence-1": 0.5, "sequence-2": 0.5, "sequence-3": 0.5}
     for step in range(5):
-        met = {f"sequence-2/{j:02d}": float(step - 2 < j <= step) for j in range(1, step + 1)}
-        ahead = {f"sequence-2/{j:02d}": 0.0 for j in range(step + 1, 5 if step == 0 else min(step + 2, 5))}
-        mine = {query: value for query, value in values(matrix, step).items() if query.startswith("sequence-2")}
+        met = {f"edit-{j:02d}/sequence-2": float(step - 2 < j <= step) for j in range(1, step + 1)}
+        ahead = {f"edit-{j:02d}/sequence-2": 0.0 for j in range(step + 1, 5 if step == 0 else min(step + 2, 5))}
+        mine = {query: value for query, value in values(matrix, step).items() if query.endswith("sequence-2")}
         assert mine == met | ahead, step
     head = done.result.rows[0]
     assert (head.scored, head.expected, sum(value or 0 for value in head.scores[0])) == (12, 12, 6.0)

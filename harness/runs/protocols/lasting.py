@@ -13,20 +13,24 @@ from harness.stats.retention import figures
 MATRIX = "retention"
 LOGPROB = "logprob"
 """Measure of a score, where an evaluator reports it: the log-probability of the accepted answer, in nats."""
-_POINTS = 100.0
 _FIGURES = {
-    "learning": "learning",
-    "backward": "bwt",
-    "forward": "fwt",
-    "forgetting": "forgetting",
-    "gain": "gain",
+    "final": ("acc", ""),
+    "learning": ("learning", "points"),
+    "backward": ("bwt", "points"),
+    "forward": ("fwt", "points"),
+    "forgetting": ("forgetting", "points"),
+    "gain": ("gain", "points"),
 }
-"""Figure -> its table. The final accuracy is the last step of the matrix itself."""
+"""Figure -> its table and unit; "" is a share. Differences may be negative, so they are in points."""
+_SCALES = {"": 1.0, "points": 100.0, "nats": 1.0}
 _LOWER_IS_BETTER = ("forgetting",)
 
 
 class Books:
-    """Matrices of several sequences: contexts of their tables are sequences, queries the places in them."""
+    """Matrices of several sequences: the contexts of their tables are places in them, and queries the sequences.
+
+    So a table with its steps is the matrix R, step by place. In the tables of figures the contexts are the sequences.
+    """
 
     def __init__(self, bench: Bench, names: Sequence[str], length: int) -> None:
         self._bench, self._names, self._length = bench, names, length
@@ -54,44 +58,40 @@ class Books:
     ) -> Measurement:
         kept = self._cells.setdefault(name, {})
         scores = []
-        for (k, j), value in sorted(cells.items()):
+        for (k, j), value in sorted(cells.items(), key=lambda cell: (cell[0][1], cell[0][0])):
             kept[k, step, j] = value
-            query = f"{self._names[k]}/{j + 1:02d}"
+            place = f"edit-{j + 1:02d}"
+            query = f"{place}/{self._names[k]}"
             status = "error" if value is None else "ok"
-            scores.append(Score(self._names[k], query, value, status))  # type: ignore[arg-type]
+            scores.append(Score(place, query, value, status))  # type: ignore[arg-type]
         return Measurement(name, scores, step, measure)
 
     def figures(self) -> Iterator[Measurement]:
         """One table per figure of :class:`harness.stats.retention.Figures`, sequence by sequence.
 
-        Those of accuracy are in points; the one of log-probability, where it was measured, is forgetting in nats.
+        Of log-probability, where it was measured, it is forgetting alone, in nats.
         """
-        for name, unit, scale, wanted in (
-            (MATRIX, "points", _POINTS, _FIGURES),
-            (f"{MATRIX}.{LOGPROB}", "nats", 1.0, {"forgetting": f"forgetting.{LOGPROB}"}),
-        ):
+        nats = {"forgetting": (f"forgetting.{LOGPROB}", "nats")}
+        for name, wanted in ((MATRIX, _FIGURES), (f"{MATRIX}.{LOGPROB}", nats)):
             if name in self._cells:
-                found = {k: self._of(name, k) for k in range(len(self._names))}
-                for figure, table in wanted.items():
-                    yield from self._figure(found, figure, table, unit, scale)
+                found = [self._of(name, k) for k in range(len(self._names))]
+                for figure, (table, unit) in wanted.items():
+                    yield from self._figure(found, figure, table, unit)
 
     def _figure(
-        self, found: Mapping[int, dict[str, float | None] | None], figure: str, table: str, unit: str, scale: float
+        self, found: Sequence[Mapping[str, float | None] | None], figure: str, table: str, unit: str
     ) -> Iterator[Measurement]:
         scores = []
-        for k, name in enumerate(self._names):
-            mine = found[k]
+        for name, mine in zip(self._names, found, strict=True):
             if mine is None:
-                scores.append(Score(name, name, None, "error", (), {"reason": "an update or a score of it was lost"}))
+                scores.append(Score(name, name, None, "error", (), {"reason": "a score of it was lost"}))
             elif (value := mine[figure]) is not None:
-                scores.append(Score(name, name, value * scale))
+                scores.append(Score(name, name, value * _SCALES[unit]))
         if scores:
             about = self._bench.measures[HEADLINE]
-            yield Measurement(
-                table,
-                scores,
-                measure=replace(about, metric=figure, unit=unit, lower_is_better=figure in _LOWER_IS_BETTER),
-            )
+            metric = f"{figure}, {about.metric}"
+            lower = figure in _LOWER_IS_BETTER
+            yield Measurement(table, scores, measure=replace(about, metric=metric, unit=unit, lower_is_better=lower))
 
     def _of(self, name: str, k: int) -> dict[str, float | None] | None:
         """The figures of one sequence; None where one of its cells is an error of ours."""

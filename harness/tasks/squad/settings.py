@@ -43,7 +43,7 @@ class SquadSettings:
     """A prompt file for answering, the harness's own (``harness:tasks/squad/prompts.toml``) or one of yours; "" for the
     built-in words. See :mod:`harness.registry.prompt_files`."""
     prompt: str = "answer"
-    """A key in that file, with the placeholders ``{title}`` and ``{question}``; rows that have the passage in the
-    prompt use the key with ``-open-book`` behind it, with ``{passage}`` as well."""
+    """A key in that file, with the placeholders ``{title}`` and ``{question}``; rows with the passage in the prompt
+    use the key with ``-open-book`` behind it, with ``{passage}`` as well."""
     max_edit_chars: int = 100_000
     """A longer edit is ``failed``."""

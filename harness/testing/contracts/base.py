@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from harness.api import Example, Request, Task
 from harness.books.records import decode, digest, encode
 from harness.books.store import WeightStore
+from harness.errors import UsageError
 from harness.registry.build import BASES, build
 from harness.registry.discover import Plugins
 from harness.registry.settings import check_settings
@@ -42,6 +43,8 @@ class Contract:
     """Its table as in a configuration file, without ``use`` and including nested components."""
     roles: ClassVar[Sequence[str]] = ()
     """Roles that it asks besides ``teacher`` and ``student``, such as ``judge``; the scripted model plays them all."""
+    more_slots: ClassVar[Mapping[str, str]] = {}
+    """Slots that it calls besides those that every method has: slot -> kind. A plain component stands in each."""
     sees: ClassVar[Literal["context", "context+queries"]] = "context"
     """What the card of the component's method says."""
 
@@ -108,7 +111,10 @@ class Contract:
         self, folder: Path, lm: Any = None, weights: WeightStore | None = None, **slots: tuple[str, Any]
     ) -> Iterator[SessionService]:
         """A real session in which every slot that is not given holds a plain component of :mod:`harness.testing`."""
-        parts: dict[str, tuple[str, Any]] = {**components.slots(), **slots}
+        plain = components.slots()
+        parts: dict[str, tuple[str, Any]] = {
+            **plain, **{name: (kind, plain[kind][1]) for name, kind in self.more_slots.items()}, **slots
+        }  # fmt: skip
         model = lm or self.lm()
         roles = {role: "@teacher" for role in ("student", *self.roles) if role != "teacher"}
         s = open_session(folder, self.task(), {"teacher": model}, parts, roles=roles, sees=self.sees, weights=weights)
@@ -120,7 +126,10 @@ class Contract:
     def _nested(self, name: str, kind: str) -> Any:
         table = self.settings.get(name)
         if table is None:
-            return components.slots()[kind][1]
+            plain = components.slots()
+            if kind not in plain:
+                raise UsageError(f"it is made around a {kind}: name one in the contract's `settings`, under {name!r}")
+            return plain[kind][1]
         return build(Plugins(), BASES[kind], {"use": table} if isinstance(table, str) else table, name).instance
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unittest
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -90,8 +91,11 @@ class EvaluatorContract(Contract):
     def test_an_empty_answer_is_wrong_and_not_an_error(self, tmp_path: Path) -> None:
         if not self.asks_the_model:
             return
-        with self._open(tmp_path, ScriptedLM(lambda request, index: "")) as s:
-            for score in _flat(self._raw(s, self.asks(s))):
+        lm = ScriptedLM(lambda request, index: "")
+        with self._open(tmp_path, lm) as s:
+            scores = _flat(self._raw(s, self.asks(s)))
+            _skipped_unless_asked(lm)
+            for score in scores:
                 assert score.status != "error", "an empty answer is the method's doing: it counts as wrong"
                 assert score.value == 0.0, f"an empty answer scores {score.value}"
 
@@ -133,13 +137,18 @@ class EvaluatorContract(Contract):
         }
         lm = ScriptedLM(lambda request, index: golds.get(str(request.prompt), "") if knows else "certainly not that")
         with self._open(folder, lm) as s:
-            return self._raw(s, self.asks(s))
+            rows = self._raw(s, self.asks(s))
+            _skipped_unless_asked(lm)
+            return rows
 
     def _finish(self, folder: Path, finish: Finish, reason: str) -> None:
         if not self.asks_the_model:
             return
-        with self._open(folder, _Finishes(self.answer, finish, reason)) as s:
-            for score in _flat(self._raw(s, self.asks(s))):
+        lm = _Finishes(self.answer, finish, reason)
+        with self._open(folder, lm) as s:
+            scores = _flat(self._raw(s, self.asks(s)))
+            _skipped_unless_asked(lm)
+            for score in scores:
                 assert score.status == finish, f"the completion's finish was {finish!r}; the score is {score.status!r}"
 
 
@@ -151,6 +160,12 @@ class _Finishes(ScriptedLM):
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
         rows = super().generate(asks)
         return [[dataclasses.replace(one, **self._ending) for one in row] for row in rows]
+
+
+def _skipped_unless_asked(lm: ScriptedLM) -> None:
+    """An evaluator that reads likelihoods or states has no answers to be right or wrong, lost or empty."""
+    if not lm.asked:
+        raise unittest.SkipTest("it asks the model for no answers")
 
 
 def _flat(rows: Sequence[Sequence[Score]]) -> list[Score]:

@@ -106,7 +106,10 @@ def labels(
 
 def _right(s: Session, groups: Sequence[Answered]) -> list[str | None]:
     """The first right answer of every group, from scores of the very same samples."""
-    asks = {group.episode.id: Ask(group.completions[0].request.state, group.episode, 1, group.seed) for group in groups}
+    asks = {
+        group.episode.id: Ask(group.completions[0].request.state, group.episode, len(group.completions), group.seed)
+        for group in groups
+    }
     rows = s.evaluate(list(asks.values()), "oracle")
     scores = {score.query: score for row in rows for score in row}
     out: list[str | None] = []
@@ -120,8 +123,8 @@ def _right(s: Session, groups: Sequence[Answered]) -> list[str | None]:
         marks = score.measures.get("correct")
         if marks is None or score.answers != tuple(one.text.strip() for one in group.completions):
             raise UsageError(
-                "labels = 'oracle': the slot 'oracle' must be the evaluator 'sampled' with the trainer's own samples, "
-                "temperature, top_p and max_tokens"
+                "labels = 'oracle': the slot 'oracle' must be the evaluator 'sampled' with samples = 1 and the "
+                "trainer's own temperature, top_p and max_tokens"
             )
         out.append(next((a for a, right in zip(group.answers, marks, strict=True) if right), None))
     return out

@@ -60,7 +60,7 @@ def _control(method: Method, labels: str, summary: str) -> Method:
     slots: dict[str, Any] = {name: dict(table) for name, table in method.components.items()}
     slots["trainer"] = {**slots["trainer"], "labels": labels}
     if labels == "oracle":
-        slots["oracle"] = {"kind": "evaluator", "use": "sampled"}
+        slots["oracle"] = {"kind": "evaluator", "use": "sampled", "samples": 1}
         slots["trainer"]["split"] = "train"
     name = f"{method.name.removesuffix('-inductive')}-{labels}"
     kept = method.presets if labels == "oracle" else _without(method.presets, "oracle")

@@ -40,7 +40,7 @@ def reliability(reward: Array, seeds: int = 1) -> Estimate:
         between, noise = total[0], total[1] - total[0]
         return float(seeds * between / (seeds * between + noise)) if seeds * between + noise > 0 else None
 
-    return _resampled(parts, share)
+    return resampled(parts, share)
 
 
 def validity(reward: Array, truth: Array, *, same_seeds: bool) -> Estimate:
@@ -56,7 +56,7 @@ def validity(reward: Array, truth: Array, *, same_seeds: bool) -> Estimate:
     def correlation(total: Array) -> float | None:
         return float(total[0] / np.sqrt(total[1] * total[2])) if total[1] > 0 and total[2] > 0 else None
 
-    return _resampled(parts, correlation)
+    return resampled(parts, correlation)
 
 
 def picked(reward: Array, truth: Array, seeds: int, *, same_seeds: bool) -> Estimate:
@@ -64,15 +64,15 @@ def picked(reward: Array, truth: Array, seeds: int, *, same_seeds: bool) -> Esti
 
     The mean over all choices of the seeds; a tie is worth the mean of those tied.
     """
-    return _resampled(_picks(reward, truth, seeds, same_seeds)[:, None], lambda total: float(total[0]))
+    return resampled(picks(reward, truth, seeds, same_seeds)[:, None])
 
 
 def advantage(
     reward: Array, other: Array, truth: Array, seeds: tuple[int, int], *, same_seeds: tuple[bool, bool]
 ) -> Estimate:
     """How much more the first reward's picks are truly worth than the other's, context by context."""
-    gap = _picks(reward, truth, seeds[0], same_seeds[0]) - _picks(other, truth, seeds[1], same_seeds[1])
-    return _resampled(gap[:, None], lambda total: float(total[0]))
+    gap = picks(reward, truth, seeds[0], same_seeds[0]) - picks(other, truth, seeds[1], same_seeds[1])
+    return resampled(gap[:, None])
 
 
 def random_pick(truth: Array) -> float:
@@ -86,7 +86,7 @@ def best_pick(truth: Array) -> float:
     last = truth.shape[2]
     if last < 2:
         return float(truth.max(axis=1).mean())
-    return float(_picks(truth, truth, last - 1, True).mean())
+    return float(picks(truth, truth, last - 1, True).mean())
 
 
 def disagreements(reward: Array, truth: Array, count: int) -> list[tuple[int, int, float, float]]:
@@ -118,7 +118,8 @@ def _single(table: Array) -> Array:
     return np.asarray((a**2).sum(axis=1).mean(axis=1) / (a.shape[1] - 1), dtype=np.float64)
 
 
-def _picks(reward: Array, truth: Array, seeds: int, same_seeds: bool) -> Array:
+def picks(reward: Array, truth: Array, seeds: int, same_seeds: bool) -> Array:
+    """By context, the true value of the pick; see :func:`picked`."""
     seeds = min(seeds, reward.shape[2])
     values = []
     for chosen in combinations(range(reward.shape[2]), seeds):
@@ -129,7 +130,12 @@ def _picks(reward: Array, truth: Array, seeds: int, same_seeds: bool) -> Array:
     return np.asarray(np.mean(values, axis=0))
 
 
-def _resampled(parts: Array, figure: Callable[[Array], float | None]) -> Estimate:
+def _first(total: Array) -> float:
+    return float(total[0])
+
+
+def resampled(parts: Array, figure: Callable[[Array], float | None] = _first) -> Estimate:
+    """A figure of the mean over contexts of ``parts`` ``[contexts, n]``, with its interval over resampled contexts."""
     value = figure(parts.mean(axis=0))
     rng = np.random.default_rng(0)
     drawn = [figure(parts[rng.integers(len(parts), size=len(parts))].mean(axis=0)) for _ in range(DRAWS)]

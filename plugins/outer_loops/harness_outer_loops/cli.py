@@ -57,7 +57,7 @@ def command(
         done = runner.run(given, layers=("reward-report",), progress=on_terminal())
     path = done.folder / REPORT
     if not path.is_file():
-        raise RunError(f"{done.folder}: the run made no report")
+        raise RunError(f"{done.folder}: no report: in no context could every candidate be rated")
     report = json.loads(path.read_text("utf-8"))
     print(json.dumps(report, indent=1) if as_json else shown(report, path))
 

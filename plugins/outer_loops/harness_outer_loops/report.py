@@ -56,7 +56,7 @@ class RewardReport(Trainer):
     def run(self, s: Session, /) -> Iterator[Round]:
         """
         Raises:
-            UsageError: there are no training contexts, or in none of them could all candidates be rated.
+            UsageError: there are no training contexts.
         """
         own = self._settings
         episodes = s.episodes("train", own.contexts)
@@ -79,7 +79,8 @@ class RewardReport(Trainer):
             and all(None not in one[g] for one in rated) and not any(None in row for row in truth[g])
         ]  # fmt: skip
         if not fine:
-            raise UsageError("trainer 'reward-report': in no context could every candidate be rated")
+            yield Round(0, dict(s.roles), {"note": "no report: in no context could every candidate be rated"})
+            return
         report = figures(
             np.array([[[one[g][c] for one in rated] for c in range(own.samples)] for g in fine], dtype=np.float64),
             np.array([truth[g] for g in fine], dtype=np.float64),

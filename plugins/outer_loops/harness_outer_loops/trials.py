@@ -62,7 +62,7 @@ class TrialProbability(RewardFunction):
         self._try(everyone * own.inner_seeds, groups, runs, s)
         running = [_running(group.edits) for group in groups]
         left = [own.extra] * len(groups)
-        while chosen := [(g, c) for g in range(len(groups)) for c in self._halve(running, g, runs[g], left)]:
+        while chosen := [(g, c) for g in range(len(groups)) for c in self.halve(running, g, runs[g], left)]:
             self._try(chosen, groups, runs, s)
         screened = self._screened(groups, s)
         return [
@@ -95,7 +95,7 @@ class TrialProbability(RewardFunction):
         for (g, c), scores in zip(chosen, s.trial(jobs, name=self._settings.evaluator), strict=True):
             runs[g][c].append(_mean(scores))
 
-    def _halve(
+    def halve(
         self, running: list[list[int]], g: int, runs: Sequence[Sequence[float | None]], left: list[int]
     ) -> list[int]:
         """The candidates of a context that get one more update, best first; nothing where no update is left."""

@@ -1,0 +1,74 @@
+"""The methods on the embedded model, from end to end and as small as they get; the league's report of such a run."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from harness_lab_maths.maths_model import folder
+
+from harness.runs import runner
+
+
+def league() -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "league.py"
+    spec = importlib.util.spec_from_file_location("league", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["league"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_methods_and_controls_in_one_table(tmp_path: Path) -> None:
+    done = runner.run(
+        {
+            "method": "ttrl-inductive",
+            "model": "lab-maths",
+            "out": str(tmp_path),
+            "leaderboard": "",
+            "beside": ["untrained", "ttrl-oracle"],
+            "task": {"train": 4, "test": 3},
+            "trainer": {"rounds": 1, "steps": 2, "contexts": 3, "samples": 4, "trained": 4},
+            "evaluator": {"samples": 4},
+            "also": {"maj-at-16": {"evaluator": {"use": "sampled", "measure": "maj@k", "samples": 4}}},
+        }
+    )
+    assert done.complete
+    rows = {row.method: row for row in done.result.rows}
+    assert set(rows) == {"untrained", "ttrl-inductive", "ttrl-oracle"}
+    assert all(not row.unranked for row in rows.values())
+    assert rows["ttrl-inductive"].costs["labels"] == 0
+    assert rows["ttrl-oracle"].costs["labels"] > 0
+    assert any("labels that were right: label, round 1" in note for note in rows["ttrl-inductive"].notes)
+    assert any("round 1 100.0%" in note for note in rows["ttrl-oracle"].notes)
+    names = {table.name for table in done.result.tables}
+    assert names == {"score", "maj-at-16"}
+    text, verdicts = league().report(done.result)
+    assert "| `untrained` |" in text
+    assert "oracle labels pass the votes" in text
+    assert set(verdicts) == {"one seed"}
+
+
+def test_novelty_is_of_the_bases_own_states(tmp_path: Path) -> None:
+    given = {
+        "method": "evol-rl",
+        "model": "lab-maths",
+        "out": str(tmp_path),
+        "leaderboard": "",
+        "beside": [],
+        "also": {},
+    }
+    small = {"rounds": 1, "steps": 1, "contexts": 2, "samples": 4, "trained": 4}
+    done = runner.run({**given, "task": {"train": 4, "test": 2}, "trainer": small, "also": {}})
+    assert done.complete
+    [row] = done.result.rows
+    assert not row.unranked
+
+
+def test_the_packaged_model_is_small_and_says_what_made_it() -> None:
+    assert sum(path.stat().st_size for path in folder().iterdir()) < 4_000_000
+    assert (folder() / "pretraining.json").is_file()
