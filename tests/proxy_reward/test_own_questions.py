@@ -32,7 +32,7 @@ def session(folder: Path) -> SessionService:
         "reward": ("reward", OwnQuestions(OwnQuestionsSettings())),
         "evaluator": ("evaluator", ClosedBook(ClosedBookSettings(judge="exact"))),
     }
-    return open_session(folder, TASK, {"teacher": ScriptedLM(model)}, slots)
+    return open_session(folder, TASK, {role: ScriptedLM(model, name=role) for role in ("teacher", "student")}, slots)
 
 
 def test_edits_are_tried_on_the_models_own_questions(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class OwnQuestions(RewardFunction):
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         """One reward per candidate, in order; questions and trials are one bulk call each."""
-        made = self._made(groups, s)
+        made, asked = self._made(groups, s)
         student, own = s.roles["student"], self._settings
         jobs = [
             TrialJob(
@@ -72,12 +72,12 @@ class OwnQuestions(RewardFunction):
             if at not in made:
                 rows.append([Reward(0.0, measures={"questions": 0}) for _ in group.edits])
                 continue
-            asked = len(made[at].queries)
-            rows.append([_reward([next(runs) for _ in range(own.inner_seeds)], asked) for _ in group.edits])
+            rows.append([_reward([next(runs) for _ in range(own.inner_seeds)], asked[at]) for _ in group.edits])
         return rows
 
-    def _made(self, groups: Sequence[Group], s: Session) -> dict[int, Episode]:
-        """Place of a group -> the episode with its context's own questions; none where no question could be read."""
+    def _made(self, groups: Sequence[Group], s: Session) -> tuple[dict[int, Episode], dict[int, int]]:
+        """Place of a group -> the episode with its context's own questions, and their number; none where no question
+        could be read."""
         own = self._settings
         episodes = [group.ask.episode for group in groups]
         requests = [
@@ -99,7 +99,8 @@ class OwnQuestions(RewardFunction):
                 made[at] = Episode(name, "made", episode.context, queries, parent=episode.id)
                 references[name] = {f"{name}/{place}": (answer,) for place, (_, answer) in enumerate(pairs)}
         registered = s.make(list(made.values()), references) if made else ()
-        return dict(zip(made, registered, strict=True))
+        numbers = {at: len(episode.queries) for at, episode in made.items()}
+        return dict(zip(made, registered, strict=True)), numbers
 
 
 def read_pairs(text: str) -> list[tuple[str, str]]:
