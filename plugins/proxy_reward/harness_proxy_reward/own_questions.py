@@ -1,8 +1,8 @@
 """The reward ``own-questions``: an edit is tried out on questions that the model itself asked about the passage.
 
 SEAL's own reward needs questions with answers for every training passage (arXiv 2506.10943, section 3.1); a passage
-that nobody asked about has none. Here the policy writes them from the passage, once per context, and the student, updated on
-an edit, answers them without the passage. Questions are the same for all candidates of a context.
+that nobody asked about has none. Here the policy writes them from the passage, once per context, and the student,
+updated on an edit, answers them without the passage. Questions are the same for all candidates of a context.
 """
 
 from __future__ import annotations
