@@ -236,7 +236,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
     if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
-    asked_model = given.get("model") or plugins.default("model")
+    asked_model: Any = given.get("model") or plugins.default("model")
     if isinstance(asked_model, Mapping) and "use" not in asked_model:  # a setting of the default model
         asked_model = {"use": plugins.default("model"), **asked_model}
     model = model_table(plugins, asked_model)
@@ -266,8 +266,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     if "data" in asked_task and "use" not in asked_task:  # never data of the task that a model brings with it
         asked_task["use"] = preset_task or "squad"
     task: JSON = {"use": "squad"}
-    for layer in (_slot_table(profile.get("task")), _slot_table(preset.get("task")), asked_task):
-        task = _overlay(task, layer, strict=True)
+    for table in (_slot_table(profile.get("task")), _slot_table(preset.get("task")), asked_task):
+        task = _overlay(task, table, strict=True)
 
     asked_protocol: JSON = {}
     for layer in (profile, preset, given):
