@@ -115,10 +115,10 @@ def command(
     if protocol:
         _merge(given, {"protocol": {"use": protocol}})
     for name in also or ():
-        table = {"task": _task_table(name)}
+        measure: dict[str, Any] = {"task": _task_table(name)}
         of_set = given.get("also", {}).get(_table_name(name))
-        _merge(table, of_set if isinstance(of_set, dict) else {})
-        given["also"] = {**given.get("also", {}), _table_name(name): table}
+        _merge(measure, of_set if isinstance(of_set, dict) else {})
+        given["also"] = {**given.get("also", {}), _table_name(name): measure}
     if reuse:
         given["reuse"] = "" if reuse == "off" else reuse
     if task or data:
@@ -156,15 +156,14 @@ def _name_model(model: str, given: dict[str, Any], assigned: dict[str, Any]) -> 
 
     if not model:
         return
-    on_top = assigned.get("model")
-    named = on_top if isinstance(on_top, str) else next((on_top[k] for k in ("use", "path") if k in (on_top or {})), "")
-    if named:
+    given_there = assigned.pop("model", None) or {}
+    on_top: dict[str, Any] = given_there if isinstance(given_there, dict) else {"use": given_there}
+    if named := next((on_top[key] for key in ("use", "path") if key in on_top), ""):
         raise UsageError(f"--model {model} and --set model... = {named} name two models; give one of them")
     of_file = given.get("model")
-    keeps = isinstance(of_file, dict) and not {"use", "path"} & of_file.keys()
-    settings = {**(of_file if keeps else {}), **(on_top or {})}
+    kept = of_file if isinstance(of_file, dict) and not {"use", "path"} & of_file.keys() else {}
+    settings = {**kept, **on_top}
     given["model"] = {"use": model, **settings} if settings else model
-    assigned.pop("model", None)
 
 
 def _table_name(task: str) -> str:

@@ -200,10 +200,11 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
 
     `targets` is a tuple of suffixes (peft's rule: a module matches when its name equals the suffix or ends in
     `.suffix`), `"all-linear"` (every linear except the output head), `"qv"` (the query and value projections, or the
-    fused projection of models that have one, such as GPT-NeoX), or None (peft's default for the model type).
+    fused projection of models that have one, such as GPT-NeoX), or None (peft's default for the model type, and where
+    peft has none `"qv"`).
 
     Raises:
-        ValueError: a suffix matches no `nn.Linear`, or matches the output head, or peft has no default.
+        ValueError: a suffix matches no `nn.Linear`, or matches the output head.
     """
     head = _head_name(model)
     linears = [name for name, module in model.named_modules() if type(module) is nn.Linear and name != head]
@@ -211,16 +212,12 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
     if targets == "all-linear":
         targets = tuple(known)
     elif targets == "qv":
-        targets = next(((name,) for name in _FUSED if name in known and "q_proj" not in known), ("q_proj", "v_proj"))
+        targets = _queries_and_values(known)
     elif targets is None:
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as defaults
 
         kind = str(getattr(getattr(model, "config", None), "model_type", ""))
-        if kind not in defaults:
-            raise ValueError(
-                f"peft has no default LoRA targets for model type {kind!r}; name some of {', '.join(known)}"
-            )
-        targets = tuple(defaults[kind])
+        targets = tuple(defaults[kind]) if kind in defaults else _queries_and_values(known)
     elif isinstance(targets, str):
         targets = (targets,)
     suffixes = tuple(sorted(set(targets)))
@@ -233,6 +230,10 @@ def resolve_targets(model: nn.Module, targets: Targets) -> tuple[tuple[str, ...]
         if not any(_matches(name, suffix) for name in names):
             raise ValueError(f"LoRA target {suffix!r} matches no linear module; known: {', '.join(known)}")
     return names, suffixes
+
+
+def _queries_and_values(known: Sequence[str]) -> tuple[str, ...]:
+    return next(((name,) for name in _FUSED if name in known and "q_proj" not in known), ("q_proj", "v_proj"))
 
 
 def init_lora(model: nn.Module, *, rank: int, alpha: float, targets: Targets, seed: int) -> Adapter:

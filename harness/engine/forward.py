@@ -155,6 +155,12 @@ class FrozenModel:
         return torch.tensor(values, dtype=torch.long, device=self.device)
 
 
+def _per_token(module: nn.Module) -> bool:
+    """Whether it is part of a mixture of experts, as transformers builds them: every token is routed and transformed by
+    itself. Adapters do not reach its weights."""
+    return type(module).__name__.endswith(("Experts", "Router"))
+
+
 def _refuse_unsupported(model: PreTrainedModel) -> None:
     """Raise ValueError for a model that cannot be packed exactly: tokens may interact in attention only, so every
     weight matrix must belong to a linear or an embedding."""
@@ -163,13 +169,18 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
     if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]
         raise ValueError(f"{type(model).__name__} has no output head; the engine takes causal LMs")
     for name, module in model.named_modules():
-        if type(module) in (nn.Linear, nn.Embedding):
+        if type(module) is nn.Linear or isinstance(module, nn.Embedding) or _per_token(module):
             continue
         if any(p.dim() >= 2 for p in module.parameters(recurse=False)):
             raise ValueError(
                 f"{type(model).__name__} cannot be used by the engine: {name!r} is a {type(module).__name__}, and only "
                 "plain nn.Linear and nn.Embedding weights are supported (Llama, Qwen, Mistral, GPT-NeoX, Phi ...)"
             )
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        raise ValueError(
+            f"{type(model).__name__} cannot be used by the engine: it caps the logits of its attention "
+            "(attn_logit_softcapping), which packed attention cannot compute"
+        )
     if len({p.device for p in model.parameters()}) != 1:
         raise ValueError(
             f"{type(model).__name__} is spread over several devices; the engine needs a model on one device"

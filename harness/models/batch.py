@@ -130,14 +130,13 @@ class Batches:
             if known is not None:
                 return known
             file = self.endpoint.call(lambda client: client.files.create(file=(f"{key}.jsonl", data), purpose="batch"))
-            return self.endpoint.call(
-                lambda client: client.batches.create(
-                    input_file_id=file["id"],
-                    endpoint=self.path,
-                    completion_window="24h",
-                    metadata={"harness": key},
+
+            def submit(client: Any) -> Any:
+                return client.batches.create(
+                    input_file_id=file["id"], endpoint=self.path, completion_window="24h", metadata={"harness": key}
                 )
-            )
+
+            return self.endpoint.call(submit)
 
         try:
             batch = self.endpoint.insist(create)
@@ -152,7 +151,7 @@ class Batches:
     def _collect(self, wanted: Mapping[str, Item], found: dict[str, list[Completion]]) -> None:
         """Book what ended batches answered, item by item, and then close their entries."""
         for key, (entry, name, ids) in list(self._at_work.items()):
-            batch = self._get(lambda client, name=name: client.batches.retrieve(name))
+            batch = self._retrieve(name)
             if batch["status"] in _AT_WORK:
                 continue
             answered = set()
@@ -170,7 +169,8 @@ class Batches:
 
     def _book(self, line: Mapping[str, Any], item: Item | None, found: dict[str, list[Completion]]) -> None:
         response = line.get("response") or {}
-        body = response.get("body") if isinstance(response.get("body"), Mapping) else {}
+        said = response.get("body")
+        body: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
         request = str(line["custom_id"]).rpartition("-")[0]
         if item is None:  # asked by a configuration that has changed since: paid for, but of no use
             if not self._booked(request, int(str(line["custom_id"]).rpartition("-")[2])):
@@ -203,8 +203,7 @@ class Batches:
         """The batch with a key in its metadata, among all that the endpoint lists."""
         after: str | None = None
         while True:
-            more: dict[str, Any] = {"after": after} if after else {}
-            page = self._get(lambda client, more=more: client.batches.list(limit=100, **more))
+            page = self._page(after)
             for batch in page["data"]:
                 if (batch.get("metadata") or {}).get("harness") == key:
                     return dict(batch)
@@ -217,7 +216,7 @@ class Batches:
 
     def _lines(self, *files: str | None) -> Iterator[Mapping[str, Any]]:
         for name in filter(None, files):
-            text = self.endpoint.insist(lambda name=name: self.endpoint.text(lambda client: client.files.content(name)))
+            text = self._content(name)
             for line in text.splitlines():
                 try:
                     found = json.loads(line)
@@ -226,8 +225,15 @@ class Batches:
                 if isinstance(found, Mapping) and isinstance(found.get("custom_id"), str):
                     yield found
 
-    def _get(self, what: Callable[[Any], Any]) -> Mapping[str, Any]:
-        return self.endpoint.insist(lambda: self.endpoint.call(what))
+    def _retrieve(self, batch: str) -> Mapping[str, Any]:
+        return self.endpoint.insist(lambda: self.endpoint.call(lambda client: client.batches.retrieve(batch)))
+
+    def _page(self, after: str | None) -> Mapping[str, Any]:
+        more: dict[str, Any] = {"after": after} if after else {}
+        return self.endpoint.insist(lambda: self.endpoint.call(lambda client: client.batches.list(limit=100, **more)))
+
+    def _content(self, file: str) -> str:
+        return self.endpoint.insist(lambda: self.endpoint.text(lambda client: client.files.content(file)))
 
     def _said(self, batch: Mapping[str, Any]) -> str:
         errors = (batch.get("errors") or {}).get("data") or []

@@ -118,19 +118,25 @@ class PromptEncoder:
             )
         if not turns:
             raise UsageError(f"model {self._name!r}: the conversation has no turns")
-        messages = [{"role": role, "content": text} for role, text in turns]
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    messages,
-                    chat_template=self._template,
-                    tokenize=False,
-                    add_generation_prompt=turns[-1][0] != "assistant",
-                    **self._variables,
-                )
-            )
+            return self._filled(turns)
         except Exception as error:  # a template is a program by the model's author, and may raise anything
+            if len(turns) > 1 and turns[0][0] == "system" and turns[1][0] == "user":
+                # Some templates (Gemma's, Mistral's) have no system turn; its text then opens the user's.
+                return self._render((("user", f"{turns[0][1]}\n\n{turns[1][1]}"), *turns[2:]))
             raise UsageError(f"model {self._name!r}: its chat template refuses these turns: {error}") from error
+
+    def _filled(self, turns: tuple[tuple[str, str], ...]) -> str:
+        messages = [{"role": role, "content": text} for role, text in turns]
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages,
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=turns[-1][0] != "assistant",
+                **self._variables,
+            )
+        )
 
 
 def _day(text: str) -> date:

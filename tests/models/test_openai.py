@@ -209,7 +209,7 @@ def test_schema_is_strict_only_where_it_may_be() -> None:
         lm.generate([ask(lm, schema=closed)])
         lm.generate([ask(lm, schema={"type": "object"})])
         plain = model(fake, schema="none")
-        with pytest.raises(HarnessError, match="no JSON schema"):
+        with pytest.raises(HarnessError, match="cannot follow a JSON schema"):
             plain.generate([ask(plain, schema=closed)])
     strict = [body["response_format"]["json_schema"]["strict"] for body in fake.bodies]
     assert strict == [True, False]

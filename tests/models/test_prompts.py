@@ -44,6 +44,20 @@ def test_turns_go_through_the_template() -> None:
         encoder(LLAMA).prompt_ids((("user", "Who?"),))
 
 
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+)
+
+
+def test_a_template_without_a_system_turn_gets_its_text_in_the_users() -> None:
+    tokenizer = tiny.tokenizer(bos=False, end="</s>", template=NO_SYSTEM)
+    ids = encoder(tokenizer).prompt_ids((("system", "Be brief."), ("user", "Who?"), ("assistant", "Ada")))
+    assert tokenizer.decode(ids) == "[user]Be brief.\n\nWho?[assistant]Ada"
+    with pytest.raises(HarnessError, match="refuses these turns: System role not supported"):
+        encoder(tokenizer).prompt_ids((("system", "Be brief."),))
+
+
 @pytest.mark.parametrize(
     "template",
     [

@@ -107,9 +107,9 @@ def _ask(s: Session, tasks: Mapping[str, Loaded], places: Sequence[_Place]) -> d
                     scored.append((state, *pair(one.args)))
     likelihoods: list[Any] = [None] * len(scored)
     for base in dict.fromkeys(state.base for state, _, _ in scored):
-        mine = [place for place, (state, _, _) in enumerate(scored) if state.base == base]
-        for place, found in zip(mine, s.lm(scored[mine[0]][0]).likelihoods([scored[i] for i in mine]), strict=True):
-            likelihoods[place] = found
+        mine = [index for index, (state, _, _) in enumerate(scored) if state.base == base]
+        for index, found in zip(mine, s.lm(scored[mine[0]][0]).likelihoods([scored[i] for i in mine]), strict=True):
+            likelihoods[index] = found
     completions = iter(s.generate(written) if written else ())
     rest = iter(likelihoods)
     out: dict[_Place, list[list[_Answer]]] = {}
@@ -173,7 +173,7 @@ def _scores(loaded: Loaded, answers: Sequence[Sequence[_Answer]], metric: tuple[
 
 
 def _share(loaded: Loaded, name: str, measures: Mapping[str, Any]) -> float:
-    value = measures.get(name)
+    value: Any = measures.get(name)
     number = float(value) if isinstance(value, bool | int | float) or hasattr(value, "item") else math.nan
     if not 0.0 <= number <= 1.0:
         raise UsageError(
