@@ -1,8 +1,8 @@
 """The reward ``own-questions``: an edit is tried out on questions that the model itself asked about the passage.
 
-SEAL's own reward needs questions with answers for every training passage (arXiv 2506.10943, section 3.1); a passage that
-nobody asked about has none. Here the policy writes them from the passage, once per context, and the student, updated on
-an edit, answers them without the passage. Questions are the same for all candidates of a context.
+SEAL's own reward needs questions with answers for every training passage (arXiv 2506.10943, section 3.1); a passage
+that nobody asked about has none. Here the policy writes them from the passage, once per context, and the student,
+updated on an edit, answers them without the passage. Questions are the same for all candidates of a context.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ class OwnQuestionsSettings:
     inner_seeds: Annotated[int, Field(ge=1)] = 1
     """Updates per edit; the reward is the mean over them."""
     temperature: float = 0.7
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 0.95
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     max_tokens: int = 512
+    """New tokens for a context's questions."""
 
 
 class OwnQuestions(RewardFunction):
