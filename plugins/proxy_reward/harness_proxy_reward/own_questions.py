@@ -35,11 +35,11 @@ class OwnQuestionsSettings:
     inner_seeds: Annotated[int, Field(ge=1)] = 1
     """Updates per edit; the reward is the mean over them."""
     temperature: float = 0.7
-    """Of the questions' sampling; 0 is greedy."""
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = 0.95
-    """Share of the probability from which the questions' tokens are drawn."""
+    """Nucleus sampling: only the most probable tokens that together have this probability are drawn."""
     max_tokens: int = 512
-    """New tokens for the questions of a context."""
+    """New tokens for a context's questions."""
 
 
 class OwnQuestions(RewardFunction):
