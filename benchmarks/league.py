@@ -2,7 +2,7 @@
 
     python benchmarks/league.py --out league                # runs it: ten methods, three seeds
     python benchmarks/league.py --out league --seeds 1      # a first look
-    python benchmarks/league.py --result league/RUN/leaderboard.json
+    python benchmarks/league.py --result league/RUN/result.json
 
 A signature is what a paper says must happen, as a difference of two rows in one table. With three seeds or more it
 `shows` where the interval of the difference (crossed over seeds and problems) lies on its side of the mark, `fails`

@@ -193,6 +193,7 @@ def _settings(name: str, plugins: Plugins) -> list[dict[str, Any]]:
 
     if not name:
         raise UsageError("name a component, such as `harness list settings lora`; `run` lists the keys of a run")
+    found: list[tuple[str, Any, Mapping[str, str]]]
     if name in _RUN_TABLES:
         module, settings = _RUN_TABLES[name]
         found = [(name, getattr(importlib.import_module(module), settings), {})]

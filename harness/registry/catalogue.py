@@ -98,7 +98,7 @@ def settings_in(cls: Any) -> list[Setting]:
     out = []
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
-        declared = [_declared(base).get(field.name) for base in cls.__mro__ if dataclasses.is_dataclass(base)]
+        declared = [_declared(base).get(field.name) for base in inspect.getmro(cls) if base is not object]
         made = field.default_factory
         default = made() if made is not dataclasses.MISSING else field.default
         required = default is dataclasses.MISSING

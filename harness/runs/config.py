@@ -266,8 +266,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     if "data" in asked_task and "use" not in asked_task:  # never data of the task that a model brings with it
         asked_task["use"] = preset_task or "squad"
     task: JSON = {"use": "squad"}
-    for layer in (_slot_table(profile.get("task")), _slot_table(preset.get("task")), asked_task):
-        task = _overlay(task, layer, strict=True)
+    for table in (_slot_table(profile.get("task")), _slot_table(preset.get("task")), asked_task):
+        task = _overlay(task, table, strict=True)
 
     asked_protocol: JSON = {}
     for layer in (profile, preset, given):

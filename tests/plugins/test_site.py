@@ -84,6 +84,8 @@ def _names(given: dict[str, Any], line: str) -> str:
     asked |= {"task": {"use": task}} if task and not task.endswith(".toml") else {}
     asked = {key: value for key, value in asked.items() if value}
     sets = parse_set([one for one in given["assign"] or () if not LATER.search(one)])
+    if given["also"]:
+        sets.pop("also", None)  # settings of a table that --also makes
     for key, value in sets.items():
         both = isinstance(value, dict) and isinstance(asked.get(key), dict)
         asked[key] = {**asked[key], **value} if both else value

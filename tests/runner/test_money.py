@@ -117,7 +117,7 @@ def test_what_was_answered_before_a_kill_is_not_paid_again_and_what_was_in_fligh
     assert done.complete
     assert len(fake.bodies) == QUESTIONS + 8, "only the eight that brought nothing are asked again"
     [note] = [note for note in done.result.rows[0].notes if "brought no answer" in note]
-    told = re.match(r"openai:m-1: \$(\d+\.\d+) spent in all, of it at most \$", note)
+    told = re.match(r"openai:m-1: \$(\d+\.\d+) spent in all, at most \$", note)
     assert told, note
     # A call whose answer never arrived is charged by its length, at the rate of the others.
     assert float(told[1]) == pytest.approx((QUESTIONS + 8) * PRICE, rel=0.05)

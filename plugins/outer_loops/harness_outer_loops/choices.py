@@ -29,7 +29,9 @@ class ChoosingSettings(PromptedSettings):
     """The menus, and how a value is drawn from one. A menu of one value is not asked."""
 
     learning_rates: tuple[_Rate, ...] = (3e-4, 1e-3, 3e-3)
+    """The menu of learning rates."""
     epochs: tuple[Annotated[int, Field(ge=1)], ...] = (5, 10, 20)
+    """The menu of epochs."""
     losses: tuple[Literal["target", "all"], ...] = ("target",)
     """Whether prompts within the training sequences are in the loss; passages have none."""
     floor: Annotated[float, Field(ge=0, le=1)] = 0.1

@@ -27,8 +27,9 @@ class GuardedSettings:
     max_kl: _Share = 100.0
     """Nats by which an edit, in the mean, may be likelier under the policy than under that of the loop's start."""
     max_length: _Share = 3.0
-    """Tokens of an edit, as a multiple of those at the start."""
+    """Most tokens of an edit, as a multiple of those at the start."""
     min_length: _Share = 0.2
+    """The least of the same."""
     min_entropy: _Share = 0.1
     """Entropy per token, as a share of that at the start."""
     max_drop: _Share = 0.1

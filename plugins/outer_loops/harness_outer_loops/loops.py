@@ -42,6 +42,7 @@ class LoopSettings:
     """The size of a round."""
 
     rounds: Positive = 2
+    """Checkpoints: each writes, rates and trains."""
     contexts: Positive = 50
     """Training contexts per round; each round takes the next ones, and starts over where there are no more."""
     samples: Positive = 5

@@ -26,6 +26,7 @@ class RewardReportSettings:
     """How many candidates are rated, how often, and against how many updates."""
 
     contexts: Positive = 40
+    """Contexts of the train split whose candidates are rated."""
     samples: Annotated[int, Field(ge=2)] = 5
     """Candidate edits per context."""
     repeats: Positive = 3

@@ -17,5 +17,6 @@ def harness_rewards() -> Mapping[str, str]:
     return {
         "rubric": "harness_proxy_reward.judged:Rubric",
         "rubric-offline": "harness_proxy_reward.offline:OfflineRubric",
+        "own-questions": "harness_proxy_reward.own_questions:OwnQuestions",
         "beside-trial": "harness_proxy_reward.agreement:BesideTrial",
     }

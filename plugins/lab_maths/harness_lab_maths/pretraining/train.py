@@ -98,9 +98,7 @@ class Run:
     def __init__(self, settings: TrainSettings, out: Path) -> None:
         self.settings, self.out = settings, out
         tokenizer = build()
-        self.model = LlamaForCausalLM(
-            configuration(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)  # type: ignore[arg-type]
-        )
+        self.model = LlamaForCausalLM(configuration(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id))
         initialise(self.model, settings.seed)
         self.model.train()
         named = list(self.model.named_parameters())
@@ -192,9 +190,7 @@ def export(checkpoint: Path, out: Path) -> None:
     """Write a checkpoint's model with its tokenizer as a Hugging Face folder (float32 safetensors)."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     tokenizer = build()
-    model = LlamaForCausalLM(
-        configuration(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id)  # type: ignore[arg-type]
-    )
+    model = LlamaForCausalLM(configuration(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id))
     model.load_state_dict(saved["model"])
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

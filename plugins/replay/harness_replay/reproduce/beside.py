@@ -57,7 +57,8 @@ def _line(found: ResultFile, row: PublishedRow, table: PublishedTable) -> Line:
         view = None
     mine = next((one for one in view.rows if one.method == row.arm), None) if view else None
     if view is None or mine is None or not mine.scored:
-        return Line(called, row.arm, row.table, row.score, *([None] * 6), "not measured", row.note)
+        blank = (None, None, None, None, None, None)
+        return Line(called, row.arm, row.table, row.score, *blank, "not measured", row.note)
     # A figure per sequence has a context with one query of its own, so that both averages are the same.
     scores = tables(view.task, mine, table.average)
     scale = 1.0 if view.task.unit else 100.0

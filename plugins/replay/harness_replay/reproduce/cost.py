@@ -200,7 +200,7 @@ def _update_tokens(arm: Arm, texts: Lengths, size: Size) -> float:
 
 
 def _model(arm: Arm, config: Config, role: str) -> Mapping[str, Any]:
-    who = arm.roles.get(role, config.model)
+    who: Mapping[str, Any] | str = arm.roles.get(role, config.model)
     while isinstance(who, str):
         who = arm.roles.get(who.removeprefix("@"), config.model)
     return who
@@ -228,7 +228,7 @@ def _memory(arm: Arm, config: Config) -> float:
     """Gigabytes on the GPU at the widest point: weights, optimiser, activations and logits of one batch."""
     shape = _shape(_model(arm, config, "student"))
     weights = 2 * shape["billions"]
-    needed = weights
+    needed: float = weights
     for slot in arm.slots.values():
         if slot["kind"] != "updater" or slot["use"] not in ("lora", "lora-reference", "full"):
             continue
@@ -252,7 +252,7 @@ def _disk(config: Config) -> float:
     known = hardware()["model"]
     tables = [config.model, *(who for arm in config.arms for who in arm.roles.values() if not isinstance(who, str))]
     paths = {str(table.get("path", "")) for table in tables}
-    total = sum(2 * known[path]["billions"] for path in paths if path in known)
+    total: float = sum(2 * known[path]["billions"] for path in paths if path in known)
     for arm in config.arms:
         whole = 2 * _shape(_model(arm, config, "student"))["billions"] * config.options.seeds
         total += whole * (_rounds(arm) > 1 and arm.slots.get("trainer", {}).get("start_as", "merge") == "merge")
