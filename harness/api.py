@@ -680,7 +680,8 @@ class Model(Component):
         """Train one adapter per item; they are yielded in the order in which they finish. By default refused.
 
         An item that cannot be trained is yielded as ``failed`` or ``error``, never raised. ``loss`` is ``sft``,
-        ``dpo``, ``grpo``, ``rloo`` or a callable (docs/torch.md).
+        ``dpo``, ``grpo``, ``rloo``, a table of one with its settings (``{"use": "grpo", "kl": 0.1}``), or a callable
+        (docs/torch.md).
         """
         raise HarnessError(f"{self.base} cannot be trained; use a local model (hf)")
 

@@ -7,12 +7,12 @@ ends a sequence, and it refuses over-long sequences instead of truncating them u
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.api import Data, Distillation, EditFailed, Example, Preference, Prompt, Rollout
-from harness.engine import Dpo, Grpo, HyperParameters, Padding, Rloo, TrainSequence
+from harness.engine import Dpo, Grpo, HyperParameters, Loss, Padding, Rloo, TrainSequence
 from harness.models.prompts import PromptEncoder
 from harness.models.train_settings import FitSettings
 
@@ -29,6 +29,14 @@ def hyper_parameters(settings: FitSettings, **other: Any) -> HyperParameters:
     if isinstance(targets, str) and targets not in _NAMED_TARGETS:
         values["targets"] = (targets,)
     return HyperParameters(**values, **other)
+
+
+def engine_loss(loss: str | Mapping[str, Any] | Loss) -> str | Loss:
+    """What the engine takes: a name, or a loss; a table ``{use = name, ...}`` becomes the loss with these settings."""
+    if not isinstance(loss, Mapping):
+        return loss
+    kinds: dict[str, type[Dpo] | type[Grpo] | type[Rloo]] = {"dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
+    return kinds[loss["use"]](**{name: value for name, value in loss.items() if name != "use"})
 
 
 @dataclass(frozen=True)

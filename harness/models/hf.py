@@ -274,9 +274,10 @@ class HfModel(Model):
             UsageError: an unknown setting, or targets that the model does not have.
         """
         from harness.engine import TrainJob
-        from harness.models.encode import hyper_parameters
+        from harness.models.encode import engine_loss, hyper_parameters
         from harness.models.train_settings import train_settings
 
+        loss = engine_loss(loss)
         jobs: list[tuple[TrainItem, TrainJob]] = []
         for item in items:
             try:

@@ -8,12 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
-
-if TYPE_CHECKING:
-    from harness.engine import Loss
 
 _STRICT = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0, lt=1)]
@@ -91,13 +88,6 @@ LossSettings: TypeAlias = Annotated[
 """A loss by its name, or a table ``{use = name, ...}`` with settings of its own."""
 
 
-def made(loss: str | DpoSettings | GrpoSettings | RlooSettings) -> str | Loss:
-    """What the engine takes: the name, or the loss with its settings."""
-    if isinstance(loss, str):
-        return loss
-    from harness.engine import Dpo, Grpo, Rloo
-
-    kinds: dict[str, Any] = {"dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
-    values = dataclasses.asdict(loss)
-    found: Loss = kinds[values.pop("use")](**values)
-    return found
+def plain(loss: str | DpoSettings | GrpoSettings | RlooSettings) -> str | dict[str, Any]:
+    """A loss as :meth:`harness.api.Session.fit` takes it: its name, or a table of its name and settings."""
+    return loss if isinstance(loss, str) else dataclasses.asdict(loss)

@@ -25,7 +25,7 @@ from harness.api import (
     Updater,
 )
 from harness.errors import UsageError
-from harness.models.loss_settings import GrpoSettings, LossSettings, made
+from harness.models.loss_settings import GrpoSettings, LossSettings, plain
 from harness.models.train_settings import TrainSettings, check_ranges, train_settings
 
 
@@ -80,7 +80,7 @@ class Lora(Updater):
                 yield Updated(job.id, None, "failed", str(error), {"cause": "settings"})
             else:
                 ready.append(dataclasses.replace(job, settings=settings))
-        for updated in s.fit(ready, loss=made(self._settings.loss)):
+        for updated in s.fit(ready, loss=plain(self._settings.loss)):
             yield blamed(updated, own[updated.job])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Literal, TypeVar
@@ -69,7 +69,7 @@ class PooledModel(Model):
         return self._compute(pack, (state for state, _ in asks))
 
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
-        if not isinstance(loss, str):  # a plugin's code, which workers need not have
+        if not isinstance(loss, str | Mapping):  # a plugin's code, which workers need not have
             yield from self._here().train(items, loss)
         elif items:
             yield from self._compute(Pack("train", list(items), {"loss": loss}), (item.start for item in items))

@@ -87,7 +87,11 @@ def test_cutting_loses_no_word_and_respects_the_limit(text: str, most: int) -> N
 
 @pytest.mark.parametrize(
     ("name", "content", "why"),
-    [("none.txt", None, "cannot be read"), ("a.jsonl", '{"txt": 1}', "a string `text`"), ("a.txt", "\n\n", "holds no text")],
+    [
+        ("none.txt", None, "cannot be read"),
+        ("a.jsonl", '{"txt": 1}', "a string `text`"),
+        ("a.txt", "\n\n", "holds no text"),
+    ],
 )
 def test_a_corpus_that_cannot_be_used_is_named(tmp_path: Path, name: str, content: str | None, why: str) -> None:
     if content is not None:

@@ -101,7 +101,7 @@ def test_a_verdict_that_could_not_be_had_is_an_error(monkeypatch: pytest.MonkeyP
         def grade(self, answers: Sequence[Answer], /) -> list[Grade]:
             return [Grade(None, "unparsed", "neither yes nor no") for _ in answers]
 
-    monkeypatch.setattr("harness.evaluators.closed_book.load", lambda name, budget: Silent())
+    monkeypatch.setattr("harness.evaluators.closed_book.load", lambda *_: Silent())
     score = one("the moon", judge="silent")
     assert (score.value, score.status, score.measures) == (None, "error", {"reason": "judge: neither yes nor no"})
 
