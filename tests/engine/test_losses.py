@@ -15,7 +15,8 @@ from torch import Tensor
 
 from harness.engine import Dpo, Engine, GenerationRow, Grpo, HyperParameters, MemoryPlan, Rloo, TrainJob, TrainSequence
 from harness.engine.losses import resolve_loss
-from harness.models.loss_settings import DpoSettings, GrpoSettings, RlooSettings, made
+from harness.models.encode import engine_loss
+from harness.models.loss_settings import DpoSettings, GrpoSettings, RlooSettings, plain
 
 from .models import small_model
 from .oracle import assert_same, train_alone
@@ -228,6 +229,6 @@ def test_configurations_have_every_setting_of_the_losses() -> None:
         ours = {field.name: getattr(loss, field.name) for field in dataclasses.fields(loss)}
         ours.pop("needs_reference", None)
         assert {name: value for name, value in vars(of_settings).items() if name != "use"} == ours
-        assert made(of_settings) == loss
-    assert made(GrpoSettings(use="grpo", clip_high=0.28)) == Grpo(clip_high=0.28)
-    assert made("sft") == "sft"
+        assert engine_loss(plain(of_settings)) == loss
+    assert engine_loss(plain(GrpoSettings(use="grpo", clip_high=0.28))) == Grpo(clip_high=0.28)
+    assert engine_loss(plain("sft")) == "sft"
