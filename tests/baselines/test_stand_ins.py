@@ -10,7 +10,7 @@ import pytest
 from harness_baselines.other_edits import OtherEdits
 from harness_baselines.token_matched import PassageRepeatTokens
 from harness_seal.editors import Prompted, PromptedSettings
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api import EditAsk, Editor, Example, Request, SelfEdit, UpdateJob
@@ -81,6 +81,7 @@ def words(texts: Sequence[str]) -> int:
     return sum(len(text.split()) for text in texts)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(["sun", "moon", "star"]), min_size=1, max_size=12), min_size=1, max_size=8))
 def test_the_passage_is_seen_as_often_as_the_edit_has_tokens(
     tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 from harness_lab_maths.maths_model import folder
 
 from harness.runs import runner
@@ -23,6 +24,7 @@ def league() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_methods_and_controls_in_one_table(tmp_path: Path) -> None:
     done = runner.run(
         {

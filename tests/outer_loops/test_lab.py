@@ -24,6 +24,7 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_loop_trains_a_policy_that_its_guard_measures(tmp_path: Path) -> None:
     done = runner.run({**SMALL, "method": "seal-grpo", "out": str(tmp_path)})
     assert done.complete
@@ -51,6 +52,7 @@ def test_the_methods_differ_in_their_loop_alone() -> None:
     assert losses == {"seal-rloo": "rloo", "seal-grpo": "grpo", "seal-dpo": "dpo", "seal-probability": "sft"}
 
 
+@pytest.mark.slow
 def test_a_report_of_a_reward(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "reward-report", "--reward", "trial-probability", "--contexts", "2", "--samples", "2", "--repeats", "2",

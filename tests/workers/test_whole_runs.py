@@ -91,6 +91,7 @@ def alive(process: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_driver_takes_its_workers_along_and_is_resumed(opened: Open, shared: Shared, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     command = [sys.executable, "-c", DRIVER, str(tmp_path)]
