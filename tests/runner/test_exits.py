@@ -95,7 +95,14 @@ def test_signals_reach_the_one_that_works(tmp_path: Path, number: signal.Signals
         "--set",
         "beside=[]",
     ]
-    process = subprocess.Popen(command(words, tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(words, tmp_path),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,  # at a terminal Ctrl-C reaches both by itself
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+    )
     pid = tmp_path / "pid"
     deadline = time.monotonic() + 60
     while not (pid.exists() and pid.read_text()):
