@@ -115,7 +115,7 @@ def outcome(load_it: Callable[[], Any]) -> Any:
 
 def with_file(raw: bytes, load_it: Callable[[Path], Any], name: str = "file.json") -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
+        path = Path(folder) / "of" / "its" / "own" / name  # loaders look around for what belongs to it
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(raw)
         return outcome(lambda: load_it(path))

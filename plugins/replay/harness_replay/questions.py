@@ -9,6 +9,7 @@ accepted then hardly ever contain the gold text; so every candidate is checked a
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
@@ -88,14 +89,20 @@ def fits(asked: Sequence[Asked], accepted: Sequence[tuple[int, str]]) -> bool:
 
 def _nearby(log: Path) -> Iterator[Path]:
     folder = log.resolve().parent
-    yield from sorted(folder.glob("questions*.jsonl"))
-    yield from sorted(folder.parent.glob("*/questions*.jsonl"))
+    yield from _matching(folder, "questions*.jsonl")
+    yield from _matching(folder.parent, "*/questions*.jsonl")
     yield from _squad_near(folder)
 
 
 def _squad_near(folder: Path) -> Iterator[Path]:
     for base in (folder, *list(folder.parents)[:2]):
-        yield from sorted(base.glob("squad_*.json")) + sorted(base.glob("squad/squad_*.json"))
+        yield from _matching(base, "squad_*.json")
+        yield from _matching(base, "squad/squad_*.json")
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """Files in and below a folder, in order. The neighbours are not ours: what vanishes meanwhile is passed over."""
+    return sorted(map(Path, glob.iglob(f"{glob.escape(str(folder))}/{pattern}")))
 
 
 def passages_near(log: Path, given: Path | None) -> dict[str, tuple[Asked, ...]]:
