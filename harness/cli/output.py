@@ -35,7 +35,8 @@ def answer_alone(as_json: bool) -> Iterator[None]:
 def work_done(run: Run) -> list[str]:
     """What was reused and from where, what ran, and which components differ from the run whose results were reused."""
     taken = ", ".join(f"{count} of {name}" for name, count in run.taken.items())
-    ran = ", ".join(f"{count} {what}" for what, count in run.ran_of.items())
+    one = {what: what.replace("s by ", " by ", 1) for what in run.ran_of}
+    ran = ", ".join(f"{count} {what if count != 1 else one[what]}" for what, count in run.ran_of.items())
     lines = [f"reused {run.reused} results{f' ({taken})' if taken else ''}, ran {run.ran}{f': {ran}' if ran else ''}"]
     return lines + ([f"changed since: {', '.join(run.changed)}"] if run.changed else [])
 
