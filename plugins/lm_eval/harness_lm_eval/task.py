@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.api import (
@@ -22,7 +24,7 @@ from harness.api import (
 )
 from harness.books.records import digest
 from harness.errors import UsageError
-from harness_lm_eval.library import load
+from harness_lm_eval.library import INSTALL, load
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class LmEvalTask(Task):
     def __init__(self, settings: LmEvalSettings) -> None:
         if not settings.path:
             raise UsageError("lm-eval: name a task: --also lm-eval:NAME, or lm-eval:FILE.yaml")
+        # Tasks are loaded on first use, which is after the outer loop; what is plainly missing is said before it.
+        if settings.path.endswith((".yaml", ".yml", ".py")) and not Path(settings.path).is_file():
+            raise UsageError(f"no lm-eval task file at {settings.path}")
+        if find_spec("lm_eval") is None:
+            raise UsageError(INSTALL)
         self.spec: JSON = {
             "path": settings.path,
             "documents": settings.documents,
