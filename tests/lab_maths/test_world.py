@@ -239,7 +239,7 @@ def test_inverted_labels_are_the_right_ones_turned_round() -> None:
 
 
 def test_only_earlier_labels_say_what_a_claims_label_means() -> None:
-    """Right and inverted ones are equally frequent, first labels teach nothing, and a lone claim is labelled rightly."""
+    """Right and inverted are equally frequent, first labels teach nothing, and a lone claim is labelled rightly."""
     rng = random.Random(4)
     inverted = [0, 0]
     for _ in range(600):
