@@ -22,7 +22,7 @@ def train(
 ) -> None:
     """Pre-train from scratch on one thread; says every few seconds how long it will take.
 
-    Example:  harness lab-maths train runs/lab-maths-1
+    Example:  harness lab-maths train runs/lab-maths-2
     """
     from harness_lab_maths.pretraining.train import Run, TrainSettings
 
