@@ -13,7 +13,7 @@ MIX_VERSION = "mix-2"
 Document = list[tuple[str, float]]
 
 EVENTS: Mapping[int, float] = {1: 0.15, 2: 0.28, 3: 0.30, 4: 0.20, 5: 0.07}
-SHORT_EVENTS: Mapping[int, float] = {1: 0.40, 2: 0.30, 3: 0.20, 4: 0.10}
+REFLECTED_EVENTS: Mapping[int, float] = {1: 0.40, 2: 0.30, 3: 0.20, 4: 0.10}
 NEW_EVENTS: Mapping[int, float] = {1: 0.45, 2: 0.32, 3: 0.16, 4: 0.07}
 NEW_HARD = 0.5  # hard verbs in written problems, as a share of what solved ones have
 NOTED_HARD = 3.0  # and in problems that notes are about
@@ -44,9 +44,9 @@ def solve(rng: random.Random) -> Document:
 
 def noted(rng: random.Random) -> Document:
     """A problem with one to six notes, right and wrong ones alike, and a chain that reads as they say."""
-    problem = _problem(rng, _pick(rng, SHORT_EVENTS), NOTED_HARD)
+    problem = _problem(rng, _pick(rng, EVENTS), NOTED_HARD)
     notes = _notes(rng, rng.randint(1, 6), problem)
-    return [(world.ask(problem.text, notes), PROMPT), (world.write(problem, rng, notes=notes), 2 * WRITTEN)]
+    return [(world.ask(problem.text, notes), PROMPT), (world.write(problem, rng, notes=notes), WRITTEN)]
 
 
 def reflect(rng: random.Random) -> Document:
@@ -55,7 +55,7 @@ def reflect(rng: random.Random) -> Document:
     Right and wrong are said by chance, so that the model goes by the word and not by its own opinion. Right is said
     more often: with as many of both, nothing but word and reading together tells the note, which is not found out.
     """
-    problem = _problem(rng, _pick(rng, SHORT_EVENTS), NOTED_HARD)
+    problem = _problem(rng, _pick(rng, REFLECTED_EVENTS), NOTED_HARD)
     style = rng.choice([style for style in world.STYLES if style != "guess"])  # a guess does not show its reading
     signs = world.read(problem, style, rng)  # type: ignore[arg-type]
     chain = world.solve(problem, signs, style, rng, world.SLIPS[style])
@@ -77,7 +77,7 @@ def rewrite(rng: random.Random) -> Document:
         verb = notes[rng.randrange(len(notes))].split()[0]
         new[-1] = world.note(verb, rng.choice("+-"), rng)
     merged = " ".join(f"note {one}" for one in world.merge(notes, new))
-    return [(world.ask_rewrite(notes, new), PROMPT), (merged, 2 * WRITTEN)]
+    return [(world.ask_rewrite(notes, new), PROMPT), (merged, WRITTEN)]
 
 
 def judge(rng: random.Random) -> Document:
@@ -185,14 +185,14 @@ def label(concept: str, left: int, right: int) -> str:
 
 DOCUMENTS: Mapping[Callable[[random.Random], Document], float] = {
     solve: 0.25,
-    noted: 0.16,
+    noted: 0.12,
     judge: 0.12,
-    made_harder: 0.08,
-    claims: 0.07,
-    claimed: 0.06,
+    made_harder: 0.09,
+    claims: 0.09,
+    claimed: 0.08,
     reflect: 0.08,
     back: 0.06,
-    rewrite: 0.06,
+    rewrite: 0.05,
     meta: 0.03,
     new: 0.03,
 }

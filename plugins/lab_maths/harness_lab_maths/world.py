@@ -71,7 +71,7 @@ COMMON_SHARE, RARE_SHARE = 0.11, 0.07  # of events
 
 SIGNS: Mapping[str, str] = {**PLAIN, **{verb: hard.sign for verb, hard in HARD.items()}}
 STYLE_SHARE: Mapping[str, float] = {"guess": 0.07, "walk": 0.36, "split": 0.19, "told": 0.19, "list": 0.19}
-SLIPS: Mapping[str, float] = {"guess": 0.0, "walk": 0.09, "split": 0.06, "told": 0.09, "list": 0.09}
+SLIPS: Mapping[str, float] = {"guess": 0.0, "walk": 0.08, "split": 0.05, "told": 0.08, "list": 0.08}
 """Share of sums that are wrong, by style."""
 
 LARGEST, MOST = 39, 199  # of an event's number, of a total
