@@ -50,7 +50,7 @@ class DistilledSettings:
 class Distilled(Editor):
     """Has ``inner`` write an edit, and learns it from the model that has the passage in view.
 
-    An edit that the inner editor or the task calls failed stays failed. One without a single question with its answer is
+    An edit that the inner editor or the task calls failed stays failed. One without a question and its answer is
     learnt as sequences.
     """
 
