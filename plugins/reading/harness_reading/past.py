@@ -131,7 +131,9 @@ class Past(Trainer):
         """Context -> the adapter that learnt the teacher's edit of it."""
         teacher, student = s.roles["teacher"], s.roles["student"]
         groups = s.propose("teacher", [EditAsk(e, teacher, 1, s.seed("past", index, e.id)) for e in part])
-        edits = [edit for group in groups for edit in group.edits if edit.status == "ok"]
+        edits = [edit for group in groups for edit in group.edits if edit.status != "failed"]
+        if lost := next((edit for edit in edits if edit.status == "error"), None):
+            raise RunError(f"past: edit {lost.id!r} was lost: {lost.reason}")
         jobs = [UpdateJob(f"past/{edit.id}", student, (edit,), s.seed("past", "facts", edit.id)) for edit in edits]
         taught = {}
         for job, done in zip(jobs, s.update("updater", jobs) if jobs else (), strict=True):

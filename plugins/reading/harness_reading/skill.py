@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 from harness.api import Session, Updated, UpdateJob, Updater
-from harness.errors import UsageError
 
 
 class WithSkill(Updater):
@@ -25,18 +24,7 @@ class WithSkill(Updater):
         self.wave = inner.wave
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        """One :class:`Updated` per job, from ``inner``.
-
-        Raises:
-            UsageError: a job is to make something else of its start's adapters than to stack on them: they would not
-                be a skill vector then.
-        """
-        for job in jobs:
-            if job.start_as != "stack":
-                raise UsageError(
-                    f"updater with-skill: job {job.id!r} has start_as {job.start_as!r}; a skill vector can be added to "
-                    "single updates only (protocols 'single' and 'cpt')"
-                )
+        """One :class:`Updated` per job, from ``inner``."""
         skills = {job.id: job.start.adapters for job in jobs}
         bare = [replace(job, start=replace(job.start, adapters=())) for job in jobs]
         for updated in self._inner.apply(bare, s):
