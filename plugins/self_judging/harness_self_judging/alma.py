@@ -42,7 +42,8 @@ class Pool:
 
     def members(self) -> list[State]:
         """Different ones, the fixed ones first."""
-        return list(dict.fromkeys([*self.fixed, *([self.newest] if self.newest else [])]))
+        newest = [self.newest] if self.newest is not None and self.newest not in self.fixed else []
+        return [*self.fixed, *newest]
 
     def shares(self, count: int) -> list[int]:
         """How many answers each member gives; the first ones one more where it does not come out even."""
