@@ -233,7 +233,7 @@ def of_answers(found: Sequence[Rated]) -> dict[str, float]:
     """What a round's answers are like; means over all answers."""
     tokens = [length for one in found for length in one.lengths()]
     tied = [len({score for score in one.scores if score is not None}) < 2 for one in found]
-    return {"questions": len(found), "tokens": fmean(tokens), "tied": fmean(tied)}
+    return {"questions": len(found), "tokens": fmean(tokens or [0]), "tied": fmean(tied or [0])}
 
 
 def length(one: Any) -> int:
