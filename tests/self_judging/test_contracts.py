@@ -98,7 +98,7 @@ def test_controls_differ_from_their_method_in_what_they_say() -> None:
 
 
 def test_a_prompt_that_is_not_there_is_named() -> None:
-    with pytest.raises(UsageError, match="no prompt 'additiv'. Did you mean 'additive'"):
+    with pytest.raises(UsageError, match=r"no prompt 'additiv'\. Did you mean 'additive'"):
         SelfRewarding(SelfRewarding.Settings(judge_prompt="additiv"))
     with pytest.raises(UsageError, match="lacks the placeholder"):
         SelfRewarding(SelfRewarding.Settings(judge_prompt="few-shot"))

@@ -191,7 +191,10 @@ def test_positives_alone_are_examples(tmp_path: Path) -> None:
 
 
 def test_a_judge_without_opinion_teaches_nothing(tmp_path: Path) -> None:
-    s, _, learner = opened(tmp_path, rule=lambda request, n: "Score: 3" if JUDGED in str(request.prompt) else WRITTEN[n])
+    def rule(request: Request, n: int) -> str:
+        return "Score: 3" if JUDGED in str(request.prompt) else WRITTEN[n]
+
+    s, _, learner = opened(tmp_path, rule=rule)
     [done] = SelfRewarding(SelfRewarding.Settings(rounds=1)).run(s.sealed)
     assert not learner.jobs
     assert done.metrics["tied"] == 1.0
@@ -239,7 +242,7 @@ def test_judge_pairs_need_judgements() -> None:
 
 
 def test_alma_trains_the_base_anew_on_the_data_of_all_rounds(tmp_path: Path) -> None:
-    rounds, model, learner, s = ran(tmp_path, "alma")
+    rounds, model, learner, _ = ran(tmp_path, "alma")
     assert [len(job.start.adapters) for job in learner.jobs] == [0, 0, 0, 0]
     assert [len(job.edits) for job in learner.jobs] == [2, 2, 4, 6]
     assert learner.jobs[0].seed != learner.jobs[1].seed, "two first models"

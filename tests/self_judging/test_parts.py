@@ -178,11 +178,8 @@ def test_pairs_won_are_counted_one_by_one(scores: list[float | None]) -> None:
                 count += 1
                 again += 1.0 if first > second else 0.5 if first == second else 0.0
     assert (wins, pairs) == (again, count)
-    assert best(scores) == next((i for i, s in enumerate(scores) if s is not None and s == max(filter(_is, scores))), None)
-
-
-def _is(score: float | None) -> bool:
-    return score is not None
+    known = [score for score in scores if score is not None]
+    assert best(scores) == (scores.index(max(known)) if known else None)
 
 
 def test_a_weighted_vote_is_for_the_heaviest_class() -> None:
