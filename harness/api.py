@@ -390,7 +390,8 @@ class Method:
     beside: tuple[str, ...] = ()
     """Methods that ``harness run`` runs beside this one for comparison, such as its baselines."""
     presets: Mapping[str, JSON] = field(default_factory=dict)
-    """Named configurations; the one named after the model (``lab``) is the default with that model."""
+    """Named configurations; the one named after the model (``lab``) is the default with that model. One with a key
+    ``model`` is run with that model unless the user names another."""
 
 
 @dataclass(frozen=True)
