@@ -26,9 +26,11 @@ ALONE = [Item("", str(i)) for i in range(12)]
 class World:
     """Items that predict each other by random couplings around hidden labels."""
 
-    def __init__(self, seed: int, count: int = 12, salience: float = 0.6) -> None:
+    def __init__(self, seed: int, count: int = 12, salience: float = 0.6, *, mirrored: bool = False) -> None:
         rng = random.Random(seed)
         self.truth = [rng.random() < 0.5 for _ in range(count)]
+        if mirrored:
+            self.truth = [not self.truth[i - 1] if i % 2 else label for i, label in enumerate(self.truth)]
         sign = [1 if label else -1 for label in self.truth]
         self.pull = [
             [0.0 if i == j else salience * sign[i] * sign[j] + rng.gauss(0, 1) for j in range(count)]
@@ -61,7 +63,7 @@ def test_at_most_twelve_items_come_within_5_percent_of_brute_force() -> None:
 def test_with_contradictions_too() -> None:
     items = [Item(f"pair {i // 2}", str(i)) for i in range(10)]
     for seed in range(3):
-        world = World(seed, 10)
+        world = World(seed, 10, mirrored=True)
         coherence = Coherence(items, world.score, alpha=30, rule="mirror")
         done = search(coherence, Annealing(steps=400), seed)
         assert done.utility >= 0.95 * best(coherence)

@@ -11,7 +11,7 @@ from harness_lab_maths.maths_model import LabMathsModel
 from harness_selection.claims import LabClaims
 from harness_selection.icm import Icm
 
-from harness.api import Example, Round, Session, State, Updated, UpdateJob, Updater
+from harness.api import Example, Round, Session, Updated, UpdateJob, Updater
 from harness.books.store import WeightStore
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook
@@ -53,6 +53,7 @@ class Asked(ScriptedLM):
 
 class TestIcm(TrainerContract):
     component = Icm
+    sees = "context+queries"
     settings: ClassVar[Mapping[str, Any]] = {"steps": 6, "batch": 4, "seeds": 2}
     slots: ClassVar[Mapping[str, tuple[str, Any]]] = {"sft": ("updater", Learner())}
 
@@ -72,9 +73,9 @@ def opened(folder: Path, **task: Any) -> tuple[SessionService, Asked, Learner]:
 
 
 def ran(
-    folder: Path, task: Mapping[str, Any] = {}, **settings: Any
-) -> tuple[list[Round], Asked, Learner, SessionService]:  # noqa: B006
-    s, model, learner = opened(folder, **task)
+    folder: Path, task: Mapping[str, Any] | None = None, **settings: Any
+) -> tuple[list[Round], Asked, Learner, SessionService]:
+    s, model, learner = opened(folder, **(task or {}))
     rounds = list(Icm(Icm.Settings(**{**SMALL, **settings})).run(s.sealed))
     s.journal.close()
     return rounds, model, learner, s
@@ -111,7 +112,7 @@ def test_groups_and_keys_come_from_the_claim() -> None:
 
 
 def test_what_is_labelled_is_learnt_and_contradicts_nothing(tmp_path: Path) -> None:
-    rounds, model, learner, s = ran(tmp_path)
+    rounds, model, learner, _ = ran(tmp_path)
     [job] = learner.jobs
     said = {edit.data[0].prompt: edit.data[0].target for edit in job.edits}  # type: ignore[union-attr]
     assert set(said.values()) == {" true.", " false."}
@@ -128,9 +129,9 @@ def test_what_is_labelled_is_learnt_and_contradicts_nothing(tmp_path: Path) -> N
 def test_later_batches_are_labelled_by_the_model_that_learnt_the_earlier_ones(tmp_path: Path) -> None:
     rounds, model, learner, _ = ran(tmp_path, batch=8)
     assert [one.index for one in rounds] == [0, 1]
-    states = list(dict.fromkeys(ask[0] for ask in model.scored if isinstance(ask, tuple)))
-    assert states == [State(model.base), rounds[0].roles["teacher"]]
-    assert [job.start_as for job in learner.jobs] == ["stack", "merge"]
+    adapters = list(dict.fromkeys(ask[0].adapters for ask in model.scored if isinstance(ask, tuple)))
+    assert adapters == [(), rounds[0].roles["teacher"].adapters]
+    assert learner.jobs[1].start != learner.jobs[0].start
 
 
 @pytest.mark.parametrize("labels", ["zero-shot", "random", "oracle"])

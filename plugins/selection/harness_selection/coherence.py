@@ -158,6 +158,9 @@ class Coherence:
 def search(coherence: Coherence, how: Annealing, seed: int, start: Labels | None = None) -> Found:
     """Simulated annealing over labels; at the end every item has one.
 
+    What is returned is the best labelling of all items that was met, and where none was, the last one, with the items
+    that the search left out labelled by the sign of their scores. (The released code returns the last one.)
+
     Args:
         start: the first labels; by default those of ``how.start`` random items, half of them true.
     """
@@ -168,7 +171,10 @@ def search(coherence: Coherence, how: Annealing, seed: int, start: Labels | None
         start = {item: place % 2 == 0 for place, item in enumerate(first)}
     labels, repaired = coherence.repaired(start, how.repairs)
     found = Found(labels, coherence.utility(labels), repaired=repaired)
+    best = (-math.inf, found.labels)
     for _ in range(how.steps):
+        if len(found.labels) == count and found.utility > best[0]:
+            best = found.utility, found.labels
         item = rng.choices(range(count), _weights(coherence.items, found.labels, how.prefer))[0]
         [score] = coherence.predictions([item], found.labels)
         tried, repaired = {**found.labels, item: score > 0}, 0
@@ -185,7 +191,12 @@ def search(coherence: Coherence, how: Annealing, seed: int, start: Labels | None
         found.trace.append((item, taken, found.utility))
     left = [item for item in range(count) if item not in found.labels]
     scores = coherence.predictions(left, found.labels)
-    found.labels |= {item: score > 0 for item, score in zip(left, scores, strict=True)}
+    whole = {**found.labels, **{item: score > 0 for item, score in zip(left, scores, strict=True)}}
+    found.labels, repaired = coherence.repaired(whole, how.repairs * (1 + len(left)))
+    found.repaired += repaired
+    found.utility = coherence.utility(found.labels)
+    if best[0] > found.utility:
+        found.utility, found.labels = best
     return found
 
 

@@ -132,7 +132,7 @@ class Icm(Trainer):
 class Items:
     """Items as a model reads them, after demonstrations."""
 
-    def __init__(self, s: Session, state: State, episodes: Sequence[Episode], names: tuple[str, str], end: str) -> None:
+    def __init__(self, s: Session, state: State, asked: Sequence[Question], names: tuple[str, str], end: str) -> None:
         self._lm, self._state, self._names, self._end = s.lm(state), state, names, end
         self._prompts = [str(s.task.prompt(one.query, {}, chat=False)) for one in asked]
 
@@ -152,7 +152,7 @@ class Items:
 
 def _told(found: Found, coherence: Coherence, zero_shot: Mapping[int, bool]) -> dict[str, Any]:
     return {
-        "utility": coherence.utility(found.labels),
+        "utility": found.utility,
         "utility_zero_shot": coherence.utility(zero_shot),
         "accepted": found.accepted,
         "repaired": found.repaired,
