@@ -76,14 +76,14 @@ class BookedLM:
     def logprobs(
         self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
     ) -> Sequence[Sequence[float]]:
-        options, kind = self._thinned(dropout)
+        options, variant = self._thinned(dropout)
 
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.logprobs(part, **options)]
 
         if self._scope.watch:
             self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
-        return self._booked(f"logprobs{kind}", self._scope.writable(list(asks)), run, _free, _ok)
+        return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok, variant)
 
     def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
@@ -103,15 +103,15 @@ class BookedLM:
         pool: Literal["mean", "last"] = "mean",
         dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
-        options, kind = self._thinned(dropout)
+        options, variant = self._thinned(dropout)
 
         def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
             return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool, **options)]
 
-        return self._booked(f"hidden/{layer}/{pool}{kind}", self._scope.writable(list(asks)), run, _free, _ok)
+        return self._booked(f"hidden/{layer}/{pool}", self._scope.writable(list(asks)), run, _free, _ok, variant)
 
     def _thinned(self, dropout: Dropout | None) -> tuple[dict[str, Any], str]:
-        """The backend's keyword arguments for a stochastic pass, and what the kind of its items ends with.
+        """The backend's keyword arguments for a stochastic pass, and what tells its items from others.
 
         Raises:
             UsageError: the model cannot do one.
@@ -139,9 +139,10 @@ class BookedLM:
         run: Callable[[Sequence[Any]], Sequence[Any]],
         cost: Callable[[Any], dict[str, float]],
         status: Callable[[Any], str],
+        variant: str = "",
     ) -> list[Any]:
         scope, journal = self._scope, self._scope.journal
-        keys = [digest([kind, self._identity, ask]) for ask in asks]
+        keys = [digest([kind + variant, self._identity, ask]) for ask in asks]
         known = {key: item.result for key, item in journal.find(list(dict.fromkeys(keys))).items()}
         journal.reused += len(known)
         # A model elsewhere is paid by the request, and no batch of ours decides its bits: it is asked what is missing.
