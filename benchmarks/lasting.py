@@ -44,7 +44,7 @@ def run(name: str, condition: Condition, args: argparse.Namespace) -> Path:
         return done[0].parent
     method, updater, protocol = condition
     config: dict[str, Any] = {
-        "method": method, "model": "lab", "beside": [], "out": str(out), "leaderboard": "", "seed": args.seed,
+        "method": method, "model": "lab", "beside": [], "out": str(out), "leaderboard": "", "seed": args.run_seed or args.seed,
         "limit": args.sequences * args.length,
         "task": {"use": "lab-facts", "seed": args.seed, "test": args.sequences * args.length},
         "also": {
@@ -116,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--run-seed", type=int, default=0, help="the run's own seed, on the same pages; 0: --seed")
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--length", type=int, default=16)
     parser.add_argument("--every", type=int, default=4, help="steps between two measurements of everything")

@@ -905,6 +905,20 @@ class Session(Protocol):
         """Store weights; the digest it returns may be used in :attr:`State.adapters` and :class:`Delta`."""
         ...
 
+    def merge(
+        self, states: Sequence[State], how: str, /, *, weight: float = 0.0, density: float = 0.5, own: int = 0
+    ) -> State:
+        """One state in which the last adapters of several states are merged; below them, the states must be alike.
+
+        ``how`` is a way of :func:`harness.engine.merge`, which says what ``weight`` and ``density`` are, or
+        ``superposition``: all adapters, read through the key of the one at ``own``. The new weights are in memory until
+        the state is released or something refers to it.
+
+        Raises:
+            HarnessError: no such way, or states that cannot be merged.
+        """
+        ...
+
     def seed(self, *name: object) -> int:
         """A seed in [0, 2**31) derived from the run's root seed and a name."""
         ...
@@ -972,6 +986,10 @@ class Bench(Protocol):
 
     def episodes(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
         """The episodes that the measure asks, as the method may see them."""
+        ...
+
+    def full(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
+        """The same episodes with their queries, for a protocol that decides what answers each of them."""
         ...
 
     def edits(self, episodes: Sequence[Episode], /, by: State | None = None) -> Sequence[Group]:

@@ -212,6 +212,10 @@ class Updates:
                     out.append(data)
         return out
 
+    def merge(self, states: Sequence[State], how: str, *, weight: float, density: float, own: int) -> State:
+        self._calls.log("merge", "session", {}, [states, how, weight, density, own])
+        return self._starts.merged(states, how, weight=weight, density=density, own=own)
+
     def release(self, states: Sequence[State]) -> None:
         key = digest(["release", self._scope.name, self._calls.position, list(states)])
         self._calls.log("release", "session", {}, states)

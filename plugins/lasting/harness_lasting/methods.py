@@ -60,6 +60,18 @@ APART = _method(
     "apart", "", "an adapter of its own for every context, and an oracle for a router", {"use": "lora"},
     ("chain",), start_as="apart",
 )  # fmt: skip
+MERGED = _method(
+    "merged", "arXiv 2212.04089", "an adapter of its own for every context; all are merged to answer", {"use": "lora"},
+    ("apart",), start_as="apart", serve="cat",
+)  # fmt: skip
+ROUTED = _method(
+    "routed", "", "an adapter of its own for every context; a router picks one for every question", {"use": "lora"},
+    ("apart",), start_as="apart", serve="words",
+)  # fmt: skip
+SUPERPOSED = _method(
+    "superposed", "arXiv 1902.05522", "every context's adapter in one, under a key of its own; an oracle has the keys",
+    {"use": "lora"}, ("apart",), start_as="apart", serve="superposition",
+)  # fmt: skip
 JOINT = _method(
     "joint", "", "all edits so far at once, from the untouched model: not a sequence, but a ceiling", {"use": "lora"},
     ("chain",), start_as="joint",
@@ -88,6 +100,9 @@ LASTING = _method(
 NAMES = {
     "chain": "CHAIN",
     "apart": "APART",
+    "merged": "MERGED",
+    "routed": "ROUTED",
+    "superposed": "SUPERPOSED",
     "joint": "JOINT",
     "rehearsal": "REHEARSAL",
     "own-words": "OWN_WORDS",
