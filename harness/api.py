@@ -278,6 +278,9 @@ class UpdateJob:
     earlier: tuple[SelfEdit, ...] = ()
     """Edits that the start has learnt already, oldest first, where a protocol applies one update after another. Only
     updaters with :attr:`Updater.rehearses` are handed them."""
+    retained: tuple[Example, ...] = ()
+    """For :meth:`Session.fit`: what must not be lost. It is not learnt, but the loss ``sft`` measures on it what holds
+    the update back (``ewc``, ``null_space``)."""
 
 
 @dataclass(frozen=True)
@@ -563,6 +566,8 @@ class TrainItem:
     """Complete hyper-parameters, named as in the table of the updater ``lora``."""
     start_as: Literal["stack", "continue"] = "stack"
     """Train a new adapter, or the last one of ``start`` further; see :attr:`UpdateJob.start_as`."""
+    retained: Sequence[Example] = ()
+    """See :attr:`UpdateJob.retained`."""
 
 
 @dataclass(frozen=True)
@@ -893,7 +898,10 @@ class Session(Protocol):
         ...
 
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
-        """Train LoRA adapters in the batched engine. Each job's ``settings`` are complete hyper-parameters."""
+        """Train LoRA adapters in the batched engine. Each job's ``settings`` are complete hyper-parameters.
+
+        ``loss`` is a name, or a table of a name (``use``) and its settings, which :mod:`harness.engine.losses` lists.
+        """
         ...
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:

@@ -180,7 +180,7 @@ class Updates:
                 yield Updated(job.id, None, "failed", str(error))
                 continue
             goes_on: Literal["stack", "continue"] = "continue" if job.start_as == "continue" else "stack"
-            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings, goes_on))
+            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings, goes_on, job.retained))
             kept = job.start.adapters[:-1] if goes_on == "continue" else job.start.adapters
             below[job.id] = dataclasses.replace(job.start, adapters=kept)
         for base in dict.fromkeys(start.base for start in below.values()):

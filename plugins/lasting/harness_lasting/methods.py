@@ -33,7 +33,8 @@ _LAB: Mapping[str, Any] = {
 def _method(
     name: str, paper: str, summary: str, updater: JSON, beside: tuple[str, ...] = (), **protocol: Any
 ) -> Method:
-    settings = MIXED if updater["use"] == "retain" else PLAIN
+    shown_more = {"rehearse", "words", "prompts", "reading"} & updater.keys()
+    settings = MIXED if shown_more else PLAIN
     return Method(
         name=name,
         paper=paper,
@@ -92,6 +93,18 @@ READING = _method(
     "context-distillation", "arXiv 2209.15189", "learns what the model says of an edit with the page in view",
     {"use": "retain", "reading": 1.0}, ("chain",),
 )  # fmt: skip
+EWC = _method(
+    "ewc", "arXiv 1612.00796", "weights that earlier edits and own words depend on are held where they are",
+    {"use": "retain", "ewc": 1.0}, ("chain",),
+)  # fmt: skip
+O_LORA = _method(
+    "o-lora", "arXiv 2310.14152", "a new adapter for every edit, held orthogonal to those before it",
+    {"use": "retain", "orthogonal": 0.5}, ("chain",), start_as="stack",
+)  # fmt: skip
+NULL_SPACE = _method(
+    "null-space", "after arXiv 2103.07113", "a new adapter for every edit, blind to the inputs of what is retained",
+    {"use": "retain", "null_space": 0.9}, ("chain",), start_as="fold",
+)  # fmt: skip
 LASTING = _method(
     "lasting", "", "rehearses earlier edits, and is held to the untouched model on its own words and prompts",
     {"use": "retain", "rehearse": 0.75, **_TETHER, "prompts": 2.0}, ("chain",),
@@ -108,5 +121,8 @@ NAMES = {
     "own-words": "OWN_WORDS",
     "tethered": "TETHERED",
     "context-distillation": "READING",
+    "ewc": "EWC",
+    "o-lora": "O_LORA",
+    "null-space": "NULL_SPACE",
     "lasting": "LASTING",
 }
