@@ -44,7 +44,7 @@ def run(name: str, condition: Condition, args: argparse.Namespace) -> Path:
         return done[0].parent
     method, updater, protocol = condition
     config: dict[str, Any] = {
-        "method": method, "model": "lab", "beside": [], "out": str(out), "leaderboard": "", 
+        "method": method, "model": "lab", "beside": [], "out": str(out), "leaderboard": "",
         "seed": args.run_seed or args.seed,
         "limit": args.sequences * args.length,
         "task": {"use": "lab-facts", "seed": args.seed, "test": args.sequences * args.length},
