@@ -216,19 +216,23 @@ class SequenceOfEdits(EvaluationProtocol):
 
     def _job(self, bench: Bench, one: _Sequence, place: int, student: State) -> UpdateJob:
         how, s = self._settings.start_as, bench.session
-        edits = one.edits[place]
+        edits = self._joined(bench, one, place)
         name = f"{bench.label}/{one.name}/{place + 1}"
-        seed = s.seed("inner", edits[0].id)
+        seed = s.seed("inner", one.edits[place][0].id)
         if how == "joint":
-            edits = (*one.learnt(place), *edits)
-        if len(edits) > 1:
-            edits = bench.join(edits)
+            # Each context's edits are joined as in a sequence, so that the same training sequences are learnt.
+            before = [self._joined(bench, one, j) for j in range(place) if j not in one.failed]
+            edits = (*(edit for mine in before for edit in mine), *edits)
         if how == "apart" or how == "joint":
             return UpdateJob(name, student, edits, seed)
         earlier = one.learnt(place)
         if how == "stack" or one.state.adapters == student.adapters:
             return UpdateJob(name, one.state, edits, seed, earlier=earlier)
         return UpdateJob(name, one.state, edits, seed, start_as=how, earlier=earlier)
+
+    def _joined(self, bench: Bench, one: _Sequence, place: int) -> tuple[SelfEdit, ...]:
+        edits = one.edits[place]
+        return bench.join(edits) if len(edits) > 1 else edits
 
     # --- asking ---
 

@@ -17,3 +17,8 @@ def harness_methods() -> Mapping[str, str]:
 @hookimpl
 def harness_updaters() -> Mapping[str, str]:
     return {"retain": "harness_lasting.retain:Retain"}
+
+
+@hookimpl
+def harness_rewards() -> Mapping[str, str]:
+    return {"retention": "harness_lasting.retention:Retention"}
