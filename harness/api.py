@@ -580,8 +580,8 @@ class Trained:
     status: Status = "ok"
     reason: str = ""
     log: JSON = field(default_factory=dict)
-    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step); ``cause`` where the status is not
-    ``ok``."""
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step), ``norm`` (Frobenius, of the adapter's
+    change of the weights); ``cause`` where the status is not ``ok``."""
 
 
 class Artefact(Protocol):

@@ -503,6 +503,8 @@ def _trained(result: TrainResult) -> Trained:
         "loss": result.losses[-1] if result.losses else None,
         "losses": thinned(result.losses),
     }
+    if result.adapter is not None:
+        log["norm"] = result.adapter.norm
     if result.reduced:
         log["reduced"] = True
     if result.status == "failed":

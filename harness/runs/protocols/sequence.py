@@ -39,6 +39,8 @@ Serve = Literal[
     "oracle", "words", "learnt", "superposition", "cat", "svd", "linear", "ties", "dare_linear", "dare_ties",
     "ties_svd", "dare_linear_svd", "dare_ties_svd",
 ]  # fmt: skip
+SAID = ("norm", "loss")
+"""Of an update's log, tables of their own: what might foretell forgetting, beside the divergence."""
 LONGEST = 8
 """Most edits of a sequence by default, as in SEAL."""
 
@@ -87,6 +89,8 @@ class _Sequence:
     failed: dict[int, Updated] = field(default_factory=dict)
     steps: float = 0.0
     tokens: float = 0.0
+    said: dict[str, float] = field(default_factory=dict)
+    """What the log of the last update says of it."""
 
     def learnt(self, upto: int) -> tuple[SelfEdit, ...]:
         """The edits of the first contexts that came to something."""
@@ -152,6 +156,10 @@ class SequenceOfEdits(EvaluationProtocol):
                 found = [(one.name, serving.whole(one) if serving else one.state) for one in sequences]
                 if whole := [(name, state) for name, state in found if state]:
                     yield from drift.measured(whole, step)
+                if step:
+                    edits = [one.edits[step - 1] for one in sequences]
+                    yield from drift.of_edits([(*one, mine) for one, mine in zip(found, edits, strict=True)], step)
+                    yield from self._said(bench, sequences, step)
             if serving:
                 yield from serving.end_of_step(step)
         yield from books.figures()
@@ -200,6 +208,7 @@ class SequenceOfEdits(EvaluationProtocol):
         for one, updated in zip(learning, done, strict=True):
             one.steps += float(updated.log.get("steps") or 0)
             one.tokens += float(updated.log.get("tokens") or 0)
+            one.said = {name: float(updated.log[name]) for name in SAID if updated.log.get(name) is not None}
             if updated.state is None:
                 one.failed[place] = updated
                 continue
@@ -281,6 +290,15 @@ class SequenceOfEdits(EvaluationProtocol):
                 rows = _answers(bench, _answering(serving, one, name, asked, [None] * len(asked)), name)
                 scores += lasting.of_sequence(one.name, [score for row in rows for score in row])
             yield Measurement(f"rest.{name}", scores, step, measure)
+
+    def _said(self, bench: Bench, sequences: Sequence[_Sequence], step: int) -> Iterator[Measurement]:
+        task = bench.session.task
+        for name in SAID:
+            scores = [Score(one.name, one.name, one.said[name]) for one in sequences if name in one.said]
+            if scores:
+                measure = Measure(task.name, task.version, "protocol sequence", f"{name} of the last update",
+                                  unit="nats" if name == "loss" else "norm", lower_is_better=True)  # fmt: skip
+                yield Measurement(f"update.{name}", scores, step, measure)
 
     def _spent(self, bench: Bench, sequences: Sequence[_Sequence]) -> Iterator[Measurement]:
         task = bench.session.task
