@@ -16,7 +16,7 @@ def harness_methods() -> Mapping[str, str]:
 
 @hookimpl
 def harness_updaters() -> Mapping[str, str]:
-    return {"retain": "harness_lasting.retain:Retain"}
+    return {"retain": "harness_lasting.retain:Retain", "osf": "harness_lasting.osf:Osf"}
 
 
 @hookimpl

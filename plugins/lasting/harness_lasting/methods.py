@@ -34,7 +34,7 @@ def _method(
     name: str, paper: str, summary: str, updater: JSON, beside: tuple[str, ...] = (), **protocol: Any
 ) -> Method:
     shown_more = {"rehearse", "words", "prompts", "reading"} & updater.keys()
-    settings = MIXED if shown_more else PLAIN
+    settings = MIXED if shown_more else {"epochs": 5, "batch_size": 2} if updater["use"] == "osf" else PLAIN
     return Method(
         name=name,
         paper=paper,
@@ -105,6 +105,10 @@ NULL_SPACE = _method(
     "null-space", "after arXiv 2103.07113", "a new adapter for every edit, blind to the inputs of what is retained",
     {"use": "retain", "null_space": 0.9}, ("chain",), start_as="fold",
 )  # fmt: skip
+OSF = _method(
+    "osf", "arXiv 2504.07097", "every update trains the weights' smaller singular directions and leaves the others",
+    {"use": "osf"}, ("chain",), start_as="fold",
+)  # fmt: skip
 LASTING = _method(
     "lasting", "", "rehearses earlier edits, and is held to the untouched model on its own words and prompts",
     {"use": "retain", "rehearse": 0.75, **_TETHER, "prompts": 2.0}, ("chain",),
@@ -124,5 +128,6 @@ NAMES = {
     "ewc": "EWC",
     "o-lora": "O_LORA",
     "null-space": "NULL_SPACE",
+    "osf": "OSF",
     "lasting": "LASTING",
 }
