@@ -5,6 +5,7 @@ else of the harness. It takes token ids, and returns token ids and adapters.
 """
 
 from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_digest
+from .data_parallel import full_finetune_together
 from .distil import Distribution, divergence
 from .engine import Engine
 from .fold import fold
@@ -42,6 +43,7 @@ __all__ = [
     "epoch_order",
     "fold",
     "full_finetune",
+    "full_finetune_together",
     "init_lora",
     "learning_rate",
     "merge",
