@@ -237,8 +237,6 @@ def test_a_long_judgement_is_not_learnt(tmp_path: Path) -> None:
 def test_judge_pairs_need_judgements() -> None:
     with pytest.raises(UsageError, match="at least two must be written"):
         MetaRewarding(MetaRewarding.Settings(judgements=1))
-    with pytest.raises(UsageError, match="length control is for"):
-        SelfRewarding(SelfRewarding.Settings(pairs="failures", rho=(0.1,)))
 
 
 def test_alma_trains_the_base_anew_on_the_data_of_all_rounds(tmp_path: Path) -> None:
