@@ -40,10 +40,22 @@ from .jobs import Loss, TrainSequence
 class Sft:
     """Weighted mean cross-entropy over the targets of an optimiser step; the engine computes it for all jobs at once.
 
-    The targets of a sequence with `meta["teacher"]` count with their divergence from it instead (see `distil`).
+    The targets of a sequence with `meta["teacher"]` count with their divergence from it instead (see `distil`). What
+    holds the adapter back is described in `restraint`; all of it is off by default.
     """
 
     name: ClassVar[str] = "sft"
+
+    ewc: float = 0.0
+    """Weight of the penalty on moving what the job's `retained` sequences depend on."""
+    orthogonal: float = 0.0
+    """Weight of the penalty on the overlap of A with those of the adapters below."""
+    null_space: float = 0.0
+    """Share of the energy of the `retained` sequences' inputs that A is kept clear of, in [0, 1]."""
+
+    @property
+    def restrains(self) -> bool:
+        return bool(self.ewc or self.orthogonal or self.null_space)
 
     def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
         weights = [torch.tensor(target_weights(s), device=lp.device) for s, lp in zip(sequences, logprobs, strict=True)]
