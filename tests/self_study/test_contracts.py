@@ -103,5 +103,4 @@ def test_settings_for_an_instruct_model() -> None:
     slots = resolved("al", "instruct-7b").arms[0].slots
     assert slots["dpo"]["beta"] == 0.1
     assert slots["dpo"]["learning_rate"] < slots["sft"]["learning_rate"] <= 1e-4
-    assert slots["trainer"]["split"] == "test"
     assert "List the names" not in str(resolved("alas", "instruct-7b").arms[0].slots["trainer"])
