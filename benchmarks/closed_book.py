@@ -3,9 +3,9 @@
     python benchmarks/closed_book.py --pages 16
     python benchmarks/closed_book.py --only dpo,3e-3,5,0.1,1     # loss, rate, epochs, beta, weight of the likelihood
 
-The embedded model writes questions on validation pages (seed 77), answers them with the page and without it, and one
-adapter for all pages learns the open-book answers, or prefers them to the closed-book ones where the two differ. Printed
-is the accuracy on the pages' own questions, which are worded otherwise, with the book closed and open.
+The embedded model writes questions on validation pages (seed 77), answers them with the page and without it, and
+one adapter for all pages learns the open-book answers, or prefers them to the closed-book ones where the two differ.
+Printed is the accuracy on the pages' own questions, which are worded otherwise, with the book closed and open.
 """
 
 import argparse
