@@ -18,7 +18,6 @@ from harness_lab.bench import Bench
 from harness_lab.pretraining.mix import fill, prompts
 from harness_lab.world.squad import AskedPage, asked_pages
 from harness_proxy_reward.own_questions import read_pairs
-from harness_self_study.preferring import with_likelihood
 
 from harness.api import Data, Example, Preference, Request, State, TrainItem
 from harness.metrics import normalize
@@ -69,7 +68,7 @@ class Study:
             data = [Example(prompt, right) for prompt, right, _ in rows if right.strip()]
         else:
             beta, weight = map(float, more)
-            loss = with_likelihood(beta, 0.0, weight)
+            loss = {"use": "dpo", "beta": beta, "nll": weight}
             data = [
                 Preference(prompt, right, said)
                 for prompt, right, said in rows

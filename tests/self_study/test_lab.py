@@ -56,8 +56,8 @@ def test_what_is_learnt_is_the_right_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_dpo_alone_gains_nothing_and_with_the_likelihood_it_does(tmp_path: Path) -> None:
-    alone = ran(tmp_path / "alone", "al-dpo", dpo={"likelihood": 0.0})
+def test_dpo_alone_gains_nothing_and_with_an_added_likelihood_it_does(tmp_path: Path) -> None:
+    alone = ran(tmp_path / "alone", "al-dpo", dpo={"loss": {"use": "dpo", "beta": 0.1, "nll": 0.0}})
     added = ran(tmp_path / "added", "al-dpo")
     assert by_step(alone, "score", "al-dpo")[-1] < 0.15
     assert by_step(added, "score", "al-dpo")[-1] > 0.4
