@@ -291,6 +291,9 @@ class UpdateJob:
     earlier: tuple[SelfEdit, ...] = ()
     """Edits that the start has learnt already, oldest first, where a protocol applies one update after another. Only
     updaters with :attr:`Updater.rehearses` are handed them."""
+    retained: tuple[Example, ...] = ()
+    """For :meth:`Session.fit`: what must not be lost. It is not learnt, but the loss ``sft`` measures on it what holds
+    the update back (``ewc``, ``null_space``)."""
 
 
 @dataclass(frozen=True)
@@ -403,7 +406,8 @@ class Method:
     beside: tuple[str, ...] = ()
     """Methods that ``harness run`` runs beside this one for comparison, such as its baselines."""
     presets: Mapping[str, JSON] = field(default_factory=dict)
-    """Named configurations; the one named after the model (``lab``) is the default with that model."""
+    """Named configurations; the one named after the model (``lab``) is the default with that model. One with a key
+    ``model`` is run with that model unless the user names another."""
 
 
 @dataclass(frozen=True)
@@ -576,6 +580,8 @@ class TrainItem:
     """Complete hyper-parameters, named as in the table of the updater ``lora``."""
     start_as: Literal["stack", "continue"] = "stack"
     """Train a new adapter, or the last one of ``start`` further; see :attr:`UpdateJob.start_as`."""
+    retained: Sequence[Example] = ()
+    """See :attr:`UpdateJob.retained`."""
 
 
 @dataclass(frozen=True)
@@ -588,8 +594,8 @@ class Trained:
     status: Status = "ok"
     reason: str = ""
     log: JSON = field(default_factory=dict)
-    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step); ``cause`` where the status is not
-    ``ok``."""
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step), ``norm`` (Frobenius, of the adapter's
+    change of the weights); ``cause`` where the status is not ``ok``."""
 
 
 class Artefact(Protocol):
@@ -926,7 +932,10 @@ class Session(Protocol):
         ...
 
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
-        """Train LoRA adapters in the batched engine. Each job's ``settings`` are complete hyper-parameters."""
+        """Train LoRA adapters in the batched engine. Each job's ``settings`` are complete hyper-parameters.
+
+        ``loss`` is a name, or a table of a name (``use``) and its settings, which :mod:`harness.engine.losses` lists.
+        """
         ...
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:
@@ -936,6 +945,20 @@ class Session(Protocol):
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
         """Store weights; the digest it returns may be used in :attr:`State.adapters` and :class:`Delta`."""
+        ...
+
+    def merge(
+        self, states: Sequence[State], how: str, /, *, weight: float = 0.0, density: float = 0.5, own: int = 0
+    ) -> State:
+        """One state in which the last adapters of several states are merged; below them, the states must be alike.
+
+        ``how`` is a way of :func:`harness.engine.merge`, which says what ``weight`` and ``density`` are, or
+        ``superposition``: all adapters, read through the key of the one at ``own``. The new weights are in memory until
+        the state is released or something refers to it.
+
+        Raises:
+            HarnessError: no such way, or states that cannot be merged.
+        """
         ...
 
     def seed(self, *name: object) -> int:
@@ -1005,6 +1028,10 @@ class Bench(Protocol):
 
     def episodes(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
         """The episodes that the measure asks, as the method may see them."""
+        ...
+
+    def full(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
+        """The same episodes with their queries, for a protocol that decides what answers each of them."""
         ...
 
     def edits(self, episodes: Sequence[Episode], /, by: State | None = None) -> Sequence[Group]:

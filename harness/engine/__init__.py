@@ -14,10 +14,12 @@ from .full import FullResult, full_finetune
 from .jobs import Generated, GenerationRow, HyperParameters, Loss, Padding, TrainJob, TrainResult, TrainSequence
 from .losses import Dpo, Grpo, Rloo, Sft
 from .memory import MemoryPlan
+from .merge import MERGES, merge, superpose
 from .schedule import epoch_order, learning_rate, step_batches
 from .score import HiddenRow, ScoreRow
 
 __all__ = [
+    "MERGES",
     "AdamState",
     "Adapter",
     "Distribution",
@@ -46,7 +48,9 @@ __all__ = [
     "full_finetune_together",
     "init_lora",
     "learning_rate",
+    "merge",
     "resolve_targets",
     "stack_digest",
     "step_batches",
+    "superpose",
 ]

@@ -304,6 +304,7 @@ class HfModel(Model):
                 continue
             try:
                 sequences = self.encoder.sequences(item.data, settings, loss)
+                retained = self.encoder.sequences(item.retained, settings, loss) if item.retained else ()
             except EditFailed as error:
                 yield Trained(item.id, None, "failed", str(error), {"cause": "data"})
                 continue
@@ -312,7 +313,7 @@ class HfModel(Model):
                 self.engine.resolve_targets(hp.targets)
             except ValueError as error:
                 raise UsageError(f"model {self.settings.path!r}: {error}") from error
-            jobs.append((item, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
+            jobs.append((item, TrainJob(item.id, sequences, hp, item.seed, loss=loss, retained=retained)))
         jobs = self._with_teachers(jobs)
         for group in self._groups([item.start for item, _ in jobs]):
             part = [_started(*jobs[place], stack) for place, stack in group.stacks]
@@ -526,6 +527,8 @@ def _trained(result: TrainResult) -> Trained:
         "loss": result.losses[-1] if result.losses else None,
         "losses": thinned(result.losses),
     }
+    if result.adapter is not None:
+        log["norm"] = result.adapter.norm
     if result.reduced:
         log["reduced"] = True
     if result.status == "failed":
