@@ -22,7 +22,7 @@ from harness.evaluators.closed_book import ClosedBook
 from harness.session.service import SessionService
 from harness.testing import TrainerContract
 from harness.testing.scripted import ScriptedLM, open_session
-from tests.selection.test_icm import Asked, Learner
+from tests.selection.test_icm import Asked, Learner, embedded
 
 SMALL: Mapping[str, Any] = {"names": (" true", " false"), "end": ".", "passes": 3, "neighbours": 4}
 
@@ -142,3 +142,11 @@ def test_a_model_without_dropout_is_refused(tmp_path: Path) -> None:
         ran(tmp_path, model=plain)
     with pytest.raises(UsageError, match="two different labels"):
         Simple(Simple.Settings(names=(" a", " a")))
+
+
+def test_kept_passes_of_the_embedded_model_are_right_more_often(tmp_path: Path) -> None:
+    s = embedded(tmp_path / "run", train=80, test=2, gap=12)
+    own = {**SMALL, "passes": 7, "neighbours": 9}
+    list(Simple(Simple.Settings(**own)).run(s.sealed))
+    (kept, of_kept), (dropped, of_dropped) = s.diagnoses["kept pass"], s.diagnoses["dropped pass"]
+    assert kept / of_kept > dropped / of_dropped + 0.05
