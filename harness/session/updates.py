@@ -184,7 +184,7 @@ class Updates:
                 yield Updated(job.id, None, "failed", str(error))
                 continue
             goes_on: Literal["stack", "continue"] = "continue" if job.start_as == "continue" else "stack"
-            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings, goes_on))
+            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings, goes_on, job.retained))
             kept = job.start.adapters[:-1] if goes_on == "continue" else job.start.adapters
             below[job.id] = dataclasses.replace(job.start, adapters=kept)
         for base in dict.fromkeys(start.base for start in below.values()):
@@ -217,6 +217,10 @@ class Updates:
                 else:
                     out.append(data)
         return out
+
+    def merge(self, states: Sequence[State], how: str, *, weight: float, density: float, own: int) -> State:
+        self._calls.log("merge", "session", {}, [states, how, weight, density, own])
+        return self._starts.merged(states, how, weight=weight, density=density, own=own)
 
     def release(self, states: Sequence[State]) -> None:
         key = digest(["release", self._scope.name, self._calls.position, list(states)])
