@@ -1,4 +1,4 @@
-"""The figures of the model card, measured again: what `lab-maths-1` can do before any method touches it."""
+"""The figures of the model card, measured again: what `lab-maths-2` can do before any method touches it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def claims(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
         prompts, golds = [], []
         for _ in range(count):
             shown = [world.draw_claim(rng) for _ in range(_DEMONSTRATIONS + 1)]
-            labels = ["true" if registers.label(concept, *pair) else "false" for pair in shown]
+            labels = [registers.label(concept, *pair) for pair in shown]
             told = [f"{world.claim(*pair)} {label}." for pair, label in zip(shown, labels, strict=True)]
             prompts.append(" ".join([*told[:-1], world.claim(*shown[-1])]))
             golds.append(labels[-1])
