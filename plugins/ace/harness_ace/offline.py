@@ -36,8 +36,8 @@ class OfflineSettings(LearningSettings):
     validate: Count = 0
     """Questions of the validation split that every checkpoint is asked; 0 asks none."""
     keep: Literal["best", "last"] = "best"
-    """Which checkpoint's playbook is kept: the best on validation, of equals the first, or the ``last``, which is kept in
-    any case where nothing is validated."""
+    """Which checkpoint's playbook is kept: the ``best`` on validation, of equals the first, or the ``last``. Where
+    nothing is validated it is the last."""
 
 
 class Offline(Trainer):

@@ -59,8 +59,8 @@ class LabMaths(Task):
         """The problem, to be solved; a conversation for an instruct model.
 
         With ``{"playbook": {"text"}}`` in memory, raw text begins with those of its notes ("note rents gets.") that are
-        on verbs of the problem: the embedded model was taught with six notes at most, and does not heed ten. An instruct
-        model reads all of the playbook.
+        on verbs of the problem: the embedded model was taught with six notes at most, and does not heed ten. An
+        instruct model reads all of the playbook.
 
         Raises:
             UsageError: the memory holds any other key, which this task would not know how to show.
