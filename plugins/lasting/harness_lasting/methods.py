@@ -7,7 +7,10 @@ updates that are shown their edit alone, one for those that are shown more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+from harness_outer_loops.methods import SEAL_PROBABILITY
 
 from harness.api import JSON, Method
 
@@ -114,6 +117,24 @@ LASTING = _method(
     {"use": "retain", "rehearse": 0.75, **_TETHER, "prompts": 2.0}, ("chain",),
 )  # fmt: skip
 
+# Its policy learns as that of seal-probability does, and is deployed in a sequence.
+SEAL_RETENTION = replace(
+    SEAL_PROBABILITY,
+    name="seal-retention",
+    paper="arXiv 2506.10943, section 3.1",
+    summary="SEAL whose writer is paid for what an edit teaches, less what it makes the model forget",
+    components={
+        **SEAL_PROBABILITY.components,
+        "editor": {"use": "self-qa"},
+        "reward": {"use": "retention", "evaluator": "probability"},
+    },
+    protocol={"use": "sequence"},
+    beside=("chain",),
+    presets={
+        "lab": {**SEAL_PROBABILITY.presets["lab"], "updater": PLAIN, "also": _LAB["also"], "protocol": {"length": 8}}
+    },
+)
+
 NAMES = {
     "chain": "CHAIN",
     "apart": "APART",
@@ -130,4 +151,5 @@ NAMES = {
     "null-space": "NULL_SPACE",
     "osf": "OSF",
     "lasting": "LASTING",
+    "seal-retention": "SEAL_RETENTION",
 }
