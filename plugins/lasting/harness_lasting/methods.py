@@ -98,7 +98,7 @@ READING = _method(
 )  # fmt: skip
 EWC = _method(
     "ewc", "arXiv 1612.00796", "weights that earlier edits and own words depend on are held where they are",
-    {"use": "retain", "ewc": 1.0}, ("chain",),
+    {"use": "retain", "ewc": 0.1}, ("chain",),
 )  # fmt: skip
 O_LORA = _method(
     "o-lora", "arXiv 2310.14152", "a new adapter for every edit, held orthogonal to those before it",
