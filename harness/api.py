@@ -151,6 +151,19 @@ class Likelihood:
     None where the model does not say."""
 
 
+@dataclass(frozen=True)
+class Dropout:
+    """A stochastic pass: every unit that a linear layer reads is left out with a probability (arXiv 1506.02142).
+
+    The seed and the prompt name one thinned network, whatever else is asked: after one prompt, all continuations and
+    the prompt's own hidden states come from the same network.
+    """
+
+    rate: float
+    """Probability that a unit is left out, in (0, 1)."""
+    seed: int = 0
+
+
 # --- the contents of an edit ---------------------------------------------------------------------------------------
 
 
@@ -393,7 +406,8 @@ class Method:
     beside: tuple[str, ...] = ()
     """Methods that ``harness run`` runs beside this one for comparison, such as its baselines."""
     presets: Mapping[str, JSON] = field(default_factory=dict)
-    """Named configurations; the one named after the model (``lab``) is the default with that model."""
+    """Named configurations; the one named after the model (``lab``) is the default with that model. One with a key
+    ``model`` is run with that model unless the user names another."""
 
 
 @dataclass(frozen=True)
@@ -628,7 +642,7 @@ class Model(Component):
     base: str
     """Digest of the frozen weights, or a dated remote name such as ``openai:gpt-4.1-2025-04-14``."""
     can: frozenset[str]
-    """Subset of ``generate logprobs hidden train seed schema chat``."""
+    """Subset of ``generate logprobs hidden dropout train seed schema chat``."""
     name: str = ""
     """Its name in tables and messages; "" stands for :attr:`base`."""
     identity: JSON = _NOTHING
@@ -660,10 +674,13 @@ class Model(Component):
         where no further call could succeed either.
         """
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> Sequence[Sequence[float]]:
         """Natural-log probability of every token of each continuation, given its prompt. By default refused.
 
-        Returns one sequence per ask, as long as that continuation has tokens.
+        ``dropout`` is passed only to a model that :attr:`can` do it. Returns one sequence per ask, as long as that
+        continuation has tokens.
         """
         raise HarnessError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
 
@@ -672,10 +689,16 @@ class Model(Component):
         return [Likelihood(tuple(row)) for row in self.logprobs(asks)]
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
         """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens. By default
-        refused.
+        refused. ``dropout`` as in :meth:`logprobs`.
 
         Returns one vector per ask, of the model's hidden size.
         """
@@ -808,7 +831,7 @@ class LM(Protocol):
     batch."""
 
     can: frozenset[str]
-    """Subset of ``generate logprobs hidden train seed schema chat``."""
+    """Subset of ``generate logprobs hidden dropout train seed schema chat``."""
     base: str
     """Digest of the frozen weights; :attr:`State.base` of every state of this model."""
 
@@ -817,8 +840,13 @@ class LM(Protocol):
         models see :meth:`Session.generate`."""
         ...
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
-        """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask."""
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> Sequence[Sequence[float]]:
+        """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask.
+
+        With ``dropout``, which the model must be able to do, they are those of one stochastic pass.
+        """
         ...
 
     def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
@@ -826,10 +854,16 @@ class LM(Protocol):
         ...
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
         """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens: one vector of the
-        model's hidden size per ask."""
+        model's hidden size per ask. ``dropout`` as in :meth:`logprobs`."""
         ...
 
 

@@ -7,6 +7,7 @@ else of the harness. It takes token ids, and returns token ids and adapters.
 from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_digest
 from .data_parallel import full_finetune_together
 from .distil import Distribution, divergence
+from .dropout import Thinned
 from .engine import Engine
 from .fold import fold
 from .full import FullResult, full_finetune
@@ -36,6 +37,7 @@ __all__ = [
     "Rloo",
     "ScoreRow",
     "Sft",
+    "Thinned",
     "TrainJob",
     "TrainResult",
     "TrainSequence",

@@ -79,6 +79,9 @@ class Encoder:
         found = [sequence for place, item in enumerate(data) for sequence in self._of(item, place, settings)]
         if not found:
             raise EditFailed("nothing to train on")
+        if settings.pad_to == "longest":
+            longest = max(len(sequence.ids) for sequence in found)
+            found = [replace(one, padding=replace(one.padding, to=longest)) if one.padding else one for one in found]
         return tuple(found)
 
     def _of(self, item: Data, place: int, settings: FitSettings) -> list[TrainSequence]:
@@ -116,6 +119,8 @@ class Encoder:
         """The ids before the target, and those of the target with its end token, if it gets one."""
         if not target.strip():
             raise EditFailed("an empty training target")
+        if settings.next_header and prompt and not isinstance(prompt, str):
+            return self._prompts.answered_ids(prompt, target)
         if prompt:
             before, after = self._prompts.continuation_ids(prompt, target)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,9 @@ from harness.session.calls import Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
 from harness.session.starts import Starts
+
+_MADE: ContextVar[set[str] | None] = ContextVar("made", default=None)
+"""The weights that the updater at work has trained so far; packs under way side by side have a set each."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,8 @@ class Updates:
                 state = None
                 if trained.adapter is not None:
                     new = self._weights.put(_artefact(trained.adapter))
+                    if (made := _MADE.get()) is not None:
+                        made.add(new)
                     start = below[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
@@ -302,9 +308,16 @@ class Updates:
         def apply() -> Any:
             return checks.drawn(self._counted(slot.instance.apply(ready, self._scope.sealed)))
 
-        with self._scope.clock.span("update") as span:
-            answered = self._calls.guard(slot, apply)
+        made: set[str] = set()
+        token = _MADE.set(made)
+        try:
+            with self._scope.clock.span("update") as span:
+                answered = self._calls.guard(slot, apply)
+        finally:
+            _MADE.reset(token)
         results = checks.updates(slot, answered, by_id)
+        # What it trained on the way and no result names, such as the rounds of an update but the last, is not kept.
+        self._drop(made - {adapter for one in results if one.state for adapter in one.state.adapters})
         original = {job.id: job for job in jobs}
         for updated in results:
             if reasons := left_out[updated.job]:

@@ -31,6 +31,15 @@ _LAB: Mapping[str, Any] = {
     "editor": {"max_tokens": 256},
     "protocol": {"length": 16, "every": 4},
 }
+_QUICK: Mapping[str, Any] = {
+    "limit": 12,
+    "seeds": 1,
+    # Named, so that --all --preset quick keeps to the methods that are not about sequences.
+    "task": {"use": "lab-facts"},
+    "editor": {"max_tokens": 256},
+    "protocol": {"length": 6, "every": 3},
+}
+"""A first look with the embedded model: two sequences of six edits, too few to rank anything by."""
 
 
 def _method(
@@ -51,7 +60,7 @@ def _method(
         needs=frozenset({"generate", "train"}),
         protocol={"use": "sequence", **protocol},
         beside=beside,
-        presets={"lab": {**_LAB, "updater": settings}},
+        presets={"lab": {**_LAB, "updater": settings}, "quick": {**_QUICK, "updater": settings}},
     )
 
 

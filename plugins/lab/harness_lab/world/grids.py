@@ -60,6 +60,17 @@ def _two_paints(rng: random.Random, colours: list[int]) -> Change:
     return recolour({a: new[0], b: new[1]})
 
 
+def _cycle(rng: random.Random, colours: list[int]) -> Change:
+    a, b, c = rng.sample(colours, 3)
+    return recolour({a: b, b: c, c: a})
+
+
+def _merge(rng: random.Random, colours: list[int]) -> Change:
+    a, b = rng.sample(colours, 2)
+    new = rng.choice([c for c in range(10) if c not in colours])
+    return recolour({a: new, b: new})
+
+
 def _then(*parts: Change) -> Change:
     def run(grid: Grid) -> Grid:
         for part in parts:
@@ -89,6 +100,14 @@ HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {
     "quarter-turn": lambda rng, colours: _then(flip_columns, transpose),
     "shift-right-paint": lambda rng, colours: _then(shift_right, _paint(rng, colours)),
 }
+COLOURS: dict[str, Callable[[random.Random, list[int]], Change]] = {
+    "two-paints": _two_paints,
+    "cycle": _cycle,
+    "merge": _merge,
+}
+"""The held-out families of puzzles that only change colours."""
+
+Rules = Literal["all", "colours"]
 
 
 def task(
@@ -98,7 +117,7 @@ def task(
     rows = rows or rng.randint(2, MAX_SIDE)
     columns = columns or rng.randint(2, MAX_SIDE)
     colours = rng.sample(range(10), rng.randint(3, 4))
-    change = (TRAINED | HELD_OUT)[family](rng, colours)
+    change = (TRAINED | HELD_OUT | COLOURS)[family](rng, colours)
     pairs: list[dict[str, Grid]] = []
     while len(pairs) <= demos:
         grid = [[rng.choice(colours) for _ in range(columns)] for _ in range(rows)]
@@ -111,20 +130,24 @@ def task(
 
 
 def arc_files(
-    count: int, seed: int, split: Literal["train", "validation", "test"]
+    count: int, seed: int, split: Literal["train", "validation", "test"], rules: Rules = "all"
 ) -> tuple[dict[str, Any], dict[str, list[Grid]]]:
     """`count` different tasks of 2 to 4 cells a side as ARC challenges and solutions, with families in turn.
 
-    The test split has the held-out families, the others those of pre-training.
+    The test split has the held-out families, the others those of pre-training. With the rules `colours` there are only
+    families that change colours, on grids of 2 to 3 cells a side.
     """
-    families = list(HELD_OUT if split == "test" else TRAINED)
-    rng = random.Random(f"{GRIDS_VERSION}/{seed}/{split}")
+    held_out, trained, side, stream = HELD_OUT, list(TRAINED), 4, f"{GRIDS_VERSION}/{seed}/{split}"
+    if rules == "colours":
+        held_out, trained, side, stream = COLOURS, ["swap", "paint", "keep"], 3, f"{stream}/colours"
+    families = list(held_out) if split == "test" else trained
+    rng = random.Random(stream)
     challenges: dict[str, Any] = {}
     solutions: dict[str, list[Grid]] = {}
     while len(challenges) < count:
         index = len(challenges)
         family = families[index % len(families)]
-        made = task(rng, family, rows=rng.randint(2, 4), columns=rng.randint(2, 4))
+        made = task(rng, family, rows=rng.randint(2, side), columns=rng.randint(2, side))
         name = f"{split}-{seed}-{index:03d}-{family}"
         challenges[name] = {"train": made["train"], "test": [{"input": made["test"][0]["input"]}]}
         solutions[name] = [made["test"][0]["output"]]
