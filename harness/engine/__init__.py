@@ -8,6 +8,7 @@ from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_diges
 from .distil import Distribution, divergence
 from .engine import Engine
 from .fold import fold
+from .forward import plain_weights
 from .full import FullResult, full_finetune
 from .jobs import Generated, GenerationRow, HyperParameters, Loss, Padding, TrainJob, TrainResult, TrainSequence
 from .losses import Dpo, Grpo, Rloo, Sft
@@ -42,6 +43,7 @@ __all__ = [
     "full_finetune",
     "init_lora",
     "learning_rate",
+    "plain_weights",
     "resolve_targets",
     "stack_digest",
     "step_batches",
