@@ -222,7 +222,7 @@ class EntiGraph(Editor):
         }
         s.keep(f"entigraph/{samples[0].ask.episode.id}", report)
         _log.info(
-            "entigraph: %d lists (%d repaired, %d by fallback, %d with fewer than two names, %d names left out); "
+            "entigraph: %d lists (%d repaired, %d by fallback, %d with no pair to write about, %d names left out); "
             "%d texts, %d of them name all their entities, %d were cut off",
             *(report[name] for name in ("edits", "repaired", "fallback", "without_pairs", "names_left_out")),
             *(report[name] for name in ("texts", "naming_all", "cut")),

@@ -60,11 +60,6 @@ def _two_paints(rng: random.Random, colours: list[int]) -> Change:
     return recolour({a: new[0], b: new[1]})
 
 
-def _cycle(rng: random.Random, colours: list[int]) -> Change:
-    a, b, c = rng.sample(colours, 3)
-    return recolour({a: b, b: c, c: a})
-
-
 def _merge(rng: random.Random, colours: list[int]) -> Change:
     a, b = rng.sample(colours, 2)
     new = rng.choice([c for c in range(10) if c not in colours])
@@ -100,12 +95,13 @@ HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {
     "quarter-turn": lambda rng, colours: _then(flip_columns, transpose),
     "shift-right-paint": lambda rng, colours: _then(shift_right, _paint(rng, colours)),
 }
-COLOURS: dict[str, Callable[[random.Random, list[int]], Change]] = {
-    "two-paints": _two_paints,
-    "cycle": _cycle,
+# Families that only change colours. Rules of its kind, and no others, the lab model learns at test time.
+COLOURS_TRAINED: dict[str, Callable[[random.Random, list[int]], Change]] = {
+    "paint": _paint,
+    "keep": _keep,
     "merge": _merge,
 }
-"""The held-out families of puzzles that only change colours."""
+COLOURS_HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {"swap": _swap, "two-paints": _two_paints}
 
 Rules = Literal["all", "colours"]
 
@@ -117,7 +113,7 @@ def task(
     rows = rows or rng.randint(2, MAX_SIDE)
     columns = columns or rng.randint(2, MAX_SIDE)
     colours = rng.sample(range(10), rng.randint(3, 4))
-    change = (TRAINED | HELD_OUT | COLOURS)[family](rng, colours)
+    change = (TRAINED | HELD_OUT | COLOURS_TRAINED)[family](rng, colours)
     pairs: list[dict[str, Grid]] = []
     while len(pairs) <= demos:
         grid = [[rng.choice(colours) for _ in range(columns)] for _ in range(rows)]
@@ -134,20 +130,20 @@ def arc_files(
 ) -> tuple[dict[str, Any], dict[str, list[Grid]]]:
     """`count` different tasks of 2 to 4 cells a side as ARC challenges and solutions, with families in turn.
 
-    The test split has the held-out families, the others those of pre-training. With the rules `colours` there are only
-    families that change colours, on grids of 2 to 3 cells a side.
+    The test split has the held-out families, the others those of pre-training. With the rules `colours` the families are
+    those that only change colours, and grids have 2 or 3 rows of 3 cells, room for every colour in each of them.
     """
-    held_out, trained, side, stream = HELD_OUT, list(TRAINED), 4, f"{GRIDS_VERSION}/{seed}/{split}"
+    known, held_out, sides, stream = TRAINED, HELD_OUT, (2, 4), f"{GRIDS_VERSION}/{seed}/{split}"
     if rules == "colours":
-        held_out, trained, side, stream = COLOURS, ["swap", "paint", "keep"], 3, f"{stream}/colours"
-    families = list(held_out) if split == "test" else trained
+        known, held_out, sides, stream = COLOURS_TRAINED, COLOURS_HELD_OUT, (3, 3), f"{stream}/colours"
+    families = list(held_out if split == "test" else known)
     rng = random.Random(stream)
     challenges: dict[str, Any] = {}
     solutions: dict[str, list[Grid]] = {}
     while len(challenges) < count:
         index = len(challenges)
         family = families[index % len(families)]
-        made = task(rng, family, rows=rng.randint(2, side), columns=rng.randint(2, side))
+        made = task(rng, family, rows=rng.randint(2, sides[1]), columns=rng.randint(*sides))
         name = f"{split}-{seed}-{index:03d}-{family}"
         challenges[name] = {"train": made["train"], "test": [{"input": made["test"][0]["input"]}]}
         solutions[name] = [made["test"][0]["output"]]
