@@ -5,17 +5,21 @@ else of the harness. It takes token ids, and returns token ids and adapters.
 """
 
 from .adapter import AdamState, Adapter, init_lora, resolve_targets, stack_digest
+from .data_parallel import full_finetune_together
 from .distil import Distribution, divergence
+from .dropout import Thinned
 from .engine import Engine
 from .fold import fold
 from .full import FullResult, full_finetune
 from .jobs import Generated, GenerationRow, HyperParameters, Loss, Padding, TrainJob, TrainResult, TrainSequence
 from .losses import Dpo, Grpo, Rloo, Sft
 from .memory import MemoryPlan
+from .merge import MERGES, merge, superpose
 from .schedule import epoch_order, learning_rate, step_batches
 from .score import HiddenRow, ScoreRow
 
 __all__ = [
+    "MERGES",
     "AdamState",
     "Adapter",
     "Distribution",
@@ -33,6 +37,7 @@ __all__ = [
     "Rloo",
     "ScoreRow",
     "Sft",
+    "Thinned",
     "TrainJob",
     "TrainResult",
     "TrainSequence",
@@ -40,9 +45,12 @@ __all__ = [
     "epoch_order",
     "fold",
     "full_finetune",
+    "full_finetune_together",
     "init_lora",
     "learning_rate",
+    "merge",
     "resolve_targets",
     "stack_digest",
     "step_batches",
+    "superpose",
 ]

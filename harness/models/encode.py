@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.api import Data, Distillation, EditFailed, Example, Preference, Prompt, Rollout
-from harness.engine import Dpo, Grpo, HyperParameters, Loss, Padding, Rloo, TrainSequence
+from harness.engine import Dpo, Grpo, HyperParameters, Loss, Padding, Rloo, Sft, TrainSequence
 from harness.models.prompts import PromptEncoder
 from harness.models.train_settings import FitSettings
 
@@ -35,7 +35,8 @@ def engine_loss(loss: str | Mapping[str, Any] | Loss) -> str | Loss:
     """What the engine takes: a name, or a loss; a table ``{use = name, ...}`` becomes the loss with these settings."""
     if not isinstance(loss, Mapping):
         return loss
-    kinds: dict[str, type[Dpo] | type[Grpo] | type[Rloo]] = {"dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
+    kinds: dict[str, type[Sft] | type[Dpo] | type[Grpo] | type[Rloo]]
+    kinds = {"sft": Sft, "dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
     return kinds[loss["use"]](**{name: value for name, value in loss.items() if name != "use"})
 
 
@@ -71,7 +72,7 @@ class Encoder:
             EditFailed: no data, an empty or over-long sequence (``context length 700 > 512``), or a kind of data that
                 the loss cannot learn from.
         """
-        name = loss.name if isinstance(loss, Dpo | Grpo | Rloo) else loss if isinstance(loss, str) else "own"
+        name = loss.name if isinstance(loss, Sft | Dpo | Grpo | Rloo) else loss if isinstance(loss, str) else "own"
         for item in data:
             if not isinstance(item, _LEARNS_FROM.get(name, _ANY)):
                 raise EditFailed(f"the loss {name!r} cannot learn from {type(item).__name__}")

@@ -236,7 +236,8 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
     if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
-    asked_model: Any = given.get("model") or plugins.default("model")
+    named: JSON = main.presets.get(str(given.get("preset", "")), {})
+    asked_model: Any = given.get("model") or named.get("model") or plugins.default("model")
     if isinstance(asked_model, Mapping) and "use" not in asked_model:  # a setting of the default model
         asked_model = {"use": plugins.default("model"), **asked_model}
     model = model_table(plugins, asked_model)

@@ -42,7 +42,8 @@ _QUICK: Mapping[str, Any] = {
 def _method(
     name: str, paper: str, summary: str, updater: JSON, beside: tuple[str, ...] = (), **protocol: Any
 ) -> Method:
-    settings = MIXED if updater["use"] == "retain" else PLAIN
+    shown_more = {"rehearse", "words", "prompts", "reading"} & updater.keys()
+    settings = MIXED if shown_more else {"epochs": 5, "batch_size": 2} if updater["use"] == "osf" else PLAIN
     return Method(
         name=name,
         paper=paper,
@@ -69,6 +70,18 @@ APART = _method(
     "apart", "", "an adapter of its own for every context, and an oracle for a router", {"use": "lora"},
     ("chain",), start_as="apart",
 )  # fmt: skip
+MERGED = _method(
+    "merged", "arXiv 2212.04089", "an adapter of its own for every context; all are merged to answer", {"use": "lora"},
+    ("apart",), start_as="apart", serve="cat",
+)  # fmt: skip
+ROUTED = _method(
+    "routed", "", "an adapter of its own for every context; a router picks one for every question", {"use": "lora"},
+    ("apart",), start_as="apart", serve="words",
+)  # fmt: skip
+SUPERPOSED = _method(
+    "superposed", "arXiv 1902.05522", "every context's adapter in one, under a key of its own; an oracle has the keys",
+    {"use": "lora"}, ("apart",), start_as="apart", serve="superposition",
+)  # fmt: skip
 JOINT = _method(
     "joint", "", "all edits so far at once, from the untouched model: not a sequence, but a ceiling", {"use": "lora"},
     ("chain",), start_as="joint",
@@ -89,6 +102,22 @@ READING = _method(
     "context-distillation", "arXiv 2209.15189", "learns what the model says of an edit with the page in view",
     {"use": "retain", "reading": 1.0}, ("chain",),
 )  # fmt: skip
+EWC = _method(
+    "ewc", "arXiv 1612.00796", "weights that earlier edits and own words depend on are held where they are",
+    {"use": "retain", "ewc": 1.0}, ("chain",),
+)  # fmt: skip
+O_LORA = _method(
+    "o-lora", "arXiv 2310.14152", "a new adapter for every edit, held orthogonal to those before it",
+    {"use": "retain", "orthogonal": 0.5}, ("chain",), start_as="stack",
+)  # fmt: skip
+NULL_SPACE = _method(
+    "null-space", "after arXiv 2103.07113", "a new adapter for every edit, blind to the inputs of what is retained",
+    {"use": "retain", "null_space": 0.9}, ("chain",), start_as="fold",
+)  # fmt: skip
+OSF = _method(
+    "osf", "arXiv 2504.07097", "every update trains the weights' smaller singular directions and leaves the others",
+    {"use": "osf"}, ("chain",), start_as="fold",
+)  # fmt: skip
 LASTING = _method(
     "lasting", "", "rehearses earlier edits, and is held to the untouched model on its own words and prompts",
     {"use": "retain", "rehearse": 0.75, **_TETHER, "prompts": 2.0}, ("chain",),
@@ -97,10 +126,17 @@ LASTING = _method(
 NAMES = {
     "chain": "CHAIN",
     "apart": "APART",
+    "merged": "MERGED",
+    "routed": "ROUTED",
+    "superposed": "SUPERPOSED",
     "joint": "JOINT",
     "rehearsal": "REHEARSAL",
     "own-words": "OWN_WORDS",
     "tethered": "TETHERED",
     "context-distillation": "READING",
+    "ewc": "EWC",
+    "o-lora": "O_LORA",
+    "null-space": "NULL_SPACE",
+    "osf": "OSF",
     "lasting": "LASTING",
 }

@@ -30,7 +30,7 @@ _CHUNK = 24  # batches whose documents are drawn together and sorted by length
 class TrainSettings:
     """What a run is. `steps` batches of at most `tokens` places each."""
 
-    steps: int = 1800
+    steps: int = 5400
     seed: int = 1
     tokens: int = 3072
     learning_rate: float = 4e-3
@@ -99,6 +99,7 @@ class Run:
         self.settings, self.out = settings, out
         tokenizer = build()
         self.model = LlamaForCausalLM(configuration(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id))
+        self.model.set_attn_implementation("eager")  # 1.6 times as fast as the CPU's fused kernel on such short rows
         initialise(self.model, settings.seed)
         self.model.train()
         named = list(self.model.named_parameters())
