@@ -40,21 +40,20 @@ def test_every_colour_has_one_image_and_cells_stay(split: str) -> None:
         assert any(found != {colour} for colour, found in images.items())
 
 
-def test_test_families_are_not_those_of_training_and_other_seeds_are_other_puzzles() -> None:
-    families = {split: {p.id.split("-", 3)[3] for p in puzzles(split)} for split in ("train", "test")}
-    assert families == {"train": {"paint", "keep", "merge"}, "test": {"swap", "two-paints"}}
+def test_no_puzzle_is_in_two_splits_and_other_seeds_are_other_puzzles() -> None:
+    shown = {split: {p.demos for p in puzzles(split)} for split in ("train", "validation", "test")}
+    assert sum(map(len, shown.values())) == len(set().union(*shown.values())) == 36 + 18 + 60
     assert puzzles("test")[0].demos != puzzles("test", seed=2)[0].demos
     assert puzzles("test")[0].demos != puzzles("test", rules="all")[0].demos
 
 
-def test_what_a_puzzle_is_trained_on_decides_whether_it_is_solved(tmp_path: Path) -> None:
-    """The same puzzles, rate and epochs, with and without the basic augmentations."""
+def test_how_a_puzzle_is_trained_decides_whether_it_is_solved(tmp_path: Path) -> None:
+    """The same puzzles at two learning rates: both are of those that the lab model's configurations choose among."""
     done = harness.run({
-        "method": "arc-oracle-ttt", "preset": "lab", "model": "lab", "limit": 3, "beside": ["arc-icl"],
-        "variants": {"plain": {"method": "arc-oracle-ttt", "editor": {"augment": []}}},
+        "method": "arc-oracle-ttt", "preset": "lab", "model": "lab", "limit": 4, "beside": ["arc-icl"],
+        "variants": {"gentle": {"method": "arc-oracle-ttt", "updater": {"learning_rate": 1e-4}}},
         "evaluator": {"augmentations": []}, "out": str(tmp_path), "leaderboard": "",
     })  # fmt: skip
     solved = {row.method: sum(v or 0 for seed in row.scores for v in seed) for row in done.result.rows}
-    assert solved["arc-icl"] == 0
-    assert solved["arc-oracle-ttt"] >= 2
-    assert solved["plain"] < solved["arc-oracle-ttt"]
+    assert solved["arc-oracle-ttt"] >= 3
+    assert solved["gentle"] == solved["arc-icl"] <= 1

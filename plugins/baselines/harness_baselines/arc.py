@@ -71,7 +71,7 @@ TTT_NO_RL = Method(
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl", "arc-oracle-ttt"),
     presets={
-        "lab": {**_LAB, "samples": 5, "editor": {"max_epochs": 10, "max_steps": 0, "batch_size": 2}},
+        "lab": {**_LAB, "samples": 3, "editor": {"max_epochs": 10, "max_steps": 0, "batch_size": 2}},
         "quick": {**_QUICK, "samples": 2, "editor": {"max_epochs": 6, "max_steps": 0, "batch_size": 2}},
     },
 )

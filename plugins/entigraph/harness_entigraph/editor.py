@@ -51,9 +51,8 @@ class EntiGraphSettings:
     budget_tokens: Annotated[int, Field(ge=0)] = 0
     """Keep texts of a passage while they stay within this many tokens; 0 keeps all. At least one is kept."""
     share: Annotated[float, Field(ge=0, le=1)] = field(default=1.0, metadata={"added_later": True})
-    """Share of the pairs and triples that are written about, each by a draw of its own: the texts of a smaller share are
-    among those of a larger one, as prefixes of the paper's shuffled corpus are (its figure of accuracy against tokens).
-    """
+    """Share of the pairs and triples that are written about, each by a draw of its own: the texts of a smaller share
+    are among those of a larger one, as prefixes of the paper's shuffled corpus are (its accuracy against tokens)."""
     summary: bool = True
     """Whether the summary, if there is one, is learnt too."""
     one_sequence: bool = True

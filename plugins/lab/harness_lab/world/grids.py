@@ -95,13 +95,9 @@ HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {
     "quarter-turn": lambda rng, colours: _then(flip_columns, transpose),
     "shift-right-paint": lambda rng, colours: _then(shift_right, _paint(rng, colours)),
 }
-# Families that only change colours. Rules of its kind, and no others, the lab model learns at test time.
-COLOURS_TRAINED: dict[str, Callable[[random.Random, list[int]], Change]] = {
-    "paint": _paint,
-    "keep": _keep,
-    "merge": _merge,
-}
-COLOURS_HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {"swap": _swap, "two-paints": _two_paints}
+# Rules that only change colours, in all splits; pre-training had the first. Whether the lab model learns them at test time
+# depends on how it is trained.
+COLOURS: dict[str, Callable[[random.Random, list[int]], Change]] = {"paint": _paint, "merge": _merge}
 
 Rules = Literal["all", "colours"]
 
@@ -113,7 +109,7 @@ def task(
     rows = rows or rng.randint(2, MAX_SIDE)
     columns = columns or rng.randint(2, MAX_SIDE)
     colours = rng.sample(range(10), rng.randint(3, 4))
-    change = (TRAINED | HELD_OUT | COLOURS_TRAINED)[family](rng, colours)
+    change = (TRAINED | HELD_OUT | COLOURS)[family](rng, colours)
     pairs: list[dict[str, Grid]] = []
     while len(pairs) <= demos:
         grid = [[rng.choice(colours) for _ in range(columns)] for _ in range(rows)]
@@ -130,13 +126,12 @@ def arc_files(
 ) -> tuple[dict[str, Any], dict[str, list[Grid]]]:
     """`count` different tasks of 2 to 4 cells a side as ARC challenges and solutions, with families in turn.
 
-    The test split has the held-out families, the others those of pre-training. With the rules `colours` the families are
-    those that only change colours, and grids have 2 or 3 rows of 3 cells, room for every colour in each of them.
+    The test split has the held-out families, the others those of pre-training. With the rules `colours` all splits have
+    two families that only change colours, and grids have 2 or 3 rows of 3 cells, room for every colour in each of them.
     """
-    known, held_out, sides, stream = TRAINED, HELD_OUT, (2, 4), f"{GRIDS_VERSION}/{seed}/{split}"
+    families, sides, stream = list(HELD_OUT if split == "test" else TRAINED), (2, 4), f"{GRIDS_VERSION}/{seed}/{split}"
     if rules == "colours":
-        known, held_out, sides, stream = COLOURS_TRAINED, COLOURS_HELD_OUT, (3, 3), f"{stream}/colours"
-    families = list(held_out if split == "test" else known)
+        families, sides, stream = list(COLOURS), (3, 3), f"{stream}/colours"
     rng = random.Random(stream)
     challenges: dict[str, Any] = {}
     solutions: dict[str, list[Grid]] = {}
