@@ -252,7 +252,8 @@ class HfModel(Model):
         for group in self._groups([state for state, _, _ in asks]):
             rows = [ScoreRow(*texts[place], stack, _thinned(dropout, texts[place][0])) for place, stack in group.stacks]
             with self._weights_of(group):
-                scores = self._answering(group).likelihoods(rows)
+                # A server has no thinned networks; the engine here has the same weights.
+                scores = (self._answering(group) if dropout is None else self.engine).likelihoods(rows)
             for (place, _), (row, greedy) in zip(group.stacks, scores, strict=True):
                 found[place] = Likelihood(tuple(row), greedy)
         return found
