@@ -88,7 +88,5 @@ ORACLE_TTT = Method(
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl",),
     # The other groups make grids of other sizes than those that are asked about.
-    presets={
-        name: {**preset, "editor": {"augment": ["basic"]}} for name, preset in (("lab", _LAB), ("quick", _QUICK))
-    },
+    presets={name: {**preset, "editor": {"augment": ["basic"]}} for name, preset in (("lab", _LAB), ("quick", _QUICK))},
 )
