@@ -155,6 +155,11 @@ def claims(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
             alone = [prompt[prompt.rindex("claim") :] for prompt in prompts]
             bare = [(row[0].split() or [""])[0].strip(".") for row in bench.ask(alone, 1, 0.0, seed)]
             out["claims, no demonstration"] = f"{_percent([a == b for a, b in zip(bare, golds, strict=True)])} right"
+            ones = [(10 * rng.randint(1, 9), *rng.sample(range(10), 2)) for _ in range(count)]
+            near = [world.claim(tens + left, tens + right) for tens, left, right in ones]
+            said = [(row[0].split() or [""])[0].strip(".") for row in bench.ask(near, 1, 0.0, seed)]
+            hits = [word == registers.label("right", *pair) for word, (_, *pair) in zip(said, ones, strict=True)]
+            out["claims, numbers of equal tens"] = f"{_percent(hits)} right (it was taught none)"
     return out
 
 
