@@ -73,7 +73,7 @@ def test_given_strategies_are_the_prompts_of_a_file(tmp_path: Path) -> None:
 
 
 def test_the_control_does_the_first_strategy_as_often_as_there_are_strategies(tmp_path: Path) -> None:
-    edit, model = proposed(tmp_path, one_way=True)
+    _, model = proposed(tmp_path, one_way=True)
     texts = model.asked[1:]
     assert len(texts) == 3
     assert all("Draw a map" in str(request.prompt) for request in texts)
