@@ -85,12 +85,12 @@ SIGNATURES = (
 )
 
 
-def run(out: Path, seeds: int, only: list[str]) -> ResultFile:
+def run(out: Path, seeds: int, only: list[str], preset: str = "lab-maths") -> ResultFile:
     """The league; resumed by `harness resume` where it was interrupted."""
     given: dict[str, Any] = {
         "method": "ttrl-inductive",
         "model": "lab-maths",
-        "preset": "lab-maths",
+        "preset": preset,
         "seeds": seeds,
         "out": str(out),
         "leaderboard": "",
@@ -196,9 +196,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("league"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=MIN_SEEDS)
     parser.add_argument("--only", nargs="*", default=[], help="methods beside ttrl-inductive; all by default")
+    parser.add_argument(
+        "--preset", choices=["lab-maths", "quick"], default="lab-maths", help="quick: half the problems"
+    )
     parser.add_argument("--result", type=Path, help="a result file that is there already")
     options = parser.parse_args()
-    found = result_file.read(options.result) if options.result else run(options.out, options.seeds, options.only)
+    if options.result:
+        found = result_file.read(options.result)
+    else:
+        found = run(options.out, options.seeds, options.only, options.preset)
     text, verdicts = report(found)
     print(text)
     if not options.result:

@@ -39,7 +39,7 @@ class FixedTtt(Editor):
 
 _LAB = {
     "limit": 8,
-    "task": {"use": "lab-grids", "rules": "colours", "max_examples": 18, "max_characters": 400},
+    "task": {"use": "lab-grids", "rules": "colours", "max_examples": 18, "max_characters": 300},
     "updater": {
         "rank": 16, "alpha": 32.0, "targets": "all-linear",
         "learning_rate": 5e-3, "epochs": 10, "batch_size": 2, "schedule": "cosine",
@@ -71,7 +71,7 @@ TTT_NO_RL = Method(
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl", "arc-oracle-ttt"),
     presets={
-        "lab": {**_LAB, "samples": 5, "editor": {"max_epochs": 10, "max_steps": 0, "batch_size": 2}},
+        "lab": {**_LAB, "samples": 3, "editor": {"max_epochs": 10, "max_steps": 0, "batch_size": 2}},
         "quick": {**_QUICK, "samples": 2, "editor": {"max_epochs": 6, "max_steps": 0, "batch_size": 2}},
     },
 )
@@ -88,7 +88,5 @@ ORACLE_TTT = Method(
     needs=frozenset({"generate", "train"}),
     beside=("arc-icl",),
     # The other groups make grids of other sizes than those that are asked about.
-    presets={
-        name: {**preset, "editor": {"augment": ["basic"]}} for name, preset in (("lab", _LAB), ("quick", _QUICK))
-    },
+    presets={name: {**preset, "editor": {"augment": ["basic"]}} for name, preset in (("lab", _LAB), ("quick", _QUICK))},
 )

@@ -88,7 +88,9 @@ def _shares(text: str) -> tuple[float, ...]:
     try:
         found = sorted({float(part) for part in text.split(",")})
     except ValueError:
-        raise UsageError(f"--shares: write numbers with commas between them, such as 0.25,0.5,1; not {text!r}") from None
+        raise UsageError(
+            f"--shares: write numbers with commas between them, such as 0.25,0.5,1; not {text!r}"
+        ) from None
     if len(found) < 3 or found[0] <= 0 or found[-1] != 1:
         raise UsageError(f"--shares: name at least three shares above 0, of which the largest is 1; not {text!r}")
     return tuple(found)

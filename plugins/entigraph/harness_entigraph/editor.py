@@ -51,9 +51,8 @@ class EntiGraphSettings:
     budget_tokens: Annotated[int, Field(ge=0)] = 0
     """Keep texts of a passage while they stay within this many tokens; 0 keeps all. At least one is kept."""
     share: Annotated[float, Field(ge=0, le=1)] = field(default=1.0, metadata={"added_later": True})
-    """Share of the pairs and triples that are written about, each by a draw of its own: the texts of a smaller share are
-    among those of a larger one, as prefixes of the paper's shuffled corpus are (its figure of accuracy against tokens).
-    """
+    """Share of the pairs and triples that are written about, each by a draw of its own: the texts of a smaller share
+    are among those of a larger one, as prefixes of the paper's shuffled corpus are (its accuracy against tokens)."""
     summary: bool = True
     """Whether the summary, if there is one, is learnt too."""
     one_sequence: bool = True
@@ -222,7 +221,7 @@ class EntiGraph(Editor):
         }
         s.keep(f"entigraph/{samples[0].ask.episode.id}", report)
         _log.info(
-            "entigraph: %d lists (%d repaired, %d by fallback, %d with fewer than two names, %d names left out); "
+            "entigraph: %d lists (%d repaired, %d by fallback, %d with no pair to write about, %d names left out); "
             "%d texts, %d of them name all their entities, %d were cut off",
             *(report[name] for name in ("edits", "repaired", "fallback", "without_pairs", "names_left_out")),
             *(report[name] for name in ("texts", "naming_all", "cut")),

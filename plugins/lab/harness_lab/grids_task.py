@@ -28,8 +28,8 @@ class LabGrids(GridTask):
         seed: int = 1
         """Other seeds give other puzzles of the same families."""
         rules: Rules = field(default="all", metadata={"added_later": True})
-        """``colours``: puzzles that only change colours, which the lab model can learn at test time if it is trained
-        well; of the others it learns hardly any."""
+        """``colours``: puzzles that only change colours, of the same families in all splits. The lab model can learn
+        these at test time if it is trained well; of the others it learns hardly any."""
         max_characters: int = 900
         """Longer training sequences are left out; a cell is one token and two characters, and 512 tokens fit."""
         max_examples: int = 24
