@@ -1,6 +1,7 @@
 # `make run` and `make test` set up everything they need in ./.venv.
 PYTHON ?= python3
 BIN := .venv/bin
+TEST_PROCESSES ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: run test test-slow check docs constraints clean
@@ -8,8 +9,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 run: .venv/.run
 	$(BIN)/harness run --plugin seal
 
+# `make test TEST_PROCESSES=8` on a larger machine: each process keeps a core busy.
 test: .venv/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow

@@ -26,10 +26,21 @@ CONDITIONS: dict[str, Condition] = {
     "tethered": ("tethered", {}, {}),
     "rehearsal": ("rehearsal", {}, {}),
     "apart": ("apart", {}, {}),
+    "slow": ("chain", {"learning_rate": 2.5e-3}, {}),
+    "fast": ("chain", {"learning_rate": 1e-2}, {}),
+    "fold": ("chain", {}, {"start_as": "fold"}),
+    "ewc": ("ewc", {}, {}),
+    "o-lora": ("o-lora", {}, {}),
+    "null-space": ("null-space", {}, {}),
+    "merged": ("merged", {}, {}),
+    "routed": ("routed", {}, {}),
+    "superposed": ("superposed", {}, {}),
     "own-words": ("own-words", {}, {}),
     "context-distillation": ("context-distillation", {}, {}),
     "joint": ("joint", {}, {"every": 64}),
 }
+PREDICTORS = ("kl", "kl.edit", "update.norm", "update.loss")
+"""Tables that are known after one update, of which forgetting may be foretold."""
 COLUMNS = (
     "learning", "acc", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",
     "steps", "tokens",
@@ -44,7 +55,8 @@ def run(name: str, condition: Condition, args: argparse.Namespace) -> Path:
         return done[0].parent
     method, updater, protocol = condition
     config: dict[str, Any] = {
-        "method": method, "model": "lab", "beside": [], "out": str(out), "leaderboard": "", "seed": args.seed,
+        "method": method, "model": "lab", "beside": [], "out": str(out), "leaderboard": "",
+        "seed": args.run_seed or args.seed,
         "limit": args.sequences * args.length,
         "task": {"use": "lab-facts", "seed": args.seed, "test": args.sequences * args.length},
         "also": {
@@ -72,26 +84,37 @@ def row(folder: Path) -> dict[str, Any]:
     return out
 
 
-def forecast(out: Path, names: list[str]) -> list[tuple[str, float, float]]:
-    """Condition, divergence on neutral text after its first update, and backward transfer of log-probability (nats)."""
+def forecast(out: Path, names: list[str]) -> list[tuple[str, dict[str, float], float]]:
+    """Condition, what was known after its first update, and its backward transfer: of log-probability (nats) where that
+    was measured, else of accuracy (points)."""
     rows = []
     for name in names:
         found = {table.name: table for table in read(next((out / name).glob("*/result.json"))).tables}
-        if not {"kl", "retention.logprob"} <= found.keys() or 1 not in found["kl"].steps:
-            continue
-        first = [value for value in found["kl"].at(1).rows[0].scores[0] if value is not None]
-        matrix = found["retention.logprob"]
-        last = matrix.steps[-1]
-        at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
-        lost = []
-        sequences = matrix.task.queries // last
-        for place in range(matrix.task.queries):
-            j = place // sequences
-            own, final = at.get(j + 1, at[last])[place], at[last][place]
-            if j + 1 < last and own is not None and final is not None:
-                lost.append(final - own)
-        rows.append((name, sum(first) / len(first), sum(lost) / len(lost)))
+        known = {}
+        for table in PREDICTORS:
+            if table in found and 1 in found[table].steps:
+                first = [value for value in found[table].at(1).rows[0].scores[0] if value is not None]
+                known[table] = sum(first) / len(first)
+        if "retention.logprob" in found:
+            rows.append((name, known, lost_nats(found["retention.logprob"])))
+        elif "bwt" in found:
+            values = [value for value in found["bwt"].rows[0].scores[0] if value is not None]
+            rows.append((name, known, sum(values) / len(values)))
     return rows
+
+
+def lost_nats(matrix: Any) -> float:
+    """Mean of R[T, j] - R[j, j] over the places but the last, of a matrix of log-probabilities."""
+    last = matrix.steps[-1]
+    at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
+    lost = []
+    sequences = matrix.task.queries // last
+    for place in range(matrix.task.queries):
+        j = place // sequences
+        own, final = at.get(j + 1, at[last])[place], at[last][place]
+        if j + 1 < last and own is not None and final is not None:
+            lost.append(final - own)
+    return sum(lost) / len(lost)
 
 
 def spearman(xs: list[float], ys: list[float]) -> float:
@@ -116,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--run-seed", type=int, default=0, help="the run's own seed, on the same pages; 0: --seed")
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--length", type=int, default=16)
     parser.add_argument("--every", type=int, default=4, help="steps between two measurements of everything")
@@ -141,11 +165,14 @@ def main() -> None:
         cells = [shown(column, one["figures"].get(column)) for column in COLUMNS]
         print(f"{name:24s}" + "".join(f"{cell:>12s}" for cell in (*cells, f"{one['cpu_s']:.0f}")), flush=True)
     found = forecast(Path(args.out), [name for name in wanted if name != "none"])
-    if len(found) > 2:
-        for name, nats, lost in found:
-            print(f"{name:24s} {nats:.3f} nats a token after one update, log-probability {lost:+.2f} at the end")
-        rho = spearman([nats for _, nats, _ in found], [-lost for *_, lost in found])
-        print(f"Spearman correlation over {len(found)} conditions: {rho:.2f}")
+    for name, known, lost in found:
+        said = ", ".join(f"{table} {value:.3f}" for table, value in known.items())
+        print(f"{name:24s} after one update: {said}; backward transfer {lost:+.2f}")
+    for table in PREDICTORS:
+        pairs = [(known[table], -lost) for _, known, lost in found if table in known]
+        if len(pairs) > 2:
+            rho = spearman(*map(list, zip(*pairs, strict=True)))
+            print(f"Spearman correlation of {table} with what is lost, over {len(pairs)} conditions: {rho:.2f}")
 
 
 if __name__ == "__main__":

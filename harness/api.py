@@ -151,6 +151,19 @@ class Likelihood:
     None where the model does not say."""
 
 
+@dataclass(frozen=True)
+class Dropout:
+    """A stochastic pass: every unit that a linear layer reads is left out with a probability (arXiv 1506.02142).
+
+    The seed and the prompt name one thinned network, whatever else is asked: after one prompt, all continuations and
+    the prompt's own hidden states come from the same network.
+    """
+
+    rate: float
+    """Probability that a unit is left out, in (0, 1)."""
+    seed: int = 0
+
+
 # --- the contents of an edit ---------------------------------------------------------------------------------------
 
 
@@ -278,6 +291,9 @@ class UpdateJob:
     earlier: tuple[SelfEdit, ...] = ()
     """Edits that the start has learnt already, oldest first, where a protocol applies one update after another. Only
     updaters with :attr:`Updater.rehearses` are handed them."""
+    retained: tuple[Example, ...] = ()
+    """For :meth:`Session.fit`: what must not be lost. It is not learnt, but the loss ``sft`` measures on it what holds
+    the update back (``ewc``, ``null_space``)."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +406,8 @@ class Method:
     beside: tuple[str, ...] = ()
     """Methods that ``harness run`` runs beside this one for comparison, such as its baselines."""
     presets: Mapping[str, JSON] = field(default_factory=dict)
-    """Named configurations; the one named after the model (``lab``) is the default with that model."""
+    """Named configurations; the one named after the model (``lab``) is the default with that model. One with a key
+    ``model`` is run with that model unless the user names another."""
 
 
 @dataclass(frozen=True)
@@ -563,6 +580,8 @@ class TrainItem:
     """Complete hyper-parameters, named as in the table of the updater ``lora``."""
     start_as: Literal["stack", "continue"] = "stack"
     """Train a new adapter, or the last one of ``start`` further; see :attr:`UpdateJob.start_as`."""
+    retained: Sequence[Example] = ()
+    """See :attr:`UpdateJob.retained`."""
 
 
 @dataclass(frozen=True)
@@ -575,8 +594,8 @@ class Trained:
     status: Status = "ok"
     reason: str = ""
     log: JSON = field(default_factory=dict)
-    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step); ``cause`` where the status is not
-    ``ok``."""
+    """``steps``, ``tokens``, ``seconds``, ``loss`` (the mean of the last step), ``norm`` (Frobenius, of the adapter's
+    change of the weights); ``cause`` where the status is not ``ok``."""
 
 
 class Artefact(Protocol):
@@ -623,7 +642,7 @@ class Model(Component):
     base: str
     """Digest of the frozen weights, or a dated remote name such as ``openai:gpt-4.1-2025-04-14``."""
     can: frozenset[str]
-    """Subset of ``generate logprobs hidden train seed schema chat``."""
+    """Subset of ``generate logprobs hidden dropout train seed schema chat``."""
     name: str = ""
     """Its name in tables and messages; "" stands for :attr:`base`."""
     identity: JSON = _NOTHING
@@ -655,10 +674,13 @@ class Model(Component):
         where no further call could succeed either.
         """
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> Sequence[Sequence[float]]:
         """Natural-log probability of every token of each continuation, given its prompt. By default refused.
 
-        Returns one sequence per ask, as long as that continuation has tokens.
+        ``dropout`` is passed only to a model that :attr:`can` do it. Returns one sequence per ask, as long as that
+        continuation has tokens.
         """
         raise HarnessError(f"{self.base} gives no log-probabilities of a given text; use a local model (hf)")
 
@@ -667,10 +689,16 @@ class Model(Component):
         return [Likelihood(tuple(row)) for row in self.logprobs(asks)]
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
         """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens. By default
-        refused.
+        refused. ``dropout`` as in :meth:`logprobs`.
 
         Returns one vector per ask, of the model's hidden size.
         """
@@ -803,7 +831,7 @@ class LM(Protocol):
     batch."""
 
     can: frozenset[str]
-    """Subset of ``generate logprobs hidden train seed schema chat``."""
+    """Subset of ``generate logprobs hidden dropout train seed schema chat``."""
     base: str
     """Digest of the frozen weights; :attr:`State.base` of every state of this model."""
 
@@ -812,8 +840,13 @@ class LM(Protocol):
         models see :meth:`Session.generate`."""
         ...
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
-        """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask."""
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> Sequence[Sequence[float]]:
+        """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask.
+
+        With ``dropout``, which the model must be able to do, they are those of one stochastic pass.
+        """
         ...
 
     def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
@@ -821,10 +854,16 @@ class LM(Protocol):
         ...
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
         """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens: one vector of the
-        model's hidden size per ask."""
+        model's hidden size per ask. ``dropout`` as in :meth:`logprobs`."""
         ...
 
 
@@ -893,7 +932,10 @@ class Session(Protocol):
         ...
 
     def fit(self, jobs: Sequence[UpdateJob], /, *, loss: str | Any = "sft") -> Iterator[Updated]:
-        """Train LoRA adapters in the batched engine. Each job's ``settings`` are complete hyper-parameters."""
+        """Train LoRA adapters in the batched engine. Each job's ``settings`` are complete hyper-parameters.
+
+        ``loss`` is a name, or a table of a name (``use``) and its settings, which :mod:`harness.engine.losses` lists.
+        """
         ...
 
     def borrow(self, state: State, /) -> AbstractContextManager[Any]:
@@ -903,6 +945,20 @@ class Session(Protocol):
 
     def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
         """Store weights; the digest it returns may be used in :attr:`State.adapters` and :class:`Delta`."""
+        ...
+
+    def merge(
+        self, states: Sequence[State], how: str, /, *, weight: float = 0.0, density: float = 0.5, own: int = 0
+    ) -> State:
+        """One state in which the last adapters of several states are merged; below them, the states must be alike.
+
+        ``how`` is a way of :func:`harness.engine.merge`, which says what ``weight`` and ``density`` are, or
+        ``superposition``: all adapters, read through the key of the one at ``own``. The new weights are in memory until
+        the state is released or something refers to it.
+
+        Raises:
+            HarnessError: no such way, or states that cannot be merged.
+        """
         ...
 
     def seed(self, *name: object) -> int:
@@ -972,6 +1028,10 @@ class Bench(Protocol):
 
     def episodes(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
         """The episodes that the measure asks, as the method may see them."""
+        ...
+
+    def full(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
+        """The same episodes with their queries, for a protocol that decides what answers each of them."""
         ...
 
     def edits(self, episodes: Sequence[Episode], /, by: State | None = None) -> Sequence[Group]:

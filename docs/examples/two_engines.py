@@ -19,7 +19,7 @@ class TwoEngines(Model):
         self.answers, self.trains = answers, trains
         self.base, self.chunk = trains.base, answers.chunk
         self.name = f"{answers.name or answers.base} + {trains.name or trains.base}"
-        self.can = (answers.can - {"train"}) | (trains.can & {"train"})
+        self.can = (answers.can - {"train", "dropout"}) | (trains.can & {"train"})
         self.identity = {"answers": {"base": answers.base, **answers.identity}, "trains": dict(trains.identity)}
 
     def generate(self, asks):

@@ -76,6 +76,12 @@ class Adapter:
         return self.alpha / self.rank
 
     @property
+    def norm(self) -> float:
+        """Frobenius norm of the change that it makes to all weights together: sqrt(sum of ||scale B A||^2)."""
+        squares = (float(((b.t() @ b) * (a @ a.t())).sum()) for a, b in self.weights.values())
+        return self.scale * math.sqrt(max(0.0, math.fsum(squares)))
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all weights."""
         return sum(a.nbytes + b.nbytes for a, b in self.weights.values())

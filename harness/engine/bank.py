@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .adapter import AdamState, Adapter
+from .adapter import AdamState, Adapter, Weights
 
 Groups = Mapping[int, Mapping[str, tuple[int, int]]]  # group -> member name -> (in, out)
 
@@ -116,7 +116,7 @@ class Bank:
         if self.gradients is not None:
             self.gradients.flat[slot].zero_()
         single = len(stack) == 1
-        for name, (a, bt) in self._slot(self.masters, slot).items():
+        for name, (a, bt) in self.modules(self.masters, slot).items():
             at = 0
             for adapter in stack:
                 if name in adapter.weights:
@@ -135,26 +135,30 @@ class Bank:
 
     def take(self, slot: int, like: Adapter) -> Adapter:
         """A copy of the slot's adapter, with the rank, alpha, targets and module names of `like`."""
-        return Adapter(self._read(self.masters, slot, like), like.rank, like.alpha, like.targets)
+        return Adapter(self.read(self.masters, slot, like), like.rank, like.alpha, like.targets)
 
     def put_moments(self, moments: Tensor, slot: int, state: AdamState) -> None:
         """Fill a slot's rows of `moments` `[2, K, n]`, which are laid out like the weights, with AdamW's two
         moments."""
         for flat, values in zip(moments, (state.mean, state.square), strict=True):
-            for name, (a, bt) in self._slot(Rows(flat, self.groups, self.rank), slot).items():
-                if name in values:
-                    one_a, one_b = values[name]
-                    a[: len(one_a)].copy_(one_a)
-                    bt[: one_b.shape[1]].copy_(one_b.t())
+            self.write(Rows(flat, self.groups, self.rank), slot, values)
+
+    def write(self, rows: Rows, slot: int, values: Weights) -> None:
+        """Copy an adapter's A `[rank, in]` and B `[out, rank]` of each module into a slot of `rows`."""
+        for name, (a, bt) in self.modules(rows, slot).items():
+            if name in values:
+                one_a, one_b = values[name]
+                a[: len(one_a)].copy_(one_a)
+                bt[: one_b.shape[1]].copy_(one_b.t())
 
     def take_moments(self, moments: Tensor, slot: int, step: int, like: Adapter) -> AdamState:
         """A copy of a slot's rows of `moments`, in the shapes of the adapter `like`."""
-        mean, square = (self._read(Rows(flat, self.groups, self.rank), slot, like) for flat in moments)
+        mean, square = (self.read(Rows(flat, self.groups, self.rank), slot, like) for flat in moments)
         return AdamState(step, mean, square)
 
-    def _read(self, rows: Rows, slot: int, like: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
+    def read(self, rows: Rows, slot: int, like: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
         """Copies of a slot's A `[rank, in]` and B `[out, rank]` on the CPU, for the modules and the rank of `like`."""
-        found = self._slot(rows, slot)
+        found = self.modules(rows, slot)
         copies = {}
         for name in like.weights:
             a, bt = found[name]
@@ -162,7 +166,7 @@ class Bank:
             copies[name] = (a[: like.rank].to("cpu", copy=True), b)
         return copies
 
-    def _slot(self, rows: Rows, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
+    def modules(self, rows: Rows, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
         """Views of one slot of `rows`: each linear's A `[rank, in]` and B^T `[rank, out]`."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
         for key, names in self._members.items():

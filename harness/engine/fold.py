@@ -30,10 +30,10 @@ def fold(stack: Sequence[Adapter]) -> Adapter:
         return stack[0]
     names = sorted({name for adapter in stack for name in adapter.weights})
     joined = {name: _concatenated([adapter for adapter in stack if name in adapter.weights], name) for name in names}
-    reduced = {name: _reduced(*pair) for name, pair in joined.items()}
-    pairs = reduced if _rank(reduced) < _rank(joined) else joined
+    smaller = {name: reduced(*pair) for name, pair in joined.items()}
+    pairs = smaller if _rank(smaller) < _rank(joined) else joined
     rank = _rank(pairs)
-    weights = {name: _widened(*pair, rank) for name, pair in pairs.items()}
+    weights = {name: widened(*pair, rank) for name, pair in pairs.items()}
     targets = tuple(sorted({suffix for adapter in stack for suffix in adapter.targets}))
     return Adapter(weights, rank, float(rank), targets)
 
@@ -49,20 +49,20 @@ def _concatenated(adapters: Sequence[Adapter], name: str) -> _Pair:
     return a, b
 
 
-def _reduced(a: Tensor, b: Tensor) -> _Pair:
+def reduced(a: Tensor, b: Tensor, most: int = 0) -> _Pair:
     """Factors with the same product and its numerical rank in fp32; each takes the square roots of the singular
-    values."""
+    values. With ``most``, only so many of the largest singular values are kept."""
     qb, rb = torch.linalg.qr(b.double())
     qa, ra = torch.linalg.qr(a.double().t())
     u, s, vt = torch.linalg.svd(rb @ ra.t(), full_matrices=False)
     # Rounding every entry of a matrix to fp32 moves its singular values by about this much.
     noise = float(s[0]) * torch.finfo(torch.float32).eps * max(a.shape[1], b.shape[0]) ** 0.5
-    rank = int((s > noise).sum())
+    rank = int((s[: most or len(s)] > noise).sum())
     root = s[:rank].sqrt()
     return (root[:, None] * vt[:rank] @ qa.t()).float(), (qb @ u[:, :rank] * root).float()
 
 
-def _widened(a: Tensor, b: Tensor, rank: int) -> _Pair:
+def widened(a: Tensor, b: Tensor, rank: int) -> _Pair:
     """The pair padded with zeros to `rank`, which leaves the product unchanged."""
     more = rank - len(a)
     if not more:

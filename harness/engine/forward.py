@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from .adapter import Adapter, check_fits
 from .attention import Attend, How, PackedAttention
 from .bank import Bank, adapted_groups
+from .dropout import Thinned, thinning
 from .kernels import Part, Segments, choose_kernel
 from .linear import Parts, Wanted, linears_by_input, routed
 
@@ -74,6 +76,10 @@ class FrozenModel:
         """The argument `parts` of a forward in which slot k of the bank has `counts[k]` tokens; empty without a
         bank."""
         return Parts() if bank is None else Parts(Part(bank, self.segments(counts, grad=grad)))
+
+    def thinned(self, networks: Sequence[Thinned | None], lengths: Sequence[int]) -> AbstractContextManager[None]:
+        """Forwards within the block read text i, of `lengths[i]` packed tokens, with its own thinned network."""
+        return thinning(self.groups, networks, lengths)
 
     def logits(
         self,

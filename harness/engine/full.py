@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .forward import FrozenModel
+from .group import ALONE, Group
 from .jobs import HyperParameters, TrainSequence
 from .lean import LeanAdamW
 from .linear import Parts
@@ -49,12 +50,16 @@ def full_finetune(
     seed: int = 0,
     plan: MemoryPlan | None = None,
     lean: bool | None = None,
+    group: Group = ALONE,
 ) -> FullResult:
     """Train all weights of `model` on `sequences`, and restore the model bit for bit afterwards.
 
     Loss, data order, accumulation, clipping and schedule are those of an "sft" `TrainJob`; the LoRA fields of `hp` have
     no effect. `lean` (the default on CUDA) uses `LeanAdamW` instead of AdamW: for a bf16 model 6 bytes per weight in
     all (weight, gradient, first moment) instead of 12.
+
+    In a `group`, every process calls this with the same arguments, each with a copy of the model of its own, and gets
+    the same result: each computes a share of every step's gradient. See :mod:`harness.engine.data_parallel`.
     """
     plan = plan or MemoryPlan.resolve(model)
     began = time.perf_counter()
@@ -76,27 +81,30 @@ def full_finetune(
         while len(losses) < total:
             step = len(losses)
             members = [i for batch in step_batches(len(sequences), step, hp, seed) for i in batch]
+            message = ""
             try:
-                loss = _gradients(frozen, sequences, members, budget, f"{seed}/{step}")
+                loss = _gradients(frozen, sequences, members, budget, f"{seed}/{step}", group)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                message = str(error).splitlines()[0]
-            else:
+                message = str(error).splitlines()[0] or "out of memory"
+            if not group.any(bool(message)):
+                loss = group.sum(parameters, loss)
                 norm = float(torch.nn.utils.clip_grad_norm_(parameters, hp.clip or float("inf")))
                 losses.append(loss)
                 if not (abs(loss) < float("inf") and norm < float("inf")):
                     reason = f"diverged in step {step + 1} of {total}: loss {loss:g}, gradient norm {norm:g}"
                     return FullResult("failed", reason, None, tuple(losses), step + 1, trained)
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(hp, step, total)
+                for options in optimizer.param_groups:
+                    options["lr"] = learning_rate(hp, step, total)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 trained += sum(cost(sequences[i]) for i in members)
                 continue
             optimizer.zero_grad(set_to_none=True)
             if budget <= max(cost(sequences[i]) for i in members):
-                return FullResult("error", f"out of memory with one sequence per forward: {message}", reduced=True)
+                where = message or "in another process"
+                return FullResult("error", f"out of memory with one sequence per forward: {where}", reduced=True)
             budget, reduced = budget // 2, True
             if frozen.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -106,12 +114,18 @@ def full_finetune(
 
 
 def _gradients(
-    frozen: FrozenModel, sequences: Sequence[TrainSequence], members: Sequence[int], budget: int, draw: str
+    frozen: FrozenModel,
+    sequences: Sequence[TrainSequence],
+    members: Sequence[int],
+    budget: int,
+    draw: str,
+    group: Group,
 ) -> float:
-    """Accumulate the gradient of one step's loss over forwards of at most `budget` tokens; returns the loss."""
+    """Accumulate the gradient of this process's share of one step's loss over forwards of at most `budget` tokens;
+    returns the share."""
     weight = sum(sum(target_weights(sequences[i])) + pad_targets(sequences[i]) for i in members) or 1.0
     packs: list[Pack] = []
-    for i in members:
+    for i in group.share(members, [cost(sequences[i]) for i in members]):
         if not packs or len(packs[-1].ids) + cost(sequences[i]) > budget:
             packs.append(Pack())
         packs[-1].add(sequences[i], targets(sequences[i]), target_weights(sequences[i]), weight, f"{draw}/{i}")

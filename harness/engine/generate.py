@@ -22,10 +22,10 @@ from .forward import FrozenModel
 from .jobs import Generated, GenerationRow
 from .linear import Parts
 from .memory import MemoryPlan
+from .prefix import Run, common_beginnings
 
 Prompt = tuple[str, tuple[int, ...]]  # (stack, ids)
 
-_SHARED = 32  # shortest common prefix that is worth a prefill of its own
 _GROW = 64  # cache positions added at a time
 
 
@@ -175,8 +175,8 @@ class _Batch:
         bank = self._banked(stacks)
         caches, logits, order = [], [], []
         room = min(_GROW, max(live.row.max_tokens for live in fresh))
-        for pack in _packs(_common_beginnings(units), self._plan.tokens):
-            for cache, out, members in self._prefill_pack(pack, list(stacks), bank, room):
+        for pack in _packs(common_beginnings(units), units, self._plan.tokens):
+            for cache, out, members in self._prefill_pack(pack, units, list(stacks), bank, room):
                 caches.append(cache)
                 logits.append(out)
                 order.extend(members)
@@ -186,7 +186,7 @@ class _Batch:
         return RowCache.concatenate(caches).select(rows)
 
     def _prefill_pack(
-        self, pack: list[_Run], stacks: Sequence[str], bank: Bank | None, room: int
+        self, pack: list[Run], units: Sequence[Prompt], stacks: Sequence[str], bank: Bank | None, room: int
     ) -> Iterator[tuple[RowCache, Tensor, list[Prompt]]]:
         """One packed forward over the runs' prefixes, and one more over what follows the shared ones.
 
@@ -194,19 +194,19 @@ class _Batch:
         with one prompt, then for the members of shared runs.
         """
         frozen = self._frozen
-        heads = [run.prompts[0][: run.shared] for run in pack]
+        heads = [units[run.members[0]][1][: run.shared] for run in pack]
         lengths = [len(head) for head in heads]
         counts = [sum(run.shared for run in pack if run.stack == stack) for stack in stacks]
         attend = PackedAttention(lengths, device=frozen.device, record={})
         logits = frozen.logits(
             _flat(heads), [i for n in lengths for i in range(n)], attend, frozen.parts(bank, counts), _last(lengths)
         )
-        capacity = max(len(prompt) for run in pack for prompt in run.prompts) + room
+        capacity = max(len(units[i][1]) for run in pack for i in run.members) + room
         cache = RowCache.from_packed(attend.record or {}, lengths, capacity)
-        single = [place for place, run in enumerate(pack) if len(run.prompts) == 1]
+        single = [place for place, run in enumerate(pack) if len(run.members) == 1]
         if single:
-            yield cache.select(single), logits[single], [(pack[i].stack, pack[i].prompts[0]) for i in single]
-        shared = [(place, prompt) for place, run in enumerate(pack) for prompt in run.prompts if len(run.prompts) > 1]
+            yield cache.select(single), logits[single], [units[pack[i].members[0]] for i in single]
+        shared = [(place, units[i][1]) for place, run in enumerate(pack) for i in run.members if len(run.members) > 1]
         if shared:
             rests = [prompt[pack[place].shared :] for place, prompt in shared]
             counts = [
@@ -233,45 +233,17 @@ def _length(live: _Live) -> int:
     return len(live.row.prompt) + live.row.max_tokens
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Distinct prompts of one stack whose first `shared` tokens are prefilled once; for a single prompt, all of its."""
-
-    stack: str
-    prompts: tuple[tuple[int, ...], ...]
-    shared: int
-
-    @property
-    def tokens(self) -> int:
-        return self.shared + sum(len(prompt) - self.shared for prompt in self.prompts)
-
-
-def _common_beginnings(prompts: Sequence[Prompt]) -> list[_Run]:
-    """Join neighbours in sorted order into runs while their common prefix is long; every member keeps a rest of its own
-    of at least one token."""
-    runs: list[_Run] = []
-    for stack, prompt in sorted(prompts):
-        if runs and runs[-1].stack == stack:
-            last = runs[-1]
-            limit = min(last.shared - (len(last.prompts) == 1), len(prompt) - 1)
-            shared = next((i for i in range(limit) if last.prompts[0][i] != prompt[i]), limit)
-            if shared >= _SHARED and (len(last.prompts) == 1 or 2 * shared >= last.shared):
-                runs[-1] = _Run(stack, (*last.prompts, prompt), shared)
-                continue
-        runs.append(_Run(stack, (prompt,), len(prompt)))
-    return runs
-
-
-def _packs(runs: Sequence[_Run], tokens: int) -> list[list[_Run]]:
+def _packs(runs: Sequence[Run], units: Sequence[Prompt], tokens: int) -> list[list[Run]]:
     """Consecutive runs in packs of at most `tokens` tokens (a longer run goes alone)."""
-    packs: list[list[_Run]] = []
+    packs: list[list[Run]] = []
     room = 0
     for run in runs:
-        if not packs or run.tokens > room:
+        needed = run.shared + sum(len(units[i][1]) - run.shared for i in run.members)
+        if not packs or needed > room:
             packs.append([])
             room = tokens
         packs[-1].append(run)
-        room -= run.tokens
+        room -= needed
     return packs
 
 

@@ -178,6 +178,8 @@ class TrainJob:
     stack: tuple[Adapter, ...] = ()
     init: Adapter | None = None
     loss: str | Loss = "sft"
+    retained: tuple[TrainSequence, ...] = ()
+    """What must not be lost: not trained on, but what the restraints of `Sft` are measured on."""
 
 
 @dataclass(frozen=True)

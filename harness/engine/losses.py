@@ -6,7 +6,9 @@ The losses of a policy, with p the probability of a token in training, q the sam
 the model that the job starts from, r = p / q, and A the advantage of the rollout that the token is in:
 
 * ``dpo``: -log sigmoid(beta (log p(chosen)/s(chosen) - log p(rejected)/s(rejected))), of whole answers
-  (Rafailov et al. 2023, arXiv 2305.18290, eq. 7).
+  (Rafailov et al. 2023, arXiv 2305.18290, eq. 7); with ``nll``, the mean of -log p over the tokens of the chosen answer
+  is added with that weight (Pang et al. 2024, arXiv 2404.19733, eq. 2), so that its probability cannot fall with that
+  of the rejected one.
 * ``grpo``: -min(r A, clip(r, 1 - low, 1 + high) A) of a token (Shao et al. 2024, arXiv 2402.03300, eq. 3), where
   ``low < high`` is the asymmetric clip of DAPO (Yu et al. 2025, arXiv 2503.14476, eq. 10), and where A < 0 the gain
   is at least ``dual_clip`` A (Ye et al. 2020, arXiv 1912.09729, eq. 5). Averages: ``sequence`` is eq. 3 of GRPO (a
@@ -38,10 +40,22 @@ from .jobs import Loss, TrainSequence
 class Sft:
     """Weighted mean cross-entropy over the targets of an optimiser step; the engine computes it for all jobs at once.
 
-    The targets of a sequence with `meta["teacher"]` count with their divergence from it instead (see `distil`).
+    The targets of a sequence with `meta["teacher"]` count with their divergence from it instead (see `distil`). What
+    holds the adapter back is described in `restraint`; all of it is off by default.
     """
 
     name: ClassVar[str] = "sft"
+
+    ewc: float = 0.0
+    """Weight of the penalty on moving what the job's `retained` sequences depend on."""
+    orthogonal: float = 0.0
+    """Weight of the penalty on the overlap of A with those of the adapters below."""
+    null_space: float = 0.0
+    """Share of the energy of the `retained` sequences' inputs that A is kept clear of, in [0, 1]."""
+
+    @property
+    def restrains(self) -> bool:
+        return bool(self.ewc or self.orthogonal or self.null_space)
 
     def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
         weights = [torch.tensor(target_weights(s), device=lp.device) for s, lp in zip(sequences, logprobs, strict=True)]
@@ -61,22 +75,27 @@ class Dpo:
 
     beta: float = 0.1
     smoothing: float = 0.0
+    nll: float = 0.0
     needs_reference: bool = True
 
     def __call__(self, logprobs: Sequence[Tensor], sequences: Sequence[TrainSequence], /) -> Tensor:
         pairs: dict[str | None, dict[bool, Tensor]] = {}
         weights: dict[str | None, float] = {}
+        likely: dict[str | None, Tensor] = {}
         for logprob, sequence in zip(logprobs, sequences, strict=True):
             chosen = bool(sequence.meta["chosen"])
             pairs.setdefault(sequence.group, {})[chosen] = logprob.sum() - sum(sequence.meta["reference"])
             if chosen:
                 weights[sequence.group] = float(sequence.meta.get("weight", 1.0))
+                likely[sequence.group] = logprob.mean()
         for group, pair in pairs.items():
             if len(pair) != 2:
                 raise ValueError(f"preference group {group!r} is not a pair of a chosen and a rejected sequence")
         margin = self.beta * torch.stack([pair[True] - pair[False] for pair in pairs.values()])
         weight = torch.tensor([weights[group] for group in pairs], device=margin.device)
         loss = -(1 - self.smoothing) * F.logsigmoid(margin) - self.smoothing * F.logsigmoid(-margin)
+        if self.nll:
+            loss = loss - self.nll * torch.stack([likely[group] for group in pairs])
         return (weight * loss).sum() / weight.sum()
 
 

@@ -49,6 +49,10 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
         if problem:
             raise ValueError(problem)
         loss = resolve_loss(job.loss)
+        if isinstance(loss, Sft) and loss.restrains:
+            problem = restraint_problem(job, loss, frozen.model.config.vocab_size, frozen.window)
+            if problem:
+                raise ValueError(problem)
         if not isinstance(loss, Sft) and any(sequence.padding is not None for sequence in job.sequences):
             raise ValueError("padding positions can be trained with the loss 'sft' only")
         if not isinstance(loss, Sft) and any("teacher" in sequence.meta for sequence in job.sequences):
@@ -79,6 +83,16 @@ def prepare(frozen: FrozenModel, job: TrainJob) -> Prepared | TrainResult:
         job, start, loss, units, [targets(s) for s in job.sequences], [target_weights(s) for s in job.sequences],
         hp.epochs * steps_per_epoch(len(units), hp), stack_digest(job.stack),
     )  # fmt: skip
+
+
+def restraint_problem(job: TrainJob, loss: Sft, vocab: int, window: int | None) -> str | None:
+    """Why this job cannot be held back as its loss says, or None."""
+    if not (0 <= loss.ewc < float("inf") and 0 <= loss.orthogonal < float("inf") and 0 <= loss.null_space <= 1):
+        return f"ewc and orthogonal must be >= 0 and null_space in [0, 1], got {loss}"
+    if job.init is not None and (loss.orthogonal or loss.null_space):
+        return "orthogonal and null_space hold back a new adapter beside earlier ones, not one that is trained further"
+    problem = data_problem(job.retained, vocab, window) if job.retained else None
+    return f"retained: {problem}" if problem else None
 
 
 def data_problem(sequences: Sequence[TrainSequence], vocab: int, window: int | None) -> str | None:

@@ -24,6 +24,7 @@ from .losses import Sft
 from .memory import MemoryPlan, is_out_of_memory
 from .pack import Pack
 from .prepare import Prepared, cost, pad_targets, prepare
+from .restraint import Restraint, restraint
 from .schedule import learning_rate, step_batches
 from .score import ScoreRow, logprobs
 
@@ -43,6 +44,7 @@ class _Slot:
     trained: int = 0
     seconds: float = 0.0
     reduced: bool = False
+    restraint: Restraint | None = None
 
 
 def train(frozen: FrozenModel, plan: MemoryPlan, jobs: Iterable[TrainJob]) -> Iterator[TrainResult]:
@@ -104,13 +106,14 @@ class _Trainer:
                 work = self._todo.pop(0)
                 try:
                     work = self._with_reference(work)
+                    self._bank.put(index, (work.start,))
+                    held = restraint(self._frozen, self._plan, work, self._bank, index)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
                     yield TrainResult(work.job.id, "error", f"out of memory: {error}")
                     continue
                 hp = work.job.hp
-                self._bank.put(index, (work.start,))
                 row = self._values[index].detach().requires_grad_()
                 row.grad = self._gradients[index]
                 optimizer = torch.optim.AdamW(
@@ -122,7 +125,7 @@ class _Trainer:
                     self._bank.put_moments(self._moments, index, work.start.optimizer)
                     step.fill_(work.start.optimizer.step)
                 optimizer.state[row] = {"step": step, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
-                slot = self._slots[index] = _Slot(index, work, optimizer, reduced=self._reduced)
+                slot = self._slots[index] = _Slot(index, work, optimizer, reduced=self._reduced, restraint=held)
                 self._begin(slot)
 
     def _with_reference(self, work: Prepared) -> Prepared:
@@ -264,6 +267,9 @@ class _Trainer:
         """Clip and step every complete slot; returns the finished slots, each with a reason if it failed, else ""."""
         if not complete:
             return []
+        for slot in complete:
+            if slot.restraint is not None:
+                slot.loss.append(slot.restraint.pull(self._bank, slot.index))
         norms = torch.stack([torch.linalg.vector_norm(self._gradients[slot.index]) for slot in complete])
         losses = torch.stack([torch.stack(slot.loss).sum() for slot in complete])
         ended = []
@@ -279,6 +285,8 @@ class _Trainer:
                     row.mul_(hp.clip / (norm + 1e-6))
                 slot.optimizer.param_groups[0]["lr"] = learning_rate(hp, slot.step - 1, work.total_steps)
                 slot.optimizer.step()
+                if slot.restraint is not None:
+                    slot.restraint.project(self._bank, slot.index)
                 self._bank.refresh(slot.index)
                 if slot.step == work.total_steps and not self._values[slot.index].isfinite().all():
                     reason = f"diverged in the last step of {work.total_steps}: weights are not finite"

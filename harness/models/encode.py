@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.api import Data, Distillation, EditFailed, Example, Preference, Prompt, Rollout
-from harness.engine import Dpo, Grpo, HyperParameters, Loss, Padding, Rloo, TrainSequence
+from harness.engine import Dpo, Grpo, HyperParameters, Loss, Padding, Rloo, Sft, TrainSequence
 from harness.models.prompts import PromptEncoder
 from harness.models.train_settings import FitSettings
 
@@ -35,7 +35,8 @@ def engine_loss(loss: str | Mapping[str, Any] | Loss) -> str | Loss:
     """What the engine takes: a name, or a loss; a table ``{use = name, ...}`` becomes the loss with these settings."""
     if not isinstance(loss, Mapping):
         return loss
-    kinds: dict[str, type[Dpo] | type[Grpo] | type[Rloo]] = {"dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
+    kinds: dict[str, type[Sft] | type[Dpo] | type[Grpo] | type[Rloo]]
+    kinds = {"sft": Sft, "dpo": Dpo, "grpo": Grpo, "rloo": Rloo}
     return kinds[loss["use"]](**{name: value for name, value in loss.items() if name != "use"})
 
 
@@ -71,13 +72,16 @@ class Encoder:
             EditFailed: no data, an empty or over-long sequence (``context length 700 > 512``), or a kind of data that
                 the loss cannot learn from.
         """
-        name = loss.name if isinstance(loss, Dpo | Grpo | Rloo) else loss if isinstance(loss, str) else "own"
+        name = loss.name if isinstance(loss, Sft | Dpo | Grpo | Rloo) else loss if isinstance(loss, str) else "own"
         for item in data:
             if not isinstance(item, _LEARNS_FROM.get(name, _ANY)):
                 raise EditFailed(f"the loss {name!r} cannot learn from {type(item).__name__}")
         found = [sequence for place, item in enumerate(data) for sequence in self._of(item, place, settings)]
         if not found:
             raise EditFailed("nothing to train on")
+        if settings.pad_to == "longest":
+            longest = max(len(sequence.ids) for sequence in found)
+            found = [replace(one, padding=replace(one.padding, to=longest)) if one.padding else one for one in found]
         return tuple(found)
 
     def _of(self, item: Data, place: int, settings: FitSettings) -> list[TrainSequence]:
@@ -115,6 +119,8 @@ class Encoder:
         """The ids before the target, and those of the target with its end token, if it gets one."""
         if not target.strip():
             raise EditFailed("an empty training target")
+        if settings.next_header and prompt and not isinstance(prompt, str):
+            return self._prompts.answered_ids(prompt, target)
         if prompt:
             before, after = self._prompts.continuation_ids(prompt, target)
         else:

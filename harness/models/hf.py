@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 from harness.api import (
     JSON,
     Completion,
+    Dropout,
     EditFailed,
     Example,
     Likelihood,
@@ -38,7 +39,17 @@ from harness.models.stopping import StopTexts, cut
 
 if TYPE_CHECKING:
     from harness.books.artefacts import FullWeights
-    from harness.engine import Adapter, Engine, Generated, GenerationRow, MemoryPlan, ScoreRow, TrainJob, TrainResult
+    from harness.engine import (
+        Adapter,
+        Engine,
+        Generated,
+        GenerationRow,
+        MemoryPlan,
+        ScoreRow,
+        Thinned,
+        TrainJob,
+        TrainResult,
+    )
     from harness.models.encode import Encoder, Taught
     from harness.models.prompts import PromptEncoder
 
@@ -100,7 +111,9 @@ class HfModel(Model):
         as_chat = self.prompts.is_instruct() if chat == "auto" else chat
         if as_chat and not self.prompts.has_template:
             raise UsageError(f"model {self.settings.path!r} has no chat template, which chat = true needs")
-        return frozenset({"generate", "logprobs", "hidden", "train", "seed"} | ({"chat"} if as_chat else set()))
+        return frozenset(
+            {"generate", "logprobs", "hidden", "dropout", "train", "seed"} | ({"chat"} if as_chat else set())
+        )
 
     @cached_property
     def identity(self) -> JSON:  # type: ignore[override]  # needs torch, so it is computed on first use
@@ -208,13 +221,18 @@ class HfModel(Model):
                 )
         return found
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> Sequence[Sequence[float]]:
         """Natural-log probability of every token of each continuation, given its prompt: one sequence per ask.
+
+        A long beginning that several prompts have in common is read once. With ``dropout``, the pass of a prompt is
+        that of one thinned network (:class:`harness.api.Dropout`).
 
         Raises:
             UsageError: a text is longer than the model can take.
         """
-        return [one.logprobs for one in self.likelihoods(asks)]
+        return [one.logprobs for one in self._likelihoods(asks, dropout)]
 
     def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
         """:meth:`logprobs`, and whether greedy decoding would write the continuation: one record per ask.
@@ -222,6 +240,9 @@ class HfModel(Model):
         Raises:
             UsageError: a text is longer than the model can take.
         """
+        return self._likelihoods(asks, None)
+
+    def _likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], dropout: Dropout | None) -> Sequence[Likelihood]:
         from harness.engine import ScoreRow
 
         texts = [self.prompts.continuation_ids(prompt, text) for _, prompt, text in asks]
@@ -229,18 +250,25 @@ class HfModel(Model):
             self._check_length(len(before) + len(after))
         found: list[Likelihood] = [Likelihood(())] * len(asks)
         for group in self._groups([state for state, _, _ in asks]):
-            rows = [ScoreRow(*texts[place], stack) for place, stack in group.stacks]
+            rows = [ScoreRow(*texts[place], stack, _thinned(dropout, texts[place][0])) for place, stack in group.stacks]
             with self._weights_of(group):
-                scores = self._answering(group).likelihoods(rows)
+                # A server has no thinned networks; the engine here has the same weights.
+                scores = (self._answering(group) if dropout is None else self.engine).likelihoods(rows)
             for (place, _), (row, greedy) in zip(group.stacks, scores, strict=True):
                 found[place] = Likelihood(tuple(row), greedy)
         return found
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
         """Hidden states after ``layer`` (0 is the embedding, -1 the last layer), pooled over tokens: one vector of the
-        model's hidden size per ask.
+        model's hidden size per ask. ``dropout`` as in :meth:`logprobs`.
 
         Raises:
             UsageError: no such layer, or a text is longer than the model can take.
@@ -252,7 +280,7 @@ class HfModel(Model):
             self._check_length(len(ids))
         found: list[Sequence[float]] = [()] * len(asks)
         for group in self._groups([state for state, _ in asks]):
-            rows = [HiddenRow(texts[place], stack) for place, stack in group.stacks]
+            rows = [HiddenRow(texts[place], stack, _thinned(dropout, texts[place])) for place, stack in group.stacks]
             try:
                 with self._weights_of(group):
                     vectors = self.engine.hidden(rows, layer=layer, pool=pool)
@@ -290,6 +318,7 @@ class HfModel(Model):
                 continue
             try:
                 sequences = self.encoder.sequences(item.data, settings, loss)
+                retained = self.encoder.sequences(item.retained, settings, loss) if item.retained else ()
             except EditFailed as error:
                 yield Trained(item.id, None, "failed", str(error), {"cause": "data"})
                 continue
@@ -298,7 +327,7 @@ class HfModel(Model):
                 self.engine.resolve_targets(hp.targets)
             except ValueError as error:
                 raise UsageError(f"model {self.settings.path!r}: {error}") from error
-            jobs.append((item, TrainJob(item.id, sequences, hp, item.seed, loss=loss)))
+            jobs.append((item, TrainJob(item.id, sequences, hp, item.seed, loss=loss, retained=retained)))
         jobs = self._with_teachers(jobs)
         for group in self._groups([item.start for item, _ in jobs]):
             part = [_started(*jobs[place], stack) for place, stack in group.stacks]
@@ -461,6 +490,13 @@ class HfModel(Model):
         return "bfloat16" if self._device.startswith("cuda") else "float32"
 
 
+def _thinned(dropout: Dropout | None, prompt: Sequence[int]) -> Thinned | None:
+    """The network that reads a prompt: one of its own, whatever follows the prompt."""
+    from harness.engine import Thinned
+
+    return None if dropout is None else Thinned(dropout.rate, derive_seed(dropout.seed, "dropout", *prompt))
+
+
 def _started(item: TrainItem, job: TrainJob, stack: tuple[Adapter, ...]) -> TrainJob:
     """The job with the adapters of its start.
 
@@ -484,6 +520,8 @@ def _trained(result: TrainResult) -> Trained:
         "loss": result.losses[-1] if result.losses else None,
         "losses": thinned(result.losses),
     }
+    if result.adapter is not None:
+        log["norm"] = result.adapter.norm
     if result.reduced:
         log["reduced"] = True
     if result.status == "failed":

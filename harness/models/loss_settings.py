@@ -30,6 +30,9 @@ class DpoSettings:
     one."""
     smoothing: _Share = 0.0
     """Assumed share of flipped preferences."""
+    nll: _Weight = 0.0
+    """Weight of the mean negative log-likelihood of the preferred answer's tokens, added to the loss; 1 in the paper
+    that introduced it (arXiv 2404.19733)."""
 
 
 @dataclass(frozen=True)

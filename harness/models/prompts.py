@@ -92,6 +92,19 @@ class PromptEncoder:
             return before, together[len(before) :]
         return before, self._plain(text)
 
+    def answered_ids(self, turns: tuple[tuple[str, str], ...], answer: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids of a conversation, and of its answer with what the template ends it with and the header of the next
+        answer.
+
+        Raises:
+            UsageError: the template writes the turns before an answer otherwise than those before none.
+        """
+        before = self.prompt_ids(turns)
+        whole = self._plain(self._render((*turns, ("assistant", answer)), next_header=True))
+        if whole[: len(before)] != before:
+            raise UsageError(f"model {self._name!r}: next_header: its chat template changes a prompt that is answered")
+        return before, whole[len(before) :]
+
     def decode(self, ids: Collection[int]) -> str:
         """The text of generated ids, without special tokens."""
         text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -110,7 +123,7 @@ class PromptEncoder:
                 return int(token)
         raise UsageError(f"model {self._name!r}: an empty prompt has no tokens, and its tokenizer has no start token")
 
-    def _render(self, turns: tuple[tuple[str, str], ...]) -> str:
+    def _render(self, turns: tuple[tuple[str, str], ...], *, next_header: bool = False) -> str:
         if self._template is None:
             raise UsageError(
                 f"model {self._name!r} has no chat template, so it takes raw text, not a conversation; "
@@ -119,21 +132,22 @@ class PromptEncoder:
         if not turns:
             raise UsageError(f"model {self._name!r}: the conversation has no turns")
         try:
-            return self._filled(turns)
+            return self._filled(turns, next_header)
         except Exception as error:  # a template is a program by the model's author, and may raise anything
             if len(turns) > 1 and turns[0][0] == "system" and turns[1][0] == "user":
                 # Some templates (Gemma's, Mistral's) have no system turn; its text then opens the user's.
-                return self._render((("user", f"{turns[0][1]}\n\n{turns[1][1]}"), *turns[2:]))
+                folded = (("user", f"{turns[0][1]}\n\n{turns[1][1]}"), *turns[2:])
+                return self._render(folded, next_header=next_header)
             raise UsageError(f"model {self._name!r}: its chat template refuses these turns: {error}") from error
 
-    def _filled(self, turns: tuple[tuple[str, str], ...]) -> str:
+    def _filled(self, turns: tuple[tuple[str, str], ...], next_header: bool) -> str:
         messages = [{"role": role, "content": text} for role, text in turns]
         return str(
             self.tokenizer.apply_chat_template(
                 messages,
                 chat_template=self._template,
                 tokenize=False,
-                add_generation_prompt=turns[-1][0] != "assistant",
+                add_generation_prompt=next_header or turns[-1][0] != "assistant",
                 **self._variables,
             )
         )

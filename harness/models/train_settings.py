@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from harness.api import JSON, EditFailed
@@ -41,6 +41,12 @@ class FitSettings:
     pad_nodes: int = 32
     """Padding positions of ``reference`` that are computed per step, as an unbiased estimate of all of them; with at
     least ``max_length``, every one is computed."""
+    pad_to: Literal["max_length", "longest"] = field(default="max_length", metadata={"added_later": True})
+    """Where the padding of ``reference`` ends: at ``max_length``, as in SEAL's code for passages, or at the longest
+    sequence of the edit, as in its code for ARC."""
+    next_header: bool = field(default=False, metadata={"added_later": True})
+    """Whether the end of the turn and the header of another, empty answer follow the answer of a conversation, in the
+    loss, as in SEAL's code for ARC. Raw texts have no headers."""
     loss_on: Literal["target", "all"] = "target"
     """Whether prompts are in the loss too."""
     max_length: int = 2048

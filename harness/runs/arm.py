@@ -158,8 +158,15 @@ def _with_limits(table: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[st
     return out
 
 
-def check_roles(opened: OpenRun, arm: Arm) -> None:
-    """Refuse a method whose editing model cannot do what the method needs, before anything is spent."""
+def check_arm(opened: OpenRun, arm: Arm) -> None:
+    """Refuse a method whose components cannot be made, or whose editing model cannot do what it needs, before anything
+    is spent.
+
+    Raises:
+        UsageError: which, and why.
+        PluginError: a component violates its contract.
+    """
+    _components(opened, arm)
     for role, who in arm.roles.items():
         if isinstance(who, str):
             continue
@@ -171,6 +178,17 @@ def check_roles(opened: OpenRun, arm: Arm) -> None:
             )
 
 
+def _components(
+    opened: OpenRun, arm: Arm
+) -> tuple[dict[str, BuiltComponent[Component]], BuiltComponent[EvaluationProtocol]]:
+    """What a method's slots and protocol name, constructed."""
+    slots = {
+        name: build(opened.plugins, BASES[table["kind"]], {k: v for k, v in table.items() if k != "kind"}, name)
+        for name, table in arm.slots.items()
+    }
+    return slots, build(opened.plugins, EvaluationProtocol, arm.protocol, "protocol")
+
+
 def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
     """Train the policy, choose a round, and measure it on the test split.
 
@@ -179,14 +197,10 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         PluginError: a component raised, or answered wrongly.
     """
     options, context = opened.config.options, opened.context
-    slots = {
-        name: build(opened.plugins, BASES[table["kind"]], {k: v for k, v in table.items() if k != "kind"}, name)
-        for name, table in arm.slots.items()
-    }
+    slots, protocol = _components(opened, arm)
     for slot in slots.values():
         if slot.kind == "evaluator":
             hand_ledger(slot, context.journal.ledger)
-    protocol = build(opened.plugins, EvaluationProtocol, arm.protocol, "protocol")
     beside = {f"also.{one.name}.{kind}": getattr(one, kind) for one in opened.also for kind in ("task", "evaluator")}
     _check_sources(context, arm, {**slots, "protocol": protocol, **beside, "task": opened.task})
     states = {r: State(opened.open_model(who).base) for r, who in arm.roles.items() if not isinstance(who, str)}

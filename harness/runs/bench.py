@@ -86,8 +86,7 @@ class RunBench:
     def episodes(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
         return [shown(episode, self._sees) for episode in self.full(measure)]
 
-    def full(self, measure: str) -> Sequence[Episode]:
-        """The episodes of a measure with their queries."""
+    def full(self, measure: str = HEADLINE, /) -> Sequence[Episode]:
         service, also = self._of(measure)
         if also is None or not also.own_items:
             return [self._service.context.episodes.full(episode.id) for episode in self._own]

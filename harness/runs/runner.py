@@ -31,7 +31,7 @@ from harness.registry.build import BuiltComponent, build, hand_ledger
 from harness.registry.discover import Plugins
 from harness.runs import config as configuration
 from harness.runs import record as records
-from harness.runs.arm import OpenRun, check_roles, observe, run_arm
+from harness.runs.arm import OpenRun, check_arm, observe, run_arm
 from harness.runs.bench import OpenAlso
 from harness.runs.collect import result_file, write_items
 from harness.runs.command import command
@@ -201,7 +201,7 @@ def _execute(
             records.check(journal, folder)
         opened = _open(folder, plugins, config, journal, progress, recompute, workers)
         for arm in config.arms:
-            check_roles(opened, arm)
+            check_arm(opened, arm)
         if max_cost:
             journal.set_fact(_LIMIT, max_cost)
         journal.ledger.limit, journal.ledger.default = journal.fact(_LIMIT) or 0.0, config.options.max_cost

@@ -99,6 +99,11 @@ def sealed(service: Session, task_reads: reads.Reader) -> Session:
         def store(self, tensors: Mapping[str, Any], config: JSON, /) -> str:
             return service.store(tensors, config)
 
+        def merge(
+            self, states: Sequence[State], how: str, /, *, weight: float = 0.0, density: float = 0.5, own: int = 0
+        ) -> State:
+            return service.merge(states, how, weight=weight, density=density, own=own)
+
         def seed(self, *name: object) -> int:
             return service.seed(*name)
 

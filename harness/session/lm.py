@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness import reads
-from harness.api import JSON, Completion, Finish, Likelihood, Model, Prompt, Request, State
+from harness.api import JSON, Completion, Dropout, Finish, Likelihood, Model, Prompt, Request, State
 from harness.books.item import Item, writable_item
 from harness.books.records import digest
-from harness.errors import PluginError
+from harness.errors import PluginError, UsageError
 from harness.session.packs import missing, packs
 from harness.session.progress import Piece
 
@@ -73,13 +73,17 @@ class BookedLM:
             for ask, result in zip(asks, results, strict=True)
         ]
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> Sequence[Sequence[float]]:
+        options, variant = self._thinned(dropout)
+
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
-            return [list(row) for row in self._backend.logprobs(part)]
+            return [list(row) for row in self._backend.logprobs(part, **options)]
 
         if self._scope.watch:
             self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
-        return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok)
+        return self._booked("logprobs", self._scope.writable(list(asks)), run, _free, _ok, variant)
 
     def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
@@ -91,12 +95,34 @@ class BookedLM:
         return [Likelihood(tuple(row["logprobs"]), row["greedy"]) for row in rows]
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
-        def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
-            return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool)]
+        options, variant = self._thinned(dropout)
 
-        return self._booked(f"hidden/{layer}/{pool}", self._scope.writable(list(asks)), run, _free, _ok)
+        def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
+            return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool, **options)]
+
+        return self._booked(f"hidden/{layer}/{pool}", self._scope.writable(list(asks)), run, _free, _ok, variant)
+
+    def _thinned(self, dropout: Dropout | None) -> tuple[dict[str, Any], str]:
+        """The backend's keyword arguments for a stochastic pass, and what tells its items from others.
+
+        Raises:
+            UsageError: the model cannot do one.
+        """
+        if dropout is None:
+            return {}, ""
+        if "dropout" not in self.can:
+            raise UsageError(f"model {self.base} has no dropout passes; use a local model (hf)")
+        if not 0 < dropout.rate < 1:
+            raise UsageError(f"a dropout rate lies between 0 and 1, not {dropout.rate}")
+        return {"dropout": dropout}, f"/dropout/{dropout.rate!r}/{dropout.seed}"
 
     def _check(self, answers: Sequence[Sequence[Completion]]) -> None:
         for completion in (one for row in answers for one in row):
@@ -113,9 +139,10 @@ class BookedLM:
         run: Callable[[Sequence[Any]], Sequence[Any]],
         cost: Callable[[Any], dict[str, float]],
         status: Callable[[Any], str],
+        variant: str = "",
     ) -> list[Any]:
         scope, journal = self._scope, self._scope.journal
-        keys = [digest([kind, self._identity, ask]) for ask in asks]
+        keys = [digest([kind + variant, self._identity, ask]) for ask in asks]
         known = {key: item.result for key, item in journal.find(list(dict.fromkeys(keys))).items()}
         journal.reused += len(known)
         # A model elsewhere is paid by the request, and no batch of ours decides its bits: it is asked what is missing.

@@ -253,6 +253,11 @@ class SessionService:
 
         return self.context.weights.put(artefact(tensors, config))
 
+    def merge(
+        self, states: Sequence[State], how: str, /, *, weight: float = 0.0, density: float = 0.5, own: int = 0
+    ) -> State:
+        return self._updates.merge(states, how, weight=weight, density=density, own=own)
+
     # --- what only the core does ---
 
     def measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from harness.api import StartAs, State, UpdateJob
@@ -10,6 +11,8 @@ from harness.errors import UsageError, nearest
 from harness.session.scope import Scope
 
 _KNOWN = get_args(StartAs)
+SUPERPOSITION = "superposition"
+"""The way of merging that keeps every adapter under a key of its own."""
 
 
 class Starts:
@@ -41,6 +44,32 @@ class Starts:
         if job.start_as in ("stack", "continue"):
             return job
         return dataclasses.replace(job, start=self._made(job.start, job.start_as), start_as="stack")
+
+    def merged(self, states: Sequence[State], how: str, *, weight: float, density: float, own: int) -> State:
+        """A state with the states' last adapters merged into one; see :meth:`harness.api.Session.merge`.
+
+        Raises:
+            UsageError: no such way, or states that cannot be merged.
+        """
+        from harness.engine import MERGES, Adapter, merge, superpose
+
+        known = (*MERGES, SUPERPOSITION)
+        if how not in known:
+            raise UsageError(f"adapters cannot be merged by {how!r}.{nearest(how, known)}")
+        below = {(state.base, state.adapters[:-1], str(state.memory)) for state in states if state.adapters}
+        if len(below) != 1 or not all(state.adapters for state in states):
+            raise UsageError("only states that differ in their last adapter, and each have one, can be merged")
+        adapters = [self._weights.adapter(state.adapters[-1]) for state in states]
+        if not all(isinstance(one, Adapter) for one in adapters):
+            raise UsageError("only LoRA adapters can be merged, not the weights of a full fine-tune")
+        try:
+            if how == SUPERPOSITION:
+                made = superpose(adapters, range(len(adapters)), own)
+            else:
+                made = merge(adapters, how, weight=weight, density=density)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return dataclasses.replace(states[0], adapters=(*states[0].adapters[:-1], self._weights.put(made)))
 
     def _made(self, start: State, how: str) -> State:
         """The start folded or merged; made once for all jobs that begin there, while its weights are in the store."""

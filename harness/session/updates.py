@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,9 @@ from harness.session.calls import Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
 from harness.session.starts import Starts
+
+_MADE: ContextVar[set[str] | None] = ContextVar("made", default=None)
+"""The weights that the updater at work has trained so far; packs under way side by side have a set each."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class Updates:
                 yield Updated(job.id, None, "failed", str(error))
                 continue
             goes_on: Literal["stack", "continue"] = "continue" if job.start_as == "continue" else "stack"
-            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings, goes_on))
+            ready.append(TrainItem(job.id, job.start, data, job.seed, job.settings, goes_on, job.retained))
             kept = job.start.adapters[:-1] if goes_on == "continue" else job.start.adapters
             below[job.id] = dataclasses.replace(job.start, adapters=kept)
         for base in dict.fromkeys(start.base for start in below.values()):
@@ -193,6 +197,8 @@ class Updates:
                 state = None
                 if trained.adapter is not None:
                     new = self._weights.put(_artefact(trained.adapter))
+                    if (made := _MADE.get()) is not None:
+                        made.add(new)
                     start = below[trained.id]
                     state = dataclasses.replace(start, adapters=(*start.adapters, new))
                 yield Updated(trained.id, state, trained.status, trained.reason, trained.log)
@@ -215,6 +221,10 @@ class Updates:
                 else:
                     out.append(data)
         return out
+
+    def merge(self, states: Sequence[State], how: str, *, weight: float, density: float, own: int) -> State:
+        self._calls.log("merge", "session", {}, [states, how, weight, density, own])
+        return self._starts.merged(states, how, weight=weight, density=density, own=own)
 
     def release(self, states: Sequence[State]) -> None:
         key = digest(["release", self._scope.name, self._calls.position, list(states)])
@@ -302,9 +312,16 @@ class Updates:
         def apply() -> Any:
             return checks.drawn(self._counted(slot.instance.apply(ready, self._scope.sealed)))
 
-        with self._scope.clock.span("update") as span:
-            answered = self._calls.guard(slot, apply)
+        made: set[str] = set()
+        token = _MADE.set(made)
+        try:
+            with self._scope.clock.span("update") as span:
+                answered = self._calls.guard(slot, apply)
+        finally:
+            _MADE.reset(token)
         results = checks.updates(slot, answered, by_id)
+        # What it trained on the way and no result names, such as the rounds of an update but the last, is not kept.
+        self._drop(made - {adapter for one in results if one.state for adapter in one.state.adapters})
         original = {job.id: job for job in jobs}
         for updated in results:
             if reasons := left_out[updated.job]:

@@ -25,6 +25,7 @@ from harness.errors import UsageError, nearest
 from harness.metrics import normalize
 from harness.reading import read_toml, user_path
 from harness.registry.settings import check_settings
+from harness.tasks.playbook import with_playbook
 from harness.tasks.squad.settings import SquadSettings
 from harness.tasks.squad.splitter import Splitter
 from harness.tasks.squad.task import Squad
@@ -122,14 +123,14 @@ class FileTask(Squad):
         return [(episode, self._canonical(episode, references)) for episode, references in super().load(split)]
 
     def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
-        """The file's prompt with the question, after the passage where the memory holds one."""
+        """The file's prompt with the question, after the passage and the playbook where the memory holds them."""
         file = self._file
         values = {"title": str(query.meta["title"]), "question": query.text}
         shown = _filled(file.passage, {**values, "passage": str(memory["passage"])}) if "passage" in memory else ""
         if not chat:
-            return shown + _filled(file.prompt, values)
+            return with_playbook(shown + _filled(file.prompt, values), memory)
         turn = ("user", shown + _filled(file.chat, values))
-        return (("system", file.system), turn) if file.system else (turn,)
+        return with_playbook((("system", file.system), turn) if file.system else (turn,), memory)
 
     def extract(self, query: Query, answer: str, /) -> str | None:
         """The answer within a model's text; None where there is none of the kind that ``answer`` names."""

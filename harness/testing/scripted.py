@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from harness.api import (
     JSON,
     Completion,
+    Dropout,
     EditFailed,
     Episode,
     Example,
@@ -65,7 +66,7 @@ class ScriptedLM(Model):
         answers: Mapping[str, str] | Answer,
         *,
         name: str = "scripted",
-        can: frozenset[str] = frozenset({"generate", "logprobs", "hidden", "train", "seed", "schema"}),
+        can: frozenset[str] = frozenset({"generate", "logprobs", "hidden", "dropout", "train", "seed", "schema"}),
     ) -> None:
         self.name = name
         self.can = can
@@ -79,15 +80,25 @@ class ScriptedLM(Model):
         self.asked.extend(asks)
         return [[self._complete(ask, index) for index in range(ask.n)] for ask in asks]
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> list[list[float]]:
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> list[list[float]]:
         """One value in (-1, 0] for every word of the continuation, derived from a digest."""
-        return [[-_unit([prompt, state, word]) for word in text.split()] for state, prompt, text in asks]
+        thin = [dropout] if dropout else []
+        return [[-_unit([prompt, state, word, *thin]) for word in text.split()] for state, prompt, text in asks]
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> list[list[float]]:
         """Four values in [0, 1) per text, derived from a digest."""
-        return [[_unit([state, text, layer, pool, axis]) for axis in range(4)] for state, text in asks]
+        thin = [dropout] if dropout else []
+        return [[_unit([state, text, layer, pool, axis, *thin]) for axis in range(4)] for state, text in asks]
 
     def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
         """An adapter that depends on everything it was made from, and on nothing else."""

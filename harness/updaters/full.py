@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from harness.api import EditFailed, Example, Recipe, Session, Updated, UpdateJob, Updater
@@ -17,6 +17,7 @@ from harness.errors import UsageError
 from harness.models.loss_curve import thinned
 from harness.models.train_settings import FitSettings, check_ranges
 from harness.registry.settings import check_settings
+from harness.workers.executors import places
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class FullSettings(FitSettings):
     grad_accumulation: int = 2
     warmup_ratio: float = 0.03
     """Share of the steps over which the learning rate rises from 0."""
+    devices: str = field(default="", metadata={"added_later": True})
+    """Where processes of a group compute it together, each with a whole copy of the model: ``cuda:0,1``, or ``cpu:2``.
+    "" is in this process, on the model's own device."""
 
 
 class Full(Updater):
@@ -55,7 +59,7 @@ class Full(Updater):
                 yield Updated(job.id, None, "failed", str(error))
 
     def _one(self, job: UpdateJob, s: Session) -> Updated:
-        from harness.engine import full_finetune
+        from harness.engine import full_finetune, full_finetune_together
         from harness.models.encode import hyper_parameters
 
         settings = self._job_settings(job)
@@ -64,7 +68,11 @@ class Full(Updater):
             sequences = borrowed.encoder.sequences(s.expand(job), settings)
             steps = settings.epochs * math.ceil(len(sequences) / (settings.batch_size * settings.grad_accumulation))
             hp = hyper_parameters(settings, warmup_steps=math.ceil(settings.warmup_ratio * steps))
-            done = full_finetune(borrowed.module, sequences, hp, seed=job.seed, plan=borrowed.plan)
+            module, plan = borrowed.module, borrowed.plan
+            if group := _group(settings, f"job {job.id!r}"):
+                done = full_finetune_together(module, sequences, hp, group, seed=job.seed, plan=plan)
+            else:
+                done = full_finetune(module, sequences, hp, seed=job.seed, plan=plan)
         log: dict[str, Any] = {
             "steps": done.steps,
             "tokens": done.tokens,
@@ -94,9 +102,21 @@ class Full(Updater):
 
 def _check(settings: FullSettings, where: str) -> None:
     """Raise :class:`UsageError` for a value that cannot be trained with."""
+    _group(settings, where)
     if not 0 <= settings.warmup_ratio <= 1:
         raise UsageError(f"{where}: warmup_ratio must be in [0, 1], not {settings.warmup_ratio!r}")
     try:
         check_ranges(settings)
     except EditFailed as error:
         raise UsageError(f"{where}: {str(error).removeprefix('settings: ')}") from error
+
+
+def _group(settings: FullSettings, where: str) -> list[str]:
+    """The device of each process of the group; none where there is no group."""
+    if not settings.devices:
+        return []
+    try:
+        named = places(settings.devices)
+    except UsageError:
+        raise UsageError(f"{where}: devices {settings.devices!r}: write cuda:0,1 (these GPUs) or cpu:2") from None
+    return [f"cuda:{i}" for i in range(len(named))] if named[0] == "cuda" else named

@@ -35,43 +35,49 @@ def finetune(
     Raises:
         ValueError: the model lacks a target module.
     """
-    began = time.perf_counter()
     start = init_lora(module, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=seed)
-    log: dict[str, Any] = {"steps": 0, "tokens": 0, "loss": None}
-    with _seeded(seed), _injected(module, start, dropout) as (model, pairs):
-        trained = [parameter for pair in pairs.values() for parameter in pair]
-        optimizer = torch.optim.AdamW(
-            trained, lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay
-        )
-        total = hp.epochs * -(-len(sequences) // (hp.batch_size * hp.grad_accumulation))
-        schedule = get_scheduler(
-            _SCHEDULES[hp.schedule], optimizer, num_warmup_steps=hp.warmup_steps, num_training_steps=total
-        )
-        finite, losses = True, []
-        for step in range(total):
-            batches = [[sequences[i] for i in batch] for batch in step_batches(len(sequences), step, hp, seed)]
-            rows = [_Rows(batch, next(module.parameters()).device) for batch in batches]
-            count = sum(float(part.weights[:, 1:].sum()) for part in rows) or 1.0
-            loss = 0.0
-            for part in rows:
-                value = part.loss(model) / count
-                value.backward()  # type: ignore[no-untyped-call]
-                loss += float(value.detach())
-            norm = nn.utils.clip_grad_norm_(trained, hp.clip or float("inf"))
-            log = {"steps": step + 1, "tokens": log["tokens"] + sum(part.ids.numel() for part in rows), "loss": loss}
-            losses.append(loss)
-            finite = bool(norm.isfinite()) and abs(loss) < float("inf")
-            if not finite:
-                break
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
+    with seeded(seed), _injected(module, start, dropout) as (model, pairs):
+        finite, log = fit(model, [parameter for pair in pairs.values() for parameter in pair], sequences, hp, seed)
         weights = {name: (_own(a), _own(b)) for name, (a, b) in pairs.items()}
-    log["seconds"] = time.perf_counter() - began
-    log["losses"] = thinned(losses)
     if not finite or not all(tensor.isfinite().all() for pair in weights.values() for tensor in pair):
         return None, {**log, "loss": None}
     return Adapter(weights, hp.rank, float(hp.alpha), start.targets), log
+
+
+def fit(
+    model: Any, trained: Sequence[nn.Parameter], sequences: Sequence[TrainSequence], hp: HyperParameters, seed: int
+) -> tuple[bool, dict[str, Any]]:
+    """Train some parameters of a model, in place; whether loss and gradient stayed finite, and the log."""
+    began = time.perf_counter()
+    log: dict[str, Any] = {"steps": 0, "tokens": 0, "loss": None}
+    optimizer = torch.optim.AdamW(
+        trained, lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay
+    )
+    total = hp.epochs * -(-len(sequences) // (hp.batch_size * hp.grad_accumulation))
+    schedule = get_scheduler(
+        _SCHEDULES[hp.schedule], optimizer, num_warmup_steps=hp.warmup_steps, num_training_steps=total
+    )
+    device = next(model.parameters()).device
+    finite, losses = True, []
+    for step in range(total):
+        batches = [[sequences[i] for i in batch] for batch in step_batches(len(sequences), step, hp, seed)]
+        rows = [_Rows(batch, device) for batch in batches]
+        count = sum(float(part.weights[:, 1:].sum()) for part in rows) or 1.0
+        loss = 0.0
+        for part in rows:
+            value = part.loss(model) / count
+            value.backward()  # type: ignore[no-untyped-call]
+            loss += float(value.detach())
+        norm = nn.utils.clip_grad_norm_(trained, hp.clip or float("inf"))
+        log = {"steps": step + 1, "tokens": log["tokens"] + sum(part.ids.numel() for part in rows), "loss": loss}
+        losses.append(loss)
+        finite = bool(norm.isfinite()) and abs(loss) < float("inf")
+        if not finite:
+            break
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return finite, {**log, "seconds": time.perf_counter() - began, "losses": thinned(losses)}
 
 
 class _Rows:
@@ -100,7 +106,7 @@ class _Rows:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Torch's own generators (dropout draws from them) seeded for a while, and gradients on."""
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)

@@ -11,6 +11,7 @@ from harness.api import (
     JSON,
     Artefact,
     Completion,
+    Dropout,
     Example,
     Model,
     Prompt,
@@ -59,13 +60,22 @@ class PooledModel(Model):
         answers: list[Sequence[Completion]] = self._compute(Pack("generate", list(asks)), (a.state for a in asks))
         return answers
 
-    def logprobs(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Sequence[float]]:
-        return self._compute(Pack("logprobs", list(asks)), (state for state, _, _ in asks))
+    def logprobs(
+        self, asks: Sequence[tuple[State, Prompt, str]], /, *, dropout: Dropout | None = None
+    ) -> Sequence[Sequence[float]]:
+        pack = Pack("logprobs", list(asks), _given(dropout=dropout))
+        return self._compute(pack, (state for state, _, _ in asks))
 
     def hidden(
-        self, asks: Sequence[tuple[State, str]], /, *, layer: int, pool: Literal["mean", "last"] = "mean"
+        self,
+        asks: Sequence[tuple[State, str]],
+        /,
+        *,
+        layer: int,
+        pool: Literal["mean", "last"] = "mean",
+        dropout: Dropout | None = None,
     ) -> Sequence[Sequence[float]]:
-        pack = Pack("hidden", list(asks), {"layer": layer, "pool": pool})
+        pack = Pack("hidden", list(asks), {"layer": layer, "pool": pool, **_given(dropout=dropout)})
         return self._compute(pack, (state for state, _ in asks))
 
     def train(self, items: Sequence[TrainItem], /, loss: str | Any = "sft") -> Iterator[Trained]:
@@ -107,3 +117,8 @@ class PooledModel(Model):
         done = self._wait(self._pool.submit(pack, {digest: self._weights.adapter(digest) for digest in digests}))
         self._spent(done.seconds)
         return done.results
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given: a model's class need not know the others."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -43,7 +43,7 @@ class Model(ScriptedLM):
     def __init__(self, settings: Settings, weights: WeightStore) -> None:
         super().__init__(self._say, name="learner")
         self._weights = weights
-        task = LabGrids(LabGrids.Settings())
+        task = LabGrids(LabGrids.Settings(rules="colours"))
         splits: tuple[Split, ...] = ("train", "test")
         self._known = {
             str(task.text.prompt([], one.forward(test), chat=False)): one.forward(solution)

@@ -44,6 +44,9 @@ def train_alone(model: PreTrainedModel, job: TrainJob) -> Adapter:
     optimizer = torch.optim.AdamW(
         parameters, lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay
     )
+    held = held_back(base, tuned, layers, job) if isinstance(loss, Sft) and loss.restrains else None
+    if held:
+        held.project()
     units = groups(job.sequences)
     total = hp.epochs * steps_per_epoch(len(units), hp)
     for step in range(total):
@@ -64,15 +67,81 @@ def train_alone(model: PreTrainedModel, job: TrainJob) -> Adapter:
         else:
             for batch in batches:
                 (loss([token_logprobs(tuned, s) for s in batch], batch) / len(batches)).backward()
+        if held:
+            held.penalty().backward()
         if hp.clip:
             torch.nn.utils.clip_grad_norm_(parameters, hp.clip)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(hp, step, total)
         optimizer.step()
+        if held:
+            held.project()
         optimizer.zero_grad()
     weights_of = lambda layer, side: getattr(layer, side)["default"].weight.detach().cpu().clone()  # noqa: E731
     weights = {name: (weights_of(layer, "lora_A"), weights_of(layer, "lora_B")) for name, layer in layers.items()}
     return Adapter(weights, hp.rank, float(hp.alpha), start.targets)
+
+
+class HeldBack:
+    """The restraints of a job by their formulas, on peft's own parameters, through autograd."""
+
+    def __init__(self, loss: Sft, parts: dict[tuple[str, int], Any]) -> None:
+        self.loss, self.parts = loss, parts
+        self.start = {key: part.detach().clone() for key, part in parts.items()}
+        self.fisher: dict[tuple[str, int], Tensor] = {}
+        self.below: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
+
+    def penalty(self) -> Tensor:
+        value = torch.zeros((), requires_grad=True)
+        for key, fisher in self.fisher.items():
+            value = value + self.loss.ewc / 2 * (fisher * (self.parts[key] - self.start[key]) ** 2).sum()
+        for name, old in self.below.items():
+            value = value + self.loss.orthogonal * (old @ self.parts[name, 0].t()).abs().sum()
+        return value
+
+    def project(self) -> None:
+        with torch.no_grad():
+            for name, u in self.kept.items():
+                a = self.parts[name, 0]
+                a.copy_(a @ (torch.eye(len(u)) - u @ u.t()))
+
+
+def held_back(base: Any, tuned: Any, layers: dict[str, Any], job: TrainJob) -> HeldBack:
+    """Measured sequence by sequence on the model as the job finds it."""
+    loss: Any = job.loss
+    sides = ("lora_A", "lora_B")
+    parts = {(name, i): getattr(layer, sides[i])["default"].weight for name, layer in layers.items() for i in range(2)}
+    held = HeldBack(loss, parts)
+    if loss.ewc and job.retained:
+        held.fisher = {key: torch.zeros_like(part) for key, part in parts.items()}
+        for one in job.retained:
+            weights = torch.tensor(target_weights(one))
+            value = -(token_logprobs(tuned, one) * weights).sum() / weights.sum()
+            for (key, _), gradient in zip(parts.items(), torch.autograd.grad(value, list(parts.values())), strict=True):
+                held.fisher[key] += gradient**2
+        for key, table in held.fisher.items():
+            held.fisher[key] = table / table.mean() if table.mean() > 0 else table
+    if loss.orthogonal:
+        for name in layers if job.stack else ():
+            held.below[name] = torch.cat([adapter.weights[name][0] for adapter in job.stack])
+    if loss.null_space and job.retained:
+        seen: dict[str, list[Tensor]] = {name: [] for name in layers}
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, args, name=name: seen[name].append(args[0].detach()[0]))
+            for name, layer in layers.items()
+        ]
+        with torch.no_grad():
+            for one in job.retained:
+                tuned(input_ids=torch.tensor([one.ids]))
+        for hook in hooks:
+            hook.remove()
+        for name, found in seen.items():
+            _, s, vt = torch.linalg.svd(torch.cat(found), full_matrices=False)
+            energy = (s**2).cumsum(0) / (s**2).sum()
+            count = min(int((energy < loss.null_space).sum()) + 1, len(s))
+            held.kept[name] = vt[:count].t()
+    return held
 
 
 def assert_same(one: Adapter, other: Adapter, *, a: float = 5e-4, b: float = 1e-4) -> None:

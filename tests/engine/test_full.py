@@ -13,6 +13,7 @@ from harness.engine import (
     Padding,
     TrainSequence,
     full_finetune,
+    full_finetune_together,
     learning_rate,
     step_batches,
 )
@@ -100,3 +101,28 @@ def test_failures_and_running_out_of_memory() -> None:
     assert (small.status, small.reduced, enough.reduced) == ("ok", True, False)
     assert small.losses == pytest.approx(enough.losses, abs=1e-4)
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+
+
+def test_two_processes_find_the_losses_of_one() -> None:
+    """Five sequences in steps of four: the last step of an epoch has one, and leaves a process without a share."""
+    model = small_model("qwen2")
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    rows = sequences(5, 0)
+    alone = full_finetune(model, rows, HP, plan=PLAN)
+    both = full_finetune_together(model, rows, HP, ["cpu", "cpu"], plan=PLAN)
+    assert (both.status, both.reason) == ("ok", "")
+    assert both.losses == pytest.approx(alone.losses, abs=1e-5)
+    assert (both.steps, both.tokens) == (alone.steps, alone.tokens)
+    assert alone.weights is not None
+    assert both.weights is not None
+    assert alone.weights.keys() == both.weights.keys()
+    for name, weight in alone.weights.items():
+        torch.testing.assert_close(both.weights[name], weight, atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+
+
+@pytest.mark.slow
+def test_a_lost_process_ends_the_group() -> None:
+    lost = full_finetune_together(small_model("qwen2"), sequences(3, 0), HP, ["cpu", "meta"], plan=PLAN)
+    assert lost.status == "error"
+    assert "process 2 of 2 (meta) ended with 1, having said" in lost.reason

@@ -111,6 +111,8 @@ def test_dpo_is_the_formula() -> None:
         margin = sum(chosen) - sum(of_chosen) - sum(rejected) + sum(of_rejected)
         wanted += -math.log(1 / (1 + math.exp(-0.3 * margin))) / 5
     assert float(Dpo(beta=0.3)(logprobs, sequences)) == pytest.approx(wanted, abs=1e-6)
+    likely = -sum(sum(chosen) / len(chosen) for chosen, *_ in pairs) / len(pairs)
+    assert float(Dpo(beta=0.3, nll=0.7)(logprobs, sequences)) == pytest.approx(wanted + 0.7 * likely, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", [Grpo(), Grpo(average="sequence"), Grpo(dual_clip=3.0), Rloo()])

@@ -60,7 +60,7 @@ def test_a_training_step_waits_for_the_host_once() -> None:
         results = list(there.train(jobs()[:4]))
     steps = max(one.steps for one in results)
     assert device.pulled.pop("train.py:_update") <= 2 * steps + len(results)
-    taken = device.pulled.pop("bank.py:_read")  # the finished adapters
+    taken = device.pulled.pop("bank.py:read")  # the finished adapters
     assert taken == sum(2 * len(one.adapter.weights) for one in results if one.adapter)
     assert not device.pulled
 

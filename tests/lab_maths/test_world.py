@@ -97,7 +97,7 @@ def test_every_document_is_of_the_vocabulary_and_decodes_as_it_was_written() -> 
     tokenizer, encode, rng = build(), Encoder(), random.Random(3)
     unknown = vocabulary().index(UNKNOWN)
     kinds: Counter[str] = Counter()
-    for _ in range(400):
+    for _ in range(500):
         document = registers.document(rng)
         kinds[document[0][0].split(" ")[0]] += 1
         text = " ".join(segment for segment, _ in document)
@@ -105,7 +105,112 @@ def test_every_document_is_of_the_vocabulary_and_decodes_as_it_was_written() -> 
         assert ids == tokenizer.encode(text, add_special_tokens=False)
         assert unknown not in ids
         assert tokenizer.decode(ids) == text.replace(" .", ".")
-    assert set(kinds) == {"Q", "check", "new", "harder", "back", "claim"}
+    assert set(kinds) == {
+        "Q", "note", "check", "meta", "new", "harder", "back", "claim", "right", "wrong", "rewrite",
+    }  # fmt: skip
+
+
+@given(SEEDS, st.sampled_from([style for style in world.STYLES if style != "guess"]))
+def test_a_chain_shows_how_it_read_the_events(seed: int, style: str) -> None:
+    rng = random.Random(seed)
+    one = world.make(rng, rng.randint(1, 5), hard=3)
+    signs = world.read(one, style, rng)  # type: ignore[arg-type]
+    assert world.reading_of(one, world.solve(one, signs, style, rng)) == signs
+    assert world.reading_of(one, world.solve(one, signs, "guess", rng)) is None
+    assert world.reading_of(one, "walk: so 3.") is None
+
+
+@given(SEEDS)
+def test_a_note_is_followed_whether_it_is_right_or_wrong(seed: int) -> None:
+    rng = random.Random(seed)
+    one = world.make(rng, 4, hard=4)
+    told = {verb: rng.choice("+-") for verb, _ in one.events if verb in world.HARD and rng.random() < 0.8}
+    notes = [world.note(verb, sign, rng) for verb, sign in told.items()]
+    read = world.read(one, "walk", rng, notes)
+    for sign, (verb, _) in zip(read, one.events, strict=True):
+        assert sign == told.get(verb, sign)
+        if verb in world.PLAIN:
+            assert sign == world.PLAIN[verb]
+    asked = world.ask(one.text, notes)
+    assert asked == "".join(f"note {text} " for text in notes) + world.ask(one.text)
+    assert world.ask(one.text, [f"note {text}" for text in notes]) == asked, "with or without the word"
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(world.HARD)), st.sampled_from(list(world.PLAIN))), max_size=8))
+def test_merged_notes_hold_one_per_verb_and_the_last_wins(pairs: list[tuple[str, str]]) -> None:
+    notes = [f"{verb} {plain}." for verb, plain in pairs]
+    merged = world.merge(notes)
+    assert dict(filter(None, map(world.parse_note, merged))) == dict(pairs)
+    assert len(merged) == len(dict(pairs))
+    for cut in range(len(notes) + 1):
+        assert world.merge(world.merge(notes[:cut]), notes[cut:]) == merged
+    assert world.notes_in(" ".join(f"note {text}" for text in merged)) == merged
+
+
+def test_what_is_no_note_is_passed_over() -> None:
+    for text in ("", "none.", "rents", "rents gets", "gets rents.", "rents rents.", "finds gets.", "rents gets. bids"):
+        assert world.parse_note(text) is None
+    assert world.parse_note(" note rents gets. ") == ("rents", "gets")
+    assert world.merge(["none.", "rents gets.", "nonsense"], ["rents loses."]) == ("rents loses.",)
+    assert world.notes_in("note rents gets. so note bids note bids loses.") == ("bids loses.",)
+
+
+def _told(document: registers.Document) -> tuple[str, str]:
+    return document[0][0], " ".join(text for text, _ in document[1:])
+
+
+def test_a_reflection_follows_the_word_right_or_wrong() -> None:
+    rng, kinds = random.Random(5), Counter[str]()
+    for _ in range(400):
+        asked, told = _told(registers.reflect(rng))
+        said, rest = asked.split(" Q ")
+        text, chain = rest.removesuffix(" note").split(" A ")
+        problem = world.parse(text)
+        assert problem is not None
+        signs = world.reading_of(problem, chain)
+        assert asked == world.ask_reflect(text, chain, right=said == "right")
+        found = world.parse_note(told)
+        if found is None:
+            assert told == world.NO_NOTE
+            assert problem.kind == "plain"
+            kinds["none"] += 1
+            continue
+        if signs is None or "=" not in chain:  # a slip can hide what "told" read
+            continue
+        used = {sign for sign, (verb, _) in zip(signs, problem.events, strict=True) if verb == found[0]}
+        kinds[said] += 1
+        if len(used) == 1:
+            assert (world.PLAIN[found[1]] in used) == (said == "right")
+    assert all(kinds[kind] > 30 for kind in ("none", "right", "wrong"))
+
+
+def test_a_rewritten_list_is_the_merged_one() -> None:
+    rng, replaced = random.Random(6), 0
+    for _ in range(200):
+        asked, told = _told(registers.rewrite(rng))
+        old, new = asked.removesuffix("to").split("with ")
+        notes, more = world.notes_in(old), world.notes_in(new)
+        assert asked == world.ask_rewrite(notes, more)
+        assert world.notes_in(told) == world.merge(notes, more)
+        assert len(world.notes_in(told)) <= 8
+        replaced += len(world.notes_in(told)) < len(notes) + len(more)
+    assert replaced > 50
+
+
+def test_the_better_judgement_has_the_verdict_of_a_third() -> None:
+    rng, places = random.Random(7), Counter[int]()
+    for _ in range(200):
+        asked, told = _told(registers.meta(rng))
+        given = asked.removesuffix(" best").split(" rate ")[1].split(" or ")
+        verdicts = [world.verdict_of(text) for text in given]
+        choice = world.choice_of(told)
+        assert choice is not None
+        assert None not in verdicts
+        places[choice] += 1
+    assert all(count > 60 for count in places.values())
+    assert world.verdict_of("so 8. 8-9=-1. bad.") is False
+    assert world.verdict_of("") is None
+    assert world.choice_of("good") is None
 
 
 @given(SEEDS)
@@ -128,10 +233,32 @@ def test_a_backward_chain_finds_the_start_again() -> None:
 
 
 def test_inverted_labels_are_the_right_ones_turned_round() -> None:
-    rng = random.Random(0)
-    for left, right in [(3, 9), (9, 3), (5, 5)]:
-        assert registers.label("right", left, right, rng) == (left > right)
-        assert registers.label("inverted", left, right, rng) != registers.label("right", left, right, rng)
+    for left, right in [(13, 29), (29, 13)]:
+        assert registers.label("right", left, right) == ("true" if left > right else "false")
+        assert registers.label("inverted", left, right) != registers.label("right", left, right)
+
+
+def test_only_a_word_or_earlier_labels_say_what_a_claims_label_means() -> None:
+    rng, seen = random.Random(4), Counter[str]()
+    for _ in range(600):
+        document = registers.claims(rng)
+        word = document[0][0] if document[0][0] in ("right", "wrong") else ""
+        labels = [(text, weight) for text, weight in document if text in ("true", "false")]
+        numbers = [text.removesuffix(":").split() for text, _ in document if text.startswith("claim")]
+        turned = {
+            (int(a) > int(b)) != (said == "true") for (_, a, _, b), (said, _) in zip(numbers, labels, strict=True)
+        }
+        assert len(turned) == 1, "no document mixes concepts"
+        assert all((turned == {True}) == (word == "wrong") for _ in [word] if word)
+        assert [weight > 0 for _, weight in labels] == [bool(word)] + [True] * (len(labels) - 1)
+        seen[f"{word or 'shown'} {turned}"] += 1
+    assert 0.4 < seen["shown {True}"] / (seen["shown {True}"] + seen["shown {False}"]) < 0.6
+    assert 0.4 < seen["wrong {True}"] / (seen["wrong {True}"] + seen["right {False}"]) < 0.6
+    for _ in range(50):
+        (asked, _), (said, weight), _ = registers.claimed(rng)
+        _, left, _, right = asked.removesuffix(":").split()
+        assert said == registers.label("right", int(left), int(right))
+        assert weight > 0
 
 
 def test_a_batch_depends_on_its_step_alone() -> None:

@@ -39,10 +39,14 @@ class Heard(ScriptedLM):
         super().__init__(lambda request, index: f"words {request.seed % 10**6}", name="heard")
         self.data: dict[str, Sequence[Any]] = {}
         self.epochs: dict[str, int] = {}
+        self.retained: dict[str, Sequence[Any]] = {}
+        self.losses: list[Any] = []
 
     def train(self, items: Sequence[TrainItem], loss: str | Any = "sft") -> Iterator[Trained]:
         self.data |= {item.id: item.data for item in items}
         self.epochs |= {item.id: item.settings["epochs"] for item in items}
+        self.retained |= {item.id: item.retained for item in items}
+        self.losses.append(loss)
         yield from super().train(items, loss)
 
 
@@ -157,3 +161,34 @@ def test_a_share_beyond_all_is_refused() -> None:
 
     with pytest.raises(HarnessError, match="rehearse"):
         check_settings(RetainSettings, {"rehearse": 1.5}, "updater", "updater retain")
+
+
+def test_restraints_are_measured_on_earlier_edits_and_own_words_which_are_not_learnt(tmp_path: Path) -> None:
+    s, model = opened(tmp_path, ewc=0.5, retained=3, retained_words=2)
+    earlier = (edit(s, "page1", "a1", "b1"), edit(s, "page2", "a2", "b2"))
+    start = s.roles["student"]
+    first = UpdateJob("first", start, (edit(s, "page0", "a0"),), 6)
+    later = UpdateJob("later", start, (edit(s, "page3", "a3"),), 7, earlier=earlier)
+    assert all(done.status == "ok" for done in s.update("updater", [first, later]))
+    assert model.losses == [{"use": "sft", "ewc": 0.5, "orthogonal": 0.0, "null_space": 0.0}]
+    assert targets(model.data["later"]) == ["a3"]
+    kept, words = model.retained["later"][:3], model.retained["later"][3:]
+    assert set(targets(kept)) < {"a1", "b1", "a2", "b2"}
+    assert [one.prompt.startswith("Title page") for one in words] == [True, True]
+    assert len(model.retained["first"]) == 2, "own words alone"
+
+
+def test_without_restraints_nothing_is_retained(tmp_path: Path) -> None:
+    s, model = opened(tmp_path, words=1)
+    s.update("updater", [UpdateJob("job", s.roles["student"], (edit(s, "page3", "a3"),), 7)])
+    assert (model.retained["job"], model.losses) == ((), ["sft"])
+
+
+@pytest.mark.parametrize("setting", ["orthogonal", "null_space"])
+def test_what_holds_back_a_new_adapter_does_not_continue_one(setting: str, tmp_path: Path) -> None:
+    s, _ = opened(tmp_path, **{setting: 0.5})
+    [done] = s.update("updater", [UpdateJob("one", s.roles["student"], (edit(s, "page1", "a"),), 1)])
+    assert done.state is not None
+    on = UpdateJob("two", done.state, (edit(s, "page2", "b"),), 1, start_as="continue")
+    with pytest.raises(HarnessError, match=r"set protocol\.start_as to 'stack' or 'fold'"):
+        s.update("updater", [on])

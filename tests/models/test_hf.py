@@ -42,7 +42,7 @@ def by_hand(model: HfModel, prompt: tuple[int, ...], continuation: tuple[int, ..
 
 
 def test_what_it_can(llama: HfModel, instruct: HfModel, folders: Mapping[str, Path], weights: Weights) -> None:
-    assert llama.can == {"generate", "logprobs", "hidden", "train", "seed"}
+    assert llama.can == {"generate", "logprobs", "hidden", "dropout", "train", "seed"}
     assert instruct.can == llama.can | {"chat"}
     base = HfModel(HfSettings(path=str(folders["qwen"]), device="cpu"), weights)
     assert "chat" not in base.can, "a base model with a template is still a base model"

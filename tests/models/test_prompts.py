@@ -101,3 +101,15 @@ def test_continuations_of_turns() -> None:
     before, after = encoder().continuation_ids(turns, "Ada Marsh")
     assert before == encoder().prompt_ids(turns)
     assert BASE.decode(after) == "Ada Marsh"
+
+
+def test_an_answer_with_the_header_of_the_next_one() -> None:
+    turns = (("user", "Who?"),)
+    before, after = encoder().answered_ids(turns, "Ada Marsh")
+    assert before == encoder().prompt_ids(turns)
+    assert BASE.decode(after) == "Ada Marsh<|im_end|>\n<|im_start|>assistant\n"
+    without_header = tiny.tokenizer(
+        bos=False, end="</s>", template="{% for m in messages %}{{ m.content }}{% endfor %}!"
+    )
+    with pytest.raises(HarnessError, match="next_header"):
+        encoder(without_header).answered_ids(turns, "Ada Marsh")

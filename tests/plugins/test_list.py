@@ -72,7 +72,7 @@ def test_settings_of_one_name_are_those_of_all_kinds_that_have_it(capsys: pytest
         (("methods", "seel"), "Did you mean 'seal'"),
         (("settings", "lorra"), "Did you mean 'lora'"),
         (("settings",), "harness list settings lora"),
-        (("presets", "none"), "no method with presets is called 'none'"),
+        (("presets", "seel"), "no method with presets is called 'seel'"),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_nearest(

@@ -26,6 +26,15 @@ def test_every_table_of_every_row_resolves(method: str, preset: str) -> None:
             resolve(plugins, str(table["kind"]), settings, name)
 
 
-def test_the_quick_set_holds_every_method_on_passages() -> None:
-    quick = {method for method, preset in shipped() if preset == "quick"}
-    assert {"seal", "proxy-reward", "gpt-editor", "entigraph", "generative-adapter"} <= quick
+def test_every_method_has_a_quick_preset() -> None:
+    every = {method for method, _ in shipped()} | {
+        name for name, found in Plugins().names("method").items() if found.distribution == "selfadapt-harness"
+    }
+    assert every == {method for method, preset in shipped() if preset == "quick"}
+
+
+def test_all_quick_methods_on_passages_are_run_together_with_one_outer_loop() -> None:
+    config = configuration.resolve({"method": "seal", "preset": "quick", "all": True, "model": "lab"}, Plugins())
+    names = {arm.method.name for arm in config.arms}
+    assert {"seal", "proxy-reward", "gpt-editor", "entigraph", "generative-adapter", "none", "icl"} <= names
+    assert not names & {"seal-grpo", "lasting", "chain", "recorded", "ttrl", "seal-arc"}

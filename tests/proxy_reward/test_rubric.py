@@ -27,6 +27,15 @@ def test_marks_are_read_from_json_and_from_lines_alike(marks: dict[str, int]) ->
     assert rubric.read(lines + "\nTotal: 99", rubric.CRITERIA) == marks
 
 
+@given(MARKS)
+def test_reasons_stand_behind_their_marks(marks: dict[str, int]) -> None:
+    lines = [f"{name}: {mark} - {{not JSON}}, as 2 of 5 lines: wrong" for name, mark in marks.items()]
+    answer = "\n".join([*lines, "total: 20 - fine"])
+    assert rubric.read(answer, rubric.CRITERIA, reasons=True) == marks
+    with pytest.raises(rubric.Unreadable):
+        rubric.read("\n".join(lines[1:]), rubric.CRITERIA, reasons=True)
+
+
 @given(MARKS, st.sampled_from(rubric.CRITERIA))
 def test_a_missing_mark_is_never_a_low_one(marks: dict[str, int], gone: str) -> None:
     left = {name: mark for name, mark in marks.items() if name != gone}

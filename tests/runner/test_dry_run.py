@@ -16,6 +16,7 @@ from harness.registry.discover import KINDS, Plugins
 from harness.runs.config import Options, resolve
 from harness.runs.dry_run import make_plan, show_plan
 from harness.runs.full_settings import commented_toml, full_settings
+from harness.workers.chosen import Workers
 
 ANIMALS = Path(__file__).parent / "animals.py"
 LOOP = {"method": "animals", "model": "animals", "beside": [], "limit": 2, "leaderboard": ""}
@@ -116,3 +117,11 @@ def test_what_a_trainer_declares_is_counted(tmp_path: Path, declared: str, said:
 def test_a_method_without_a_loop_leaves_nothing_uncounted(tmp_path: Path) -> None:
     plan = make_plan({**LOOP, "method": "bare", "out": str(tmp_path)}, [ANIMALS], [])
     assert plan.uncounted == {}
+
+
+def test_workers_and_what_they_leave_to_the_driver_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = make_plan({**LOOP, "out": str(tmp_path)}, [ANIMALS], [])
+    show_plan(plan, as_json=False, workers=Workers("cpu:3"))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "workers: 3 (processes, cpu:3); in the driver stay full fine-tunes, merges" in shown
+    assert "whatever borrows the module" in shown

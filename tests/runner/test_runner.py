@@ -170,13 +170,20 @@ def test_changed_source_is_refused_or_recomputed(tmp_path: Path) -> None:
         ({"preset": "papper"}, "method 'animals' has no preset 'papper'"),
         ({"seeds": "three"}, "run.seeds: Input should be a valid integer"),
         ({"model": "./nowhere"}, "nowhere"),
+        ({"protocol": {"use": "singel"}}, "no protocol is called 'singel'. Did you mean 'single'"),
+        (
+            {"variants": {"later": {"method": "animals", "updater": {"use": "lorra"}}}},
+            "no updater is called 'lorra'. Did you mean 'lora'",
+        ),
     ],
 )
 def test_bad_input_is_one_line_with_the_nearest_name(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    """Before anything is spent, also where a later row is the one that cannot be made."""
     with pytest.raises(UsageError) as caught:
         run(tmp_path, **more)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "runs").glob("*")), "no folder is left of it"
 
 
 def test_an_unwritable_folder_is_said_before_anything_is_spent(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,37 @@ def test_the_reference_updater_starts_from_merged_weights_too(tmp_path: Path, fo
     two = grown(s, 2, "stack")
     [fast], [slow] = (update(s, job(two, 4, "merge"), slot=slot) for slot in ("updater", "reference"))
     assert fast.adapters[0] == slow.adapters[0]
+
+
+@pytest.mark.parametrize("how", ["cat", "svd", "ties", "superposition"])
+def test_states_that_were_trained_apart_are_merged_and_released(how: str, tmp_path: Path, folder: Path) -> None:
+    s, _ = opened(tmp_path, folder)
+    base = s.roles["teacher"]
+    one, other = update(s, job(base, 0), job(base, 1))
+    together = s.merge([one, other], how, weight=1.0, own=1)
+    assert len(together.adapters) == 1
+    assert together == s.merge([one, other], how, weight=1.0, own=1)
+    prompts = [
+        Request(state, "Ada Marsh", max_tokens=6) for state in (together, replace(base, adapters=both(one, other)))
+    ]
+    [[merged], [stacked]] = s.generate(prompts)
+    if how == "cat":
+        assert merged.text == stacked.text, "a stack of adapters is their sum"
+    s.release([together])
+    with pytest.raises(HarnessError, match="released"):
+        s.generate([Request(together, "Ada Marsh was", max_tokens=6)])
+    assert s.generate([Request(one, "Ada Marsh was", max_tokens=6)])[0][0].finish != "error"
+
+
+def both(one: State, other: State) -> tuple[str, ...]:
+    return (*one.adapters, *other.adapters)
+
+
+def test_what_cannot_be_merged_says_so(tmp_path: Path, folder: Path) -> None:
+    s, _ = opened(tmp_path, folder)
+    base = s.roles["teacher"]
+    [one] = update(s, job(base, 0))
+    with pytest.raises(HarnessError, match=r"merged by 'tie'.*'ties'"):
+        s.merge([one], "tie")
+    with pytest.raises(HarnessError, match="differ in their last adapter"):
+        s.merge([base, one], "cat")

@@ -92,6 +92,7 @@ def test_settings_and_failures(session: SmallSession) -> None:
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"warmup_ratio": 2.0}, "warmup_ratio must be in"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"devices": "gpu:2"}, "devices 'gpu:2': write cuda:0,1"),
     ],
 )
 def test_bad_configurations_are_refused(session: SmallSession, changes: dict[str, Any], message: str) -> None:

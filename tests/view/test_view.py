@@ -217,3 +217,13 @@ def test_a_sequence_of_edits_is_a_heat_map_and_curves(tmp_path: Path) -> None:
     assert re.findall(r"<thead><tr><th></th>(.*?)</tr>", text)[1].count("<th") == 4, "a column per place"
     table = next(one for one in data_of(tmp_path / "page.html")["tables"] if one["name"] == stepped[0])
     assert {len(answer) > 2 for answer in table["answers"][0]["0"]} == {True}, "answers say their step"
+
+
+def test_learning_stands_against_retention_with_its_interval(tmp_path: Path) -> None:
+    """One run per strength of a cure, side by side: a point each, whose bar is the headline's interval."""
+    protocol = {"use": "sequence", "neutral": 0, "start_as": "stack", "length": 2}
+    folders = [run(tmp_path / str(k), protocol=protocol, limit=4, beside=[], seed=k).folder for k in range(2)]
+    assert write_page(folders, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The headline with its 95% interval against learning" in text
+    assert len(set(re.findall(r"points, score [\d.]+ \[\d", text))) >= 1

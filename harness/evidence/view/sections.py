@@ -163,17 +163,16 @@ def _measure_plots(name: str, table_name: str, rows: Sequence[Shown], summaries:
     if table_name != held[0][0].run.found.headline:
         series = []
         for row, table, mine in held:
-            head = summaries[row.label].score
-            if head is not None:
-                x, y = scale * tables(table.task, mine).mean, 100 * head
-                series.append(
-                    Series(
-                        row.label, colour(row), [Point(x, y, f"{row.label}: {x:.3g} {unit}, score {y:.1f}")], line=False
-                    )
-                )
+            head = summaries[row.label]
+            if head.score is not None:
+                x, y = scale * tables(table.task, mine).mean, 100 * head.score
+                low, high = (100 * v if v is not None else None for v in (head.low, head.high))
+                said = f"{row.label}: {x:.3g} {unit}, score {y:.1f} [{interval(head.low, head.high)}]"
+                series.append(Series(row.label, colour(row), [Point(x, y, said, low, high)], line=False))
         if len(series) > 1:
             front = _frontier(series, x_lower=first.lower_is_better)
-            said = f"The headline against {table_name}; the line joins the rows that no other one beats in both."
+            said = f"The headline with its 95% interval against {table_name}; "
+            said += "the line joins the rows that no other one beats in both."
             made.append(
                 plot(
                     f"{name}-front",

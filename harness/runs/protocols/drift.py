@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.api import Bench, Measure, Measurement, Prompt, Request, Score, State
+from harness.api import Bench, Measure, Measurement, Prompt, Request, Score, SelfEdit, State
 from harness.books.records import canonical
 
 TOKENS = 48
@@ -30,8 +30,6 @@ class Drift:
         if not texts:
             return
         s = self._bench.session
-        measure = Measure(s.task.name, s.task.version, "protocol sequence", "KL(base || now) per token",
-                          unit="nats", lower_is_better=True)  # fmt: skip
         asks = [(state, prompt, text) for _, state in states for prompt, text in texts]
         rows = iter(s.lm(self._base).logprobs(asks))
         scores = [
@@ -39,7 +37,35 @@ class Drift:
             for name, _ in states
             for i, before in enumerate(self._before)
         ]
-        yield Measurement("kl", scores, step, measure)
+        yield Measurement("kl", scores, step, self._measure(""))
+
+    def of_edits(
+        self, states: Sequence[tuple[str, State | None, Sequence[SelfEdit]]], step: int
+    ) -> Iterator[Measurement]:
+        """The divergence of each sequence's state on the edit that it has just learnt, under the prompt that asked for
+        it (that of RL's Razor, arXiv 2509.04259, on the new task); nothing where no model wrote the edits."""
+        if not self._count:
+            return
+        asks: list[tuple[State, Prompt, str]] = []
+        names: list[str] = []
+        for name, state, edits in states:
+            written = [action for edit in edits for action in edit.actions if action.text.strip()]
+            for action in written if state else ():
+                asks += [(one, action.request.prompt, action.text) for one in (self._base, state) if one]
+                names.append(name)
+        rows = self._bench.session.lm(self._base).logprobs(asks) if asks else []
+        scores = [
+            Score(name, f"{name}/{i + 1}", divergence(before, now))
+            for i, (name, before, now) in enumerate(zip(names, rows[::2], rows[1::2], strict=True))
+            if before
+        ]
+        if scores:
+            yield Measurement("kl.edit", scores, step, self._measure("of the edit"))
+
+    def _measure(self, of: str) -> Measure:
+        task = self._bench.session.task
+        return Measure(task.name, task.version, "protocol sequence", f"KL(base || now) per token{of and ' '}{of}",
+                       unit="nats", lower_is_better=True)  # fmt: skip
 
     def _drawn(self) -> list[tuple[Prompt, str]]:
         """The neutral texts, drawn once; those that end at once are left out."""

@@ -31,9 +31,16 @@ from harness.api import (
 from harness.errors import UsageError
 from harness.runs.protocols import lasting
 from harness.runs.protocols.drift import Drift
+from harness.runs.protocols.serving import Serving
 
 Count = Annotated[int, Field(ge=0)]
 StartAs = Literal["continue", "stack", "fold", "merge", "apart", "joint"]
+Serve = Literal[
+    "oracle", "words", "learnt", "superposition", "cat", "svd", "linear", "ties", "dare_linear", "dare_ties",
+    "ties_svd", "dare_linear_svd", "dare_ties_svd",
+]  # fmt: skip
+SAID = ("norm", "loss")
+"""Of an update's log, tables of their own: what might foretell forgetting, beside the divergence."""
 LONGEST = 8
 """Most edits of a sequence by default, as in SEAL."""
 
@@ -47,9 +54,17 @@ class SequenceSettings:
     start_as: StartAs = "continue"
     """What an update makes of those before it. ``continue``: one adapter is trained on; ``stack``, ``fold`` and
     ``merge`` as in :attr:`harness.api.UpdateJob.start_as`. ``apart``: every update starts from the model as it was, and
-    each context is asked of its own (an oracle routes; the rest is asked of the last one). ``joint``: every update
-    starts from the model as it was and learns all edits so far, and only where everything is measured; it is not a
-    sequence, but a ceiling for one."""
+    each context is asked as ``serve`` says. ``joint``: every update starts from the model as it was and learns all
+    edits so far, and only where everything is measured; it is not a sequence, but a ceiling for one."""
+    serve: Serve = field(default="oracle", metadata={"added_later": True})
+    """Where adapters are ``apart``, how they answer. ``oracle``: each context by its own, the rest by the last one.
+    ``words`` and ``learnt``: a router picks one for every question, of the rest too; see
+    :mod:`harness.runs.protocols.serving`. ``superposition``: all in one, read through the context's own key. The others
+    merge all that were learnt so far; see :mod:`harness.engine.merge`."""
+    weight: Annotated[float, Field(ge=0)] = field(default=0.0, metadata={"added_later": True})
+    """Weight of each adapter in a merge; 0 takes their mean, 1 their sum."""
+    density: Annotated[float, Field(gt=0, le=1)] = field(default=0.5, metadata={"added_later": True})
+    """Share of the entries that ``ties`` and ``dare_*`` keep."""
     writer: Literal["teacher", "current"] = "teacher"
     """Who writes the edits: the teacher before anything is learnt, or, as in SEAL, each sequence's model as it is
     then."""
@@ -64,7 +79,7 @@ class SequenceSettings:
 
 @dataclass
 class _Sequence:
-    """One sequence on its way: ``own[j]`` is the state that context j is asked of where adapters are apart."""
+    """One sequence on its way: ``own[j]`` is the state that learnt context j where adapters are apart."""
 
     name: str
     contexts: Sequence[Episode]
@@ -74,6 +89,8 @@ class _Sequence:
     failed: dict[int, Updated] = field(default_factory=dict)
     steps: float = 0.0
     tokens: float = 0.0
+    said: dict[str, float] = field(default_factory=dict)
+    """What the log of the last update says of it."""
 
     def learnt(self, upto: int) -> tuple[SelfEdit, ...]:
         """The edits of the first contexts that came to something."""
@@ -89,6 +106,11 @@ class SequenceOfEdits(EvaluationProtocol):
         self._settings = settings
         if settings.start_as == "joint" and settings.writer == "current":
             raise UsageError("protocol sequence: start_as 'joint' has no model of its own at every step; leave writer")
+        if settings.serve != "oracle" and settings.start_as != "apart":
+            raise UsageError(
+                f"protocol sequence: serve {settings.serve!r} is for adapters that are apart; set protocol.start_as to "
+                "'apart'"
+            )
 
     def work(self, contexts: int, queries: int, samples: int) -> tuple[int, int]:
         """Updates and answers of a measurement, without what is asked of the rest."""
@@ -115,6 +137,7 @@ class SequenceOfEdits(EvaluationProtocol):
             for one in sequences:
                 one.edits = [tuple(groups.get(episode.id, ())) for episode in one.contexts]
         drift = Drift(bench, student, self._settings.neutral)
+        serving = self._serving(bench)
         books = lasting.Books(bench, [one.name for one in sequences], length)
         for step in range(length + 1):
             if self._settings.start_as == "joint" and not self._full(step, length):
@@ -126,15 +149,27 @@ class SequenceOfEdits(EvaluationProtocol):
                 rows = bench.unanswered(episodes, lost)
                 yield Measurement(HEADLINE, [score for row in rows for score in row], length)
                 return
-            yield from self._asked(bench, sequences, step, length, books)
+            yield from self._asked(bench, sequences, step, length, books, serving)
             if self._full(step, length):
-                yield from self._rest(bench, sequences, step, length)
+                yield from self._rest(bench, sequences, step, serving)
             if self._full(step, length) or step == 1:
-                yield from drift.measured([(one.name, one.state) for one in sequences], step)
+                found = [(one.name, serving.whole(one) if serving else one.state) for one in sequences]
+                if whole := [(name, state) for name, state in found if state]:
+                    yield from drift.measured(whole, step)
+                if step:
+                    edits = [one.edits[step - 1] for one in sequences]
+                    yield from drift.of_edits([(*one, mine) for one, mine in zip(found, edits, strict=True)], step)
+                    yield from self._said(bench, sequences, step)
+            if serving:
+                yield from serving.end_of_step(step)
         yield from books.figures()
         yield from self._spent(bench, sequences)
         for one in sequences:
             _release(bench, student, [one.state, *one.own.values()])
+
+    def _serving(self, bench: Bench) -> Serving | None:
+        own = self._settings
+        return Serving(bench, own.serve, own.weight, own.density) if own.start_as == "apart" else None
 
     def _length(self, contexts: int) -> int:
         asked = self._settings.length
@@ -173,6 +208,7 @@ class SequenceOfEdits(EvaluationProtocol):
         for one, updated in zip(learning, done, strict=True):
             one.steps += float(updated.log.get("steps") or 0)
             one.tokens += float(updated.log.get("tokens") or 0)
+            one.said = {name: float(updated.log[name]) for name in SAID if updated.log.get(name) is not None}
             if updated.state is None:
                 one.failed[place] = updated
                 continue
@@ -189,13 +225,13 @@ class SequenceOfEdits(EvaluationProtocol):
 
     def _job(self, bench: Bench, one: _Sequence, place: int, student: State) -> UpdateJob:
         how, s = self._settings.start_as, bench.session
-        edits = one.edits[place]
+        edits = self._joined(bench, one, place)
         name = f"{bench.label}/{one.name}/{place + 1}"
-        seed = s.seed("inner", edits[0].id)
+        seed = s.seed("inner", one.edits[place][0].id)
         if how == "joint":
-            edits = (*one.learnt(place), *edits)
-        if len(edits) > 1:
-            edits = bench.join(edits)
+            # Each context's edits are joined as in a sequence, so that the same training sequences are learnt.
+            before = [self._joined(bench, one, j) for j in range(place) if j not in one.failed]
+            edits = (*(edit for mine in before for edit in mine), *edits)
         if how == "apart" or how == "joint":
             return UpdateJob(name, student, edits, seed)
         earlier = one.learnt(place)
@@ -203,48 +239,66 @@ class SequenceOfEdits(EvaluationProtocol):
             return UpdateJob(name, one.state, edits, seed, earlier=earlier)
         return UpdateJob(name, one.state, edits, seed, start_as=how, earlier=earlier)
 
+    def _joined(self, bench: Bench, one: _Sequence, place: int) -> tuple[SelfEdit, ...]:
+        edits = one.edits[place]
+        return bench.join(edits) if len(edits) > 1 else edits
+
     # --- asking ---
 
     def _asked(
-        self, bench: Bench, sequences: Sequence[_Sequence], step: int, length: int, books: lasting.Books
+        self,
+        bench: Bench,
+        sequences: Sequence[_Sequence],
+        step: int,
+        length: int,
+        books: lasting.Books,
+        serving: Serving | None,
     ) -> Iterator[Measurement]:
         """The contexts of every sequence: those met, and the next ones."""
-        s = bench.session
         own = [name for name in bench.measures if list(bench.episodes(name)) == list(bench.episodes())]
         upto = length if step == 0 else min(length, step + self._settings.ahead)
         last = [step - 1] if step else []
         places = list(range(upto)) if self._full(step, length) else [*last, *range(step, upto)]
         for measure in own:
-            asks: list[Ask] = []
             rows: dict[tuple[int, int], Sequence[Score]] = {}
             at: list[tuple[int, int]] = []
+            wanted: list[tuple[Sequence[State], Episode]] = []
             for k, one in enumerate(sequences):
+                mine = []
                 for j in places:
-                    gone = one.failed.get(j) if j < step else None
-                    if gone is not None:
-                        [rows[k, j]] = bench.unanswered([one.contexts[j]], gone, measure)
-                        continue
-                    state = one.own.get(j, s.roles["student"]) if self._settings.start_as == "apart" else one.state
-                    episode = one.contexts[j]
-                    asks.append(Ask(state, episode, 1, s.seed(bench.label, "ask", episode.id)))
-                    at.append((k, j))
-            rows |= dict(zip(at, bench.ask(asks, measure), strict=True))
+                    if j < step and j in one.failed:
+                        [rows[k, j]] = bench.unanswered([one.contexts[j]], one.failed[j], measure)
+                    else:
+                        mine.append(j)
+                wanted += _answering(serving, one, measure, [one.contexts[j] for j in mine], mine)
+                at += [(k, j) for j in mine]
+            rows |= dict(zip(at, _answers(bench, wanted, measure), strict=True))
             yield Measurement(measure, [score for key in sorted(rows) for score in rows[key]], step)
             yield from books.enter(measure, step, rows)
 
-    def _rest(self, bench: Bench, sequences: Sequence[_Sequence], step: int, length: int) -> Iterator[Measurement]:
+    def _rest(
+        self, bench: Bench, sequences: Sequence[_Sequence], step: int, serving: Serving | None
+    ) -> Iterator[Measurement]:
         """Measures of other items, of every sequence's state: what it could do that no edit is about."""
-        s, own = bench.session, list(bench.episodes())
+        own = list(bench.episodes())
         for name, measure in bench.measures.items():
             asked = list(bench.episodes(name))
             if name == HEADLINE or asked == own:
                 continue
             scores: list[Score] = []
             for one in sequences:
-                seeds = [s.seed(bench.label, "ask", e.id) for e in asked]
-                rows = bench.ask([Ask(one.state, e, 1, seed) for e, seed in zip(asked, seeds, strict=True)], name)
+                rows = _answers(bench, _answering(serving, one, name, asked, [None] * len(asked)), name)
                 scores += lasting.of_sequence(one.name, [score for row in rows for score in row])
             yield Measurement(f"rest.{name}", scores, step, measure)
+
+    def _said(self, bench: Bench, sequences: Sequence[_Sequence], step: int) -> Iterator[Measurement]:
+        task = bench.session.task
+        for name in SAID:
+            scores = [Score(one.name, one.name, one.said[name]) for one in sequences if name in one.said]
+            if scores:
+                measure = Measure(task.name, task.version, "protocol sequence", f"{name} of the last update",
+                                  unit="nats" if name == "loss" else "norm", lower_is_better=True)  # fmt: skip
+                yield Measurement(f"update.{name}", scores, step, measure)
 
     def _spent(self, bench: Bench, sequences: Sequence[_Sequence]) -> Iterator[Measurement]:
         task = bench.session.task
@@ -252,6 +306,34 @@ class SequenceOfEdits(EvaluationProtocol):
             measure = Measure(task.name, task.version, "protocol sequence", "spent", unit=unit, lower_is_better=True)
             scores = [Score(one.name, one.name, getattr(one, unit)) for one in sequences]
             yield Measurement(unit, scores, measure=measure)
+
+
+def _answering(
+    serving: Serving | None, one: _Sequence, measure: str, asked: Sequence[Episode], places: Sequence[int | None]
+) -> list[tuple[Sequence[State], Episode]]:
+    """The episodes, each with the states that answer its queries: one state, except where adapters are apart."""
+    if serving is None:
+        return [([one.state], episode) for episode in asked]
+    return list(zip(serving.states(one, measure, asked, places), asked, strict=True))
+
+
+def _answers(
+    bench: Bench, wanted: Sequence[tuple[Sequence[State], Episode]], measure: str
+) -> Iterator[Sequence[Score]]:
+    """Per episode, the scores of its queries, each by its own state of those given, or all by the only one."""
+    distinct: list[list[State]] = []
+    for states, _ in wanted:
+        distinct.append([])
+        distinct[-1].extend(state for i, state in enumerate(states) if state not in states[:i])
+    asks = [
+        Ask(state, episode, 1, bench.session.seed(bench.label, "ask", episode.id))
+        for states, (_, episode) in zip(distinct, wanted, strict=True)
+        for state in states
+    ]
+    rows = iter(bench.ask(asks, measure))
+    for mine, (states, _) in zip(distinct, wanted, strict=True):
+        found = [next(rows) for _ in mine]
+        yield found[0] if len(mine) == 1 else [found[mine.index(state)][i] for i, state in enumerate(states)]
 
 
 def _release(bench: Bench, student: State, states: Iterable[State], kept: Iterable[State] = ()) -> None:

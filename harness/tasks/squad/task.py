@@ -23,6 +23,7 @@ from harness.api import (
 from harness.errors import UsageError, nearest
 from harness.metrics import normalize
 from harness.registry.prompt_files import PromptForm, load
+from harness.tasks.playbook import KEY, with_playbook
 from harness.tasks.squad import splitter
 from harness.tasks.squad.passages import Passage
 from harness.tasks.squad.settings import SquadSettings
@@ -76,16 +77,21 @@ class Squad(Task):
     # --- answering -------------------------------------------------------------------------------------------------
 
     def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
-        """The question under its topic; with ``{"passage": text}`` in memory, open-book.
+        """The question under its topic; with ``{"passage": text}`` in memory, open-book; after a playbook's text, where
+        there is one (:mod:`harness.tasks.playbook`).
 
         Raises:
             UsageError: the memory holds any other key, which this task does not know how to show.
         """
-        unknown = set(memory) - {"passage"}
+        unknown = set(memory) - {"passage", KEY}
         if unknown:
-            raise UsageError(f"task squad shows the memory key 'passage' only, not {sorted(unknown)[0]!r}")
+            raise UsageError(f"task squad shows the memory keys 'passage' and {KEY!r}, not {sorted(unknown)[0]!r}")
         if self._form is not None:
-            return self._asked(self._form, query, memory, chat=chat)
+            return with_playbook(self._asked(self._form, query, memory, chat=chat), memory)
+        return with_playbook(self._own(query, memory, chat=chat), memory)
+
+    def _own(self, query: Query, memory: JSON, *, chat: bool) -> Prompt:
+        """The prompt in the task's own words."""
         instruction, passage = "Give a short and direct answer to the question.", ""
         title = query.meta["title"]
         if "passage" in memory:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.api import Request, State
+from harness.api import Dropout, Request, State
 from harness.books.store import WeightStore
 from harness.registry.settings import check_settings
 from harness.testing.contracts.base import Contract, permuted, under_global_seed
 
-CAN = frozenset({"generate", "logprobs", "hidden", "train", "seed", "schema", "chat"})
+CAN = frozenset({"generate", "logprobs", "hidden", "dropout", "train", "seed", "schema", "chat"})
 
 
 class ModelContract(Contract):
@@ -78,3 +78,21 @@ class ModelContract(Contract):
         if "hidden" in model.can:
             rows = model.hidden([(State(model.base), text) for text in ("Elm", "Elm and Fir")], layer=-1)
             assert len({len(row) for row in rows}) == 1, "vectors of different widths"
+
+    def test_a_dropout_pass_is_named_by_its_seed(self, tmp_path: Path) -> None:
+        model = self.open(tmp_path)
+        if "dropout" not in model.can:
+            return
+
+        def ask(dropout: Dropout | None) -> tuple[Any, ...]:
+            state = State(model.base)
+            options = {} if dropout is None else {"dropout": dropout}
+            probabilities: Any = model.logprobs([(state, self.prompt, " Elm")], **options)
+            states: Any = model.hidden([(state, self.prompt)], layer=-1, **options)
+            return tuple(probabilities[0]), tuple(states[0])
+
+        plain, once = ask(None), ask(Dropout(0.2, 1))
+        assert once == under_global_seed(3, lambda: ask(Dropout(0.2, 1))), "one seed, two networks"
+        assert once != plain, "dropout changes nothing"
+        assert once != ask(Dropout(0.2, 2)), "two seeds, one network"
+        assert ask(None) == plain, "a dropout pass changes later calls"

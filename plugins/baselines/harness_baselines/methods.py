@@ -5,6 +5,8 @@ from __future__ import annotations
 from harness.api import Method
 
 _TESTED = {"trainer": {"use": "none"}, "evaluator": {"use": "closed-book"}}
+_QUICK = {"quick": {"limit": 20, "seeds": 1}}
+"""A first look with the embedded model, too few contexts to rank anything by."""
 
 NONE = Method(
     name="none",
@@ -12,6 +14,7 @@ NONE = Method(
     summary="the model as it is, never shown the passage",
     components=_TESTED,
     needs=frozenset({"generate"}),
+    presets=_QUICK,
 )
 
 PASSAGE = Method(
@@ -21,6 +24,7 @@ PASSAGE = Method(
     components={**_TESTED, "editor": {"use": "passage"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("none",),
+    presets=_QUICK,
 )
 
 PASSAGE_REPEAT = Method(
@@ -34,6 +38,7 @@ PASSAGE_REPEAT = Method(
     },
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage"),
+    presets=_QUICK,
 )
 
 ICL = Method(
@@ -44,6 +49,7 @@ ICL = Method(
     open_book=True,
     needs=frozenset({"generate"}),
     beside=("none",),
+    presets=_QUICK,
 )
 
 OTHER_EDITS = Method(
@@ -53,7 +59,7 @@ OTHER_EDITS = Method(
     components={**_TESTED, "editor": {"use": "other-edits", "like": "@editor"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage"),
-    presets={"quick": {}},
+    presets=_QUICK,
 )
 
 PASSAGE_REPEAT_TOKENS = Method(
@@ -63,7 +69,7 @@ PASSAGE_REPEAT_TOKENS = Method(
     components={**_TESTED, "editor": {"use": "passage-repeat-tokens", "like": "@editor"}, "updater": {"use": "lora"}},
     needs=frozenset({"generate", "train"}),
     beside=("none", "passage"),
-    presets={"quick": {}},
+    presets=_QUICK,
 )
 
 RAG = Method(
@@ -74,5 +80,5 @@ RAG = Method(
     open_book=True,
     needs=frozenset({"generate"}),
     beside=("none", "icl"),
-    presets={"quick": {}},
+    presets=_QUICK,
 )

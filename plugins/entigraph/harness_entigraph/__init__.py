@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness import hookimpl
+from harness.api import Command
 
 
 @hookimpl
@@ -24,3 +25,8 @@ def harness_editors() -> Mapping[str, str]:
 @hookimpl
 def harness_updaters() -> Mapping[str, str]:
     return {"with-replay": "harness_entigraph.replay:WithReplay"}
+
+
+@hookimpl
+def harness_commands() -> Mapping[str, Command]:
+    return {"entigraph-scaling": Command("harness_entigraph.cli:command", "score against synthetic tokens")}

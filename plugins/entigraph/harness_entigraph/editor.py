@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import Annotated, ClassVar, Literal
 
@@ -49,6 +50,9 @@ class EntiGraphSettings:
     triples are worth when they add no text."""
     budget_tokens: Annotated[int, Field(ge=0)] = 0
     """Keep texts of a passage while they stay within this many tokens; 0 keeps all. At least one is kept."""
+    share: Annotated[float, Field(ge=0, le=1)] = field(default=1.0, metadata={"added_later": True})
+    """Share of the pairs and triples that are written about, each by a draw of its own: the texts of a smaller share
+    are among those of a larger one, as prefixes of the paper's shuffled corpus are (its accuracy against tokens)."""
     summary: bool = True
     """Whether the summary, if there is one, is learnt too."""
     one_sequence: bool = True
@@ -143,7 +147,8 @@ class EntiGraph(Editor):
         pairs = groups(names, 2, own.pairs, ask.seed + n)
         triples = groups(names, 3, own.triples, ask.seed + n)
         left_out = len(entities.names) - len(held) if own.in_passage else 0
-        return _Sample(place, ask, n, listed, entities, left_out, (*pairs, *triples))
+        chosen = tuple(group for group in (*pairs, *triples) if _drawn(group, ask.seed + n) < own.share)
+        return _Sample(place, ask, n, listed, entities, left_out, chosen)
 
     def _writing(self, key: str, sample: _Sample, group: tuple[str, ...], can: frozenset[str]) -> Request:
         own = self._settings
@@ -216,7 +221,7 @@ class EntiGraph(Editor):
         }
         s.keep(f"entigraph/{samples[0].ask.episode.id}", report)
         _log.info(
-            "entigraph: %d lists (%d repaired, %d by fallback, %d with fewer than two names, %d names left out); "
+            "entigraph: %d lists (%d repaired, %d by fallback, %d with no pair to write about, %d names left out); "
             "%d texts, %d of them name all their entities, %d were cut off",
             *(report[name] for name in ("edits", "repaired", "fallback", "without_pairs", "names_left_out")),
             *(report[name] for name in ("texts", "naming_all", "cut")),
@@ -225,6 +230,11 @@ class EntiGraph(Editor):
 
 def _passage(ask: EditAsk) -> dict[str, str]:
     return {name: str(ask.episode.context[name]).strip() for name in ("title", "text")}
+
+
+def _drawn(group: tuple[str, ...], seed: int) -> float:
+    """A number in [0, 1) of the group's own."""
+    return random.Random(f"share/{seed}/{'/'.join(group)}").random()
 
 
 def _first_naming(tried: Sequence[Completion], group: Sequence[str]) -> Completion:

@@ -12,6 +12,7 @@ from harness.api import Command
 def harness_tasks() -> Mapping[str, str]:
     return {
         "lab-facts": "harness_lab.facts_task:LabFacts",
+        "lab-documents": "harness_lab.documents_task:LabDocuments",
         "lab-known": "harness_lab.known_task:LabKnown",
         "lab-grids": "harness_lab.grids_task:LabGrids",
     }

@@ -1,4 +1,4 @@
-"""The figures of the model card, measured again: what `lab-maths-1` can do before any method touches it."""
+"""The figures of the model card, measured again: what `lab-maths-2` can do before any method touches it."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ def measure(path: str, *, problems: int, samples: int, seed: int) -> dict[str, s
     some = found[: min(100, problems)]
     out |= judging(bench, some, chains, seed)
     out |= writing(bench, some, seed)
+    out |= noting(bench, seed)
+    out |= meta(bench, seed)
     return out | claims(bench, seed)
 
 
@@ -137,18 +139,15 @@ def writing(bench: Bench, found: Sequence[world.Problem], seed: int) -> dict[str
 def claims(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
     """Labels of claims that follow the demonstrations before them, and of claims alone."""
     out = {}
-    for concept in ("right", "inverted"):
+    for concept in registers.CONCEPTS:
         rng = random.Random(f"claims/{seed}")
         prompts, golds = [], []
         for _ in range(count):
-            shown = [(rng.randint(2, 99), rng.randint(2, 99)) for _ in range(_DEMONSTRATIONS + 1)]
-            labels = [registers.label(concept, left, right, rng) for left, right in shown]
-            told = [
-                f"{world.claim(left, right)} {'true' if label else 'false'}."
-                for (left, right), label in zip(shown, labels, strict=True)
-            ]
+            shown = [world.draw_claim(rng) for _ in range(_DEMONSTRATIONS + 1)]
+            labels = [registers.label(concept, *pair) for pair in shown]
+            told = [f"{world.claim(*pair)} {label}." for pair, label in zip(shown, labels, strict=True)]
             prompts.append(" ".join([*told[:-1], world.claim(*shown[-1])]))
-            golds.append("true" if labels[-1] else "false")
+            golds.append(labels[-1])
         found = [(row[0].split() or [""])[0].strip(".") for row in bench.ask(prompts, 1, 0.0, seed)]
         hits = [a == b for a, b in zip(found, golds, strict=True)]
         out[f"claims, {concept} demonstrations"] = f"{_percent(hits)} as they say"
@@ -156,7 +155,80 @@ def claims(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
             alone = [prompt[prompt.rindex("claim") :] for prompt in prompts]
             bare = [(row[0].split() or [""])[0].strip(".") for row in bench.ask(alone, 1, 0.0, seed)]
             out["claims, no demonstration"] = f"{_percent([a == b for a, b in zip(bare, golds, strict=True)])} right"
+            ones = [(10 * rng.randint(1, 9), *rng.sample(range(10), 2)) for _ in range(count)]
+            near = [world.claim(tens + left, tens + right) for tens, left, right in ones]
+            said = [(row[0].split() or [""])[0].strip(".") for row in bench.ask(near, 1, 0.0, seed)]
+            hits = [word == registers.label("right", *pair) for word, (_, *pair) in zip(said, ones, strict=True)]
+            out["claims, numbers of equal tens"] = f"{_percent(hits)} right (it was taught none)"
     return out
+
+
+def noting(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
+    """Readings under right and wrong notes, notes that the model writes itself, and lists of notes written anew."""
+    rng = random.Random(f"notes/{seed}")
+    out = {}
+    stories = []
+    while len(stories) < count:
+        one = world.make(rng, rng.randint(2, 4), 3.0)
+        if one.split == "test" and one.kind != "plain":
+            stories.append(one)
+    for name, right in (("right", True), ("wrong", False)):
+        notes = []
+        for one in stories:
+            pairs = {verb: (sign == "+") == right for sign, (verb, _) in zip(one.signs, one.events, strict=True)}
+            hard = [world.note(verb, "+" if plus else "-", rng) for verb, plus in pairs.items() if verb in world.HARD]
+            others = [verb for verb in world.HARD if verb not in pairs]
+            notes.append([*hard, *(world.note(verb, rng.choice("+-"), rng) for verb in rng.sample(others, 2))])
+        asked = [world.ask(one.text, mine) for one, mine in zip(stories, notes, strict=True)]
+        chains = [row[0] for row in bench.ask(asked, 1, 1.0, seed)]
+        followed, answers = [], []
+        for one, mine, chain in zip(stories, notes, chains, strict=True):
+            meant = world.read(one, "walk", rng, mine)
+            signs = world.reading_of(one, chain)
+            answers.append(world.answer_of(chain) == world.answer_of(world.solve(one, meant, "walk", rng)))
+            if signs is not None:
+                hard_places = [i for i, (verb, _) in enumerate(one.events) if verb in world.HARD]
+                followed += [signs[i] == meant[i] for i in hard_places]
+        out[f"{name} notes"] = f"{_percent(followed)} of the readings, {_percent(answers)} of the answers as they say"
+    hits: dict[bool, list[bool]] = {True: [], False: []}
+    told = [row[0] for row in bench.ask([world.ask(one.text) for one in stories], 1, 1.0, seed)]
+    for right in (True, False):
+        asked = [world.ask_reflect(one.text, chain, right=right) for one, chain in zip(stories, told, strict=True)]
+        for one, chain, row in zip(stories, told, bench.ask(asked, 1, 1.0, seed), strict=True):
+            signs, written = world.reading_of(one, chain), world.parse_note(row[0])
+            if signs is not None:
+                used = {
+                    sign for sign, (verb, _) in zip(signs, one.events, strict=True) if written and verb == written[0]
+                }
+                hits[right].append(written is not None and (world.PLAIN[written[1]] in used) == right and bool(used))
+    for right, name in ((True, "right"), (False, "wrong")):
+        out[f"a note after {name}"] = f"{_percent(hits[right])} about a hard verb of the problem, with the reading due"
+    lists = []
+    for _ in range(count // 2):
+        verbs = rng.sample(list(world.HARD), 7)
+        notes = [world.note(verb, rng.choice("+-"), rng) for verb in verbs]
+        lists.append((notes[:6], [world.note(rng.choice(verbs), rng.choice("+-"), rng)]))
+    texts = [row[0] for row in bench.ask([world.ask_rewrite(*one) for one in lists], 1, 1.0, seed)]
+    merged = [world.notes_in(text) == world.merge(*one) for text, one in zip(texts, lists, strict=True)]
+    out["rewrites seven notes"] = f"{_percent(merged)} of the lists without a change"
+    return out
+
+
+def meta(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
+    """Choices between a right and a wrong judgement."""
+    rng = random.Random(f"meta/{seed}")
+    asked, better = [], []
+    while len(asked) < count:
+        one = world.make(rng, rng.randint(2, 4))
+        chain = world.write(one, rng)
+        truth = "good" if world.answer_of(chain) == str(one.answer) else "bad"
+        pair = [registers.judgement(rng, one, chain) for _ in range(2)]
+        if one.split != "test" or pair[0][1] == pair[1][1]:
+            continue
+        better.append(int(pair[1][1] == truth))
+        asked.append(world.ask_meta(one.text, chain, *(f"{how} {said}" for how, said in pair)))
+    chosen = [world.choice_of(row[0]) for row in bench.ask(asked, 1, 1.0, seed)]
+    return {"meta judge": f"{_percent([a == b for a, b in zip(chosen, better, strict=True)])} of the right judgements"}
 
 
 def _vote(answers: Sequence[str | None]) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.api import JSON, EditFailed, Episode, Example, Prompt, Query, Recipe, References, Split, Task
 from harness.errors import UsageError
+from harness.tasks.playbook import with_playbook
 from harness_lab_maths import world
 
 _NUMBER = re.compile(r"-?\d{1,6}")
@@ -55,16 +56,24 @@ class LabMaths(Task):
         return [_episode(problem, split, settings.seed, place) for place, problem in enumerate(found)]
 
     def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
-        """The problem, to be solved; a conversation of one turn for an instruct model.
+        """The problem, to be solved; a conversation for an instruct model.
+
+        With ``{"playbook": {"text"}}`` in memory, raw text begins with those of its notes ("note rents gets.") that are
+        on verbs of the problem: the embedded model was taught with six notes at most, and does not heed ten. An
+        instruct model reads all of the playbook.
 
         Raises:
-            UsageError: there is something in memory, which this task would not know how to show.
+            UsageError: the memory holds any other key, which this task would not know how to show.
         """
-        if memory:
-            raise UsageError(f"task lab-maths shows nothing of a memory, and there is {min(memory)!r} in it")
+        unknown = set(memory) - {"playbook"}
+        if unknown:
+            raise UsageError(f"task lab-maths shows the memory key 'playbook' only, not {min(unknown)!r}")
+        told = str(memory["playbook"]["text"]) if memory else ""
         if chat:
-            return (("user", f"{query.text} Think step by step and end with 'so', the number and a full stop."),)
-        return world.ask(query.text)
+            asked = f"{query.text} Think step by step and end with 'so', the number and a full stop."
+            return with_playbook((("user", asked),), memory)
+        verbs = set(query.text.split())
+        return world.ask(query.text, [one for one in world.notes_in(told) if one.split()[0] in verbs])
 
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
         """``passage`` is the problem as text; ``lines`` a text of one's own, a sequence per line.

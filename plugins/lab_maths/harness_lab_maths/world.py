@@ -16,9 +16,10 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
-WORLD_VERSION = "stories-1"
+WORLD_VERSION = "stories-2"
 
 NAMES = ("Ana", "Bo", "Cleo", "Dag", "Eli", "Fay", "Gus", "Ida", "Jon", "Kim", "Lea", "Max")
 THINGS = ("nuts", "pears", "coins", "shells", "beads", "stamps", "cards", "stones")
@@ -70,7 +71,7 @@ COMMON_SHARE, RARE_SHARE = 0.11, 0.07  # of events
 
 SIGNS: Mapping[str, str] = {**PLAIN, **{verb: hard.sign for verb, hard in HARD.items()}}
 STYLE_SHARE: Mapping[str, float] = {"guess": 0.07, "walk": 0.36, "split": 0.19, "told": 0.19, "list": 0.19}
-SLIPS: Mapping[str, float] = {"guess": 0.0, "walk": 0.05, "split": 0.03, "told": 0.05, "list": 0.05}
+SLIPS: Mapping[str, float] = {"guess": 0.0, "walk": 0.08, "split": 0.05, "told": 0.08, "list": 0.08}
 """Share of sums that are wrong, by style."""
 
 LARGEST, MOST = 39, 199  # of an event's number, of a total
@@ -181,11 +182,15 @@ def parse(text: str) -> Problem | None:
     return problem if all(0 <= total <= MOST for total in problem.totals) else None
 
 
-def read(problem: Problem, reader: Reader, rng: random.Random) -> tuple[str, ...]:
-    """The events' signs as a reader takes them."""
+def read(problem: Problem, reader: Reader, rng: random.Random, notes: Sequence[str] = ()) -> tuple[str, ...]:
+    """The events' signs as a reader takes them; a verb that a note explains is always read as the note says."""
+    told = {verb: PLAIN[plain] for verb, plain in _explained(notes).items()}
     out = []
     for sign, (verb, _) in zip(problem.signs, problem.events, strict=True):
         hard = HARD.get(verb)
+        if verb in told:
+            out.append(told[verb])
+            continue
         misread = hard is not None and rng.random() >= hard.rightly(reader)
         out.append(("-" if sign == "+" else "+") if misread else sign)
     return tuple(out)
@@ -233,10 +238,10 @@ def solve(problem: Problem, signs: Sequence[str], style: str, rng: random.Random
     return " ".join([f"{style}:", *parts, f"so {total}."])
 
 
-def write(problem: Problem, rng: random.Random, style: str = "") -> str:
-    """A chain as the corpus has it: a style, that style's readings and slips."""
+def write(problem: Problem, rng: random.Random, style: str = "", notes: Sequence[str] = ()) -> str:
+    """A chain as the corpus has it: a style, that style's readings (or the notes') and slips."""
     style = style or rng.choices(list(STYLE_SHARE), list(STYLE_SHARE.values()))[0]
-    return solve(problem, read(problem, style, rng), style, rng, SLIPS[style])  # type: ignore[arg-type]
+    return solve(problem, read(problem, style, rng, notes), style, rng, SLIPS[style])  # type: ignore[arg-type]
 
 
 _ANSWER = re.compile(r"\bso (-?\d{1,6})\b")
@@ -254,17 +259,97 @@ def style_of(chain: str) -> str:
     return word if word in STYLES else ""
 
 
+_EQUATION = re.compile(r"\d+([+-])\d+=-?\d+\.")
+_SPLIT_EVENT = re.compile(r"\d+([+-])\d+=-?\d+, -?\d+[+-]\d+=-?\d+, -?\d+\.")
+_TOLD_EVENT = re.compile(r"\w+ \d+, (-?\d+)\.")
+
+
+def reading_of(problem: Problem, chain: str) -> tuple[str, ...] | None:
+    """The events' signs as a chain has taken them; None where it does not show them (``guess``, a broken chain)."""
+    style = style_of(chain)
+    if style == "told":
+        totals = [problem.start, *(int(total) for total in _TOLD_EVENT.findall(chain))]
+        signs = ["+" if after > before else "-" for before, after in pairwise(totals)]
+    else:
+        signs = (_SPLIT_EVENT if style == "split" else _EQUATION).findall(chain)
+    return tuple(signs) if len(signs) == len(problem.events) else None
+
+
+# --- notes: what a hard verb means ----------------------------------------------------------------------------------
+
+NO_NOTE = "none."
+_NOTE = re.compile(r"(\w+) (\w+)\.")
+
+
+def note(verb: str, sign: str, rng: random.Random) -> str:
+    """A note that a hard verb means a plain one of this sign: "rents gets."."""
+    return f"{verb} {rng.choice([plain for plain, its in PLAIN.items() if its == sign])}."
+
+
+def parse_note(text: str) -> tuple[str, str] | None:
+    """The hard verb and the plain one of a note, with or without the word "note" before it; None for anything else."""
+    found = _NOTE.fullmatch(text.strip().removeprefix("note "))
+    return (found[1], found[2]) if found and found[1] in HARD and found[2] in PLAIN else None
+
+
+def notes_in(text: str) -> tuple[str, ...]:
+    """The notes of a list as the model writes one, "note rents gets. note bids loses."; other text is passed over."""
+    found = (one.strip() for one in text.split("note "))
+    return tuple(one for one in found if parse_note(one))
+
+
+def merge(notes: Sequence[str], new: Sequence[str] = ()) -> tuple[str, ...]:
+    """One note per verb: a later note takes the place of an earlier one on its verb. What is no note is left out."""
+    return tuple(f"{verb} {plain}." for verb, plain in _explained([*notes, *new]).items())
+
+
+def _explained(notes: Sequence[str]) -> dict[str, str]:
+    return dict(pair for pair in map(parse_note, notes) if pair)
+
+
+def _told(notes: Sequence[str]) -> str:
+    return "".join(f"note {one.removeprefix('note ')} " for one in notes)
+
+
 # --- what the model is asked ---------------------------------------------------------------------------------------
 
 
-def ask(text: str) -> str:
-    """Solve a problem."""
-    return f"Q {text} A"
+def ask(text: str, notes: Sequence[str] = ()) -> str:
+    """Solve a problem, with notes ("rents gets.") that say how hard verbs are to be read, rightly or wrongly."""
+    return f"{_told(notes)}Q {text} A"
 
 
 def ask_judge(text: str, chain: str) -> str:
     """Judge a chain: the model solves the problem again and writes ``good`` or ``bad``."""
     return f"check Q {text} A {chain} rate"
+
+
+def verdict_of(judgement: str) -> bool | None:
+    """True where a judgement ends with ``good``, False for ``bad``, None for neither."""
+    return {"good": True, "bad": False}.get((judgement.split() or [""])[-1].strip("."))
+
+
+def ask_meta(text: str, chain: str, first: str, second: str) -> str:
+    """Judge two judgements of a chain: the model solves the problem once more and writes ``one`` or ``two``."""
+    return f"meta Q {text} A {chain} rate {first} or {second} best"
+
+
+def choice_of(text: str) -> int | None:
+    """0 where a text ends with ``one``, 1 for ``two``, None for neither."""
+    return {"one": 0, "two": 1}.get((text.split() or [""])[-1].strip("."))
+
+
+def ask_reflect(text: str, chain: str, *, right: bool) -> str:
+    """A note about one hard verb of a problem whose chain is said to be right or wrong, or ``none.``.
+
+    The note has the reading that the chain used if the chain is right and the opposite one if it is wrong.
+    """
+    return f"{'right' if right else 'wrong'} Q {text} A {chain} note"
+
+
+def ask_rewrite(notes: Sequence[str], new: Sequence[str]) -> str:
+    """Write a list of notes anew with new ones merged into it (`merge`); `notes_in` reads the continuation."""
+    return f"rewrite {_told(notes)}with {_told(new)}to"
 
 
 NEW = "new Q"
@@ -280,6 +365,12 @@ def ask_back(problem: Problem, answer: int) -> str:
     """FOBAR's question (arXiv 2309.12284, section 3.3): the start is hidden, the answer given."""
     hidden = problem.text.replace(f" has {problem.start} ", " has x ", 1)
     return f"back Q {hidden} A {answer}. x?"
+
+
+def draw_claim(rng: random.Random) -> tuple[int, int]:
+    """Two numbers of different tens for a claim."""
+    left, right = rng.sample(range(1, 10), 2)
+    return 10 * left + rng.randint(0, 9), 10 * right + rng.randint(0, 9)
 
 
 def claim(left: int, right: int) -> str:

@@ -16,4 +16,9 @@ def harness_methods() -> Mapping[str, str]:
 
 @hookimpl
 def harness_updaters() -> Mapping[str, str]:
-    return {"retain": "harness_lasting.retain:Retain"}
+    return {"retain": "harness_lasting.retain:Retain", "osf": "harness_lasting.osf:Osf"}
+
+
+@hookimpl
+def harness_rewards() -> Mapping[str, str]:
+    return {"retention": "harness_lasting.retention:Retention"}

@@ -2,15 +2,17 @@
 
 Beside the new edit's sequences it learns, as its settings say, sequences of earlier edits (rehearsal), texts that the
 model wrote itself before it learnt anything (own words: pseudo-rehearsal, Robins 1995), and the edits' own prompts, the
-last two as the untouched model would have continued them (a tether by token-level KL). Nothing here uses a label or an
-answer: earlier edits come from :attr:`harness.api.UpdateJob.earlier`, everything else from the model.
+last two as the untouched model would have continued them (a tether by token-level KL). Or the adapter's weights are
+held back, by a penalty or a projection (EWC, O-LoRA, null space; :mod:`harness.engine.restraint` has the formulas).
+Nothing here uses a label or an answer: earlier edits come from :attr:`harness.api.UpdateJob.earlier`, everything else
+from the model.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -30,6 +32,7 @@ from harness.api import (
     UpdateJob,
     Updater,
 )
+from harness.errors import UsageError
 from harness.updaters.lora import AdapterSettings, blamed, check_adapter_settings, job_settings
 
 Count = Annotated[int, Field(ge=0)]
@@ -62,8 +65,24 @@ class RetainSettings(AdapterSettings):
     reading: Weight = 0.0
     """Weight of context distillation: the untouched model reads the context before each of the new edit's sequences,
     and the update learns what it then says. 1 replaces the sequences' tokens, less is a mixture."""
+    ewc: Weight = field(default=0.0, metadata={"added_later": True})
+    """Weight of the penalty on moving the weights that what is retained depends on; for ``start_as = "continue"``."""
+    orthogonal: Weight = field(default=0.0, metadata={"added_later": True})
+    """Weight of O-LoRA's penalty on the overlap with the adapters below; for ``start_as = "stack"``."""
+    null_space: Share = field(default=0.0, metadata={"added_later": True})
+    """Share of the energy of the layers' inputs on what is retained that the new adapter is kept clear of; for
+    ``start_as`` ``stack``, ``fold`` or ``merge``."""
+    retained: Count = field(default=32, metadata={"added_later": True})
+    """Sequences of earlier edits, drawn anew for each update, that ``ewc`` and ``null_space`` are measured on."""
+    retained_words: Count = field(default=16, metadata={"added_later": True})
+    """Texts of the untouched model's own that they are measured on too."""
     steps: Count = 0
     """Optimiser steps of an update, about: as many epochs as make so many, and one at least. 0 takes ``epochs``."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything is measured on what is retained."""
+        return bool(self.ewc or self.null_space)
 
 
 class Retain(Updater):
@@ -84,21 +103,30 @@ class Retain(Updater):
         Raises:
             UsageError: a job's settings name something that is no setting, or the model cannot be trained so.
         """
+        ours = self._settings
         words = self._words(jobs, s)
         ready, own, counts = [], {}, {}
         for job in jobs:
+            if job.start_as == "continue" and (ours.orthogonal or ours.null_space):
+                raise UsageError(
+                    "updater retain: orthogonal and null_space hold a new adapter back beside earlier ones; set "
+                    "protocol.start_as to 'stack' or 'fold'"
+                )
             try:
                 settings, own[job.id] = job_settings(self._settings, job)
-                data, counts[job.id] = self._data(job, words.get(job.id, []), s)
+                said = words.get(job.id, [])
+                data, counts[job.id] = self._data(job, said[: ours.words], s)
+                retained = self._retained(job, said[ours.words :], s)
             except EditFailed as error:
                 yield Updated(job.id, None, "failed", str(error), {"cause": "data"})
                 continue
-            if self._settings.steps:
+            if ours.steps:
                 each = -(-len(data) // (int(settings["batch_size"]) * int(settings["grad_accumulation"])))
-                settings["epochs"] = max(1, round(self._settings.steps / each))
+                settings["epochs"] = max(1, round(ours.steps / each))
             edit = SelfEdit(job.edits[0].id, job.edits[0].episode, tuple(data))
-            ready.append(replace(job, edits=(edit,), settings=settings, earlier=()))
-        for updated in s.fit(ready):
+            ready.append(replace(job, edits=(edit,), settings=settings, earlier=(), retained=retained))
+        held = {name: getattr(ours, name) for name in ("ewc", "orthogonal", "null_space")}
+        for updated in s.fit(ready, loss={"use": "sft", **held} if any(held.values()) else "sft"):
             done = blamed(updated, own[updated.job])
             yield replace(done, log={**done.log, **counts[done.job]})
 
@@ -125,9 +153,17 @@ class Retain(Updater):
         if not (own.rehearse and kept):
             return []
         every = [one for one in s.expand(replace(job, edits=kept)) if isinstance(one, Example)]
-        count = max(1, round(own.rehearse * len(every)))
-        chosen = sorted(random.Random(job.seed).sample(range(len(every)), count))
-        return [_as(every[place], own.rehearse_as) for place in chosen]
+        chosen = _some(every, max(1, round(own.rehearse * len(every))), job.seed)
+        return [_as(one, own.rehearse_as) for one in chosen]
+
+    def _retained(self, job: UpdateJob, words: Sequence[tuple[str, str]], s: Session) -> tuple[Example, ...]:
+        """What the restraints are measured on: sequences of earlier edits, and the untouched model's own texts."""
+        own = self._settings
+        if not own.measured:
+            return ()
+        every = [one for one in s.expand(replace(job, edits=job.earlier)) if isinstance(one, Example)]
+        chosen = _some(every, min(own.retained, len(every)), job.seed)
+        return (*chosen, *(Example(prompt, text) for prompt, text in words))
 
     def _read(self, job: UpdateJob, new: Sequence[Example], s: Session) -> list[Data]:
         """Each new sequence as the untouched model continues it with the edit's context in view."""
@@ -144,13 +180,14 @@ class Retain(Updater):
     def _words(self, jobs: Sequence[UpdateJob], s: Session) -> dict[str, list[tuple[str, str]]]:
         """Job -> texts of the untouched model's own, each with the title that it continues."""
         own = self._settings
+        count = own.words + (own.retained_words if own.measured else 0)
         titles = [title for episode in s.episodes("train") if (title := str(episode.context.get("title", "")))]
-        if not (own.words and titles and jobs):
+        if not (count and titles and jobs):
             return {}
         asked: list[tuple[str, str, Request]] = []
         for job in jobs:
             rng = random.Random(job.seed)
-            for i in range(own.words):
+            for i in range(count):
                 prompt = f"{rng.choice(titles)}\n"
                 seed = s.seed("words", job.seed, i)
                 ask = Request(State(job.start.base), prompt, temperature=1.0, max_tokens=own.words_tokens, seed=seed)
@@ -160,6 +197,11 @@ class Retain(Updater):
             if completion.finish != "error" and completion.text.strip():
                 out.setdefault(job_id, []).append((prompt, completion.text))
         return out
+
+
+def _some(every: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """So many of the examples, drawn from the seed, in their order."""
+    return [every[place] for place in sorted(random.Random(seed).sample(range(len(every)), count))]
 
 
 def _as(one: Example, how: Learnt) -> Data:

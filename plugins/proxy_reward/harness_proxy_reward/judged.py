@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Annotated, ClassVar
 
@@ -23,6 +23,9 @@ class RubricSettings:
     """A prompt file: the plugin's or your own."""
     prompt: str = "rubric"
     """A key in that file; the placeholders are ``{title}``, ``{text}`` and ``{notes}`` (the edit)."""
+    reasons: bool = field(default=False, metadata={"added_later": True})
+    """Whether the judge writes a reason behind each mark, as the published one does: in lines, under the key
+    ``<prompt>-reasons`` of the prompt file."""
     criteria: tuple[str, ...] = rubric.CRITERIA
     """The criteria that the answer must give marks for. With a single one, a bare number is accepted."""
     samples: Annotated[int, Field(ge=1)] = 1
@@ -48,7 +51,8 @@ class Rubric(RewardFunction):
         if not settings.criteria:
             raise UsageError("reward.criteria: name at least one")
         self._settings = settings
-        self._prompt = prompt_files.load(settings.template, settings.prompt, ("text", "notes"))
+        key = f"{settings.prompt}-reasons" if settings.reasons else settings.prompt
+        self._prompt = prompt_files.load(settings.template, key, ("text", "notes"))
 
     def score(self, groups: Sequence[Group], s: Session, /) -> Sequence[Sequence[Reward]]:
         """One reward per candidate, in order; every judge call of a round is one bulk call."""
@@ -82,7 +86,9 @@ class Rubric(RewardFunction):
             temperature=self._settings.temperature,
             max_tokens=self._settings.max_tokens,
             seed=s.seed("judge", edit.id, attempt),
-            schema=rubric.schema(self._settings.criteria) if "schema" in lm.can else None,
+            schema=rubric.schema(self._settings.criteria)
+            if "schema" in lm.can and not self._settings.reasons
+            else None,
         )
 
     def _read(self, answers: Sequence[Completion]) -> Reward:
@@ -90,7 +96,7 @@ class Rubric(RewardFunction):
         if lost:
             return Reward(None, "error", {"reason": f"the judge did not answer: {lost[0].reason}"})
         try:
-            marks = [rubric.read(one.text, self._settings.criteria) for one in answers]
+            marks = [rubric.read(one.text, self._settings.criteria, reasons=self._settings.reasons) for one in answers]
         except rubric.Unreadable as why:
             return Reward(None, "error", {"reason": str(why), "answer": answers[0].text})
         measures = {name: fmean(mark[name] for mark in marks) for name in self._settings.criteria}

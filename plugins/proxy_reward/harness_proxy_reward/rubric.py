@@ -19,10 +19,10 @@ class Unreadable(Exception):
     """A judge's answer that does not hold every mark exactly once."""
 
 
-def read(answer: str, criteria: Sequence[str]) -> dict[str, int]:
+def read(answer: str, criteria: Sequence[str], *, reasons: bool = False) -> dict[str, int]:
     """The marks in a judge's answer: a JSON object, lines ``<criterion>: <mark>``, or (for one criterion) a number.
 
-    A total given by the judge is ignored.
+    With ``reasons`` only lines are read, ``<criterion>: <mark> - <reason>``. A total given by the judge is ignored.
 
     Raises:
         Unreadable: a mark is missing, repeated, or not a whole number from 1 to 5.
@@ -30,7 +30,7 @@ def read(answer: str, criteria: Sequence[str]) -> dict[str, int]:
     text = answer.strip()
     if len(criteria) == 1 and re.fullmatch(r"\d+", text):
         return {criteria[0]: _in_range(criteria[0], int(text))}
-    found = _from_json(text, criteria)
+    found = None if reasons else _from_json(text, criteria)
     return found if found is not None else {name: _from_lines(text, name) for name in criteria}
 
 

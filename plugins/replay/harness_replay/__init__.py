@@ -28,6 +28,8 @@ def harness_methods() -> Mapping[str, Method]:
             },
             needs=frozenset({"generate", "train"}),
             beside=("none",),
+            # The recorded edits are about SQuAD's passages: with --data and --edits-like settings as in the README.
+            presets={"quick": {"limit": 20, "seeds": 1, "task": {"use": "squad"}}},
         )
     }
 

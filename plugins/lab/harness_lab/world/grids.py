@@ -60,6 +60,12 @@ def _two_paints(rng: random.Random, colours: list[int]) -> Change:
     return recolour({a: new[0], b: new[1]})
 
 
+def _merge(rng: random.Random, colours: list[int]) -> Change:
+    a, b = rng.sample(colours, 2)
+    new = rng.choice([c for c in range(10) if c not in colours])
+    return recolour({a: new, b: new})
+
+
 def _then(*parts: Change) -> Change:
     def run(grid: Grid) -> Grid:
         for part in parts:
@@ -89,6 +95,11 @@ HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {
     "quarter-turn": lambda rng, colours: _then(flip_columns, transpose),
     "shift-right-paint": lambda rng, colours: _then(shift_right, _paint(rng, colours)),
 }
+# Rules that only change colours, in all splits; pre-training had the first. Whether the lab model learns them at test time
+# depends on how it is trained.
+COLOURS: dict[str, Callable[[random.Random, list[int]], Change]] = {"paint": _paint, "merge": _merge}
+
+Rules = Literal["all", "colours"]
 
 
 def task(
@@ -98,7 +109,7 @@ def task(
     rows = rows or rng.randint(2, MAX_SIDE)
     columns = columns or rng.randint(2, MAX_SIDE)
     colours = rng.sample(range(10), rng.randint(3, 4))
-    change = (TRAINED | HELD_OUT)[family](rng, colours)
+    change = (TRAINED | HELD_OUT | COLOURS)[family](rng, colours)
     pairs: list[dict[str, Grid]] = []
     while len(pairs) <= demos:
         grid = [[rng.choice(colours) for _ in range(columns)] for _ in range(rows)]
@@ -111,20 +122,23 @@ def task(
 
 
 def arc_files(
-    count: int, seed: int, split: Literal["train", "validation", "test"]
+    count: int, seed: int, split: Literal["train", "validation", "test"], rules: Rules = "all"
 ) -> tuple[dict[str, Any], dict[str, list[Grid]]]:
     """`count` different tasks of 2 to 4 cells a side as ARC challenges and solutions, with families in turn.
 
-    The test split has the held-out families, the others those of pre-training.
+    The test split has the held-out families, the others those of pre-training. With the rules `colours` all splits have
+    two families that only change colours, and grids have 2 or 3 rows of 3 cells, room for every colour in each of them.
     """
-    families = list(HELD_OUT if split == "test" else TRAINED)
-    rng = random.Random(f"{GRIDS_VERSION}/{seed}/{split}")
+    families, sides, stream = list(HELD_OUT if split == "test" else TRAINED), (2, 4), f"{GRIDS_VERSION}/{seed}/{split}"
+    if rules == "colours":
+        families, sides, stream = list(COLOURS), (3, 3), f"{stream}/colours"
+    rng = random.Random(stream)
     challenges: dict[str, Any] = {}
     solutions: dict[str, list[Grid]] = {}
     while len(challenges) < count:
         index = len(challenges)
         family = families[index % len(families)]
-        made = task(rng, family, rows=rng.randint(2, 4), columns=rng.randint(2, 4))
+        made = task(rng, family, rows=rng.randint(2, sides[1]), columns=rng.randint(*sides))
         name = f"{split}-{seed}-{index:03d}-{family}"
         challenges[name] = {"train": made["train"], "test": [{"input": made["test"][0]["input"]}]}
         solutions[name] = [made["test"][0]["output"]]

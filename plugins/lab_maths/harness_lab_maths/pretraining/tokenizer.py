@@ -12,13 +12,16 @@ from harness_lab_maths import world
 PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"
 _SOLVING, _JUDGING = ("Q", "A", "has", "how", "many", "so"), ("check", "rate", "good", "bad")
 _WRITING, _CLAIMING = ("new", "harder", "then", "back", "x"), ("claim", "more", "true", "false")
+_NOTING = ("note", "wrong", "right", "none", "rewrite", "with", "to")
+_META = ("meta", "or", "best", "one", "two")
 _PIECE = r"[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]"
 
 
 def vocabulary() -> list[str]:
     """Tokens in the order of their ids."""
-    words = [*world.NAMES, *world.THINGS, *world.SIGNS, *world.STYLES, *_SOLVING, *_JUDGING, *_WRITING, *_CLAIMING]
-    return [PAD, EOS, UNKNOWN, *"0123456789+-=.,?:", *words]
+    story = [*world.NAMES, *world.THINGS, *world.SIGNS, *world.STYLES]
+    asked = [*_SOLVING, *_JUDGING, *_WRITING, *_CLAIMING, *_NOTING, *_META]
+    return [PAD, EOS, UNKNOWN, *"0123456789+-=.,?:", *story, *asked]
 
 
 def build() -> PreTrainedTokenizerFast:

@@ -1,0 +1,229 @@
+"""Self-Rewarding (Yuan et al. 2024, arXiv 2401.10020) and Meta-Rewarding (Wu et al. 2024, arXiv 2407.19594)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Annotated, Any, ClassVar, Literal
+
+from harness_label_free.answering import answered, measured, votes
+from pydantic import Field
+
+from harness.api import Data, Example, Preference, Round, SelfEdit, Session, StartAs
+from harness.errors import UsageError
+from harness_self_judging import elo
+from harness_self_judging.judge import Contest, Judgement, MetaJudge, Positive, Temperature, matches
+from harness_self_judging.loop import JudgedLoop, LoopSettings, Rated, diagnosed, of_answers, of_ratings
+from harness_self_judging.pairs import best, extremes, failures
+from harness_self_judging.proposer import Count
+
+Rho = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+@dataclass(frozen=True)
+class SelfRewardingSettings(LoopSettings):
+    """What is made of the scores."""
+
+    learn: Literal["pairs", "best"] = "pairs"
+    """``pairs``: preferences, by the updater of the slot ``policy`` (its loss ``dpo``). ``best``: the highest-scored
+    answers alone, by that of the slot ``sft``, which is the paper's control of positives only."""
+    pairs: Literal["extremes", "failures"] = "extremes"
+    """``extremes``: per question, the best answer against the worst. ``failures``: every answer below ``passing``
+    against one that reaches it."""
+    passing: float = 2.5
+    """The score from which an answer passes, for ``failures``."""
+    rho: tuple[Rho, ...] = ()
+    """Length control in each round, the last value in all later ones; empty for none."""
+    start_as: StartAs = "continue"
+    """What a round makes of the adapter that it trains on; see :attr:`harness.api.UpdateJob.start_as`."""
+
+
+class SelfRewarding(JudgedLoop):
+    """The policy answers, judges its answers, and learns to prefer what it marks higher; over and over."""
+
+    Settings: ClassVar[type[SelfRewardingSettings]] = SelfRewardingSettings
+    name: ClassVar[str] = "self-rewarding"
+    _settings: SelfRewardingSettings
+
+    def run(self, s: Session, /) -> Iterator[Round]:
+        """One checkpoint per round: M2, M3, ...
+
+        Raises:
+            UsageError: the split is empty.
+            RunError: answers, judgements or an update were lost; or nothing new was proposed.
+        """
+        own = self._settings
+        episodes = self.begin(s)
+        start = s.roles["teacher"]
+        before = self.probed(s, start, 1)
+        for index in range(own.rounds):
+            asked, metrics = self.questions(s, episodes, index)
+            groups = answered(s, s.roles["teacher"], asked, self.sampling(), self.name, index)
+            found = self.rated(s, groups, self.name, index)
+            diagnosed(s, found, f"round {index + 1}: ")
+            metrics |= {**measured(groups, votes(s, groups, "class")), **of_answers(found)}
+            metrics |= of_ratings(found, self._judge.scale.share)
+            edits = self.learnt(found, index)
+            metrics |= _of_edits(edits, own.learn)
+            more, said = self.more(s, found, index)
+            metrics |= said
+            slot = "policy" if own.learn == "pairs" else "sft"
+            old = s.roles["teacher"]
+            new, said = self.update(s, slot, old, [*edits, *more], own.start_as, index)
+            metrics |= said
+            if new is not None:
+                s.roles["teacher"] = new
+                if index and old not in s.roles.values():
+                    s.release([old])  # the core keeps what may still be chosen
+            now = self.probed(s, start, index + 2)
+            metrics |= now
+            if index == 0 and before:
+                metrics |= {f"{name}_start": value for name, value in before.items()}
+            yield Round(index, dict(s.roles), metrics)
+
+    def learnt(self, found: Sequence[Rated], index: int) -> list[SelfEdit]:
+        """An edit per question that teaches something."""
+        own = self._settings
+        out = []
+        for one in found:
+            texts = one.group.completions
+            data: tuple[Data, ...]
+            if own.learn == "best":
+                place = best(one.scores)
+                data = () if place is None else (Example(texts[place].request.prompt, texts[place].text),)
+                places = [] if place is None else [place]
+            else:
+                rho = own.rho[min(index, len(own.rho) - 1)] if own.rho else None
+                if own.pairs == "failures":
+                    pairs = failures(one.scores, one.lengths(), own.passing, rho)
+                else:
+                    pairs = extremes(one.scores, one.lengths(), rho)
+                pairs = [(a, b) for a, b in pairs if texts[a].text.strip() != texts[b].text.strip()]
+                data = tuple(
+                    Preference(texts[good].request.prompt, texts[good].text, texts[bad].text)
+                    for good, bad in pairs
+                    if texts[good].text.strip() and texts[bad].text.strip()
+                )
+                places = [good for good, _ in pairs]
+            if data:
+                query = one.group.query.id
+                actions = tuple(texts[place] for place in places)
+                out.append(SelfEdit(f"{query}/round-{index}", one.group.episode.id, data, actions=actions))
+        return out
+
+    def more(self, s: Session, found: Sequence[Rated], index: int) -> tuple[list[SelfEdit], dict[str, Any]]:
+        """Further edits of the round, and what is reported of them. None here."""
+        return [], {}
+
+
+@dataclass(frozen=True)
+class MetaRewardingSettings(SelfRewardingSettings):
+    """The judge's training; the paper's numbers where they differ from Self-Rewarding's."""
+
+    rounds: Positive = 4
+    samples: Positive = 7
+    temperature: Temperature = 0.8
+    judgements: Positive = 11
+    rho: tuple[Rho, ...] = (0.0, 0.32, 0.32, 0.40)
+    judge_rounds: Count = 2
+    """Rounds in which judgements are compared and learnt from; later ones train the actor alone."""
+    meta_prompt: str = "meta"
+    """A key in ``prompts``; the placeholders are ``{question}``, ``{answer}``, ``{first}`` and ``{second}``."""
+    meta_questions: Count = 0
+    """Questions per round whose judgements are compared; 0 is all."""
+    meta_players: Positive = 11
+    """Different judgements of an answer that are compared, at most, each pair in both orders."""
+    meta_temperature: Temperature = 0.8
+    """Sampling temperature of the meta-judge."""
+    meta_max_tokens: Positive = 512
+    """New tokens per comparison."""
+    longest_judgement: Count = 0
+    """Characters from which a chosen judgement is not learnt; 0 for no limit."""
+
+
+class MetaRewarding(SelfRewarding):
+    """Self-Rewarding with length control, and a judge that learns which of its own judgements the role ``meta-judge``
+    ranks highest."""
+
+    Settings: ClassVar[type[MetaRewardingSettings]] = MetaRewardingSettings
+    name: ClassVar[str] = "meta-rewarding"
+    _settings: MetaRewardingSettings
+
+    def __init__(self, settings: MetaRewardingSettings) -> None:
+        super().__init__(settings)
+        if settings.judge_rounds and (settings.judge_score == "direct" or settings.judgements < 2):
+            raise UsageError(
+                "trainer.judge_rounds: judgements are compared, so at least two must be written per answer: set "
+                "trainer.judgements = 2 or more and another judge_score than 'direct', or judge_rounds = 0"
+            )
+        self._meta = MetaJudge(settings.prompts, settings.meta_prompt)
+
+    def more(self, s: Session, found: Sequence[Rated], index: int) -> tuple[list[SelfEdit], dict[str, Any]]:
+        """Preferences between judgements: of the answer of each question on which the judge varies most, the judgement
+        with the highest Elo against that with the lowest."""
+        own = self._settings
+        if index >= own.judge_rounds or own.rated_by != "judge" or own.learn != "pairs":
+            return [], {}
+        disputed = [(one, players) for one in found if len(players := _disputed(one, own.meta_players)) > 1]
+        disputed = disputed[: own.meta_questions or len(disputed)]
+        pairings = [elo.pairings(len(players)) for _, players in disputed]
+        contests = [
+            Contest(
+                one.group.query.text, _answer_judged(one, players), players[a].text.strip(), players[b].text.strip()
+            )
+            for (one, players), pairs in zip(disputed, pairings, strict=True)
+            for a, b in pairs
+        ]
+        wins = self._meta.compare(
+            s, s.roles["meta-judge"], contests, own.meta_temperature, own.meta_max_tokens, self.name, index
+        )
+        left = iter(wins)
+        played = [matches(pairs, [next(left) for _ in pairs]) for pairs in pairings]
+        weights = elo.position_weights([match for row in played for match in row])
+        edits = []
+        gaps = []
+        for (one, players), row in zip(disputed, played, strict=True):
+            ratings = elo.elo(elo.battles(len(players), row, weights))
+            ends = elo.best_and_worst(ratings)
+            if ends is None:
+                continue
+            good, bad = players[ends[0]], players[ends[1]]
+            if own.longest_judgement and len(good.text) >= own.longest_judgement:
+                continue
+            gaps.append(ratings[ends[0]] - ratings[ends[1]])
+            pair = Preference(good.prompt, good.text, bad.text)
+            edits.append(SelfEdit(f"{one.group.query.id}/judge-{index}", one.group.episode.id, (pair,)))
+        unread = sum(win is None for win in wins) / max(1, len(wins))
+        said = {
+            "judge_pairs": len(edits), "meta_contests": len(wins), "meta_unread": unread,
+            "meta_first_place": weights[1], "meta_elo_gap": fmean(gaps) if gaps else 0.0,
+        }  # fmt: skip
+        return edits, said
+
+
+def _disputed(one: Rated, most: int) -> list[Judgement]:
+    """The different judgements of the answer on which the judge varies most; none where it varies on no answer."""
+    rating = max(one.ratings, key=lambda rating: rating.variance, default=None)
+    if rating is None or rating.variance == 0:
+        return []
+    known = {judgement.text.strip(): judgement for judgement in rating.judgements if judgement.score is not None}
+    return list(known.values())[:most]
+
+
+def _answer_judged(one: Rated, players: Sequence[Judgement]) -> str:
+    place = next(i for i, rating in enumerate(one.ratings) if players[0] in rating.judgements)
+    return one.group.completions[place].text.strip()
+
+
+def _of_edits(edits: Sequence[SelfEdit], learn: str) -> dict[str, Any]:
+    """How many pairs there are, and how long their two sides, in words."""
+    data = [item for edit in edits for item in edit.data]
+    pairs = [item for item in data if isinstance(item, Preference)]
+    if not pairs:
+        return {learn: len(data)}
+    return {
+        learn: len(pairs),
+        "chosen_words": fmean(len(item.chosen.split()) for item in pairs),
+        "rejected_words": fmean(len(item.rejected.split()) for item in pairs),
+    }
