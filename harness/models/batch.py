@@ -27,8 +27,8 @@ _KEY = "batch-"
 """Prefix of the ledger's entries of batches."""
 _AT_WORK = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 _AT_WORK_OF: WeakKeyDictionary[Ledger, dict[str, dict[str, tuple[int, str, frozenset[str]]]]] = WeakKeyDictionary()
-"""Ledger -> account -> its batches. They outlast a call: a run submits the batches of all its packs before it parks, and
-each pack's answers are collected by the call that asks for them."""
+"""Ledger -> account -> its batches. They outlast a call: a run submits those of all its packs before it parks, and each
+pack's answers are collected by the call that asks for them."""
 _POLL = 10.0
 """Seconds between two looks at a batch."""
 
