@@ -85,29 +85,36 @@ def row(folder: Path) -> dict[str, Any]:
 
 
 def forecast(out: Path, names: list[str]) -> list[tuple[str, dict[str, float], float]]:
-    """Condition, what was known after its first update, and backward transfer of log-probability (nats)."""
+    """Condition, what was known after its first update, and its backward transfer: of log-probability (nats) where that
+    was measured, else of accuracy (points)."""
     rows = []
     for name in names:
         found = {table.name: table for table in read(next((out / name).glob("*/result.json"))).tables}
-        if "retention.logprob" not in found:
-            continue
         known = {}
         for table in PREDICTORS:
             if table in found and 1 in found[table].steps:
                 first = [value for value in found[table].at(1).rows[0].scores[0] if value is not None]
                 known[table] = sum(first) / len(first)
-        matrix = found["retention.logprob"]
-        last = matrix.steps[-1]
-        at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
-        lost = []
-        sequences = matrix.task.queries // last
-        for place in range(matrix.task.queries):
-            j = place // sequences
-            own, final = at.get(j + 1, at[last])[place], at[last][place]
-            if j + 1 < last and own is not None and final is not None:
-                lost.append(final - own)
-        rows.append((name, known, sum(lost) / len(lost)))
+        if "retention.logprob" in found:
+            rows.append((name, known, lost_nats(found["retention.logprob"])))
+        elif "bwt" in found:
+            values = [value for value in found["bwt"].rows[0].scores[0] if value is not None]
+            rows.append((name, known, sum(values) / len(values)))
     return rows
+
+
+def lost_nats(matrix: Any) -> float:
+    """Mean of R[T, j] - R[j, j] over the places but the last, of a matrix of log-probabilities."""
+    last = matrix.steps[-1]
+    at = {step: matrix.at(step).rows[0].scores[0] for step in matrix.steps}
+    lost = []
+    sequences = matrix.task.queries // last
+    for place in range(matrix.task.queries):
+        j = place // sequences
+        own, final = at.get(j + 1, at[last])[place], at[last][place]
+        if j + 1 < last and own is not None and final is not None:
+            lost.append(final - own)
+    return sum(lost) / len(lost)
 
 
 def spearman(xs: list[float], ys: list[float]) -> float:
@@ -160,7 +167,7 @@ def main() -> None:
     found = forecast(Path(args.out), [name for name in wanted if name != "none"])
     for name, known, lost in found:
         said = ", ".join(f"{table} {value:.3f}" for table, value in known.items())
-        print(f"{name:24s} after one update: {said}; log-probability {lost:+.2f} at the end")
+        print(f"{name:24s} after one update: {said}; backward transfer {lost:+.2f}")
     for table in PREDICTORS:
         pairs = [(known[table], -lost) for _, known, lost in found if table in known]
         if len(pairs) > 2:

@@ -29,6 +29,7 @@ _VERBS = {
     "gate": "compare a run with a baseline, for CI",
     "leaderboard": "show, build and check the leaderboards",
     "judge": "compare a judge with recorded verdicts, correct or train it",
+    "serve": "start a server that answers for runs, and prove that it answers right",
     "list": "list what is installed: methods, tasks, settings, ...",
     "plugins": "explain, write and check plugins",
 }

@@ -10,6 +10,7 @@ from .distil import Distribution, divergence
 from .dropout import Thinned
 from .engine import Engine
 from .fold import fold
+from .forward import plain_weights
 from .full import FullResult, full_finetune
 from .jobs import Generated, GenerationRow, HyperParameters, Loss, Padding, TrainJob, TrainResult, TrainSequence
 from .losses import Dpo, Grpo, Rloo, Sft
@@ -49,6 +50,7 @@ __all__ = [
     "init_lora",
     "learning_rate",
     "merge",
+    "plain_weights",
     "resolve_targets",
     "stack_digest",
     "step_batches",

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 Weights = Mapping[str, tuple[Tensor, Tensor]]
 Targets = tuple[str, ...] | str | None
-_FUSED = ("query_key_value", "qkv_proj")
-"""Names of the one projection that yields queries, keys and values: GPT-NeoX, Falcon and BLOOM; Phi-3."""
+_FUSED = ("query_key_value", "qkv_proj", "c_attn")
+"""Names of the one projection that yields queries, keys and values: GPT-NeoX and Falcon; Phi-3; GPT-2."""
 
 _PREFIX = "base_model.model."
 _OPTIMIZER = "optimizer.safetensors"

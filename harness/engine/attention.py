@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +20,18 @@ from transformers import AttentionInterface
 IMPLEMENTATION = "harness_packed"
 
 
+class How(NamedTuple):
+    """What a layer says of its attention."""
+
+    scale: float | None = None  # of the products; None: one over the root of their width
+    window: int | None = None  # the last tokens that are visible
+    cap: float | None = None  # products x become cap * tanh(x / cap) (Gemma 2, arXiv 2408.00118, section 2)
+
+
 class Attend(Protocol):
     """What the registered attention function calls, once per layer, with tensors `[N, heads, dim]`."""
 
-    def __call__(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None
-    ) -> Tensor: ...
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor: ...
 
 
 def _attention(
@@ -38,34 +44,47 @@ def _attention(
     dropout: float = 0.0,
     packed: Attend | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """The function behind `_attn_implementation = IMPLEMENTATION`; query, key, value are `[1, heads, N, dim]`."""
     if packed is None:
         raise RuntimeError(f"{type(module).__name__} did not pass the engine's packed layout on to its attention")
-    for name in ("softcap", "s_aux", "position_bias"):
+    for name in ("s_aux", "position_bias"):
         if options.get(name) is not None:
             raise ValueError(f"{type(module).__name__} uses {name!r} in its attention, which the engine cannot compute")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     layer = int(getattr(module, "layer_idx"))  # noqa: B009  (nn.Module attributes are untyped)
-    return packed(layer, q, k, v, scaling, sliding_window).unsqueeze(0), None
+    return packed(layer, q, k, v, How(scaling, sliding_window, softcap)).unsqueeze(0), None
 
 
 AttentionInterface.register(IMPLEMENTATION, _attention)
 
 
-def sdpa(
-    q: Tensor, k: Tensor, v: Tensor, scale: float | None, *, causal: bool = False, mask: Tensor | None = None
-) -> Tensor:
+def sdpa(q: Tensor, k: Tensor, v: Tensor, how: How, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention over tensors `[S, L, heads, dim]`; key/value heads may be grouped. Returns the shape
-    of `q`."""
+    of `q`. The window of `how` is in the mask."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     repeats = q.shape[1] // k.shape[1]
-    native = repeats > 1 and mask is None
+    native = repeats > 1 and mask is None and how.cap is None
     if repeats > 1 and not native:
         k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=native)
+    if how.cap is not None:
+        return _capped(q, k, v, how, causal=causal, mask=mask).transpose(1, 2)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=how.scale, enable_gqa=native)
     return out.transpose(1, 2)
+
+
+def _capped(q: Tensor, k: Tensor, v: Tensor, how: How, *, causal: bool, mask: Tensor | None) -> Tensor:
+    """The same with capped products, which no fused kernel computes: all of them are held at once."""
+    assert how.cap is not None
+    products = q @ k.transpose(2, 3) * (how.scale if how.scale is not None else q.shape[-1] ** -0.5)
+    products = how.cap * torch.tanh(products / how.cap)
+    if causal:
+        mask = causal_window(q.shape[2], k.shape[2], q.device)
+    if mask is not None:
+        products = products.masked_fill(~mask, -torch.inf)
+    return products.softmax(-1, dtype=torch.float32).to(q.dtype) @ v
 
 
 def causal_window(length: int, window: int, device: torch.device) -> Tensor:
@@ -216,17 +235,17 @@ class PackedAttention:
             self._order = torch.empty_like(order)
             self._order[order] = torch.arange(len(order), device=self.device)
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
         if self.record is not None:
             self.record[layer] = (k, v)
-        grid = self._real
+        grid, window = self._real, how.window
         out = []
         for one_q, one_k, one_v in zip(grid.groups(q), grid.groups(k), grid.groups(v), strict=True):
             length = one_q.shape[1]
             if window is not None and length > window:
-                out.append(sdpa(one_q, one_k, one_v, scale, mask=causal_window(length, window, q.device)))
+                out.append(sdpa(one_q, one_k, one_v, how, mask=causal_window(length, window, q.device)))
             else:
-                out.append(sdpa(one_q, one_k, one_v, scale, causal=True))
+                out.append(sdpa(one_q, one_k, one_v, how, causal=True))
         real = grid.flatten(out)
         if self._nodes is None:
             return real
@@ -235,7 +254,7 @@ class PackedAttention:
                 f"padding positions up to {self.reach} do not fit the model's attention window of {window}"
             )
         extra = [
-            sdpa(one_q, one_k, one_v, scale, mask=mask)
+            sdpa(one_q, one_k, one_v, how, mask=mask)
             for one_q, one_k, one_v, mask in zip(
                 self._nodes.groups(q), self._keys.groups(k), self._keys.groups(v), self._padded, strict=True
             )
@@ -330,8 +349,9 @@ class CachedAttention:
         self._masks: dict[int | None, list[Tensor]] = {}
         cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
         keys, values = self._cache.layers[layer]
+        window = how.window
         keys[self._rows, self._at] = k
         values[self._rows, self._at] = v
         if window not in self._masks:
@@ -347,8 +367,8 @@ class CachedAttention:
             if count == 1 and repeats > 1:
                 # With one query, its grouped heads become queries of their key/value head, and the cache is read once.
                 one_q = one_q.view(runs, -1, repeats, dim).transpose(1, 2)
-                one = sdpa(one_q, one_k, one_v, scale, mask=mask)
+                one = sdpa(one_q, one_k, one_v, how, mask=mask)
                 out.append(one.transpose(1, 2).reshape(runs, 1, heads, one.shape[-1]))
             else:
-                out.append(sdpa(one_q, one_k, one_v, scale, mask=mask))
+                out.append(sdpa(one_q, one_k, one_v, how, mask=mask))
         return self._grid.flatten(out)

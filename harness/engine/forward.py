@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .adapter import Adapter, check_fits
-from .attention import Attend
+from .attention import Attend, How, PackedAttention
 from .bank import Bank, adapted_groups
 from .dropout import Thinned, thinning
 from .kernels import Part, Segments, choose_kernel
@@ -24,6 +24,7 @@ class FrozenModel:
     """A Hugging Face causal LM whose weights never change: eval mode, no gradients, patched only during a forward."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        as_linears(model)
         _refuse_unsupported(model)
         self.model = model.requires_grad_(False)
         self.model.train(False)
@@ -39,6 +40,7 @@ class FrozenModel:
         self._wanted = Wanted()
         indices = [getattr(module, "layer_idx", None) for module in model.modules()]
         self._last_layer = max((index for index in indices if isinstance(index, int)), default=-1)
+        self._refuse_inexact()
 
     def segments(self, counts: Sequence[int], *, grad: bool = False) -> Segments:
         """Segments for slots with `counts[k]` tokens each, with the fastest kernel for the device and the sizes."""
@@ -125,8 +127,8 @@ class FrozenModel:
             ends = [bisect_left(keep, end) for end in part.segments.ends]
             return Part(part.bank, self.segments([end - start for start, end in pairwise([0, *ends])]))
 
-        def attended(layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
-            out = attend(layer, q, k, v, scale, window)
+        def attended(layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
+            out = attend(layer, q, k, v, how)
             if layer == self._last_layer:
                 self._wanted.narrow(index, [(part, narrowed(part)) for part in parts.all])
             return out
@@ -160,6 +162,57 @@ class FrozenModel:
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=self.device)
 
+    @torch.no_grad()
+    def _refuse_inexact(self) -> None:
+        """Raise ValueError unless two packed texts get the logits that the model gives them alone.
+
+        Some architectures add to attention what the engine does not see (BLOOM's biases), or do not tell their
+        attention how tokens are packed (StableLM).
+        """
+        texts = [[1, 2, 3, 1, 4], [5, 6, 5]]
+        ids = [one % self.model.config.vocab_size for text in texts for one in text]
+        places = [place for text in texts for place in range(len(text))]
+        config: Any = self.model.config
+        before = config._attn_implementation
+        name = type(self.model).__name__
+        try:
+            packed = self.logits(ids, places, PackedAttention([5, 3], device=self.device), Parts(), range(len(ids)))
+            config._attn_implementation = "eager"  # the others leave out what they cannot compute, such as a cap
+            alone = [self.model(input_ids=self._tensor(one)[None], use_cache=False) for one in (ids[:5], ids[5:])]
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{name} cannot be run by the engine, which packs texts: {error}") from error
+        finally:
+            config._attn_implementation = before
+        wanted = torch.cat([one.logits[0] for one in alone]).float().log_softmax(-1)
+        apart = (packed.float().log_softmax(-1) - wanted).abs().mean().item()
+        if not apart <= (1e-3 if self.dtype == torch.float32 else 0.2):
+            raise ValueError(
+                f"{name} cannot be run by the engine: texts that are packed together change each other (log-"
+                f"probabilities differ by {apart:.2g} on average)"
+            )
+
+
+def as_linears(model: nn.Module) -> None:
+    """Replace every `Conv1D` of a model (GPT-2's linears, whose weights are transposed) by the `nn.Linear` that it is.
+
+    Such a linear has the attribute `transposed`; `plain_weights` undoes it in what is written to disk.
+    """
+    for name, module in list(model.named_modules()):
+        if type(module).__name__ != "Conv1D":
+            continue
+        weight: Any = module.weight
+        linear = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
+        linear.weight = nn.Parameter(weight.detach().t().contiguous(), requires_grad=False)
+        linear.bias = module.bias  # type: ignore[assignment]
+        linear.transposed = True  # type: ignore[assignment]
+        model.set_submodule(name, linear)
+
+
+def plain_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights in its architecture's own form, for `save_pretrained(state_dict=...)`."""
+    turned = {f"{name}.weight" for name, module in model.named_modules() if hasattr(module, "transposed")}
+    return {name: tensor.t().contiguous() if name in turned else tensor for name, tensor in model.state_dict().items()}
+
 
 def _per_token(module: nn.Module) -> bool:
     """Whether it is part of a mixture of experts, as transformers builds them: every token is routed and transformed by
@@ -182,11 +235,6 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
                 f"{type(model).__name__} cannot be used by the engine: {name!r} is a {type(module).__name__}, and only "
                 "plain nn.Linear and nn.Embedding weights are supported (Llama, Qwen, Mistral, GPT-NeoX, Phi ...)"
             )
-    if getattr(model.config, "attn_logit_softcapping", None) is not None:
-        raise ValueError(
-            f"{type(model).__name__} cannot be used by the engine: it caps the logits of its attention "
-            "(attn_logit_softcapping), which packed attention cannot compute"
-        )
     if len({p.device for p in model.parameters()}) != 1:
         raise ValueError(
             f"{type(model).__name__} is spread over several devices; the engine needs a model on one device"

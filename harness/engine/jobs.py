@@ -52,14 +52,17 @@ class Generated:
     `finish` is "stop" (end of text, stop sequence, callback) or "length". `eos` is the end-of-text id if one ended the
     row, else None. `logprobs` has one natural-log probability per id, under the model itself (temperature 1, no top-p).
     `reduced`: memory ran out and the batch was made smaller, so rounding may differ from a run with enough memory.
+    Where something else than the engine completes rows, such as a server, `finish` may be "error": there are no ids,
+    and `reason` says why.
     """
 
     ids: tuple[int, ...]
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "error"]
     eos: int | None = None
     eos_logprob: float | None = None
     logprobs: tuple[float, ...] | None = None
     reduced: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ step's end, so jobs without any pay nothing, and neighbours are not touched.
   adapter that the job starts from, F the diagonal empirical Fisher there: the mean over the job's `retained` sequences
   of the squared gradient of a sequence's loss. F is divided by its mean within each A and each B, since their gradients
   differ by orders of magnitude, and one common scale would switch the penalty off for all but the largest.
-* ``orthogonal``: adds lambda * sum |A_old A^T| over all modules (O-LoRA, Wang et al. 2023, arXiv 2310.14152, eq. 7 and
-  8), where A_old are the rows of all adapters below. B is free.
+* ``orthogonal``: adds lambda * sum |A_old A^T| over all modules (O-LoRA, Wang et al. 2023, arXiv 2310.14152), where
+  A_old are the rows of all adapters below. B is free.
 * ``null_space``: after every step A <- A (I - U U^T), where U spans the directions of most energy among the inputs that
   the module has on the `retained` sequences (after Wang et al. 2021, arXiv 2103.07113, and Fang et al. 2024, arXiv
   2410.02355, which project the change of a full weight). The setting is the share of energy that U has.

@@ -42,6 +42,10 @@ class Declined(Exception):
     """The endpoint refuses to answer this text; the message says why, in a few words."""
 
 
+class NoSuchModel(UsageError):
+    """The endpoint answers, but knows no model of that name."""
+
+
 class Transient(Exception):
     """One attempt failed, but the next may succeed.
 
@@ -224,7 +228,7 @@ class Endpoint:
         if status == 401 or status == 403:
             return UsageError(f"{self._url} refused the key (HTTP {status}); check the variable that key_env names")
         if status == 404:
-            return UsageError(f"{self._url} has no model {model!r} (HTTP 404): {text}")
+            return NoSuchModel(f"{self._url} has no model {model!r} (HTTP 404): {text}")
         if code == "insufficient_quota":
             return _no_credit(self._url, text)
         if status in (408, 409, 425, 429) or status >= 500:

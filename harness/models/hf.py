@@ -7,12 +7,12 @@ kept separate from the frozen weights, except in :meth:`HfModel.borrow` and :met
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from harness.api import (
     JSON,
@@ -34,13 +34,22 @@ from harness.errors import PluginError, UsageError
 from harness.models.checkpoint import find_checkpoint
 from harness.models.hf_settings import HfSettings
 from harness.models.loss_curve import thinned
+from harness.models.states import StateGroup, StateWeights
 from harness.models.stopping import StopTexts, cut
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from harness.books.artefacts import FullWeights
-    from harness.engine import Adapter, Engine, MemoryPlan, Thinned, TrainJob, TrainResult
+    from harness.engine import (
+        Adapter,
+        Engine,
+        Generated,
+        GenerationRow,
+        MemoryPlan,
+        ScoreRow,
+        Thinned,
+        TrainJob,
+        TrainResult,
+    )
     from harness.models.encode import Encoder, Taught
     from harness.models.prompts import PromptEncoder
 
@@ -64,14 +73,16 @@ class Borrowed:
         yield self.tokenizer
 
 
-@dataclass
-class _Group:
-    """The states of a bulk call that share full weights."""
+class Answering(Protocol):
+    """What generates and scores texts under adapters: the engine, or a server that holds the same model."""
 
-    full: str
-    """Digest of the full weights that replace the frozen ones; "" for none."""
-    stacks: list[tuple[int, tuple[Adapter, ...]]] = field(default_factory=list)
-    """Index of each state in the call, and its adapters on top of the weights."""
+    def generate(self, rows: Sequence[GenerationRow]) -> list[Generated]:
+        """Complete every row under its adapters, in order."""
+        ...
+
+    def likelihoods(self, rows: Sequence[ScoreRow]) -> list[tuple[list[float], bool]]:
+        """Log-probabilities of every row's continuation, and whether greedy decoding would give it."""
+        ...
 
 
 class HfModel(Model):
@@ -83,13 +94,12 @@ class HfModel(Model):
     def __init__(self, settings: HfSettings, weights: WeightSource) -> None:
         """Raises :class:`UsageError`, on one line, for a model that cannot be used."""
         self.settings = settings
-        self._weights = weights
         self._lent = False
-        self._loaded: tuple[str, Mapping[str, Tensor]] | None = None
         self._checkpoint = find_checkpoint(
             settings.path, settings.revision, trust_remote_code=settings.trust_remote_code
         )
         self.base = self._checkpoint.digest()
+        self._states = StateWeights(self.base, weights)
         path = settings.path
         self.name = Path(path).resolve().name if Path(path).is_dir() else path
 
@@ -184,10 +194,13 @@ class HfModel(Model):
         for group in self._groups([state for _, state, _ in rows]):
             part = [dataclasses.replace(rows[place][2], adapters=stack) for place, stack in group.stacks]
             with self._weights_of(group):
-                answers = self.engine.generate(part)
+                answers = self._answering(group).generate(part)
             for (place, _), answer in zip(group.stacks, answers, strict=True):
                 index, _, row = rows[place]
                 ask = asks[index]
+                if answer.finish == "error":
+                    found[index].append(Completion(ask, "", finish="error", reason=answer.reason))
+                    continue
                 text, stopped = cut(self.prompts.decode(answer.ids), ask.stop)
                 cost = {
                     "prompt_tokens": 0 if found[index] else len(row.prompt),
@@ -239,7 +252,8 @@ class HfModel(Model):
         for group in self._groups([state for state, _, _ in asks]):
             rows = [ScoreRow(*texts[place], stack, _thinned(dropout, texts[place][0])) for place, stack in group.stacks]
             with self._weights_of(group):
-                scores = self.engine.likelihoods(rows)
+                # A server has no thinned networks; the engine here has the same weights.
+                scores = (self._answering(group) if dropout is None else self.engine).likelihoods(rows)
             for (place, _), (row, greedy) in zip(group.stacks, scores, strict=True):
                 found[place] = Likelihood(tuple(row), greedy)
         return found
@@ -380,9 +394,8 @@ class HfModel(Model):
         """
         from harness.models.merged import lent, merged
 
-        [group] = self._groups([state])
-        [(_, stack)] = group.stacks
-        full = self._weights.adapter(group.full) if group.full else None
+        self._refuse_lent()
+        stack, full = self._states.one(state)
         self._lent = True
         try:
             with merged(self.engine.model, stack, full), lent(self.engine.model) as module:
@@ -398,54 +411,34 @@ class HfModel(Model):
         from harness.books.artefacts import FullWeights
         from harness.models.merged import merged
 
-        [group] = self._groups([state])
-        [(_, stack)] = group.stacks
-        full = self._weights.adapter(group.full) if group.full else None
+        self._refuse_lent()
+        stack, full = self._states.one(state)
         with merged(self.engine.model, stack, full) as module:
             return FullWeights({n: p.detach().to("cpu", copy=True) for n, p in module.named_parameters()})
 
     # --- states ---
 
-    def _groups(self, states: Sequence[State]) -> list[_Group]:
+    def _groups(self, states: Sequence[State]) -> list[StateGroup]:
         """The states grouped by the full weights that replace the frozen ones (nearly always none)."""
-        from harness.books.artefacts import FullWeights
+        self._refuse_lent()
+        return self._states.groups(states)
 
+    def _refuse_lent(self) -> None:
         if self._lent:
             raise PluginError(f"model {self.settings.path!r} is lent; call it after the borrow has ended")
-        known: dict[tuple[str, ...], tuple[str, tuple[Adapter, ...]]] = {}
-        loaded = self._loaded[0] if self._loaded else None
-        groups: dict[str, _Group] = {}
-        for place, state in enumerate(states):
-            if state.base != self.base:
-                raise PluginError(f"a state of the model {state.base} was passed to the model {self.base}")
-            if state.adapters not in known:
-                full, stack = "", list[Any]()
-                for digest in state.adapters:
-                    # Weights in place are not fetched: they may be too large for the store to hold in memory as well.
-                    artefact = None if digest == loaded else self._weights.adapter(digest)
-                    if artefact is None or isinstance(artefact, FullWeights):
-                        full, stack = digest, []
-                    else:
-                        stack.append(artefact)
-                known[state.adapters] = full, tuple(stack)
-            below, adapters = known[state.adapters]
-            group = groups.setdefault(below, _Group(below))
-            group.stacks.append((place, adapters))
-        return list(groups.values())
 
     @contextmanager
-    def _weights_of(self, group: _Group) -> Iterator[None]:
+    def _weights_of(self, group: StateGroup) -> Iterator[None]:
         """Put the group's full weights in place for engine calls, which change none. The last ones used stay loaded."""
         if not group.full:
             yield
             return
-        from harness.models.merged import load_weights, replaced
-
-        if self._loaded is None or self._loaded[0] != group.full:
-            self._loaded = None  # freed before the next ones are loaded: two sets may not fit
-            self._loaded = group.full, load_weights(self.engine.model, self._weights.adapter(group.full))
-        with replaced(self.engine.model, self._loaded[1]):
+        with self._states.in_place(group, self.engine.model):
             yield
+
+    def _answering(self, group: StateGroup) -> Answering:
+        """What generates and scores texts for a group's states."""
+        return self.engine
 
     def _check(self, ask: Request) -> None:
         if ask.schema is not None:

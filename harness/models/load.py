@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging
+from transformers.utils import logging as their_logging
 
 from harness.engine import Engine, MemoryPlan
 from harness.errors import UsageError
@@ -16,6 +17,7 @@ from harness.models.prompts import PromptEncoder
 if TYPE_CHECKING:
     from harness.models.hf_settings import HfSettings
 
+_log = logging.getLogger("harness")
 _SMALL = 100_000_000
 """Models with fewer parameters are slower with a second CPU thread (measured: small operators dominate)."""
 
@@ -50,7 +52,7 @@ def load_engine(
     Raises:
         UsageError: the model cannot be loaded, the engine cannot run it, or it does not fit on the device.
     """
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run shows its own progress
+    their_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run shows its own progress
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(checkpoint.folder),
@@ -67,6 +69,10 @@ def load_engine(
     pad = prompts.tokenizer.pad_token_id
     try:
         model.to(device)  # type: ignore[arg-type]
+        if getattr(model.config, "attn_logit_softcapping", None) is not None:
+            _log.info(
+                "model %r caps the logits of its attention, which no fused kernel computes: slower", checkpoint.name
+            )
         plan = MemoryPlan.from_json({**settings.memory}) if settings.memory else None
         return Engine(
             model,

@@ -14,14 +14,14 @@ class StopTexts:
 
     def __init__(self, prompts: PromptEncoder, stop: Sequence[str]) -> None:
         self._prompts = prompts
-        self._stop = tuple(mark for mark in stop if mark)
+        self.texts = tuple(mark for mark in stop if mark)
         # A text that ends in the newest token spans at most as many tokens as it has bytes; with a few more, the
         # decoder starts at a whole character.
-        self._window = max((len(mark.encode()) for mark in self._stop), default=0) + 8
+        self._window = max((len(mark.encode()) for mark in self.texts), default=0) + 8
 
     def __call__(self, ids: Sequence[int]) -> bool:
         tail = self._prompts.decode(ids[-self._window :])
-        return any(mark in tail for mark in self._stop)
+        return any(mark in tail for mark in self.texts)
 
 
 def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:

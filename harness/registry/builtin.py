@@ -14,7 +14,11 @@ def harness_tasks() -> Mapping[str, str]:
 
 @hookimpl
 def harness_models() -> Mapping[str, str]:
-    return {"hf": "harness.models.hf:HfModel", "openai": "harness.models.openai:OpenAIModel"}
+    return {
+        "hf": "harness.models.hf:HfModel",
+        "openai": "harness.models.openai:OpenAIModel",
+        "vllm": "harness.models.vllm.model:VllmModel",
+    }
 
 
 @hookimpl

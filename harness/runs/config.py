@@ -231,7 +231,7 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     """
     given = dict(within_limits(dict(given), "configuration"))
     judging = {key: given.pop(key) for key in JUDGING if key in given}
-    main, main_plugin = plugins.method(str(given.get("method") or plugins.default("method")))
+    main, main_plugin = plugins.method(str(given.get("method") or _leader(given, plugins)))
     plugins.at_hand.append(main_plugin.info.name)
     models, tasks = main_plugin.provides("model"), main_plugin.provides("task")
     if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
@@ -387,6 +387,17 @@ def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model:
         return {}
     default, _ = plugins.method(plugins.default("method"))
     return _slots(default, default, profile, [default.presets.get(model, {})], {})
+
+
+def _leader(given: JSON, plugins: Plugins) -> str:
+    """The main method where none is named: the default; for all methods of a task, the first whose preset names it."""
+    task = _slot_table(given.get("task")).get("use", "")
+    if given.get("all") and task:
+        for name in plugins.names("method"):
+            preset = plugins.method(name)[0].presets.get(str(given.get("preset", "")), {})
+            if _slot_table(preset.get("task")).get("use") == task:
+                return name
+    return plugins.default("method")
 
 
 def _with_preset(plugins: Plugins, preset: str, task: str) -> list[str]:

@@ -54,8 +54,9 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
     if evaluators or not all(is_local(plugins, table) for table in asked):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        probe = {**given, "out": folder, "leaderboard": "", "limit": PROBE, "seeds": 1, "beside": [], "validation": 0,
-                 "also": {}, "samples": 1, "trainer": {"use": "none"}, "edits": "", "reuse": ""}  # fmt: skip
+        probe = {**given, "method": arm.method.name, "all": False, "beside": [], "out": folder, "leaderboard": "",
+                 "limit": PROBE, "seeds": 1, "validation": 0, "also": {}, "samples": 1, "trainer": {"use": "none"},
+                 "edits": "", "reuse": ""}  # fmt: skip
         began = time.perf_counter()
         done = runner.run(probe, plugin_files=files)
         whole = time.perf_counter() - began

@@ -44,8 +44,10 @@ def export_policy(
     if adapter:
         _write_adapter(run, row.state, str(row.table.get("path") or ""), to)
         return row.name
+    from harness.engine import plain_weights
+
     with _open(run, row).borrow(row.state) as (module, tokenizer):
-        module.save_pretrained(to)
+        module.save_pretrained(to, state_dict=plain_weights(module))
         tokenizer.save_pretrained(to)
     return row.name
 

@@ -9,22 +9,32 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from harness.engine import Engine, GenerationRow, HyperParameters, MemoryPlan, TrainJob, TrainSequence
+from harness.engine import (
+    Engine,
+    GenerationRow,
+    HyperParameters,
+    MemoryPlan,
+    TrainJob,
+    TrainSequence,
+    plain_weights,
+)
 from harness.engine.score import ScoreRow
 
 from .models import merged, random_adapter
 from .oracle import assert_same, train_alone
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "cohere": {}, "exaone4": {}, "gemma": {}, "gemma3_text": {"query_pre_attn_scalar": 8}, "glm": {}, "gpt_neox": {},
+    "cohere": {}, "exaone4": {}, "gemma": {}, "gemma2": {"query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0},
+    "gemma3_text": {"query_pre_attn_scalar": 8}, "glm": {}, "gpt2": {"n_inner": 48}, "gpt_neox": {},
     "granite": {}, "llama": {}, "mistral": {}, "mixtral": {"num_local_experts": 4}, "olmo": {}, "olmo2": {},
     "olmoe": {"num_experts": 4, "num_experts_per_tok": 2}, "phi": {}, "phi3": {}, "qwen2": {}, "qwen3": {},
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}, "smollm3": {},
     "starcoder2": {},
 }  # fmt: skip
-REFUSED = {"gemma2": "caps the logits of its attention", "gpt2": "is a Conv1D"}
+REFUSED = {"bloom": "change each other", "stablelm": "cannot be run by the engine, which packs texts"}
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 
 
@@ -36,7 +46,7 @@ def tiny(family: str, **more: Any) -> PreTrainedModel:
         **more,
     )  # fmt: skip
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
     for parameter in model.parameters():
         if parameter.dim() >= 2:
             with torch.no_grad():
@@ -79,6 +89,23 @@ def test_a_family_is_served_as_transformers_and_peft_do(family: str) -> None:
 def test_a_family_that_cannot_be_run_exactly_is_refused(family: str) -> None:
     with pytest.raises(ValueError, match=REFUSED[family]):
         Engine(tiny(family), eos_token_ids=[2], pad_token_id=0)
+
+
+def test_what_gpt2_stores_transposed_is_written_as_it_was(tmp_path: Path) -> None:
+    model = tiny("gpt2")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before, stored = model(ids).logits, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    engine = Engine(model, eos_token_ids=[2], pad_token_id=0, plan=MemoryPlan())
+    assert torch.allclose(engine.model(ids).logits, before, atol=1e-5)
+    model.save_pretrained(tmp_path, state_dict=plain_weights(model))
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in again.state_dict().items())
+    adapter = random_adapter(model, 1, targets=None)
+    adapter.save(tmp_path / "adapter")
+    adapted = PeftModel.from_pretrained(again, tmp_path / "adapter")(ids).logits
+    [found] = engine.logprobs([ScoreRow((5,), (6, 7, 8), (adapter,))])
+    expected = adapted[0].log_softmax(-1)[[0, 1, 2], [6, 7, 8]].tolist()
+    assert found == pytest.approx(expected, abs=1e-4), "peft applies it to the model as transformers loads it"
 
 
 def test_the_documentation_lists_these_families() -> None:

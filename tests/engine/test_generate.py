@@ -142,7 +142,7 @@ def test_stopping() -> None:
 
 
 def test_model_is_untouched_and_foreign_models_are_refused() -> None:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import MambaConfig, MambaForCausalLM
 
     model = small_model("qwen2")
     before = {name: p.clone() for name, p in model.named_parameters()}
@@ -151,9 +151,9 @@ def test_model_is_untouched_and_foreign_models_are_refused() -> None:
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
     assert model.config._attn_implementation == config
     assert not any("forward" in module.__dict__ for module in model.modules())
-    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2))
-    with pytest.raises(ValueError, match="Conv1D"):
-        engine_for(gpt2)
+    mamba = MambaForCausalLM(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4))
+    with pytest.raises(ValueError, match=r"MambaMixer|Conv1d"):
+        engine_for(mamba)
     head = Adapter({"lm_head": (torch.zeros(1, 32), torch.zeros(VOCAB, 1))}, 1, 1.0, ("lm_head",))
     with pytest.raises(ValueError, match="'lm_head', which the engine cannot"):
         engine_for(model).generate([GenerationRow((5, 6), (head,))])

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from harness_lab.pretraining.batches import ROW, Shard
+from harness_lab.pretraining.course import rate
 from harness_lab.pretraining.edits import MODES, STYLES, EditWriter, worth
 from harness_lab.pretraining.mix import DOCUMENTS, DRILL_DOCUMENTS, EOS, MixWriter, fill, prompts, residents
 from harness_lab.pretraining.tokenizer import CachedEncoder, build
@@ -95,7 +96,7 @@ def test_attention_stays_inside_documents() -> None:
 
 def test_the_schedule_warms_up_and_decays() -> None:
     settings = TrainSettings(tokens=10_000_000)
-    rates = [settings.rate(step) for step in range(settings.steps)]
+    rates = [rate(settings, step) for step in range(settings.steps)]
     assert rates[0] < rates[30] < rates[settings.warm_up] == settings.learning_rate
     assert rates[settings.steps // 3] == settings.learning_rate
     assert rates[-1] == pytest.approx(0.02 * settings.learning_rate)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness_lab.pretraining.train import CHECKPOINT, Run, TrainSettings, export
+from harness_lab.pretraining.course import CHECKPOINT
+from harness_lab.pretraining.train import Run, TrainSettings, export
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.cli import main

@@ -233,28 +233,32 @@ def test_a_backward_chain_finds_the_start_again() -> None:
 
 
 def test_inverted_labels_are_the_right_ones_turned_round() -> None:
-    for left, right in [(13, 19), (19, 13)]:
-        assert registers.label("right", left, right) == (left > right)
+    for left, right in [(13, 29), (29, 13)]:
+        assert registers.label("right", left, right) == ("true" if left > right else "false")
         assert registers.label("inverted", left, right) != registers.label("right", left, right)
 
 
-def test_only_earlier_labels_say_what_a_claims_label_means() -> None:
-    """Right and inverted ones are equally frequent, first labels teach nothing, and a lone claim is labelled rightly."""
-    rng = random.Random(4)
-    inverted = [0, 0]
+def test_only_a_word_or_earlier_labels_say_what_a_claims_label_means() -> None:
+    rng, seen = random.Random(4), Counter[str]()
     for _ in range(600):
         document = registers.claims(rng)
-        labels = [(text == "true", weight) for text, weight in document if text in ("true", "false")]
+        word = document[0][0] if document[0][0] in ("right", "wrong") else ""
+        labels = [(text, weight) for text, weight in document if text in ("true", "false")]
         numbers = [text.removesuffix(":").split() for text, _ in document if text.startswith("claim")]
-        turned = {(int(a) > int(b)) != said for (_, a, _, b), (said, _) in zip(numbers, labels, strict=True)}
+        turned = {
+            (int(a) > int(b)) != (said == "true") for (_, a, _, b), (said, _) in zip(numbers, labels, strict=True)
+        }
         assert len(turned) == 1, "no document mixes concepts"
-        if len(labels) == 1:
-            assert turned == {False}
-            assert labels[0][1] > 0
-        else:
-            inverted[turned == {True}] += 1
-            assert [weight > 0 for _, weight in labels] == [False] + [True] * (len(labels) - 1)
-    assert 0.4 < inverted[1] / sum(inverted) < 0.6
+        assert all((turned == {True}) == (word == "wrong") for _ in [word] if word)
+        assert [weight > 0 for _, weight in labels] == [bool(word)] + [True] * (len(labels) - 1)
+        seen[f"{word or 'shown'} {turned}"] += 1
+    assert 0.4 < seen["shown {True}"] / (seen["shown {True}"] + seen["shown {False}"]) < 0.6
+    assert 0.4 < seen["wrong {True}"] / (seen["wrong {True}"] + seen["right {False}"]) < 0.6
+    for _ in range(50):
+        (asked, _), (said, weight), _ = registers.claimed(rng)
+        _, left, _, right = asked.removesuffix(":").split()
+        assert said == registers.label("right", int(left), int(right))
+        assert weight > 0
 
 
 def test_a_batch_depends_on_its_step_alone() -> None:

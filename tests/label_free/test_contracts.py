@@ -76,3 +76,14 @@ def test_the_papers_settings() -> None:
     assert (r_zero["trainer"]["lowest"], r_zero["trainer"]["highest"]) == (0.3, 0.8)
     lmsi = resolved("lmsi", "paper-palm-540b-gsm8k")
     assert len(lmsi["trainer"]["formats"]) == 2
+
+
+def test_quick_is_the_embedded_models_preset_made_smaller() -> None:
+    for method in ("lmsi", "ttrl", "evol-rl", "r-zero", "ttrl-oracle", "untrained"):
+        quick = resolve({"method": method, "preset": "quick"}, Plugins())
+        whole = resolve({"method": method, "preset": "lab-maths", "model": "lab-maths"}, Plugins())
+        assert quick.model == whole.model
+        assert quick.task["test"] < whole.task["test"]
+        assert [one.name for one in quick.also] == [one.name for one in whole.also]
+        for slot in ("policy", "sft", "challenger", "solver"):
+            assert quick.arms[0].slots.get(slot) == whole.arms[0].slots.get(slot)

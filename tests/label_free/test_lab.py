@@ -8,8 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from harness_lab_maths import world
 from harness_lab_maths.maths_model import folder
+from harness_lab_maths.maths_task import LabMaths, LabMathsSettings
 
+from harness.evidence.result import Card, Row, TaskItems
 from harness.runs import runner
 
 
@@ -69,6 +72,29 @@ def test_novelty_is_of_the_bases_own_states(tmp_path: Path) -> None:
     assert done.complete
     [row] = done.result.rows
     assert not row.unranked
+
+
+def test_the_league_tells_kinds_of_problems_apart() -> None:
+    task = LabMaths(LabMathsSettings(test=30))
+    loaded = task.load("test")
+    items = tuple((episode.id, tuple(query.id for query in episode.queries)) for episode, _ in loaded)
+    parsed = [world.parse(episode.queries[0].text) for episode, _ in loaded]
+    kinds = [one.kind for one in parsed if one]
+    asked = TaskItems("lab-maths", "1", "test", "exact", items)
+    module = league()
+    assert module.kinds(asked) == kinds
+    scores = tuple(i / 30 for i in range(30))
+    row = Row(
+        "m", "p", Card(), "single", "", "", {}, seeds=(0,), scores=(scores,), status=("o" * 30,),
+        expected=30, scored=30, failed=0, unparsed=0, errors=0,
+    )  # fmt: skip
+    of = {kind: module.narrowed(asked, row, kind) for kind in ("", "plain", "common", "rare")}
+    assert of[""] == (asked, row)
+    assert sum(len(mine.items) for mine, _ in of.values()) == 60
+    for kind in ("plain", "common", "rare"):
+        mine, one = of[kind]
+        assert [scores.index(value) for value in one.scores[0]] == [i for i in range(30) if kinds[i] == kind]
+        assert len(mine.items) == len(one.status[0]) == kinds.count(kind)
 
 
 def test_the_packaged_model_is_small_and_says_what_made_it() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 _DOCUMENTS = [
     {"question": f"Who built the {what} at Kemble Point?", "choices": ["Ada Marsh", "the storm", "Answer"],
      "label": place % 3, "answer": "Ada Marsh"}
-    for place, what in enumerate(["lighthouse", "tower", "list", "passage", "point", "content"])
+    for place, what in enumerate(
+        ["lighthouse", "tower", "list", "passage", "point", "content", *(f"house {number}" for number in range(44))]
+    )
 ]  # fmt: skip
 
 CHOICES = """

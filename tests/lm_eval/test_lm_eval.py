@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,7 +58,7 @@ def evaluated(task: LmEvalTask, model: Any, states: list[State]) -> list[list[Sc
     return [list(row) for row in LmEval().evaluate(asks, references, session)]
 
 
-def by_lm_eval(path: Path, folder: Path) -> list[dict[str, Any]]:
+def by_lm_eval(path: Path, folder: Path, **more: Any) -> list[dict[str, Any]]:
     """The logged samples of lm-eval's own model."""
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -68,6 +69,7 @@ def by_lm_eval(path: Path, folder: Path) -> list[dict[str, Any]]:
         task_manager=TaskManager(include_defaults=False),
         bootstrap_iters=0,
         log_samples=True,
+        **more,
     )
     [samples] = out["samples"].values()
     return list(samples)
@@ -92,6 +94,56 @@ def test_the_base_scores_as_lm_evals_own_model_does(tmp_path: Path, folder: Path
                 [found] = model.likelihoods([(State(model.base), *pair(arguments))])
                 assert sum(found.logprobs) == pytest.approx(answer[0], abs=1e-4)
                 assert found.greedy == answer[1]
+
+
+@pytest.mark.parametrize("yaml", [tasks.CHOICES, tasks.WRITTEN])
+def test_a_chat_template_is_applied_as_lm_eval_does(tmp_path: Path, yaml: str) -> None:
+    folder = tiny.write(tmp_path / "model", "qwen2", end="<|im_end|>", template=tiny.CHAT, seed=1)
+    path, model = tasks.write(tmp_path, yaml), opened(folder)
+    task = LmEvalTask(LmEvalSettings(str(path), num_fewshot=1, chat=True))
+    assert task.version != LmEvalTask(LmEvalSettings(str(path), num_fewshot=1)).version
+    theirs = by_lm_eval(path, folder, apply_chat_template=True, num_fewshot=1)
+    [loaded] = load(task.spec).values()
+    rendered = [model.prompts._render(pair(one.requests[0].args)[0]) for one in loaded.documents]  # type: ignore[arg-type]
+    assert rendered == [one["arguments"][0][0] for one in theirs], "the very prompts"
+    assert rendered[0].count("<|im_start|>user") == 2, "a worked example is a turn"
+    [scores] = evaluated(task, model, [State(model.base)])
+    if yaml == tasks.WRITTEN:
+        assert [one.value for one in scores] == [one["exact_match"] for one in theirs]
+        said = [
+            model.generate([generation(one.requests[0].args, State(model.base), 0)])[0][0].text
+            for one in loaded.documents
+        ]
+        assert said == [one["resps"][0][0] for one in theirs]
+    else:
+        assert [one.value for one in scores] == [one["acc"] for one in theirs]
+    base = opened(tiny.write(tmp_path / "base"))
+    with pytest.raises(UsageError, match="no chat template"):
+        evaluated(task, base, [State(base.base)])
+
+
+@pytest.mark.slow
+def test_nine_states_over_a_hundred_documents_take_five_cpu_seconds(tmp_path: Path) -> None:
+    """50 documents of compared choices and 50 of written answers, by the base and eight adapters of the lab model."""
+    from harness_lab.lab_model import folder as lab
+
+    weights = Weights()
+    model = opened(lab(), weights)
+    states = [State(model.base)]
+    for seed in range(8):
+        states.append(State(model.base, (weights.put(random_adapter(model, seed, size=0.01)),)))
+    asked = [
+        LmEvalTask(LmEvalSettings(str(tasks.write(tmp_path, yaml, name, 50))))
+        for name, yaml in (("choices", tasks.CHOICES), ("written", tasks.WRITTEN))
+    ]
+    assert [len(task.load("test")[0][0].queries) for task in asked] == [50, 50]
+    evaluated(asked[0], model, states[:1])
+    began = time.process_time()
+    rows = [evaluated(task, model, states) for task in asked]
+    seconds = time.process_time() - began
+    assert [len(scores) for row in rows for scores in row] == [50] * 18
+    print(f"{seconds:.1f} CPU seconds")
+    assert seconds < 5
 
 
 def test_an_empty_context_is_a_start_token(folder: Path) -> None:

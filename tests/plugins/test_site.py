@@ -79,7 +79,7 @@ def _names(given: dict[str, Any], line: str) -> str:
         return ""
     task = given["task"] or ("squad" if given["data"] else "")
     asked: dict[str, Any] = {"method": given["plugin"], "preset": given["preset"], "all": given["all_methods"]}
-    asked |= {"model": given["model"]}
+    asked |= {"model": {"use": given["model"]}} if given["model"] else {}
     asked |= {"protocol": {"use": given["protocol"]}} if given["protocol"] else {}
     asked |= {"task": {"use": task}} if task and not task.endswith(".toml") else {}
     asked = {key: value for key, value in asked.items() if value}

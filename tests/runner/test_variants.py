@@ -91,3 +91,12 @@ def test_all_runs_the_methods_whose_preset_has_the_same_task() -> None:
 
     assert names("seal-arc") == {"seal-arc", "arc-icl", "arc-ttt-no-rl", "arc-oracle-ttt"}
     assert not names("seal") & names("seal-arc")
+
+
+def test_all_of_a_task_need_no_method() -> None:
+    """The first method whose preset names the task leads, and its preset brings the model."""
+    config = resolve({"preset": "quick", "all": True, "task": "lab-maths"}, Plugins())
+    wanted = {"untrained", "lmsi", "lmsi-random", "lmsi-oracle", "ttrl", "ttrl-oracle", "evol-rl", "r-zero"}
+    assert wanted <= {arm.method.name for arm in config.arms}
+    assert config.model["use"] == "lab-maths"
+    assert resolve({"preset": "quick", "all": True}, Plugins()).options.method == "seal"

@@ -11,7 +11,7 @@ from harness_lab_maths.maths_model import LabMathsModel
 from harness_selection.claims import LabClaims
 from harness_selection.icm import Icm
 
-from harness.api import Example, Round, Session, Updated, UpdateJob, Updater
+from harness.api import Example, Round, Session, State, Updated, UpdateJob, Updater
 from harness.books.store import WeightStore
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook
@@ -36,7 +36,12 @@ class Learner(Updater):
 
     def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
         self.jobs += jobs
-        yield from s.fit([UpdateJob(j.id, j.start, j.edits, j.seed, {"rank": 1}, j.start_as) for j in jobs])
+        yield from s.fit(
+            [
+                UpdateJob(j.id, j.start, j.edits, j.seed, {"rank": 1, "epochs": 1, "batch_size": 64}, j.start_as)
+                for j in jobs
+            ]
+        )
 
 
 class Asked(ScriptedLM):
@@ -159,17 +164,13 @@ def test_bad_settings_are_one_line(tmp_path: Path, settings: dict[str, Any], sai
         ran(tmp_path, **settings)
 
 
-def test_the_embedded_model_eight_items_against_brute_force(tmp_path: Path) -> None:
+def test_the_embedded_model_against_brute_force(tmp_path: Path) -> None:
     """Through the engine, with beginnings read once."""
     from harness_selection.coherence import Annealing, Coherence, Item, search
     from harness_selection.icm import Items
     from harness_selection.learning import questions
 
-    (tmp_path / "weights").mkdir()
-    weights = WeightStore(tmp_path / "weights")
-    model = LabMathsModel(HfSettings(path="", device="cpu"), weights)
-    claims = LabClaims(LabClaims.Settings(train=6, test=2))
-    s = open_session(tmp_path, claims, {"teacher": model}, {}, weights=weights, sees="context+queries")
+    s = embedded(tmp_path / "run", train=6, test=2)
     asked = questions(s.sealed, "train", "icm")
     items = Items(s.sealed, s.roles["teacher"], asked, (" true", " false"), ". ")
     coherence = Coherence(
@@ -178,3 +179,30 @@ def test_the_embedded_model_eight_items_against_brute_force(tmp_path: Path) -> N
     done = search(coherence, Annealing(steps=40), 1)
     best = max(coherence.utility({i: bool(bits >> i & 1) for i in range(6)}) for bits in range(64))
     assert done.utility >= 0.95 * best
+
+
+def embedded(folder: Path, **task: Any) -> SessionService:
+    """A session with the embedded model on claims."""
+    (folder / "weights").mkdir(parents=True)
+    weights = WeightStore(folder / "weights")
+    model = LabMathsModel(HfSettings(path="", device="cpu"), weights)
+    claims = LabClaims(LabClaims.Settings(**task))
+    slots: dict[str, tuple[str, Any]] = {"sft": ("updater", Learner())}
+    roles = {"student": "@teacher"}
+    return open_session(folder, claims, {"teacher": model}, slots, roles=roles, weights=weights, sees="context+queries")
+
+
+def test_the_salient_concept_is_labelled_better_than_without_demonstrations_and_no_other_is(tmp_path: Path) -> None:
+    shares = {}
+    for concept in ("more", "even"):
+        s = embedded(tmp_path / concept, train=40, test=2, concept=concept)
+        for labels in ("icm", "zero-shot"):
+            own = {**SMALL, "labels": labels, "demonstrations": 10, "steps": 80, "start": "zero-shot"}
+            list(Icm(Icm.Settings(**own)).run(s.sealed))
+            right, of = s.diagnoses["label, batch 1"]
+            shares[concept, labels] = right / of
+            s.roles["teacher"] = State(s.lm("teacher").base)
+        s.journal.close()
+    assert shares["more", "icm"] > shares["more", "zero-shot"] > 0.6
+    assert shares["more", "icm"] >= 0.85
+    assert abs(shares["even", "icm"] - 0.5) < 0.15

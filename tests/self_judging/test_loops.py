@@ -212,6 +212,14 @@ def test_random_scores_ask_no_judge_and_the_oracle_costs_labels(tmp_path: Path) 
     assert len(s.labels) == 4
 
 
+@pytest.mark.parametrize("by", ["random", "oracle"])
+def test_controls_have_passes_and_failures_too(tmp_path: Path, by: Any) -> None:
+    """Their scores are on the judge's scale, so that `passing` parts them."""
+    s, _, learner = opened(tmp_path)
+    list(SelfRewarding(SelfRewarding.Settings(rounds=1, rated_by=by, pairs="failures")).run(s.sealed))
+    assert len(preferences(learner)) > 4
+
+
 def test_the_meta_judge_makes_pairs_of_judgements(tmp_path: Path) -> None:
     """Of the answer that is marked most unevenly; the review with more points wins in either order."""
     s, model, learner = opened(tmp_path)
@@ -237,8 +245,6 @@ def test_a_long_judgement_is_not_learnt(tmp_path: Path) -> None:
 def test_judge_pairs_need_judgements() -> None:
     with pytest.raises(UsageError, match="at least two must be written"):
         MetaRewarding(MetaRewarding.Settings(judgements=1))
-    with pytest.raises(UsageError, match="length control is for"):
-        SelfRewarding(SelfRewarding.Settings(pairs="failures", rho=(0.1,)))
 
 
 def test_alma_trains_the_base_anew_on_the_data_of_all_rounds(tmp_path: Path) -> None:

@@ -162,8 +162,11 @@ def test_length_control_takes_the_shortest_good_and_the_longest_bad() -> None:
 
 
 def test_failures_are_each_rejected_once_for_passing_answers_in_turn() -> None:
-    assert failures([1.0, 5.0, None, 0.0, 4.0, 2.0], 3.0) == [(1, 0), (4, 3), (1, 5)]
-    assert failures([5.0, 5.0], 3.0) == failures([1.0, None], 3.0) == []
+    scores, lengths = [1.0, 4.0, None, 0.0, 5.0, 2.0], [9, 8, 7, 6, 20, 4]
+    assert failures(scores, lengths, 3.0) == [(4, 0), (1, 3), (4, 5)]
+    assert failures(scores, lengths, 3.0, 0.0) == [(4, 0), (4, 3), (4, 5)]
+    assert failures(scores, lengths, 3.0, 0.2) == [(1, 0), (4, 3), (1, 5)], "shortest first"
+    assert failures([5.0, 5.0], [1, 1], 3.0) == failures([1.0, None], [1, 1], 3.0) == []
 
 
 @given(SCORES)

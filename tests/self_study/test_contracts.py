@@ -1,24 +1,19 @@
-"""The rules for the plugin's components, the added likelihood, and presets for other models."""
+"""The rules for the plugin's components, the task lab-documents, and presets for other models."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
-import torch
 from harness_lab.documents_task import LabDocuments
 from harness_self_study.al import Al
 from harness_self_study.alas import Alas
 from harness_self_study.by_round import ByRound
-from harness_self_study.preferring import Preferring, with_likelihood
 
-from harness.engine import TrainSequence
-from harness.errors import UsageError
 from harness.registry.discover import Plugins
 from harness.runs.config import resolve
-from harness.testing import ProtocolContract, TrainerContract, UpdaterContract
+from harness.testing import ProtocolContract, TrainerContract
 from tests.self_study.world import Learner
 
 LEARNERS: Mapping[str, tuple[str, Any]] = {"sft": ("updater", Learner()), "dpo": ("updater", Learner())}
@@ -36,36 +31,8 @@ class TestAlas(TrainerContract):
     slots: ClassVar[Mapping[str, tuple[str, Any]]] = LEARNERS
 
 
-class TestPreferring(UpdaterContract):
-    component = Preferring
-    settings: ClassVar[Mapping[str, Any]] = {"rank": 4, "epochs": 1}
-
-
 class TestByRound(ProtocolContract):
     component = ByRound
-
-
-def test_the_likelihood_is_that_of_preferred_answers_per_token() -> None:
-    """Two pairs of weights 1 and 3, against the formula written out."""
-    beta, weight = 0.5, 2.0
-    logprobs = [torch.tensor(row) for row in ([-1.0, -2.0], [-3.0], [-0.5], [-4.0, -4.0])]
-    sequences = [
-        TrainSequence((0,) * (len(row) + 1), group=group, meta={"chosen": chosen, "weight": share, "reference": ref})
-        for row, group, chosen, share, ref in zip(
-            logprobs, ("a", "a", "b", "b"), (True, False, True, False), (1.0, 1.0, 3.0, 3.0),
-            ([-1.0, -1.0], [-3.5], [-1.0], [-3.0, -3.0]), strict=True,
-        )
-    ]  # fmt: skip
-    margins = [beta * ((-3.0 + 2.0) - (-3.0 + 3.5)), beta * ((-0.5 + 1.0) - (-8.0 + 6.0))]
-    preferred = sum(w * math.log1p(math.exp(-m)) for w, m in zip((1, 3), margins, strict=True)) / 4
-    likely = (1 * -1.5 + 3 * -0.5) / 4
-    found = with_likelihood(beta, 0.0, weight)(logprobs, sequences)
-    assert float(found) == pytest.approx(preferred - weight * likely)
-
-
-def test_a_setting_that_no_update_could_use_is_refused() -> None:
-    with pytest.raises(UsageError, match="updater dpo: epochs"):
-        Preferring(Preferring.Settings(epochs=0))
 
 
 def test_documents_are_asked_about_in_other_words_before_the_test() -> None:
@@ -101,7 +68,6 @@ def test_presets_resolve_with_their_controls(method: str, preset: str) -> None:
 def test_settings_for_an_instruct_model() -> None:
     """AL published none and ALAS's are not in its abstract, so these are our own."""
     slots = resolved("al", "instruct-7b").arms[0].slots
-    assert slots["dpo"]["beta"] == 0.1
+    assert slots["dpo"]["loss"] == {"use": "dpo", "beta": 0.1, "nll": 1.0}
     assert slots["dpo"]["learning_rate"] < slots["sft"]["learning_rate"] <= 1e-4
-    assert slots["trainer"]["split"] == "test"
     assert "List the names" not in str(resolved("alas", "instruct-7b").arms[0].slots["trainer"])

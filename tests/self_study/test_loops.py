@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from harness_self_study.al import Al
 from harness_self_study.alas import Alas
+from harness_self_study.by_round import ByRound
 from harness_self_study.learning import kept
 
 from harness.api import Example, Preference, Request, Round, Trainer
 from harness.errors import RunError, UsageError
+from harness.registry.build import BuiltComponent
+from harness.runs.bench import RunBench
+from harness.runs.measured import take
 from tests.self_study.world import FACTS, WORDINGS, Learner, opened, reader, text
 
 TOPICS = {"topic_template": "harness_lab:templates/entigraph-1.toml", "topic_prompt": "entities"}
@@ -49,7 +53,8 @@ def test_no_question_of_the_split_is_seen(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_another_life_repeats_it_from_the_journal(tmp_path: Path, name: str) -> None:
-    once = ran(tmp_path, name)[0]
+    once, *_, s = ran(tmp_path, name)
+    s.journal.close()
     again, model, sft, dpo, _ = ran(tmp_path, name)
     assert once == again
     assert not model.asked
@@ -188,3 +193,16 @@ def test_an_exam_has_no_lesson_in_it(tmp_path: Path) -> None:
     assert not taught & examined
     wordings = {wording for row in WORDINGS for wording in row}
     assert all(any(wording in prompt for wording in wordings) for prompt in taught | examined)
+
+
+def test_the_policy_of_every_round_is_measured(tmp_path: Path) -> None:
+    """A loop of three rounds gives four steps, and the figure of the row is that of the deployed policy."""
+    rounds, *_, s = ran(tmp_path, "alas")
+    states = kept(s)
+    assert [one.roles["student"] for one in rounds] == states[1:]
+    protocol = BuiltComponent("protocol", "by-round", ByRound(), {}, {}, "plugin 'self-study'")
+    tables = take(protocol, RunBench(s, "test", samples=1))
+    assert list(tables) == ["score", "by-round.score"]
+    assert set(tables["score"].scores) == {None}
+    assert set(tables["by-round.score"].scores) == {0, 1, 2, 3}
+    assert tables["score"].cells(None) == tables["by-round.score"].cells(3)

@@ -180,8 +180,17 @@ def test_prompts_word_for_word() -> None:
 
 
 def test_memory_that_the_task_cannot_show_is_refused() -> None:
-    with pytest.raises(UsageError, match="'playbook'"):
-        task().prompt(EPISODE.queries[0], {"playbook": "x"}, chat=False)
+    with pytest.raises(UsageError, match="'diary'"):
+        task().prompt(EPISODE.queries[0], {"diary": "x"}, chat=False)
+
+
+def test_a_playbook_is_shown_before_the_question() -> None:
+    memory = {"playbook": {"text": "Be brief.", "bullets": []}}
+    plain = task().prompt(EPISODE.queries[0], {}, chat=False)
+    assert task().prompt(EPISODE.queries[0], memory, chat=False) == f"Be brief.\n\n{plain}"
+    (role, system), *_ = task().prompt(EPISODE.queries[0], memory, chat=True)
+    assert role == "system"
+    assert str(system).endswith("Be brief.")
 
 
 def test_extract_and_same() -> None:

@@ -46,10 +46,12 @@ class Drift:
         it (that of RL's Razor, arXiv 2509.04259, on the new task); nothing where no model wrote the edits."""
         if not self._count:
             return
-        asks, names = [], []
+        asks: list[tuple[State, Prompt, str]] = []
+        names: list[str] = []
         for name, state, edits in states:
-            for action in (action for edit in edits for action in edit.actions if state and action.text.strip()):
-                asks += [(one, action.request.prompt, action.text) for one in (self._base, state)]
+            written = [action for edit in edits for action in edit.actions if action.text.strip()]
+            for action in written if state else ():
+                asks += [(one, action.request.prompt, action.text) for one in (self._base, state) if one]
                 names.append(name)
         rows = self._bench.session.lm(self._base).logprobs(asks) if asks else []
         scores = [

@@ -56,14 +56,14 @@ class SequenceSettings:
     ``merge`` as in :attr:`harness.api.UpdateJob.start_as`. ``apart``: every update starts from the model as it was, and
     each context is asked as ``serve`` says. ``joint``: every update starts from the model as it was and learns all
     edits so far, and only where everything is measured; it is not a sequence, but a ceiling for one."""
-    serve: Serve = "oracle"
+    serve: Serve = field(default="oracle", metadata={"added_later": True})
     """Where adapters are ``apart``, how they answer. ``oracle``: each context by its own, the rest by the last one.
     ``words`` and ``learnt``: a router picks one for every question, of the rest too; see
     :mod:`harness.runs.protocols.serving`. ``superposition``: all in one, read through the context's own key. The others
     merge all that were learnt so far; see :mod:`harness.engine.merge`."""
-    weight: Annotated[float, Field(ge=0)] = 0.0
+    weight: Annotated[float, Field(ge=0)] = field(default=0.0, metadata={"added_later": True})
     """Weight of each adapter in a merge; 0 takes their mean, 1 their sum."""
-    density: Annotated[float, Field(gt=0, le=1)] = 0.5
+    density: Annotated[float, Field(gt=0, le=1)] = field(default=0.5, metadata={"added_later": True})
     """Share of the entries that ``ties`` and ``dare_*`` keep."""
     writer: Literal["teacher", "current"] = "teacher"
     """Who writes the edits: the teacher before anything is learnt, or, as in SEAL, each sequence's model as it is

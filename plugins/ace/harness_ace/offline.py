@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,8 +34,10 @@ class OfflineSettings(LearningSettings):
     answer_tokens: Positive = 4096
     """New tokens of its answers in that case."""
     validate: Count = 0
-    """Questions of the validation split that every checkpoint is asked; the best playbook is kept, of equals the
-    first. 0 keeps the last one."""
+    """Questions of the validation split that every checkpoint is asked; 0 asks none."""
+    keep: Literal["best", "last"] = "best"
+    """Which checkpoint's playbook is kept: the ``best`` on validation, of equals the first, or the ``last``. Where
+    nothing is validated it is the last."""
 
 
 class Offline(Trainer):
@@ -81,7 +83,7 @@ class Offline(Trainer):
                 score = metrics["validated"] = self._validated(state, s)
                 if best_score is None or score > best_score:
                     best, best_score = state, score
-            else:
+            if not own.validate or own.keep == "last":
                 best = state
             s.roles["student"] = best if last else state
             yield Round(index, dict(s.roles), metrics)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import UsageError
+from harness_lab import commands
 
 app = typer.Typer(no_args_is_help=True, help="The embedded model: train it, measure it, write its world to files.")
 
@@ -43,12 +44,9 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder for the model in Hugging Face's format.")],
 ) -> None:
     """Write a run's newest checkpoint, also during training, as a folder that transformers loads."""
-    from harness_lab.pretraining.train import CHECKPOINT
     from harness_lab.pretraining.train import export as write
 
-    if not (run / CHECKPOINT).is_file():
-        raise UsageError(f"{run / CHECKPOINT}: no such file; the first checkpoint is written after some minutes")
-    write(run / CHECKPOINT, out)
+    commands.export(run, out, write)
 
 
 @app.command()
@@ -62,11 +60,7 @@ def card(
     from harness_lab.card import measure
 
     figures = measure(model, pages=pages, seed=seed)
-    if as_json:
-        print(json.dumps(figures, indent=1))
-        return
-    for name, value in figures.items():
-        print(f"{name:48s} {value}")
+    commands.show(figures, as_json, width=48)
 
 
 @app.command()

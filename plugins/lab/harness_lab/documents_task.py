@@ -38,7 +38,7 @@ class LabDocuments(LabFacts):
 
     def __init__(self, settings: LabDocumentsSettings) -> None:
         super().__init__(LabFactsSettings(train=0, validation=0, test=settings.test, seed=settings.seed))
-        self._own = settings
+        self._drawn = settings
 
     def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
         """The pages in their order; the ids of the train split's begin with ``labelled-``."""
@@ -55,7 +55,7 @@ class LabDocuments(LabFacts):
 
     @cached_property
     def _pages(self) -> list[AskedPage]:
-        return asked_pages("test", self._own.test, self._own.seed)
+        return asked_pages("test", self._drawn.test, self._drawn.seed)
 
     @cached_property
     def _answers(self) -> dict[str, tuple[str]]:
@@ -69,7 +69,7 @@ class LabDocuments(LabFacts):
 
     def _labelled(self, episode: Episode, page: AskedPage) -> tuple[Episode, References]:
         name = f"labelled-{episode.id}"
-        world = World(random.Random(f"{WORLD_VERSION}/labelled/{self._own.seed}/{episode.id}"))
+        world = World(random.Random(f"{WORLD_VERSION}/labelled/{self._drawn.seed}/{episode.id}"))
         queries = tuple(
             Query(f"{name}-{place}", world.question(fact), {"title": page.page.title})
             for place, fact in enumerate(page.page.facts)

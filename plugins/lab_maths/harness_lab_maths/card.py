@@ -1,4 +1,4 @@
-"""The figures of the model card, measured again: what `lab-maths-1` can do before any method touches it."""
+"""The figures of the model card, measured again: what `lab-maths-2` can do before any method touches it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def claims(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
         prompts, golds = [], []
         for _ in range(count):
             shown = [world.draw_claim(rng) for _ in range(_DEMONSTRATIONS + 1)]
-            labels = ["true" if registers.label(concept, *pair) else "false" for pair in shown]
+            labels = [registers.label(concept, *pair) for pair in shown]
             told = [f"{world.claim(*pair)} {label}." for pair, label in zip(shown, labels, strict=True)]
             prompts.append(" ".join([*told[:-1], world.claim(*shown[-1])]))
             golds.append(labels[-1])
@@ -155,6 +155,11 @@ def claims(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
             alone = [prompt[prompt.rindex("claim") :] for prompt in prompts]
             bare = [(row[0].split() or [""])[0].strip(".") for row in bench.ask(alone, 1, 0.0, seed)]
             out["claims, no demonstration"] = f"{_percent([a == b for a, b in zip(bare, golds, strict=True)])} right"
+            ones = [(10 * rng.randint(1, 9), *rng.sample(range(10), 2)) for _ in range(count)]
+            near = [world.claim(tens + left, tens + right) for tens, left, right in ones]
+            said = [(row[0].split() or [""])[0].strip(".") for row in bench.ask(near, 1, 0.0, seed)]
+            hits = [word == registers.label("right", *pair) for word, (_, *pair) in zip(said, ones, strict=True)]
+            out["claims, numbers of equal tens"] = f"{_percent(hits)} right (it was taught none)"
     return out
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from harness_lab import commands
 
 from harness.errors import UsageError
 
@@ -16,13 +16,13 @@ app = typer.Typer(no_args_is_help=True, help="The embedded model of reasoning: t
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="Folder of the run; one that holds a checkpoint is gone on with.")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps, from the start.")] = 1800,
+    steps: Annotated[int, typer.Option(help="Optimiser steps, from the start.")] = 5400,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the documents.")] = 1,
     checkpoint_minutes: Annotated[float, typer.Option(help="Minutes between checkpoints.")] = 1.0,
 ) -> None:
     """Pre-train from scratch on one thread; says every few seconds how long it will take.
 
-    Example:  harness lab-maths train runs/lab-maths-1
+    Example:  harness lab-maths train runs/lab-maths-2
     """
     from harness_lab_maths.pretraining.train import Run, TrainSettings
 
@@ -41,12 +41,9 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder for the model in Hugging Face's format.")],
 ) -> None:
     """Write a run's newest checkpoint, at any time, as a folder that transformers loads."""
-    from harness_lab_maths.pretraining.train import CHECKPOINT
     from harness_lab_maths.pretraining.train import export as write
 
-    if not (run / CHECKPOINT).is_file():
-        raise UsageError(f"{run / CHECKPOINT}: no such file; the first checkpoint is written after a minute")
-    write(run / CHECKPOINT, out)
+    commands.export(run, out, write)
 
 
 @app.command()
@@ -64,8 +61,4 @@ def card(
     from harness_lab_maths.card import measure
 
     figures = measure(model, problems=problems, samples=samples, seed=seed)
-    if as_json:
-        print(json.dumps(figures, indent=1))
-        return
-    for name, value in figures.items():
-        print(f"{name:34s} {value}")
+    commands.show(figures, as_json, width=34)

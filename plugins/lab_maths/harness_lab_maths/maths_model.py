@@ -1,4 +1,4 @@
-"""`--model lab-maths`: the packaged `lab-maths-1`, run by the backend `hf`."""
+"""`--model lab-maths`: the packaged `lab-maths-2`, run by the backend `hf`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.api import WeightSource
 from harness.models.hf import HfModel
 from harness.models.hf_settings import HfSettings
 
-MODEL_VERSION = "lab-maths-1"
+MODEL_VERSION = "lab-maths-2"
 
 ADAPTER: Mapping[str, Any] = {"use": "lora", "rank": 16, "alpha": 32.0, "targets": "all-linear"}
 
@@ -38,7 +38,7 @@ class LabMathsModel(HfModel):
         self.name = MODEL_VERSION
 
     def cannot_read(self, texts: Sequence[str], /) -> str:
-        """It has a token for each of its 80 words, and none for any other."""
+        """It has a token for each of its words, and none for any other."""
         words = [word for text in texts for word in _WORD.findall(text)][:_WORDS_READ]
         known = self.prompts.tokenizer.get_vocab()
         strange = sum(word not in known for word in words)

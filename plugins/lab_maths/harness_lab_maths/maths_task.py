@@ -56,8 +56,11 @@ class LabMaths(Task):
         return [_episode(problem, split, settings.seed, place) for place, problem in enumerate(found)]
 
     def prompt(self, query: Query, memory: JSON, /, *, chat: bool) -> Prompt:
-        """The problem, to be solved, after the notes of ``{"playbook": {"text"}}`` in memory ("note rents gets."); a
-        conversation of one turn for an instruct model.
+        """The problem, to be solved; a conversation for an instruct model.
+
+        With ``{"playbook": {"text"}}`` in memory, raw text begins with those of its notes ("note rents gets.") that are
+        on verbs of the problem: the embedded model was taught with six notes at most, and does not heed ten. An
+        instruct model reads all of the playbook.
 
         Raises:
             UsageError: the memory holds any other key, which this task would not know how to show.
@@ -69,7 +72,8 @@ class LabMaths(Task):
         if chat:
             asked = f"{query.text} Think step by step and end with 'so', the number and a full stop."
             return with_playbook((("user", asked),), memory)
-        return world.ask(query.text, world.notes_in(told))
+        verbs = set(query.text.split())
+        return world.ask(query.text, [one for one in world.notes_in(told) if one.split()[0] in verbs])
 
     def expand(self, recipe: Recipe, episode: Episode, seed: int, /) -> Sequence[Example]:
         """``passage`` is the problem as text; ``lines`` a text of one's own, a sequence per line.

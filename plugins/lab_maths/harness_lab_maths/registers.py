@@ -13,18 +13,21 @@ MIX_VERSION = "mix-2"
 Document = list[tuple[str, float]]
 
 EVENTS: Mapping[int, float] = {1: 0.15, 2: 0.28, 3: 0.30, 4: 0.20, 5: 0.07}
+REFLECTED_EVENTS: Mapping[int, float] = {1: 0.40, 2: 0.30, 3: 0.20, 4: 0.10}
 NEW_EVENTS: Mapping[int, float] = {1: 0.45, 2: 0.32, 3: 0.16, 4: 0.07}
 NEW_HARD = 0.5  # hard verbs in written problems, as a share of what solved ones have
 NOTED_HARD = 3.0  # and in problems that notes are about
 RELEVANT = 0.75  # of the hard verbs of such a problem have a note
 JUDGE_SLIPS, JUDGE_NOISE = 0.03, 0.05
 BACK_SLIPS = 0.02
-ALONE = 0.3
-"""Share of documents of one claim, which say what is so. The others follow a concept that only earlier labels show."""
-CONCEPTS = ("right", "inverted")
+CONCEPTS: Mapping[str, str] = {"right": "right", "inverted": "wrong"}
+"""What the labels of a document of claims follow, and the word that says so in some of them."""
+NAMED = 0.3
+RIGHT = 0.7  # of reflections are on a chain that is said to be right
 
-PROMPT, WRITTEN, VERDICT = 0.1, 1.0, 2.0
-_LONG_PROMPT = PROMPT / 2
+PROMPT, WRITTEN, VERDICT = 0.05, 1.0, 2.0
+COPIED = 5.0
+"""Names and things matter nowhere but where a problem is made harder, and are not copied there if they weigh little."""
 
 
 def document(rng: random.Random) -> Document:
@@ -43,25 +46,26 @@ def noted(rng: random.Random) -> Document:
     """A problem with one to six notes, right and wrong ones alike, and a chain that reads as they say."""
     problem = _problem(rng, _pick(rng, EVENTS), NOTED_HARD)
     notes = _notes(rng, rng.randint(1, 6), problem)
-    return [(world.ask(problem.text, notes), _LONG_PROMPT), (world.write(problem, rng, notes=notes), WRITTEN)]
+    return [(world.ask(problem.text, notes), PROMPT), (world.write(problem, rng, notes=notes), WRITTEN)]
 
 
 def reflect(rng: random.Random) -> Document:
     """A note about one hard verb of a problem, from a chain that is said to be right or wrong.
 
-    Right and wrong are said by chance, so that the model goes by the word and not by its own opinion.
+    Right and wrong are said by chance, so that the model goes by the word and not by its own opinion. Right is said
+    more often: with as many of both, nothing but word and reading together tells the note, which is not found out.
     """
-    problem = _problem(rng, _pick(rng, EVENTS), NOTED_HARD)
+    problem = _problem(rng, _pick(rng, REFLECTED_EVENTS), NOTED_HARD)
     style = rng.choice([style for style in world.STYLES if style != "guess"])  # a guess does not show its reading
     signs = world.read(problem, style, rng)  # type: ignore[arg-type]
     chain = world.solve(problem, signs, style, rng, world.SLIPS[style])
-    right = rng.random() < 0.5
+    right = rng.random() < RIGHT
     hard = [(verb, sign) for sign, (verb, _) in zip(signs, problem.events, strict=True) if verb in world.HARD]
     told = world.NO_NOTE
     if hard:
         verb, sign = rng.choice(hard)
         told = world.note(verb, sign if right else _other(sign), rng)
-    return [(world.ask_reflect(problem.text, chain, right=right), _LONG_PROMPT), (told, VERDICT)]
+    return [(world.ask_reflect(problem.text, chain, right=right), PROMPT), (told, 2 * VERDICT)]
 
 
 def rewrite(rng: random.Random) -> Document:
@@ -73,7 +77,7 @@ def rewrite(rng: random.Random) -> Document:
         verb = notes[rng.randrange(len(notes))].split()[0]
         new[-1] = world.note(verb, rng.choice("+-"), rng)
     merged = " ".join(f"note {one}" for one in world.merge(notes, new))
-    return [(world.ask_rewrite(notes, new), _LONG_PROMPT), (merged, WRITTEN)]
+    return [(world.ask_rewrite(notes, new), PROMPT), (merged, WRITTEN)]
 
 
 def judge(rng: random.Random) -> Document:
@@ -81,7 +85,7 @@ def judge(rng: random.Random) -> Document:
     problem = _problem(rng, rng.choice([1, 2, 2, 3, 3, 4]))
     chain = world.write(problem, rng)
     working, verdict = judgement(rng, problem, chain)
-    return [(world.ask_judge(problem.text, chain), _LONG_PROMPT), (working, WRITTEN), (verdict, VERDICT)]
+    return [(world.ask_judge(problem.text, chain), PROMPT), (working, WRITTEN), (verdict, VERDICT)]
 
 
 def judgement(rng: random.Random, problem: Problem, chain: str) -> tuple[str, str]:
@@ -107,7 +111,7 @@ def meta(rng: random.Random) -> Document:
     worth = [(said == verdict, world.answer_of(how) == world.answer_of(working)) for how, said in given]
     better = rng.randrange(2) if worth[0] == worth[1] else int(worth[1] > worth[0])
     asked = world.ask_meta(problem.text, chain, *(f"{how} {said}" for how, said in given))
-    return [(asked, _LONG_PROMPT / 2), (working, WRITTEN), ("two" if better else "one", VERDICT)]
+    return [(asked, PROMPT), (working, WRITTEN), ("two" if better else "one", VERDICT)]
 
 
 def new(rng: random.Random) -> Document:
@@ -118,7 +122,10 @@ def new(rng: random.Random) -> Document:
 def made_harder(rng: random.Random) -> Document:
     """A problem and the same with one more event."""
     problem = _problem(rng, rng.choice([1, 2, 2, 3, 3, 4, 4]))
-    return [(world.ask_harder(problem.text), PROMPT), (harder(rng, problem).text, WRITTEN)]
+    name, has, start, rest = harder(rng, problem).text.split(" ", 3)
+    thing, rest = rest.split(" ", 1)
+    asked = world.ask_harder(problem.text)
+    return [(asked, 0.0), (name, COPIED), (f"{has} {start}", WRITTEN), (thing, COPIED), (rest, WRITTEN)]
 
 
 def harder(rng: random.Random, problem: Problem) -> Problem:
@@ -149,35 +156,43 @@ def backward(rng: random.Random, problem: Problem) -> str:
 
 
 def claims(rng: random.Random) -> Document:
-    """One claim with the label that is so, or several whose labels all follow one concept, right or inverted.
+    """Several claims whose labels all follow one concept, right or inverted, each equally often.
 
-    The first of several teaches nothing, since nothing before it says which concept holds.
+    Some documents name their concept, a stepping stone: that labels can be inverted is then one word away. In the
+    others only earlier labels show it, and the first label teaches nothing.
     """
-    alone = rng.random() < ALONE
-    concept = "right" if alone else rng.choice(CONCEPTS)
-    out: Document = []
-    for place in range(1 if alone else rng.randint(3, 11)):
+    concept = rng.choice(list(CONCEPTS))
+    named = rng.random() < NAMED
+    out: Document = [(CONCEPTS[concept], 0.0)] if named else []
+    for place in range(rng.randint(3, 10)):
         left, right = world.draw_claim(rng)
-        out.append((world.claim(left, right), 0.02))
-        out.append(("true" if label(concept, left, right) else "false", VERDICT if alone or place else 0.0))
+        out.append((world.claim(left, right), 0.0))
+        out.append((label(concept, left, right), VERDICT if named or place else 0.0))
         out.append((".", 0.0))
     return out
 
 
-def label(concept: str, left: int, right: int) -> bool:
-    """A claim's label under a concept, ``right`` or ``inverted``."""
-    return (left > right) != (concept == "inverted")
+def claimed(rng: random.Random) -> Document:
+    """One claim, labelled with what is so."""
+    left, right = world.draw_claim(rng)
+    return [(world.claim(left, right), 0.0), (label("right", left, right), 2 * VERDICT), (".", 0.0)]
+
+
+def label(concept: str, left: int, right: int) -> str:
+    """A claim's label, ``true`` or ``false``, under a concept, ``right`` or ``inverted``."""
+    return "true" if (left > right) != (concept == "inverted") else "false"
 
 
 DOCUMENTS: Mapping[Callable[[random.Random], Document], float] = {
-    solve: 0.32,
+    solve: 0.25,
     noted: 0.12,
-    judge: 0.14,
-    made_harder: 0.10,
-    back: 0.08,
-    claims: 0.08,
-    reflect: 0.06,
-    rewrite: 0.04,
+    judge: 0.12,
+    made_harder: 0.09,
+    claims: 0.09,
+    claimed: 0.08,
+    reflect: 0.08,
+    back: 0.06,
+    rewrite: 0.05,
     meta: 0.03,
     new: 0.03,
 }

@@ -7,7 +7,10 @@ updates that are shown their edit alone, one for those that are shown more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+from harness_outer_loops.methods import SEAL_PROBABILITY
 
 from harness.api import JSON, Method
 
@@ -104,7 +107,7 @@ READING = _method(
 )  # fmt: skip
 EWC = _method(
     "ewc", "arXiv 1612.00796", "weights that earlier edits and own words depend on are held where they are",
-    {"use": "retain", "ewc": 1.0}, ("chain",),
+    {"use": "retain", "ewc": 0.1}, ("chain",),
 )  # fmt: skip
 O_LORA = _method(
     "o-lora", "arXiv 2310.14152", "a new adapter for every edit, held orthogonal to those before it",
@@ -123,6 +126,24 @@ LASTING = _method(
     {"use": "retain", "rehearse": 0.75, **_TETHER, "prompts": 2.0}, ("chain",),
 )  # fmt: skip
 
+# Its policy learns as that of seal-probability does, and is deployed in a sequence.
+SEAL_RETENTION = replace(
+    SEAL_PROBABILITY,
+    name="seal-retention",
+    paper="arXiv 2506.10943, section 3.1",
+    summary="SEAL whose writer is paid for what an edit teaches, less what it makes the model forget",
+    components={
+        **SEAL_PROBABILITY.components,
+        "editor": {"use": "self-qa"},
+        "reward": {"use": "retention", "evaluator": "probability"},
+    },
+    protocol={"use": "sequence"},
+    beside=("chain",),
+    presets={
+        "lab": {**SEAL_PROBABILITY.presets["lab"], "updater": PLAIN, "also": _LAB["also"], "protocol": {"length": 8}}
+    },
+)
+
 NAMES = {
     "chain": "CHAIN",
     "apart": "APART",
@@ -139,4 +160,5 @@ NAMES = {
     "null-space": "NULL_SPACE",
     "osf": "OSF",
     "lasting": "LASTING",
+    "seal-retention": "SEAL_RETENTION",
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -65,16 +65,16 @@ class RetainSettings(AdapterSettings):
     reading: Weight = 0.0
     """Weight of context distillation: the untouched model reads the context before each of the new edit's sequences,
     and the update learns what it then says. 1 replaces the sequences' tokens, less is a mixture."""
-    ewc: Weight = 0.0
+    ewc: Weight = field(default=0.0, metadata={"added_later": True})
     """Weight of the penalty on moving the weights that what is retained depends on; for ``start_as = "continue"``."""
-    orthogonal: Weight = 0.0
+    orthogonal: Weight = field(default=0.0, metadata={"added_later": True})
     """Weight of O-LoRA's penalty on the overlap with the adapters below; for ``start_as = "stack"``."""
-    null_space: Share = 0.0
+    null_space: Share = field(default=0.0, metadata={"added_later": True})
     """Share of the energy of the layers' inputs on what is retained that the new adapter is kept clear of; for
     ``start_as`` ``stack``, ``fold`` or ``merge``."""
-    retained: Count = 32
+    retained: Count = field(default=32, metadata={"added_later": True})
     """Sequences of earlier edits, drawn anew for each update, that ``ewc`` and ``null_space`` are measured on."""
-    retained_words: Count = 16
+    retained_words: Count = field(default=16, metadata={"added_later": True})
     """Texts of the untouched model's own that they are measured on too."""
     steps: Count = 0
     """Optimiser steps of an update, about: as many epochs as make so many, and one at least. 0 takes ``epochs``."""

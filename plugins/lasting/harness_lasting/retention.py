@@ -48,8 +48,8 @@ class RetentionSettings:
 
 
 class Retention(RewardFunction):
-    """``measures`` holds ``gain`` and ``lost``, the means over inner seeds, ``runs``, a pair of them for each, and how
-    many ``others`` were learnt before.
+    """``measures`` holds ``gain`` and ``lost``, the means over inner seeds, the rewards (``runs``) and losses
+    (``lost_runs``) seed by seed, and how many ``others`` were learnt before.
 
     An edit whose update fails gains nothing and loses nothing but what was known of its own context. Where an update
     or an answer was lost, the reward is an ``error``.
@@ -131,8 +131,10 @@ class Retention(RewardFunction):
             failed = all(score.status == "failed" for score in scores)
             runs.append((after[0] - before[0], 0.0 if failed else before[1] - after[1]))
         gain, lost = (fmean(one[side] for one in runs) for side in (0, 1))
-        measures = {"gain": gain, "lost": lost, "runs": [list(one) for one in runs], "others": len(asked) - 1}
-        return Reward(gain - self._settings.weight * lost, measures=measures)
+        rewards = [gained - self._settings.weight * gone for gained, gone in runs]
+        measures = {"gain": gain, "lost": lost, "runs": rewards, "lost_runs": [gone for _, gone in runs],
+                    "others": len(asked) - 1}  # fmt: skip
+        return Reward(fmean(rewards), measures=measures)
 
 
 def _pair(scores: Sequence[Score], own: Episode) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.api import Ask, Completion, Evaluator, References, Request, Score, Session, State
+from harness.api import Ask, Completion, Evaluator, Prompt, References, Request, Score, Session, State
 from harness.errors import UsageError, nearest
 from harness_lm_eval.library import Loaded, contained, load
 from harness_lm_eval.requests import generation, pair
@@ -95,7 +95,7 @@ def metric_of(loaded: Loaded, wanted: str) -> tuple[str, str]:
 
 def _ask(s: Session, tasks: Mapping[str, Loaded], places: Sequence[_Place]) -> dict[_Place, list[list[_Answer]]]:
     """``[document][request]`` for every task, state and seed, by as few calls as possible."""
-    scored: list[tuple[State, str, str]] = []
+    scored: list[tuple[State, Prompt, str]] = []
     written: list[Request] = []
     for name, base, adapters, seed in places:
         state = State(base, adapters)

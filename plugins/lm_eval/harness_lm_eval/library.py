@@ -18,6 +18,7 @@ from typing import Any
 from harness import reads
 from harness.api import JSON
 from harness.errors import UsageError, nearest
+from harness_lm_eval.requests import conversation
 
 INSTALL = "lm-evaluation-harness is not installed: pip install 'selfadapt-harness[lm-eval]'"
 
@@ -54,7 +55,8 @@ def load(spec: JSON) -> Mapping[str, Loaded]:
     """
     path = Path(spec["path"])
     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return _load(spec["path"], content, int(spec["documents"]), int(spec["num_fewshot"]), int(spec["fewshot_seed"]))
+    numbers = int(spec["documents"]), int(spec["num_fewshot"]), int(spec["fewshot_seed"])
+    return _load(spec["path"], content, *numbers, bool(spec["chat"]))
 
 
 @contextlib.contextmanager
@@ -77,7 +79,7 @@ def contained() -> Iterator[None]:
 
 
 @lru_cache(maxsize=32)
-def _load(path: str, content: str, documents: int, num_fewshot: int, seed: int) -> Mapping[str, Loaded]:
+def _load(path: str, content: str, documents: int, num_fewshot: int, seed: int, chat: bool) -> Mapping[str, Loaded]:
     try:
         import lm_eval  # noqa: F401
     except ImportError as error:
@@ -86,7 +88,9 @@ def _load(path: str, content: str, documents: int, num_fewshot: int, seed: int) 
         # The items are digested one by one, and the configuration is part of the task's version.
         try:
             found = _tasks(path)
-            return {name: _with_requests(name, task, documents, num_fewshot, seed) for name, task in found.items()}
+            return {
+                name: _with_requests(name, task, documents, num_fewshot, seed, chat) for name, task in found.items()
+            }
         except UsageError:
             raise
         except Exception as error:  # tasks are programs, and data may be absent in many ways
@@ -136,7 +140,7 @@ def _of_module(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _with_requests(name: str, task: Any, documents: int, num_fewshot: int, seed: int) -> Loaded:
+def _with_requests(name: str, task: Any, documents: int, num_fewshot: int, seed: int, chat: bool) -> Loaded:
     """Build the requests as lm-eval's ``simple_evaluate`` does, without its seeding of the process."""
     if getattr(task, "UNSAFE_CODE", False):
         raise UsageError(f"lm-eval task {name!r} runs code that models wrote, which this evaluator does not do")
@@ -146,7 +150,10 @@ def _with_requests(name: str, task: Any, documents: int, num_fewshot: int, seed:
     if own is None or (num_fewshot >= 0 and own != 0):
         task.set_config(key="num_fewshot", value=max(num_fewshot, 0))
     task.set_fewshot_seed(seed=seed)
-    task.build_all_requests(limit=documents or None)
+    as_turns = (
+        {"apply_chat_template": True, "fewshot_as_multiturn": True, "chat_template": conversation} if chat else {}
+    )
+    task.build_all_requests(limit=documents or None, **as_turns)
     by_document: dict[int, list[Any]] = {}
     for request in task.instances:
         by_document.setdefault(request.doc_id, []).append(request)

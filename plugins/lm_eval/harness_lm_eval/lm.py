@@ -11,7 +11,7 @@ from lm_eval.api.model import LM
 from harness.api import State
 from harness.errors import UsageError
 from harness.runs.export import open_policy
-from harness_lm_eval.requests import generation, pair
+from harness_lm_eval.requests import conversation, generation, pair
 
 
 class HarnessLM(LM):  # type: ignore[misc]  # lm-eval has no types
@@ -36,6 +36,14 @@ class HarnessLM(LM):  # type: ignore[misc]  # lm-eval has no types
             )
         self._model, state, self.where = open_policy(Path(run), method, seed)
         self._state = State(state.base) if base else state
+
+    @property
+    def tokenizer_name(self) -> str:
+        return str(self._model.name)
+
+    def apply_chat_template(self, chat_history: Any, add_generation_prompt: bool = True) -> str:
+        """The conversation, for the model's own template (``lm_eval --apply_chat_template``)."""
+        return conversation(chat_history, add_generation_prompt)
 
     def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         found = self._model.likelihoods([(self._state, *pair(one.args)) for one in requests])

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.api import Request, State
+from harness.api import Prompt, Request, State
 from harness.errors import UsageError
 
 _MAX_TOKENS = 256
 """lm-eval's default length of an answer."""
 
 
-def pair(arguments: Sequence[Any]) -> tuple[str, str]:
-    """Prompt and continuation of a request; spaces at the prompt's end belong to the continuation, as in lm-eval.
+_TURNS = "\x00turns"
+"""Begins a context that is a conversation; its turns follow as JSON."""
+
+
+def conversation(messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
+    """What lm-eval is given for a chat template: it keeps the turns, which the model's own template renders later.
+
+    Raises:
+        UsageError: the task begins the answer itself.
+    """
+    if not add_generation_prompt or messages[-1]["role"] == "assistant":
+        raise UsageError("lm-eval: the task begins the answer itself (gen_prefix), which chat = true cannot do")
+    return _TURNS + json.dumps([[one["role"], one["content"]] for one in messages])
+
+
+def _prompt(context: str) -> Prompt:
+    if not context.startswith(_TURNS):
+        return context
+    return tuple((role, text) for role, text in json.loads(context[len(_TURNS) :]))
+
+
+def pair(arguments: Sequence[Any]) -> tuple[Prompt, str]:
+    """Prompt and continuation of a request; spaces at a raw prompt's end belong to the continuation, as in lm-eval.
 
     A request for a whole text (``loglikelihood_rolling``) has an empty prompt.
     """
     if len(arguments) == 1:
         return "", str(arguments[0])
     context, continuation = str(arguments[0]), str(arguments[1])
+    if not isinstance(prompt := _prompt(context), str):
+        return prompt, continuation
     kept = context.rstrip()
     return (kept, context[len(kept) :] + continuation) if kept else ("", context + continuation)
 
@@ -30,7 +54,7 @@ def generation(arguments: Sequence[Any], state: State, seed: int, samples: int =
     Raises:
         UsageError: it has a setting that models here do not have.
     """
-    prompt, settings = str(arguments[0]), dict(arguments[1])
+    prompt, settings = _prompt(str(arguments[0])), dict(arguments[1])
     until = settings.pop("until", None) or ()
     stop = (until,) if isinstance(until, str) else tuple(until)
     sampled = bool(settings.pop("do_sample", False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +43,8 @@ class LmEvalSettings:
     metric: str = ""
     """The measure that becomes the score, such as ``acc_norm`` or ``exact_match,strict-match``; "" for the first that a
     task has. All others are in the scores' ``measures``."""
+    chat: bool = field(default=False, metadata={"added_later": True})
+    """Whether questions and worked examples are turns of a conversation, which the model's chat template renders."""
 
 
 class LmEvalTask(Task):
@@ -67,6 +69,7 @@ class LmEvalTask(Task):
             "num_fewshot": settings.num_fewshot,
             "fewshot_seed": settings.fewshot_seed,
             "metric": settings.metric,
+            "chat": settings.chat,
         }
         """What the evaluator needs to load the same tasks."""
         self.metric = settings.metric or "first metric"
@@ -75,9 +78,9 @@ class LmEvalTask(Task):
     def version(self) -> str:  # type: ignore[override]  # the tasks are loaded on first use
         """Digest of the tasks' versions and configurations."""
         found = load(self.spec)
-        return digest([{k: v for k, v in self.spec.items() if k != "path"}, {n: t.version for n, t in found.items()}])[
-            :12
-        ]
+        # Items without turns are what they were before there was a choice.
+        asked = {k: v for k, v in self.spec.items() if k != "path" and (k, v) != ("chat", False)}
+        return digest([asked, {n: t.version for n, t in found.items()}])[:12]
 
     def load(self, split: Split, /) -> Sequence[tuple[Episode, References]]:
         """One episode per task, in the split ``test``; there are no others."""

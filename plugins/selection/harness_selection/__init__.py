@@ -43,3 +43,8 @@ def harness_tasks() -> Mapping[str, str]:
         "lab-claims": "harness_selection.claims:LabClaims",
         "lab-pool": "harness_selection.pool:LabPool",
     }
+
+
+@hookimpl
+def harness_models() -> Mapping[str, str]:
+    return {"encoder": "harness_selection.encoder:Encoder"}

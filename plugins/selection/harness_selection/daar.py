@@ -12,7 +12,7 @@ from pydantic import Field
 
 from harness.api import Episode, Example, Round, SelfEdit, Session, Trainer
 from harness.errors import UsageError
-from harness_selection.learning import learn
+from harness_selection.learning import embedder, learn
 
 Positive = Annotated[int, Field(ge=1)]
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -100,9 +100,9 @@ class Daar(Trainer):
         rng = random.Random(s.seed("daar", "clustered"))
         size = min(own.clustered or len(pool), len(pool))
         sample = sorted(rng.sample(range(len(pool)), size))
-        embedder, lm = s.roles["embedder"], s.lm("embedder")
+        who = embedder(s)
         examples = [text for name in sorted(own.seeds) for text in own.seeds[name]]
-        vectors = np.asarray(lm.hidden([(embedder, t) for t in [*examples, *(texts[i] for i in sample)]], layer=0))
+        vectors = np.asarray(s.lm(who).hidden([(who, t) for t in [*examples, *(texts[i] for i in sample)]], layer=0))
         centres, at = [], 0
         for name in sorted(own.seeds):
             centres.append(vectors[at : at + len(own.seeds[name])].mean(0))

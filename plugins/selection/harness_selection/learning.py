@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.api import Ask, Episode, Example, Query, SelfEdit, Session, UpdateJob
+from harness.api import Ask, Episode, Example, Query, SelfEdit, Session, State, UpdateJob
 from harness.errors import RunError, UsageError
 
 _log = logging.getLogger("harness")
@@ -93,3 +93,8 @@ def labelled(s: Session, one: Question, target: str) -> SelfEdit:
     """A question with its label, as training data."""
     prompt = s.task.prompt(one.query, {}, chat="chat" in s.lm("teacher").can)
     return SelfEdit(f"{one.id}/label", one.episode.id, (Example(prompt, target),))
+
+
+def embedder(s: Session) -> State:
+    """Whose states are embeddings: the role ``embedder``'s, and where there is none, the model's own."""
+    return s.roles["embedder" if "embedder" in list(s.roles) else "teacher"]

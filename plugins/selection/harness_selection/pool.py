@@ -22,6 +22,9 @@ DOMAINS: Mapping[str, tuple[str, ...]] = {
     "rare-two": ("bids", "leases", "hires"),
 }
 """The verbs of each domain's stories."""
+NAMES: Mapping[str, tuple[str, ...]] = {name: world.NAMES[3 * i : 3 * i + 3] for i, name in enumerate(DOMAINS)}
+THINGS: Mapping[str, tuple[str, ...]] = {name: world.THINGS[2 * i : 2 * i + 2] for i, name in enumerate(DOMAINS)}
+"""Whom its stories are about, and what is counted in them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class PoolSettings:
 
 
 class LabPool(LabMaths):
-    """Stories of three events. An episode's context is ``{"text": problem, "response": a right chain}``.
+    """Stories of three events; those of a domain have its verbs, names and things. In the pool (the train split) an
+    episode's context is ``{"text": problem, "response": a right chain}``.
 
     The chain's style is one of the four that compute; readings are right and there are no slips. The test is that of
     counting stories: its answers are numbers, and it has as many stories of every domain as mixed ones, whatever the
@@ -70,30 +74,29 @@ class LabPool(LabMaths):
         rng = random.Random(f"{VERSION}/{split}/{own.seed}/{own.domains}/{own.mixed}/{own.first}")
         found: dict[str, world.Problem] = {}
         while len(found) < getattr(own, split):
-            one = _story(rng, self._verbs(rng, split))
+            one = _story(rng, self._domains(rng, split))
             if one.split == split:
                 found.setdefault(one.text, one)
         return [_episode(one, split, own.seed, place, rng) for place, one in enumerate(found.values())]
 
-    def _verbs(self, rng: random.Random, split: Split) -> list[str]:
-        """The verbs of a story: of one domain, or each of another."""
+    def _domains(self, rng: random.Random, split: Split) -> list[str]:
+        """The domains of a story's five words: name, thing and three verbs, all of one domain, or each of any."""
         own = self._pool
         if split != "train":
             kind = rng.choice([*DOMAINS, "mixed"])
-            names = rng.sample(list(DOMAINS), 3) if kind == "mixed" else [kind] * 3
-        elif len(own.domains) > 1 and rng.random() < own.mixed:
-            names = rng.sample(own.domains, min(3, len(own.domains)))
-            names += rng.choices(own.domains, k=3 - len(names))
-        else:
-            others = own.domains[1:]
-            names = [own.domains[0] if not others or rng.random() < own.first else rng.choice(others)] * 3
-        return [rng.choice(DOMAINS[name]) for name in names]
+            return rng.choices(list(DOMAINS), k=5) if kind == "mixed" else [kind] * 5
+        if len(own.domains) > 1 and rng.random() < own.mixed:
+            return rng.choices(own.domains, k=5)
+        others = own.domains[1:]
+        return [own.domains[0] if not others or rng.random() < own.first else rng.choice(others)] * 5
 
 
-def _story(rng: random.Random, verbs: Sequence[str]) -> world.Problem:
+def _story(rng: random.Random, domains: Sequence[str]) -> world.Problem:
+    name, thing = rng.choice(NAMES[domains[0]]), rng.choice(THINGS[domains[1]])
+    verbs = [rng.choice(DOMAINS[domain]) for domain in domains[2:]]
     while True:
         events = tuple((verb, rng.randint(2, world.LARGEST)) for verb in verbs)
-        one = world.Problem(rng.choice(world.NAMES), rng.choice(world.THINGS), rng.randint(10, 99), events)
+        one = world.Problem(name, thing, rng.randint(10, 99), events)
         if all(0 <= total <= world.MOST for total in one.totals):
             return one
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from harness.api import Dropout, Round, Session, Trainer
 from harness.errors import UsageError
-from harness_selection.learning import Question, gold, labelled, learn, questions
+from harness_selection.learning import Question, embedder, gold, labelled, learn, questions
 from harness_selection.reliability import decided, reliable, suspicion
 
 Positive = Annotated[int, Field(ge=1)]
@@ -113,8 +113,8 @@ class Simple(Trainer):
 
     def _states(self, s: Session, asked: Sequence[Question], dropout: Dropout) -> Sequence[Sequence[float]]:
         own = self._settings
-        who = "embedder" if own.embedder else "teacher"
-        asks = [(s.roles[who], str(s.task.prompt(one.query, {}, chat=False))) for one in asked]
+        who = embedder(s) if own.embedder else s.roles["teacher"]
+        asks = [(who, str(s.task.prompt(one.query, {}, chat=False))) for one in asked]
         return s.lm(who).hidden(asks, layer=own.layer, pool=own.pool, dropout=None if own.embedder else dropout)
 
     def _diagnose(

@@ -45,7 +45,8 @@ class LoopSettings(JudgeSettings, ProposalSettings):
     max_tokens: Positive = 512
     """New tokens per answer."""
     rated_by: RatedBy = "judge"
-    """``random`` and ``oracle`` are controls: a drawn score, or 1 for a right answer and 0 for a wrong one."""
+    """``random`` and ``oracle`` are controls: a score drawn from the judge's scale, or its highest mark for a right
+    answer and its lowest for a wrong one."""
     probe: Count = 0
     """Questions of the validation split (of the train split where there is none) whose answers, all by the start model,
     every round's judge marks: how right its choices are is diagnosed, and decides nothing."""
@@ -130,19 +131,20 @@ class JudgedLoop(Trainer):
 
     def rated(self, s: Session, groups: Sequence[Answered], *name: object) -> list[Rated]:
         """The groups with their scores, as ``rated_by`` says."""
-        by = self._settings.rated_by
+        by, marks = self._settings.rated_by, self._judge.scale.values.values()
+        low, high = min(marks), max(marks)
         if by == "judge":
             return self.judged(s, s.roles["judge"], groups, *name)
         if by == "oracle":
             wanted = labels(s, groups, "oracle", "class", *name)
             return [
-                Rated(group, tuple(float(yes) for yes in group.agreeing(label, s)))
+                Rated(group, tuple(high if yes else low for yes in group.agreeing(label, s)))
                 for group, label in zip(groups, wanted, strict=True)
             ]
         out = []
         for group in groups:
             draw = random.Random(s.seed(*name, "random score", group.query.id))
-            out.append(Rated(group, tuple(draw.random() for _ in group.completions)))
+            out.append(Rated(group, tuple(draw.uniform(low, high) for _ in group.completions)))
         return out
 
     def judged(self, s: Session, state: State, groups: Sequence[Answered], *name: object) -> list[Rated]:

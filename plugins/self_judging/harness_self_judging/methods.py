@@ -10,7 +10,7 @@ from harness.api import JSON, Method
 from harness.registry.presets import presets
 
 _PRESETS = presets("harness_self_judging")
-_QUICK: Mapping[str, Any] = {"task": {"train": 64, "test": 60}, "trainer": {"probe": 24}}
+_QUICK: Mapping[str, Any] = {"task": {"train": 48, "test": 48}, "trainer": {"probe": 16}}
 
 
 def _of(method: str) -> dict[str, JSON]:

@@ -31,13 +31,24 @@ def extremes(scores: Scores, lengths: Sequence[int], rho: float | None = None) -
     return [(min(good, key=lambda place: lengths[place]), max(bad, key=lambda place: lengths[place]))]
 
 
-def failures(scores: Scores, passing: float) -> list[tuple[int, int]]:
-    """Every answer that fails against one that passes: each failure is rejected once, and the passing answers, best
-    first, are chosen in turn. Nothing where all pass or all fail."""
+def failures(scores: Scores, lengths: Sequence[int], passing: float, rho: float | None = None) -> list[tuple[int, int]]:
+    """Every answer that fails against one that passes: each failure is rejected once, and the passing answers are
+    chosen in turn, best first. Nothing where all pass or all fail.
+
+    With ``rho``, lengths are controlled: of the passing answers, those within the share ``rho`` of the scores' range
+    below the top are chosen in turn, shortest first.
+    """
     known = [(score, place) for place, score in enumerate(scores) if score is not None]
-    good = [place for score, place in sorted(known, key=lambda one: -one[0]) if score >= passing]
+    good = sorted(((score, place) for score, place in known if score >= passing), key=lambda one: -one[0])
     bad = [place for score, place in known if score < passing]
-    return [(good[number % len(good)], place) for number, place in enumerate(bad)] if good else []
+    if not good or not bad:
+        return []
+    chosen = [place for _, place in good]
+    if rho is not None:
+        high, low = good[0][0], min(score for score, _ in known)
+        near = [place for score, place in good if score >= high - (rho + 1e-9) * (high - low)]
+        chosen = sorted(near, key=lambda place: lengths[place])
+    return [(chosen[number % len(chosen)], place) for number, place in enumerate(bad)]
 
 
 def best(scores: Scores) -> int | None:

@@ -34,7 +34,7 @@ class SelfRewardingSettings(LoopSettings):
     passing: float = 2.5
     """The score from which an answer passes, for ``failures``."""
     rho: tuple[Rho, ...] = ()
-    """Length control of ``extremes`` in each round, the last value in all later ones; empty for none."""
+    """Length control in each round, the last value in all later ones; empty for none."""
     start_as: StartAs = "continue"
     """What a round makes of the adapter that it trains on; see :attr:`harness.api.UpdateJob.start_as`."""
 
@@ -45,11 +45,6 @@ class SelfRewarding(JudgedLoop):
     Settings: ClassVar[type[SelfRewardingSettings]] = SelfRewardingSettings
     name: ClassVar[str] = "self-rewarding"
     _settings: SelfRewardingSettings
-
-    def __init__(self, settings: SelfRewardingSettings) -> None:
-        if settings.rho and settings.pairs != "extremes":
-            raise UsageError("trainer.rho: length control is for pairs = 'extremes'")
-        super().__init__(settings)
 
     def run(self, s: Session, /) -> Iterator[Round]:
         """One checkpoint per round: M2, M3, ...
@@ -99,10 +94,10 @@ class SelfRewarding(JudgedLoop):
                 data = () if place is None else (Example(texts[place].request.prompt, texts[place].text),)
                 places = [] if place is None else [place]
             else:
+                rho = own.rho[min(index, len(own.rho) - 1)] if own.rho else None
                 if own.pairs == "failures":
-                    pairs = failures(one.scores, own.passing)
+                    pairs = failures(one.scores, one.lengths(), own.passing, rho)
                 else:
-                    rho = own.rho[min(index, len(own.rho) - 1)] if own.rho else None
                     pairs = extremes(one.scores, one.lengths(), rho)
                 pairs = [(a, b) for a, b in pairs if texts[a].text.strip() != texts[b].text.strip()]
                 data = tuple(

@@ -26,10 +26,5 @@ def harness_trainers() -> Mapping[str, str]:
 
 
 @hookimpl
-def harness_updaters() -> Mapping[str, str]:
-    return {"dpo": "harness_self_study.preferring:Preferring"}
-
-
-@hookimpl
 def harness_protocols() -> Mapping[str, str]:
     return {"by-round": "harness_self_study.by_round:ByRound"}

@@ -21,7 +21,7 @@ def _of(method: str) -> dict[str, JSON]:
 _TRAINED: Mapping[str, Any] = {
     "evaluator": {"use": "closed-book"},
     "sft": {"kind": "updater", "use": "lora", "targets": "all-linear"},
-    "dpo": {"kind": "updater", "use": "dpo", "targets": "all-linear"},
+    "dpo": {"kind": "updater", "use": "lora", "targets": "all-linear", "loss": {"use": "dpo", "nll": 1.0}},
 }
 
 AL = Method(

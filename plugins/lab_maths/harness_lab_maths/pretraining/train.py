@@ -5,24 +5,20 @@ Batch and learning rate of a step depend on the seed and the step alone: an inte
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from harness_lab.pretraining.model import configuration, initialise
-from transformers import LlamaForCausalLM
+from harness_lab.pretraining import course
+from harness_lab.pretraining.course import Course
 
 from harness_lab_maths.pretraining.tokenizer import Encoder, build
 from harness_lab_maths.registers import MIX_VERSION, document
 from harness_lab_maths.world import WORLD_VERSION
 
-CHECKPOINT = "checkpoint.pt"
 _CHUNK = 24  # batches whose documents are drawn together and sorted by length
 
 
@@ -38,10 +34,6 @@ class TrainSettings:
     decay: float = 0.4
     """Share of the steps, at the end, over which the rate falls linearly to 2% of its peak."""
     clip: float = 1.0
-
-    def rate(self, step: int) -> float:
-        left = (self.steps - step) / (self.decay * self.steps)
-        return self.learning_rate * min(1.0, (step + 1) / self.warm_up, max(0.02, left))
 
 
 class Batches:
@@ -92,41 +84,16 @@ class Batches:
         return [*ids, self._encode.eos], [*weights, weight]
 
 
-class Run:
+class Run(Course):
     """A training run in a folder; one that holds a checkpoint is gone on with."""
 
     def __init__(self, settings: TrainSettings, out: Path) -> None:
-        self.settings, self.out = settings, out
-        tokenizer = build()
-        self.model = LlamaForCausalLM(configuration(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id))
+        super().__init__(settings, build(), out, {"mix": MIX_VERSION, "world": WORLD_VERSION})
         self.model.set_attn_implementation("eager")  # 1.6 times as fast as the CPU's fused kernel on such short rows
-        initialise(self.model, settings.seed)
-        self.model.train()
-        named = list(self.model.named_parameters())
-        matrices = [p for n, p in named if p.dim() == 2 and "embed" not in n]
-        others = [p for n, p in named if p.dim() != 2 or "embed" in n]
-        rate = settings.learning_rate
-        self.optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
-        ]
         self.batches = Batches(settings)
-        self.step, self.tokens, self.seconds = 0, 0, 0.0
-        path = out / CHECKPOINT
-        if path.exists():
-            saved = torch.load(path, weights_only=True)
-            if saved["settings"] != asdict(settings):
-                raise ValueError(f"{path} was made with other settings: {saved['settings']}; choose another folder")
-            self.model.load_state_dict(saved["model"])
-            for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
-                optimiser.load_state_dict(state)
-            self.step, self.tokens, self.seconds = saved["step"], saved["tokens"], saved["seconds"]
 
     def advance(self) -> float:
         """One optimiser step; the weighted mean loss."""
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = self.settings.rate(self.step)
         ids, weights = self.batches.batch(self.step)
         wanted = weights[:, 1:] > 0
         with torch.autocast("cpu", torch.bfloat16):
@@ -136,12 +103,7 @@ class Run:
         weight = weights[:, 1:][wanted]
         loss = (losses * weight).sum() / weight.sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        for optimiser in self.optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        self.tokens += ids.numel()
+        self.learn(ids.numel())
         return loss.item()
 
     def run(self, *, checkpoint_minutes: float, report_steps: int = 50) -> None:
@@ -163,38 +125,13 @@ class Run:
                     "cpu_minutes": round(self.seconds / 60, 2),
                     "cpu_minutes_left": round(left, 1),
                 }
-                with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
-                    log.write(json.dumps(row) + "\n")
-                print(json.dumps(row), flush=True)
+                self.report(row)
             if time.monotonic() - saved > 60 * checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
         self.save()
 
-    def save(self) -> None:
-        state: dict[str, Any] = {
-            "settings": asdict(self.settings),
-            "model": self.model.state_dict(),
-            "optimisers": [o.state_dict() for o in self.optimisers],
-            "step": self.step,
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-            "versions": {"mix": MIX_VERSION, "world": WORLD_VERSION},
-        }
-        self.out.mkdir(parents=True, exist_ok=True)
-        temporary = self.out / (CHECKPOINT + ".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self.out / CHECKPOINT)
-
 
 def export(checkpoint: Path, out: Path) -> None:
     """Write a checkpoint's model with its tokenizer as a Hugging Face folder (float32 safetensors)."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    tokenizer = build()
-    model = LlamaForCausalLM(configuration(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id))
-    model.load_state_dict(saved["model"])
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    facts = {key: saved[key] for key in ("settings", "step", "tokens", "versions")}
-    facts["cpu_minutes"] = round(saved["seconds"] / 60, 1)
-    (out / "pretraining.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    course.export(checkpoint, build(), out, clock="cpu_minutes")
