@@ -140,7 +140,8 @@ SEAL_RETENTION = replace(
     protocol={"use": "sequence"},
     beside=("chain",),
     presets={
-        "lab": {**SEAL_PROBABILITY.presets["lab"], "updater": PLAIN, "also": _LAB["also"], "protocol": {"length": 8}}
+        "lab": {**SEAL_PROBABILITY.presets["lab"], "updater": PLAIN, "also": _LAB["also"], "protocol": {"length": 8}},
+        "quick": {**SEAL_PROBABILITY.presets["quick"], "updater": PLAIN, "protocol": {"length": 6}},
     },
 )
 
