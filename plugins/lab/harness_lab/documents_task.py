@@ -10,7 +10,7 @@ from pydantic import Field
 
 from harness.api import Episode, Query, References, Split
 from harness_lab.facts_task import LabFacts, LabFactsSettings
-from harness_lab.world.facts import WORLD_VERSION, World, fill, questions, sentence
+from harness_lab.world.facts import WORLD_VERSION, fill, questions, sentence
 from harness_lab.world.squad import AskedPage, asked_pages
 
 
@@ -22,12 +22,14 @@ class LabDocumentsSettings:
     """Pages that are learnt and tested."""
     seed: int = 1
     """Other seeds give other pages."""
+    wordings: Annotated[int, Field(ge=1, le=7)] = 2
+    """Labelled questions of each fact in the train split, each in another wording."""
 
 
 class LabDocuments(LabFacts):
-    """The test split of `lab-facts`, and as its train split the same pages with a question of training for each fact.
+    """The test split of `lab-facts`, and as its train split the same pages, asked about in the wordings of training.
 
-    So no test question is in the train split, and every fact that is tested has a labelled question there, for upper
+    So no test question is in the train split, and every fact that is tested has labelled questions there, for upper
     bounds. It can solve every question about its facts whose wording is one of the world's. The validation split is
     empty.
     """
@@ -69,10 +71,13 @@ class LabDocuments(LabFacts):
 
     def _labelled(self, episode: Episode, page: AskedPage) -> tuple[Episode, References]:
         name = f"labelled-{episode.id}"
-        world = World(random.Random(f"{WORLD_VERSION}/labelled/{self._drawn.seed}/{episode.id}"))
+        rng = random.Random(f"{WORLD_VERSION}/labelled/{self._drawn.seed}/{episode.id}")
+        count, facts = self._drawn.wordings, page.page.facts
+        templates = [rng.sample(questions(fact.attribute, held_out=False), count) for fact in facts]
+        asked = [(fact, mine[wording]) for wording in range(count) for fact, mine in zip(facts, templates, strict=True)]
         queries = tuple(
-            Query(f"{name}-{place}", world.question(fact), {"title": page.page.title})
-            for place, fact in enumerate(page.page.facts)
+            Query(f"{name}-{place}", sentence(fill(template, fact.entity.subject)), {"title": page.page.title})
+            for place, (fact, template) in enumerate(asked)
         )
-        references = {query.id: [fact.value] for query, fact in zip(queries, page.page.facts, strict=True)}
+        references = {query.id: [fact.value] for query, (fact, _) in zip(queries, asked, strict=True)}
         return replace(episode, id=name, split="train", queries=queries), references

@@ -61,7 +61,7 @@ def _control(method: Method, name: str, summary: str, **trainer: Any) -> Method:
 
 
 _RANDOM = "control: its answers are those to other questions, drawn at random"
-_ORACLE = "upper bound: labelled questions on the same documents, with the answers that the labels mark as right"
+_ORACLE = "control: labelled questions on the same documents, with its answers that the labels mark as right"
 
 AL_DPO = _control(AL, "al-dpo", "ablation: without the open-book stage", learn_writing=False, learn_answers=False)
 AL_RANDOM = _control(AL, "al-random", _RANDOM, labels="random")
