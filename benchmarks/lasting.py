@@ -36,10 +36,10 @@ CONDITIONS: dict[str, Condition] = {
     "routed": ("routed", {}, {}),
     "superposed": ("superposed", {}, {}),
     "own-words": ("own-words", {}, {}),
-    "context-distillation": ("context-distillation", {}, {}),
+    "distilled-chain": ("distilled-chain", {}, {}),
     "joint": ("joint", {}, {"every": 64}),
 }
-PREDICTORS = ("kl", "kl.edit", "update.norm", "update.loss")
+PREDICTORS = ("kl", "edit", "update.norm", "update.loss")
 """Tables that are known after one update, of which forgetting may be foretold."""
 COLUMNS = (
     "learning", "acc", "bwt", "fwt", "forgetting", "forgetting.logprob", "gain", "rest.open-book", "rest.known", "kl",

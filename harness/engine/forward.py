@@ -203,7 +203,7 @@ def as_linears(model: nn.Module) -> None:
         weight: Any = module.weight
         linear = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
         linear.weight = nn.Parameter(weight.detach().t().contiguous(), requires_grad=False)
-        linear.bias = module.bias  # type: ignore[assignment]
+        linear.bias = module.bias
         linear.transposed = True  # type: ignore[assignment]
         model.set_submodule(name, linear)
 

@@ -12,8 +12,9 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from harness.api import Completion, Ledger, Request
 from harness.errors import Parked
@@ -25,6 +26,9 @@ MOST_BYTES = 100_000_000
 _KEY = "batch-"
 """Prefix of the ledger's entries of batches."""
 _AT_WORK = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
+_AT_WORK_OF: WeakKeyDictionary[Ledger, dict[str, dict[str, tuple[int, str, frozenset[str]]]]] = WeakKeyDictionary()
+"""Ledger -> account -> its batches. They outlast a call: a run submits those of all its packs before it parks, and each
+pack's answers are collected by the call that asks for them."""
 _POLL = 10.0
 """Seconds between two looks at a batch."""
 
@@ -76,8 +80,11 @@ class Batches:
     read: Reader
     price: Callable[[Mapping[str, Any]], float]
     """The cost of an answer's body, in US dollars, whatever it answers."""
-    _at_work: dict[str, tuple[int, str, frozenset[str]]] = field(default_factory=dict)
-    """Key -> entry in the ledger, id at the endpoint, custom ids."""
+
+    def __post_init__(self) -> None:
+        of_run = _AT_WORK_OF.setdefault(self.ledger, {})
+        self._at_work = of_run.setdefault(self.account, {})
+        """Key -> entry in the ledger, id at the endpoint, custom ids."""
 
     def answers(self, items: Sequence[Item]) -> dict[str, list[Completion]]:
         """Custom id -> completions, for all items. Those that the endpoint did not answer have finish ``error``.
@@ -100,13 +107,13 @@ class Batches:
         for part in _parts(missing):
             self._submit(part)
         until = time.monotonic() + self.wait
-        while self._at_work:
+        while self._mine(wanted):
             self._collect(wanted, found)
             left = until - time.monotonic()
-            if not self._at_work or left <= 0:
+            if not self._mine(wanted) or left <= 0:
                 break
             time.sleep(min(_POLL, max(self.wait / 20, 0.05), left))
-        if self._at_work:
+        if self._mine(wanted):
             names = ", ".join(sorted(batch for _, batch, _ in self._at_work.values()))
             count = sum(len(ids) for _, _, ids in self._at_work.values())
             raise Parked(
@@ -114,6 +121,10 @@ class Batches:
                 "answered is booked, and `harness resume` looks again"
             )
         return found
+
+    def _mine(self, wanted: Mapping[str, Item]) -> list[str]:
+        """The keys of the batches at work that hold a wanted item."""
+        return [key for key, (_, _, ids) in self._at_work.items() if not ids.isdisjoint(wanted)]
 
     def _submit(self, items: Sequence[Item]) -> None:
         key = _KEY + uuid.uuid4().hex
@@ -149,8 +160,9 @@ class Batches:
         self._at_work[key] = entry, batch["id"], frozenset(item.id for item in items)
 
     def _collect(self, wanted: Mapping[str, Item], found: dict[str, list[Completion]]) -> None:
-        """Book what ended batches answered, item by item, and then close their entries."""
-        for key, (entry, name, ids) in list(self._at_work.items()):
+        """Book what ended batches with wanted items answered, item by item, and then close their entries."""
+        for key in self._mine(wanted):
+            entry, name, ids = self._at_work[key]
             batch = self._retrieve(name)
             if batch["status"] in _AT_WORK:
                 continue

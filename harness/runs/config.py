@@ -390,13 +390,19 @@ def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model:
 
 
 def _leader(given: JSON, plugins: Plugins) -> str:
-    """The main method where none is named: the default; for all methods of a task, the first whose preset names it."""
+    """The main method where none is named: the default; for all methods of a task, the first whose preset names it.
+
+    One whose preset brings a model goes before those that would leave it to the default.
+    """
     task = _slot_table(given.get("task")).get("use", "")
     if given.get("all") and task:
-        for name in plugins.names("method"):
-            preset = plugins.method(name)[0].presets.get(str(given.get("preset", "")), {})
-            if _slot_table(preset.get("task")).get("use") == task:
-                return name
+        named = {
+            name: plugins.method(name)[0].presets.get(str(given.get("preset", "")), {})
+            for name in plugins.names("method")
+        }
+        having = [name for name, preset in named.items() if _slot_table(preset.get("task")).get("use") == task]
+        if having:
+            return min(having, key=lambda name: "model" not in named[name])
     return plugins.default("method")
 
 

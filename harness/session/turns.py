@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness import reads
+from harness.errors import Parked
 
 if TYPE_CHECKING:
     from harness.session.scope import Scope
@@ -57,14 +58,20 @@ class Turns:
         self._local = threading.local()
 
     def side_by_side(self, packs: Sequence[_T], one: Callable[[_T], None]) -> None:
-        """Run ``one`` for every pack.
+        """Run ``one`` for every pack. One that is parked leaves the others to go on, so that they are parked together.
 
         Raises:
-            BaseException: what one of them raised first.
+            BaseException: what one of them raised first; of :class:`harness.errors.Parked` the last.
         """
+        parked: list[Parked] = []
         if self.width == 1 or len(packs) <= 1:
             for pack in packs:
-                one(pack)
+                try:
+                    one(pack)
+                except Parked as error:
+                    parked.append(error)
+            if parked:
+                raise parked[-1]
             return
         group, begun = _Group(), self._snapshot()
         groups = [*self._groups, group]
@@ -79,6 +86,8 @@ class Turns:
                     one(pack)
                 except Abandoned:
                     pass
+                except Parked as error:
+                    parked.append(error)
                 except BaseException as error:
                     group.end(error)
 
@@ -90,6 +99,8 @@ class Turns:
                 raise error
         if group.error is not None:
             raise group.error
+        if parked:
+            raise parked[-1]
         self._go_on()
 
     def wait(self, answer: Future[_T]) -> _T:

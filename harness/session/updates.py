@@ -126,13 +126,17 @@ class Updates:
             by_id = {trial.job.id: trial for trial in part}
             if len(by_id) != len(part):
                 raise PluginError(f"method {self._scope.method.name!r}: two trial jobs of one call have the same id")
-            with self._under_way() as using:
-                done = [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part], using)]
-                using |= {adapter for _, updated, _ in done if updated.state for adapter in updated.state.adapters}
-                rows = [self._graded(one, done) for one in asked]
+            done: list[tuple[TrialJob, Updated, float]] = []
+            try:
+                with self._under_way() as using:
+                    done += [(by_id[job.id], u, s) for job, u, s in self._apply(updater, [t.job for t in part], using)]
+                    using |= {adapter for _, updated, _ in done if updated.state for adapter in updated.state.adapters}
+                    rows = [self._graded(one, done) for one in asked]
+            finally:  # parked too, other packs go on
+                for trial, updated, _ in done:
+                    if updated.state:
+                        self._drop(set(updated.state.adapters) - set(trial.job.start.adapters))
             for place, (trial, updated, seconds) in enumerate(done):
-                if updated.state:
-                    self._drop(set(updated.state.adapters) - set(trial.job.start.adapters))
                 yield trial, (updated, [row[place] for row in rows]), seconds
 
         def item(name: str, trial: TrialJob, result: Any, seconds: float) -> Item:

@@ -138,6 +138,37 @@ def test_other_batches_and_a_changed_set_of_requests(fake: FakeBatches, tmp_path
     assert [fake.files[one["input_file_id"]].count("\n") for one in mine] == [2, 2]
 
 
+def test_packs_are_parked_together_and_each_gets_its_own_batch(fake: FakeBatches, tmp_path: Path) -> None:
+    from harness.session.turns import Turns
+
+    def life() -> dict[str, str]:
+        """Two calls of one process, as the packs of a run are asked, by two models of one account."""
+        journal, found = Journal(tmp_path), dict[str, str]()
+
+        def one(names: list[str]) -> None:
+            model = OpenAIModel(OpenAISettings(path="m-1", base_url=fake.url, key_env="", batch=True, backoff=0.01))
+            model.ledger = journal.ledger
+            rows = model.generate([Request(State(model.base), f"Which tree is {name}?") for name in names])
+            found.update({name: row[0].text for name, row in zip(names, rows, strict=True)})
+
+        try:
+            Turns().side_by_side([NAMES[:2], NAMES[2:]], one)
+        finally:
+            journal.close()
+        return found
+
+    fake.answer = echo
+    with pytest.raises(Parked, match="4 requests are at work in batch batch_0, batch_1"):
+        life()
+    assert len(fake.batches) == 2, "both were sent before the run parked"
+    with pytest.raises(Parked):
+        life()
+    assert len(fake.batches) == 2, "and neither is sent again"
+    fake.end = "completed"
+    assert life() == {name: f"{name}?" for name in NAMES}
+    assert len(fake.batches) == 2
+
+
 def test_an_expired_batch_gives_what_it_has_and_the_rest_is_asked_again(fake: FakeBatches, tmp_path: Path) -> None:
     fake.end = "expired"
     fake.answer = lambda body: None if "oak" in str(body) else echo(body)

@@ -72,6 +72,14 @@ def test_given_strategies_are_the_prompts_of_a_file(tmp_path: Path) -> None:
     assert texts[1].startswith("Question 1: "), "the cue that a text continues is put back"
 
 
+def test_the_control_does_the_first_strategy_as_often_as_there_are_strategies(tmp_path: Path) -> None:
+    _, model = proposed(tmp_path, one_way=True)
+    texts = model.asked[1:]
+    assert len(texts) == 3
+    assert all("Draw a map" in str(request.prompt) for request in texts)
+    assert len({request.seed for request in texts}) == 3
+
+
 def test_no_strategy_is_the_methods_failure(tmp_path: Path) -> None:
     model = ScriptedLM(lambda request, n: "12345")
     task = ScriptedTask({"train": {"page": ("the text", {})}, "validation": {}, "test": {}})

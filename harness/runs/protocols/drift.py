@@ -37,20 +37,25 @@ class Drift:
             for name, _ in states
             for i, before in enumerate(self._before)
         ]
-        yield Measurement("kl", scores, step, self._measure(""))
+        yield Measurement("kl", scores, step, self._measure("KL(base || now) per token"))
 
     def of_edits(
         self, states: Sequence[tuple[str, State | None, Sequence[SelfEdit]]], step: int
     ) -> Iterator[Measurement]:
-        """The divergence of each sequence's state on the edit that it has just learnt, under the prompt that asked for
-        it (that of RL's Razor, arXiv 2509.04259, on the new task); nothing where no model wrote the edits."""
+        """How far each sequence's state has moved on the edit that it has just learnt, as it was written, under the
+        prompt that asked for it; nothing where another model, or none, wrote the edits.
+
+        It is the same log-ratio, but no estimate of a divergence, as these texts have been learnt: below 0 where they
+        have become more probable. (RL's Razor, arXiv 2509.04259, measures a divergence on the new task.)"""
         if not self._count:
             return
         asks: list[tuple[State, Prompt, str]] = []
         names: list[str] = []
         for name, state, edits in states:
             written = [action for edit in edits for action in edit.actions if action.text.strip()]
-            for action in written if state else ():
+            # What another model wrote may be longer than this one can read.
+            mine = [action for action in written if action.request.state.base == self._base.base]
+            for action in mine if state else ():
                 asks += [(one, action.request.prompt, action.text) for one in (self._base, state) if one]
                 names.append(name)
         rows = self._bench.session.lm(self._base).logprobs(asks) if asks else []
@@ -60,11 +65,12 @@ class Drift:
             if before
         ]
         if scores:
-            yield Measurement("kl.edit", scores, step, self._measure("of the edit"))
+            metric = "log p(base) - log p(now) per token of the last edit"
+            yield Measurement("edit", scores, step, self._measure(metric))
 
-    def _measure(self, of: str) -> Measure:
+    def _measure(self, metric: str) -> Measure:
         task = self._bench.session.task
-        return Measure(task.name, task.version, "protocol sequence", f"KL(base || now) per token{of and ' '}{of}",
+        return Measure(task.name, task.version, "protocol sequence", metric,
                        unit="nats", lower_is_better=True)  # fmt: skip
 
     def _drawn(self) -> list[tuple[Prompt, str]]:

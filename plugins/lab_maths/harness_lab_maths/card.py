@@ -167,7 +167,7 @@ def noting(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
     """Readings under right and wrong notes, notes that the model writes itself, and lists of notes written anew."""
     rng = random.Random(f"notes/{seed}")
     out = {}
-    stories = []
+    stories: list[world.Problem] = []
     while len(stories) < count:
         one = world.make(rng, rng.randint(2, 4), 3.0)
         if one.split == "test" and one.kind != "plain":
@@ -206,18 +206,19 @@ def noting(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
     lists = []
     for _ in range(count // 2):
         verbs = rng.sample(list(world.HARD), 7)
-        notes = [world.note(verb, rng.choice("+-"), rng) for verb in verbs]
-        lists.append((notes[:6], [world.note(rng.choice(verbs), rng.choice("+-"), rng)]))
+        old = [world.note(verb, rng.choice("+-"), rng) for verb in verbs]
+        lists.append((old[:6], [world.note(rng.choice(verbs), rng.choice("+-"), rng)]))
     texts = [row[0] for row in bench.ask([world.ask_rewrite(*one) for one in lists], 1, 1.0, seed)]
     merged = [world.notes_in(text) == world.merge(*one) for text, one in zip(texts, lists, strict=True)]
-    out["rewrites seven notes"] = f"{_percent(merged)} of the lists without a change"
+    out["merges one note into six"] = f"{_percent(merged)} of the lists exactly"
     return out
 
 
 def meta(bench: Bench, seed: int, count: int = 200) -> dict[str, str]:
     """Choices between a right and a wrong judgement."""
     rng = random.Random(f"meta/{seed}")
-    asked, better = [], []
+    asked: list[str] = []
+    better: list[int] = []
     while len(asked) < count:
         one = world.make(rng, rng.randint(2, 4))
         chain = world.write(one, rng)

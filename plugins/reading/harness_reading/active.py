@@ -39,6 +39,8 @@ class ActiveReadingSettings:
     """Strategies that are given and not thought of: keys of ``given_template``. For models that cannot think of any."""
     given_template: str = "harness_seal:templates/squad-1.toml"
     """The prompt file with the given strategies."""
+    one_way: bool = False
+    """A control: the first strategy is done as often as there are strategies, and none of the others."""
     sequences: Annotated[int, Field(ge=0)] = 0
     """Sequences that are learnt beside the passage, taken from the texts in turn; 0 is all."""
     temperature: float = 1.0
@@ -114,6 +116,8 @@ class ActiveReading(Editor):
         else:
             strategies = read_strategies(thought.text)[: own.strategies]
             prompts = [("", self._apply.fill({**passage, "strategy": one}, chat=chat)) for one in strategies]
+        if own.one_way:
+            prompts = prompts[:1] * len(prompts)
         seeds = [s.seed("active reading", ask.seed, n, place) for place in range(len(prompts))]
         return [
             (cue, Request(ask.state, prompt, 1, own.temperature, own.top_p, own.max_tokens, seed=seed))

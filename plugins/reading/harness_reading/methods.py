@@ -54,7 +54,7 @@ CONTEXT_DISTILL = _method(
     _PROMPT_DISTILLATION,
     "asks itself questions about the passage, and learns without it what it answers with it in view",
     {"use": "distilled", "inner": _SELF_QA},
-    ("none", "self-qa", "context-distill-tokens", "context-distill-text", "sdft"),
+    ("none", "self-qa", "context-distill-tokens", "context-distill-text"),
 )
 TOKENS = _method(
     "context-distill-tokens",
@@ -92,10 +92,9 @@ ONE_WAY = replace(
     ACTIVE_READING,
     name="active-reading-one",
     paper="",
-    summary="control: as many texts and sequences as active reading has, all written in one way (implications)",
-    components={**ACTIVE_READING.components, "editor": {"use": "active-reading", "given": ["implications"] * 5}},
+    summary="control: as many texts and sequences as active reading has, all written in its first way",
+    components={**ACTIVE_READING.components, "editor": {"use": "active-reading", "one_way": True}},
     beside=("none", "active-reading"),
-    presets=_of("active-reading-one"),
 )
 
 PAST = Method(

@@ -83,7 +83,7 @@ class Probe:
         optimiser = torch.optim.Adam(self._net.parameters(), lr=self._rate)
         draw = torch.Generator().manual_seed(self._seed)
         for _ in range(self._epochs):
-            for part in torch.randperm(len(inputs), generator=draw).split(self._batch):
+            for part in torch.split(torch.randperm(len(inputs), generator=draw), self._batch):
                 optimiser.zero_grad()
                 loss(self._net(inputs[part]), targets[part]).backward()
                 optimiser.step()

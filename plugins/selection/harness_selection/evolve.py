@@ -21,7 +21,7 @@ from harness_selection.evolving import copies, is_empty, leaks, masked, refuses
 from harness_selection.learning import learn
 
 Positive = Annotated[int, Field(ge=1)]
-_PLACE = re.compile(r"\{(question|answer|masked)\}")
+_PLACE = re.compile(r"\{(question|parent|answer|masked)\}")
 
 OPERATORS: Mapping[str, str] = {
     "constrain": "Rewrite this task so that its answer must also meet one more requirement. Add at most 20 words.",
@@ -209,7 +209,7 @@ class EvolInstruct(Trainer):
             child = made[place]
             assert child is not None
             values = {"question": child.queries[0].text, "parent": parents[place].queries[0].text}
-            text = re.sub(r"\{(question|parent)\}", lambda found, v=values: v[found[1]], self._settings.equal)
+            text = _filled(self._settings.equal, values)
             asks += [(state, text, " yes"), (state, text, " no")]
         sums = [sum(row) for row in lm.logprobs(asks)]
         return [place for place, yes, no in zip(places, sums[::2], sums[1::2], strict=True) if yes > no]
@@ -244,7 +244,7 @@ class EvolInstruct(Trainer):
 
     def _request(self, s: Session, template: str, n: int, seed: int, **values: str) -> Request:
         own, state = self._settings, s.roles["teacher"]
-        text = _PLACE.sub(lambda found: values.get(found[1], found[0]), template)
+        text = _filled(template, values)
         prompt = (("user", text),) if "chat" in s.lm(state).can else text
         return Request(state, prompt, n, own.temperature, own.top_p, own.max_tokens, seed=seed)
 
@@ -277,6 +277,10 @@ def _measure(metrics: dict[str, Any], generation: int, new: Sequence[_Evolved], 
 
 def _answers(some: Any) -> dict[str, str]:
     return {one.group.query.id: str(one.vote.answer) for one in some}
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda found: values.get(found[1], found[0]), template)
 
 
 def _sure(rows: Sequence[Sequence[Completion]]) -> Sequence[Sequence[Completion]]:

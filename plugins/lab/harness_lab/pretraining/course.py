@@ -84,7 +84,7 @@ class Course:
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         self._resume(dict.fromkeys(ends, None))
 
-    def _resume(self, ends: Mapping[str, None]) -> None:
+    def _resume(self, ends: dict[str, None]) -> None:
         path = self.out / CHECKPOINT
         if not path.exists():
             return

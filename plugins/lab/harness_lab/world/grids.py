@@ -95,8 +95,8 @@ HELD_OUT: dict[str, Callable[[random.Random, list[int]], Change]] = {
     "quarter-turn": lambda rng, colours: _then(flip_columns, transpose),
     "shift-right-paint": lambda rng, colours: _then(shift_right, _paint(rng, colours)),
 }
-# Rules that only change colours, in all splits; pre-training had the first. Whether the lab model learns them at test time
-# depends on how it is trained.
+# Rules that only change colours, in all splits; pre-training had the first. Whether the lab model learns them at test
+# time depends on how it is trained.
 COLOURS: dict[str, Callable[[random.Random, list[int]], Change]] = {"paint": _paint, "merge": _merge}
 
 Rules = Literal["all", "colours"]
