@@ -36,7 +36,7 @@ CONDITIONS: dict[str, Condition] = {
     "routed": ("routed", {}, {}),
     "superposed": ("superposed", {}, {}),
     "own-words": ("own-words", {}, {}),
-    "context-distillation": ("context-distillation", {}, {}),
+    "distilled-chain": ("distilled-chain", {}, {}),
     "joint": ("joint", {}, {"every": 64}),
 }
 PREDICTORS = ("kl", "edit", "update.norm", "update.loss")

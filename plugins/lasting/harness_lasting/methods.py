@@ -102,7 +102,7 @@ TETHERED = _method(
     {"use": "retain", **_TETHER, "prompts": 2.0}, ("chain",),
 )  # fmt: skip
 READING = _method(
-    "context-distillation", "arXiv 2209.15189", "learns what the model says of an edit with the page in view",
+    "distilled-chain", "arXiv 2209.15189", "learns what the model says of an edit with the page in view",
     {"use": "retain", "reading": 1.0}, ("chain",),
 )  # fmt: skip
 EWC = _method(
@@ -155,7 +155,7 @@ NAMES = {
     "rehearsal": "REHEARSAL",
     "own-words": "OWN_WORDS",
     "tethered": "TETHERED",
-    "context-distillation": "READING",
+    "distilled-chain": "READING",
     "ewc": "EWC",
     "o-lora": "O_LORA",
     "null-space": "NULL_SPACE",
