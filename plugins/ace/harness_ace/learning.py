@@ -178,7 +178,7 @@ def described(book: Playbook, tally: Tally) -> dict[str, Any]:
 def _any_episode(s: Session) -> str:
     """An edit belongs to an episode; that of a playbook to the first one there is."""
     for split in ("train", "test"):
-        found = s.episodes(split, 1)  # type: ignore[arg-type]
+        found = s.episodes(split, 1)
         if found:
             return found[0].id
     raise RunError("ace: there are no questions")
