@@ -307,9 +307,18 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
         samples = (variant and variant.settings.samples) or options.samples
         protocol = _protocol(method, main, asked_protocol, same_update)
         arms.append(Arm(method, plugin.info.name, slots, roles, protocol, samples))
-    arms += [_untrained(arm) for arm in arms if arm.method.transductive and arm.slots["trainer"]["use"] != "none"]
+    arms += _starts([one for one in arms if one.method.transductive and one.slots["trainer"]["use"] != "none"])
     also = tuple(_also(name, table, task, arms[0].slots, plugins) for name, table in options.also.items())
     return Config(options, task, model, tuple(arms), also, layers)
+
+
+def _starts(arms: Sequence[Arm]) -> list[Arm]:
+    """The untrained start of every arm, once where several arms start alike: a method and its controls."""
+    found: dict[str, Arm] = {}
+    for arm in map(_untrained, arms):
+        same = (arm.slots, arm.roles, arm.protocol, arm.samples, arm.method.sees)
+        found.setdefault(json.dumps(same, sort_keys=True, default=dict), arm)
+    return list(found.values())
 
 
 def _untrained(arm: Arm) -> Arm:

@@ -155,6 +155,14 @@ def test_a_transductive_row_stands_beside_its_untrained_start_on_the_same_items(
     assert harness.resume(done.folder).ran == 0
 
 
+def test_methods_that_start_alike_have_one_untrained_row(tmp_path: Path) -> None:
+    again = {"again": {"method": "on-the-test-openly", "trainer": {"use": "small-loop", "test": False}}}
+    other = {"other": {"method": "on-the-test-openly", "updater": {"use": "none"}}}
+    done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0, beside=[], variants={**again, **other})
+    starts = [one.method for one in done.result.rows if one.method.endswith("-untrained")]
+    assert starts == ["on-the-test-openly-untrained", "other-untrained"]
+
+
 def test_an_honest_outer_loop_on_passages_has_nothing_said_of_it(tmp_path: Path) -> None:
     done = run(tmp_path, "trained", task={"use": "passages"}, limit=0, validation=2)
     assert [one.unranked for one in done.result.rows] == [(), ()]
