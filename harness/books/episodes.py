@@ -80,10 +80,11 @@ class EpisodeBook:
                 self._splits[name].append(episode)
 
     def make(self, episodes: Sequence[Episode], references: Mapping[str, References]) -> None:
-        """Register episodes that a method generated.
+        """Register episodes that a method generated. The same one may be registered again.
 
         Raises:
-            PluginError: one is not of the split ``made``, or contains the context of a test episode.
+            PluginError: one is not of the split ``made``, contains the context of a test episode, or has the id of
+                another one.
         """
         for episode in episodes:
             if episode.split != "made":
@@ -95,9 +96,19 @@ class EpisodeBook:
                     f"episode {episode.id!r} copies the context of test episode {copied!r}: a method may not try out "
                     "its updates on what it is tested on"
                 )
+            own = references.get(episode.id, {})
             if episode.id not in self._full:
-                self._add(episode, references.get(episode.id, {}))
+                self._add(episode, own)
                 self._splits.setdefault("made", []).append(episode)
+            elif self._references[episode.id] != own or _unborn(self._full[episode.id]) != _unborn(episode):
+                raise PluginError(
+                    f"two different episodes are called {episode.id!r}; a made one needs an id of its own"
+                )
+
+    def forget_made(self) -> None:
+        """Drop what was made: the next row's method makes its own, and may call it the same."""
+        for episode in self._splits.pop("made", ()):
+            del self._full[episode.id], self._references[episode.id]
 
     def _copied(self, made: Episode) -> str:
         """Id of the test episode whose context ``made`` contains, ignoring spaces and case; "" where there is none."""
@@ -136,6 +147,11 @@ class EpisodeBook:
             raise PluginError(f"task {self._task.name!r} has two episodes with the id {episode.id!r}")
         self._full[episode.id] = episode
         self._references[episode.id] = references
+
+
+def _unborn(episode: Episode) -> Episode:
+    """It without where it comes from: one that was made of two others is still one."""
+    return dataclasses.replace(episode, parent=None)
 
 
 def shown(episode: Episode, sees: str) -> Episode:

@@ -197,6 +197,7 @@ def run_arm(opened: OpenRun, arm: Arm, seed: int) -> Outcome:
         PluginError: a component raised, or answered wrongly.
     """
     options, context = opened.config.options, opened.context
+    context.episodes.forget_made()
     slots, protocol = _components(opened, arm)
     for slot in slots.values():
         if slot.kind == "evaluator":

@@ -158,9 +158,17 @@ def test_a_transductive_row_stands_beside_its_untrained_start_on_the_same_items(
 def test_methods_that_start_alike_have_one_untrained_row(tmp_path: Path) -> None:
     again = {"again": {"method": "on-the-test-openly", "trainer": {"use": "small-loop", "test": False}}}
     other = {"other": {"method": "on-the-test-openly", "updater": {"use": "none"}}}
-    done = run(tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0, beside=[], variants={**again, **other})
+    done = run(
+        tmp_path, "on-the-test-openly", task={"use": "passages"}, limit=0, beside=[], variants={**again, **other}
+    )
     starts = [one.method for one in done.result.rows if one.method.endswith("-untrained")]
     assert starts == ["on-the-test-openly-untrained", "other-untrained"]
+
+
+def test_what_another_row_made_under_the_same_name_is_not_taken_for_this_rows(tmp_path: Path) -> None:
+    done = run(tmp_path, "asks", task={"use": "passages"}, limit=0, seeds=3, variants={"again": {"method": "asks"}})
+    for name in ("asks", "again"):
+        assert "labels that were right: own question 100.0% of 1" in row(done, name).notes
 
 
 def test_an_honest_outer_loop_on_passages_has_nothing_said_of_it(tmp_path: Path) -> None:

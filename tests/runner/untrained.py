@@ -10,10 +10,12 @@ from harness import hookimpl
 from harness.api import (
     EditAsk,
     Editor,
+    Episode,
     Example,
     Group,
     MemoryOps,
     Method,
+    Query,
     Request,
     Reward,
     RewardFunction,
@@ -50,6 +52,16 @@ class Loop(Trainer):
             [done] = s.update("policy", [UpdateJob("policy", s.roles["teacher"], kept, s.seed("sft"))])
             if done.state is not None and not self._settings.forget:
                 s.roles["teacher"] = done.state
+        yield Round(0, dict(s.roles))
+
+
+class Asks(Trainer):
+    """Makes one question, about another thing with every seed, and has its answer compared with the truth."""
+
+    def run(self, s: Session, /) -> Iterator[Round]:
+        text = f"question {s.seed('of', 'one') % 1000}"
+        s.make([Episode("own", "made", {"text": "own"}, (Query("own/0", text),))], {})
+        s.diagnose("own question", {"own/0": text.upper()})
         yield Round(0, dict(s.roles))
 
 
@@ -137,6 +149,9 @@ class Passages(ScriptedTask):
 
         super().__init__({"train": part(range(6)), "validation": part(range(6, 8)), "test": part(range(8, 13))})
 
+    def solutions(self, query: Query, /) -> Sequence[str]:
+        return [query.text.upper()]
+
 
 class Helper(ScriptedLM):
     """Another model, which knows more."""
@@ -194,6 +209,7 @@ METHODS = {
         _method("helped", {**_BARE, "editor": {"use": "outside"}}, roles=_ROLES),
         _method("helped-openly", {**_BARE, "editor": {"use": "outside"}}, roles=_ROLES, outside_teacher=True),
         _method("peeks", {**_BARE, "editor": {"use": "peeks"}}),
+        _method("asks", {**_SLOTS, "trainer": {"use": "asks"}}),
         _method("on-the-test", {**_SLOTS, "trainer": {"use": "small-loop", "test": True}}),
         _method("on-the-test-openly", {**_SLOTS, "trainer": {"use": "small-loop", "test": True}}, transductive=True),
     )
@@ -233,4 +249,4 @@ def harness_updaters() -> Mapping[str, str]:
 
 @hookimpl
 def harness_trainers() -> Mapping[str, str]:
-    return {"small-loop": "untrained:Loop"}
+    return {"small-loop": "untrained:Loop", "asks": "untrained:Asks"}

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from harness.api import (
     Episode,
     Example,
     Preference,
+    Query,
     SelfEdit,
     Session,
     State,
@@ -241,6 +243,25 @@ def test_made_episodes_bring_their_own_references(tmp_path: Path, lm: ScriptedLM
     assert made.split == "made"
     with pytest.raises(PluginError, match="a method's own must be 'made'"):
         s.make([Episode("n", "train", {})], {})
+
+
+def test_two_different_made_episodes_have_two_names(tmp_path: Path, lm: ScriptedLM) -> None:
+    """The second one's questions would be marked by the first one's references."""
+    s = parts.session(tmp_path, lm)
+    query = Query("m/0", "what do owls do?")
+    owls = Episode("m", "made", {"text": "owls hoot"}, (query,), parent="a")
+    s.make([owls], {"m": {"m/0": ("hoot",)}})
+    s.make([replace(owls, parent="b")], {"m": {"m/0": ("hoot",)}})
+    for other, references in (
+        (replace(owls, context={"text": "owls fly"}), {"m/0": ("hoot",)}),
+        (replace(owls, queries=(Query("m/0", "who hoots?"),)), {"m/0": ("hoot",)}),
+        (owls, {"m/0": ("fly",)}),
+    ):
+        with pytest.raises(PluginError, match="two different episodes are called 'm'"):
+            s.make([other], {"m": references})
+    s.context.episodes.forget_made()
+    [other] = s.make([replace(owls, context={"text": "owls fly"})], {"m": {"m/0": ("fly",)}})
+    assert s.context.episodes.references(["m"]) == {"m": {"m/0": ("fly",)}}
 
 
 def test_a_model_says_how_much_a_kill_may_cost(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from statistics import fmean
 from typing import Annotated, ClassVar
 
@@ -95,7 +96,7 @@ class OwnQuestions(RewardFunction):
         references = {}
         for at, (episode, (written,)) in enumerate(zip(episodes, s.generate(requests), strict=True)):
             pairs = read_pairs(self._form.extras.get("cue", "") + written.text)[: own.questions]
-            name = f"{episode.id}/own"
+            name = f"{episode.id}/own-{sha256(repr(pairs).encode()).hexdigest()[:12]}"  # other rounds ask others
             title = {"title": str(episode.context.get("title", ""))}
             queries = tuple(Query(f"{name}/{place}", question, title) for place, (question, _) in enumerate(pairs))
             if queries:
