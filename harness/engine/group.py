@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _BUCKET = 1 << 24
 """Gradient entries that are summed in one message."""
@@ -41,7 +41,7 @@ class Group:
         torch.distributed.all_reduce(told)
         return bool(told.item())
 
-    def sum(self, parameters: Sequence[nn.Parameter], loss: float) -> float:
+    def sum(self, parameters: Sequence[Tensor], loss: float) -> float:
         """Add up the gradients of all processes in place, and their losses; a parameter that a process's share did
         not reach counts as zero there."""
         if self.size == 1:

@@ -71,7 +71,8 @@ def likelihoods(frozen: FrozenModel, plan: MemoryPlan, rows: Sequence[ScoreRow])
         texts = [rows[i].prompt + rows[i].continuation for i in alone]
         for pack in packs(frozen, plan, texts, [rows[i].adapters for i in alone]):
             members = [alone[i] for i in pack.rows]
-            keep, at = [], 0
+            keep: list[int] = []
+            at = 0
             for i, length in zip(members, pack.lengths, strict=True):
                 keep += range(at + max(len(rows[i].prompt), 1) - 1, at + length - 1)
                 at += length
@@ -149,7 +150,8 @@ def _score_shared(frozen: FrozenModel, pack: Sequence[Run], rows: Sequence[Score
     longest = max(pack[place].shared + len(rest) for rest, (place, _) in zip(rests, members, strict=True))
     cache = RowCache.from_packed(attend.record or {}, lengths, longest).select([place for place, _ in members])
     extend = CachedAttention(cache, [len(rest) for rest in rests], frozen.device)
-    keep, at = [], 0
+    keep: list[int] = []
+    at = 0
     for rest, (_, i) in zip(rests, members, strict=True):
         at += len(rest)
         keep += range(at - 1 - len(rows[i].continuation), at - 1)

@@ -56,7 +56,7 @@ class LabPool(LabMaths):
     pool holds.
     """
 
-    Settings = PoolSettings
+    Settings = PoolSettings  # type: ignore[assignment]
     name = "lab-pool"
     version = f"{VERSION}-{world.WORLD_VERSION}"
 

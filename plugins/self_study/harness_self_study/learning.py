@@ -46,7 +46,7 @@ def keep(s: Session, place: int, state: State) -> None:
 
 def kept(s: Session) -> list[State]:
     """The policies that were noted, the start first."""
-    found = []
+    found: list[State] = []
     while (one := s.keep(_NAME.format(len(found)))) is not None:
         found.append(State(str(one["base"]), tuple(map(str, one["adapters"]))))
     return found
