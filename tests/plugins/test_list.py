@@ -134,7 +134,7 @@ LINES = {
     "harness run --plugin gpt": ["gpt-editor"],
     "harness run --task lab-": [
         "lab-claims", "lab-documents", "lab-facts", "lab-grids", "lab-known", "lab-maths", "lab-pool",
-    ],  # fmt: skip
+    ],
     "harness run --plugin seal --preset pa":
         ["paper-qwen2.5-7b-n1", "paper-v1-cpt200", "paper-v2-cpt200", "paper-v2-cpt2067"],
     "harness run --judge off": ["offline-2", "offline-1"],
