@@ -124,7 +124,7 @@ def _json(path: Path, name: str) -> Mapping[str, Any]:
 
 def _download(path: str, folder: Path, revision: str | None, trust_remote_code: bool) -> Path:
     parent = folder.parent
-    siblings = [child.name for child in parent.iterdir() if child.is_dir()] if parent.is_dir() else []
+    siblings = [child.parent.name for child in parent.glob("*/config.json")] if parent.is_dir() else []
     hint = nearest(folder.name, siblings)
     if path.startswith(("/", ".", "~")) or not _HUB_ID.fullmatch(path):
         raise UsageError(f"model {path!r}: no such folder.{hint}")

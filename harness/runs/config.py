@@ -237,9 +237,9 @@ def resolve(given: JSON, plugins: Plugins, layers: Sequence[str] = ()) -> Config
     if len(models) == 1 and not main_plugin.provides("method"):  # else it may be for a role
         given.setdefault("model", next(iter(models)))
     named: JSON = main.presets.get(str(given.get("preset", "")), {})
-    asked_model: Any = given.get("model") or named.get("model") or plugins.default("model")
+    asked_model: Any = given.get("model") or named.get("model") or _default_model(main, plugins)
     if isinstance(asked_model, Mapping) and "use" not in asked_model:  # a setting of the default model
-        asked_model = {"use": plugins.default("model"), **asked_model}
+        asked_model = {"use": _default_model(main, plugins), **asked_model}
     model = model_table(plugins, asked_model)
     model_class = component_class(plugins, "model", model["use"]).cls
     resolve_table(plugins, "model", model, "model")
@@ -396,6 +396,15 @@ def _slots_to_stand_in_for(main: Method, plugins: Plugins, profile: JSON, model:
         return {}
     default, _ = plugins.method(plugins.default("method"))
     return _slots(default, default, profile, [default.presets.get(model, {})], {})
+
+
+def _default_model(method: Method, plugins: Plugins) -> str:
+    """The default model, or the first local one that the method has settings for where it has none for the default."""
+    default, installed = plugins.default("model"), plugins.names("model")
+    if default in method.presets:
+        return default
+    having = (name for name in method.presets if name in installed)
+    return next((name for name in having if component_class(plugins, "model", name).cls.local), default)
 
 
 def _leader(given: JSON, plugins: Plugins) -> str:

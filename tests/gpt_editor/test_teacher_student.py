@@ -15,6 +15,7 @@ from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook, ClosedBookSettings
 from harness.registry.discover import Plugins
 from harness.runs.config import resolve
+from harness.runs.dry_run import make_plan
 from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, open_session
 from tests.seal.notebook import Habit, Notebook
@@ -97,3 +98,9 @@ def test_every_method_of_a_preset_in_one_run_with_its_own_settings() -> None:
     assert all(one == updaters[0] for one in updaters)
     with pytest.raises(UsageError, match="name the preset"):
         resolve({"all": True, "method": "none", "model": "lab"}, Plugins())
+
+
+def test_a_dry_run_of_the_lab_preset_asks_no_endpoint(tmp_path: Path) -> None:
+    plan = make_plan({"method": "gpt-editor", "out": str(tmp_path), "leaderboard": ""}, [], [])
+    assert plan.work["gpt-editor"].edits > 0
+    assert not list(tmp_path.iterdir())

@@ -38,3 +38,9 @@ def test_all_quick_methods_on_passages_are_run_together_with_one_outer_loop() ->
     names = {arm.method.name for arm in config.arms}
     assert {"seal", "proxy-reward", "gpt-editor", "entigraph", "generative-adapter", "none", "icl"} <= names
     assert not names & {"seal-grpo", "lasting", "chain", "recorded", "ttrl", "seal-arc"}
+
+
+@pytest.mark.parametrize(("method", "model"), [("seal", "lab"), ("lmsi", "lab-maths"), ("gpt-editor", "lab")])
+def test_a_method_without_a_model_takes_the_one_that_it_has_settings_for(method: str, model: str) -> None:
+    assert configuration.resolve({"method": method}, Plugins()).model["use"] == model
+    assert configuration.resolve({"method": method, "model": "lab"}, Plugins()).model["use"] == "lab"

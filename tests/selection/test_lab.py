@@ -35,7 +35,7 @@ def said(row: Row, name: str) -> float:
 @pytest.mark.slow
 def test_icm_comes_near_to_right_labels_and_far_from_random_ones(tmp_path: Path) -> None:
     found = rows(tmp_path, "icm")
-    assert score(found["icm"]) > score(found["icm-random"]) + 0.2
+    assert said(found["icm"], "label, batch 1") > said(found["icm-random"], "label, batch 1") + 20
     assert score(found["icm"]) > score(found["icm-oracle"]) - 0.15
     assert said(found["icm"], "label, batch 1") > said(found["icm-zero-shot"], "label, batch 1")
     labels = {name: row.costs["labels"] for name, row in found.items()}
@@ -44,7 +44,7 @@ def test_icm_comes_near_to_right_labels_and_far_from_random_ones(tmp_path: Path)
 
 @pytest.mark.slow
 def test_questions_get_harder_and_the_backward_check_keeps_right_answers(tmp_path: Path) -> None:
-    found = rows(tmp_path, "evol-instruct", beside=["evol-instruct-seeds"], seeds=[0, 1])
+    found = rows(tmp_path, "evol-instruct", beside=["evol-instruct-seeds"], seeds=2)
     shares: dict[str, list[float]] = {}
     notes = " ".join(found["evol-instruct"].notes)
     for name, share in re.findall(r"(FOBAR \w+|generation \d, one answer) (\d+\.\d)%", notes):

@@ -10,7 +10,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.api import WeightSource
+from harness.api import Quote, WeightSource
 from harness.models.hf import HfModel
 from harness.models.hf_settings import HfSettings
 from harness.models.openai import OpenAIModel, OpenAISettings
@@ -62,6 +62,12 @@ class LoopbackModel(OpenAIModel):
         self.base = f"loopback:{served.base}"
         self.name = f"loopback:{settings.path}"
         self.identity = {"name": self.name, "served": dict(served.identity)}
+
+    @classmethod
+    def quote(cls, settings: Any, /) -> Quote:
+        """What it can do and costs; nothing is served for the answer."""
+        base = f"loopback:{settings.path}"
+        return Quote(base, frozenset({"generate"}), settings.input_price, settings.output_price)
 
 
 def _local(path: str, weights: WeightSource) -> HfModel:
