@@ -86,7 +86,8 @@ def _status(run: Path, record: Mapping[str, Any], database: sqlite3.Connection) 
     [(seconds,)] = database.execute(
         "SELECT coalesce(sum(json_extract(cost, '$.seconds')), 0) FROM items WHERE kind != 'within'"
     ).fetchall()
-    [(errors,)] = database.execute("SELECT count(*) FROM items WHERE status = 'error'").fetchall()
+    # Without a result, it is only what something cost that another run's reused result took.
+    [(errors,)] = database.execute("SELECT count(*) FROM items WHERE status = 'error' AND result != 'null'").fetchall()
     usd = sum(float(one) for (one,) in database.execute("SELECT usd FROM ledger"))
     files = [path for path in run.glob("journal.sqlite*") if not path.name.endswith("-shm")]
     running = _is_written(run)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import sqlite3
 import subprocess
 import sys
 import time
@@ -131,6 +132,16 @@ def test_status_tells_a_broken_run_from_a_running_and_a_finished_one(tmp_path: P
     assert over.state == "finished"
     assert set(over.rows.values()) == {"finished"}
     assert command("status", str(tmp_path)).returncode == 2
+
+
+def test_what_a_reused_result_cost_is_no_error_of_ours(tmp_path: Path) -> None:
+    run(tmp_path)
+    again = run(tmp_path, reuse="auto")
+    assert again.reused > 0
+    with sqlite3.connect(again.folder / "journal.sqlite") as database:
+        [(costs,)] = database.execute("SELECT count(*) FROM items WHERE status = 'error'").fetchall()
+    assert costs > 0, "the costs of what was inside a reused result are booked"
+    assert status(again.folder).errors == 0
 
 
 def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
