@@ -31,6 +31,7 @@ from .jobs import HyperParameters, TrainSequence
 from .memory import MemoryPlan
 
 _START = "from harness.engine.data_parallel import serve; serve()"
+_LOOPBACK = Path("/sys/class/net/lo")
 _JOB, _RESULT, _WEIGHTS, _MEET = "job.pickle", "result.json", "weights.safetensors", "meet"
 
 
@@ -81,6 +82,8 @@ def full_finetune_together(
 def _run(folder: Path, devices: Sequence[str]) -> str:
     """Start one process per device and wait for all; what became of the first that failed, or ""."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    if _LOOPBACK.exists():  # all are on this machine, whose name need not resolve to an address
+        environment.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK.name)
     started: list[subprocess.Popen[bytes]] = []
     errors = [folder / f"stderr-{rank}" for rank in range(len(devices))]
     try:
