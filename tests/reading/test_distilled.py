@@ -12,6 +12,7 @@ from harness_reading.on_policy import OnPolicy
 from harness_seal.editors import SelfQa
 
 from harness.api import (
+    Completion,
     Distillation,
     EditAsk,
     Example,
@@ -141,6 +142,17 @@ def test_a_student_without_words_learns_the_edits_own(tmp_path: Path) -> None:
     model._answer = lambda request, n: " "
     s.update("updater", [UpdateJob("job", s.roles["student"], (SelfEdit("page1/0", "page1", (TAUGHT,)),), 7)])
     assert [one.target for item in model.items for one in item.data] == ["never said"]
+
+
+def test_a_lost_sample_is_an_error_of_ours_and_nothing_is_learnt_from_it(tmp_path: Path) -> None:
+    s, model = opened(tmp_path, updater=OnPolicy(OnPolicy.Settings(rounds=2)))
+    model.generate = lambda asks: [  # type: ignore[method-assign]
+        [Completion(ask, "", finish="error", reason="the server went away")] for ask in asks
+    ]
+    edits = (SelfEdit("page1/0", "page1", (TAUGHT,)),)
+    [done] = s.update("updater", [UpdateJob("job", s.roles["student"], edits, 7)])
+    assert (done.status, done.state, done.reason) == ("error", None, "the server went away")
+    assert not model.items
 
 
 @pytest.mark.parametrize("given", [{"rounds": 0}, {"samples": 0}])

@@ -45,16 +45,15 @@ class Reflection:
 class Dialect(Protocol):
     """Prompts of the roles, and readers of their answers; a reader returns None for an answer that it cannot read."""
 
-    curates: bool
-    """Whether a curator is asked; otherwise an insight is added as it is."""
-
     def render(self, bullets: Sequence[Bullet]) -> str: ...
 
     def reflect(self, case: Case, book: Playbook, *, chat: bool) -> Prompt: ...
 
     def reflection(self, text: str, case: Case, book: Playbook) -> Reflection | None: ...
 
-    def curate(self, case: Case, insight: str, book: Playbook, *, chat: bool) -> Prompt: ...
+    def curate(self, case: Case, insight: str, book: Playbook, *, chat: bool) -> Prompt | None:
+        """None where an insight is a delta already, and no curator is asked."""
+        ...
 
     def delta(self, text: str) -> tuple[list[Add], int] | None:
         """The additions, and how many operations of other kinds were ignored."""
@@ -72,8 +71,6 @@ def dialect(name: str, template: str) -> Dialect:
 
 class Json:
     """Own prompts for instruct models; they answer in JSON objects, and anything around these is passed over."""
-
-    curates = True
 
     def __init__(self, template: str) -> None:
         self._reflect = load(template, "reflect", ("question", "answer", "feedback", "playbook"))
@@ -131,8 +128,6 @@ class Json:
 class Notes:
     """The registers of the embedded model: a note says which plain verb a hard one means, "rents gets."."""
 
-    curates = False
-
     @cached_property
     def _world(self) -> Any:
         from harness_lab_maths import world
@@ -157,8 +152,8 @@ class Notes:
             return Reflection("", tags)
         return Reflection(said, tags) if self._world.parse_note(said) else None
 
-    def curate(self, case: Case, insight: str, book: Playbook, *, chat: bool) -> Prompt:
-        raise NotImplementedError("notes are added as they are")
+    def curate(self, case: Case, insight: str, book: Playbook, *, chat: bool) -> None:
+        return None
 
     def delta(self, text: str) -> tuple[list[Add], int] | None:
         """The note, in the one of its wordings that stands for all that mean the same."""

@@ -111,17 +111,18 @@ class Learner:
 
     def with_insight(self, state: State, insight: str) -> State:
         """The state as it would be with an insight in its playbook; not journalled, to be asked and forgotten."""
-        found = self.dialect.delta(insight) if not self.dialect.curates else ([Add("insight", insight)], 0)
-        book = playbook_of(state.memory).added(found[0] if found else [])
+        adds, _ = self.dialect.delta(insight) or ([Add("insight", insight)], 0)
+        book = playbook_of(state.memory).added(adds)
         if not book.bullets:
             return state
         return replace(state, memory={**state.memory, KEY: book.as_json(self.dialect.render(book.shown()))})
 
     def _curated(self, insights: Sequence[tuple[Case, str]], book: Playbook, tally: Tally, s: Session) -> list[Add]:
         texts = [insight for _, insight in insights]
-        if self.dialect.curates and insights:
-            chat = self._chat("curator", s)
-            prompts = [(self.dialect.curate(case, text, book, chat=chat), case.seed) for case, text in insights]
+        chat = self._chat("curator", s)
+        forms = [self.dialect.curate(case, text, book, chat=chat) for case, text in insights]
+        prompts = [(form, case.seed) for form, (case, _) in zip(forms, insights, strict=True) if form is not None]
+        if prompts:
             texts = [one.text for one in self._asked("curator", prompts, s)]
         adds: list[Add] = []
         for text in texts:

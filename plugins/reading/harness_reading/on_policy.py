@@ -83,7 +83,10 @@ class OnPolicy(Updater):
             logs[job.id] = {"steps": 0, "tokens": 0, "seconds": 0.0, "own": 0, "empty": 0}
         bare = {name for name, job in ready.items() if not job.start.adapters}
         for place in range(own.rounds):
-            written = self._written(ready, data, place, s)
+            written, lost = self._written(ready, data, place, s)
+            for name, why in lost.items():  # ours, and not an edit that nothing could be sampled for
+                yield Updated(name, None, "error", why, logs[name])
+                del ready[name]
             given = [
                 self._job(job, data[name], written[name], logs[name], bare=name in bare) for name, job in ready.items()
             ]
@@ -101,8 +104,9 @@ class OnPolicy(Updater):
 
     def _written(
         self, ready: Mapping[str, UpdateJob], data: Mapping[str, Sequence[Data]], place: int, s: Session
-    ) -> dict[str, dict[int, list[str]]]:
-        """Job -> place of a distillation -> the student's own continuations of its prompt."""
+    ) -> tuple[dict[str, dict[int, list[str]]], dict[str, str]]:
+        """Job -> place of a distillation -> the student's own continuations of its prompt; and
+        job -> why one was lost."""
         own = self._settings
         asked: list[tuple[str, int, Request]] = []
         for name, job in ready.items():
@@ -114,9 +118,13 @@ class OnPolicy(Updater):
                     )
                     asked.append((name, at, ask))
         out: dict[str, dict[int, list[str]]] = {name: {} for name in ready}
+        lost: dict[str, str] = {}
         for (name, at, _), row in zip(asked, s.generate([ask for *_, ask in asked]) if asked else (), strict=True):
             out[name][at] = [one.text if one.finish in ("stop", "length") else "" for one in row]
-        return out
+            for one in row:
+                if one.finish == "error":
+                    lost[name] = one.reason or "a sample was lost"
+        return out, lost
 
     def _job(
         self, job: UpdateJob, data: Sequence[Data], written: Mapping[int, Sequence[str]], log: Any, *, bare: bool
