@@ -22,6 +22,7 @@ from harness.api import (
     Updated,
     UpdateJob,
 )
+from harness.errors import RunError
 from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, UpdaterContract, open_session
 
@@ -111,6 +112,15 @@ def test_own_words_go_on_from_titles_and_are_held_to_the_untouched_model(tmp_pat
     assert all(one.prompt.startswith("Title page") and one.prompt.endswith("\n") for one in words)
     assert len({one.target for one in words}) == 5
     assert all(isinstance(one, Example) for one in learnt(tmp_path / "tokens", words=2, words_as="tokens")[0])
+
+
+def test_lost_own_words_end_the_run_and_are_not_left_out(tmp_path: Path) -> None:
+    s, model = opened(tmp_path, words=3)
+    model.generate = lambda asks: [  # type: ignore[method-assign]
+        [Completion(ask, "", finish="error", reason="the server went away")] for ask in asks
+    ]
+    with pytest.raises(RunError, match="own words of job 'job' were lost: the server went away"):
+        s.update("updater", [UpdateJob("job", s.roles["student"], (edit(s, "page1", "a text"),), 7)])
 
 
 def test_the_edit_is_tethered_under_the_prompt_that_asked_for_it(tmp_path: Path) -> None:

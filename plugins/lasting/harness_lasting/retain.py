@@ -32,7 +32,7 @@ from harness.api import (
     UpdateJob,
     Updater,
 )
-from harness.errors import UsageError
+from harness.errors import RunError, UsageError
 from harness.updaters.lora import AdapterSettings, blamed, check_adapter_settings, job_settings
 
 Count = Annotated[int, Field(ge=0)]
@@ -194,7 +194,9 @@ class Retain(Updater):
                 asked.append((job.id, prompt, ask))
         out: dict[str, list[tuple[str, str]]] = {}
         for (job_id, prompt, _), (completion,) in zip(asked, s.generate([ask for *_, ask in asked]), strict=True):
-            if completion.finish != "error" and completion.text.strip():
+            if completion.finish == "error":  # an update with fewer of them would be held back less, unseen
+                raise RunError(f"own words of job {job_id!r} were lost: {completion.reason or 'no reason given'}")
+            if completion.text.strip():
                 out.setdefault(job_id, []).append((prompt, completion.text))
         return out
 
