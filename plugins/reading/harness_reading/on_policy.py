@@ -121,9 +121,9 @@ class OnPolicy(Updater):
         lost: dict[str, str] = {}
         for (name, at, _), row in zip(asked, s.generate([ask for *_, ask in asked]) if asked else (), strict=True):
             out[name][at] = [one.text if one.finish in ("stop", "length") else "" for one in row]
-            for one in row:
-                if one.finish == "error":
-                    lost[name] = one.reason or "a sample was lost"
+            for sample in row:
+                if sample.finish == "error":
+                    lost[name] = sample.reason or "a sample was lost"
         return out, lost
 
     def _job(
