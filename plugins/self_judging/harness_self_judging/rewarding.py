@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Any, ClassVar, Literal
 
-from harness_label_free.answering import answered, measured, votes
 from pydantic import Field
 
-from harness.api import Data, Example, Preference, Round, SelfEdit, Session, StartAs
+from harness.api import Data, Example, Preference, SelfEdit, Session, StartAs, State
 from harness.errors import UsageError
 from harness_self_judging import elo
 from harness_self_judging.judge import Contest, Judgement, MetaJudge, Positive, Temperature, matches
-from harness_self_judging.loop import JudgedLoop, LoopSettings, Rated, diagnosed, of_answers, of_ratings
+from harness_self_judging.loop import JudgedLoop, LoopSettings, Rated
 from harness_self_judging.pairs import best, extremes, failures
 from harness_self_judging.proposer import Count
 
@@ -46,41 +45,13 @@ class SelfRewarding(JudgedLoop):
     name: ClassVar[str] = "self-rewarding"
     _settings: SelfRewardingSettings
 
-    def run(self, s: Session, /) -> Iterator[Round]:
-        """One checkpoint per round: M2, M3, ...
-
-        Raises:
-            UsageError: the split is empty.
-            RunError: answers, judgements or an update were lost; or nothing new was proposed.
-        """
+    def learn(self, s: Session, found: Sequence[Rated], index: int) -> tuple[State | None, dict[str, Any]]:
         own = self._settings
-        episodes = self.begin(s)
-        start = s.roles["teacher"]
-        before = self.probed(s, start, 1)
-        for index in range(own.rounds):
-            asked, metrics = self.questions(s, episodes, index)
-            groups = answered(s, s.roles["teacher"], asked, self.sampling(), self.name, index)
-            found = self.rated(s, groups, self.name, index)
-            diagnosed(s, found, f"round {index + 1}: ")
-            metrics |= {**measured(groups, votes(s, groups, "class")), **of_answers(found)}
-            metrics |= of_ratings(found, self._judge.scale.share)
-            edits = self.learnt(found, index)
-            metrics |= _of_edits(edits, own.learn)
-            more, said = self.more(s, found, index)
-            metrics |= said
-            slot = "policy" if own.learn == "pairs" else "sft"
-            old = s.roles["teacher"]
-            new, said = self.update(s, slot, old, [*edits, *more], own.start_as, index)
-            metrics |= said
-            if new is not None:
-                s.roles["teacher"] = new
-                if index and old not in s.roles.values():
-                    s.release([old])  # the core keeps what may still be chosen
-            now = self.probed(s, start, index + 2)
-            metrics |= now
-            if index == 0 and before:
-                metrics |= {f"{name}_start": value for name, value in before.items()}
-            yield Round(index, dict(s.roles), metrics)
+        edits = self.learnt(found, index)
+        more, metrics = self.more(s, found, index)
+        slot = "policy" if own.learn == "pairs" else "sft"
+        new, said = self.update(s, slot, s.roles["teacher"], [*edits, *more], own.start_as, index)
+        return new, {**_of_edits(edits, own.learn), **metrics, **said}
 
     def learnt(self, found: Sequence[Rated], index: int) -> list[SelfEdit]:
         """An edit per question that teaches something."""
