@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from harness.evidence.view.page import page
+from harness.evidence.view.read import read_run
 from harness.runs import runner
+from tests.self_judging.test_signatures import JUDGE
 
 
 def small(folder: Path, method: str, **more: Any) -> Any:
@@ -33,6 +36,21 @@ def test_self_rewarding_learns_of_problems_that_it_wrote(tmp_path: Path) -> None
     [row] = done.result.rows
     assert row.costs["labels"] == 0
     assert any("probe, M2: preferred" in note for note in row.notes), "the judge's choices are shown by round"
+
+
+def test_the_judge_is_measured_by_round_and_shown(tmp_path: Path) -> None:
+    """M1 and M2 mark the same answers, in a table by round; the page has both, and what each preferred of the probe."""
+    pairs = {**JUDGE, "answers_by": "start", "samples": 2, "judgements": 1}
+    own = {"proposed": 0, "probe": 2, "judgements": 1}
+    done = small(tmp_path, "self-rewarding", trainer=own, also={"judge": {"evaluator": pairs}}, protocol="by-round")
+    [table] = [one for one in done.result.tables if one.name == "by-round.judge"]
+    [row] = table.rows
+    assert table.steps == (0, 1)
+    assert len(row.earlier) == 1
+    text = page([read_run(done.folder)])
+    assert "by-round.judge" in text
+    for model in ("M1", "M2"):
+        assert f"probe, {model}: preferred: right" in text
 
 
 @pytest.mark.slow
