@@ -67,6 +67,9 @@ METHODS: dict[str, Any] = {
     "positives": SelfRewarding(SelfRewarding.Settings(rounds=2, learn="best")),
     "proposing": SelfRewarding(SelfRewarding.Settings(rounds=2, proposed=3)),
     "meta-rewarding": MetaRewarding(MetaRewarding.Settings(rounds=2, samples=4, judgements=3, contexts=2)),
+    "by agreement": MetaRewarding(
+        MetaRewarding.Settings(rounds=2, samples=4, judgements=3, contexts=2, judge_pairs="agreement")
+    ),
     "alma": Alma(Alma.Settings(rounds=3, samples=6, contexts=2)),
     "alma, spread": Alma(Alma.Settings(rounds=2, samples=4, contexts=2, spread=True)),
 }
@@ -196,6 +199,29 @@ def test_the_meta_judge_makes_pairs_of_judgements(tmp_path: Path) -> None:
     assert "judge_pairs" not in second.metrics, "later rounds train the actor alone"
     compared = [request for request in model.asked if COMPARED in str(request.prompt)]
     assert len(compared) == 2
+
+
+def test_judgements_that_most_agree_with_are_preferred(tmp_path: Path) -> None:
+    """Without a meta-judge. One of four judgements has no mark; of the answer marked 3, 3 and 2, two of three pass."""
+    marks = {"six": [3, 2], "it is": [5, 4], "it must": [5, 4], "three": [1, 0]}
+
+    def rule(request: Request, n: int) -> str:
+        asked = str(request.prompt)
+        if JUDGED not in asked:
+            return answer(request, n)
+        high, low = next(mark for words, mark in marks.items() if words in asked.split("Answer:")[1][:12])
+        return ["No mark.", f"Fine. Score: {high}", f"Good. Score: {high}", f"Poor. Score: {low}"][n % 4]
+
+    s, model, learner = opened(tmp_path, rule=rule)
+    shared: Any = {"rounds": 1, "samples": 4, "judgements": 4, "contexts": 2, "judge_pairs": "agreement"}
+    [done] = MetaRewarding(MetaRewarding.Settings(**shared, agreement=0.6)).run(s.sealed)
+    judged = [one for one in preferences(learner) if JUDGED in str(one.prompt)]
+    assert {(one.chosen, one.rejected) for one in judged} == {("Fine. Score: 3", "Poor. Score: 2")}
+    assert done.metrics["judge_pairs"] == 2, "one per question: on all other answers every judgement says the same"
+    assert not any(COMPARED in str(request.prompt) for request in model.asked)
+    s, _, learner = opened(tmp_path / "strict", rule=rule)
+    list(MetaRewarding(MetaRewarding.Settings(**shared)).run(s.sealed))
+    assert not any(JUDGED in str(one.prompt) for one in preferences(learner)), "two of three are too few"
 
 
 def test_a_long_judgement_is_not_learnt(tmp_path: Path) -> None:
