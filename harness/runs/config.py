@@ -140,7 +140,9 @@ def _options(over: Layers) -> Options:
     found: dict[str, Any] = {}
     for layer in (over.profile, over.preset, over.given):
         found |= {key: value for key, value in layer.items() if key in options}
-    return check_settings(Options, {**found, "method": over.main.name, "preset": over.preset_name}, "run", "a run")
+    found |= {"method": over.main.name, "preset": over.preset_name}
+    options_read: Options = check_settings(Options, found, "run", "a run")
+    return options_read
 
 
 def _also(name: str, given: Any, task: JSON, main_slots: Mapping[str, JSON], plugins: Plugins) -> Also:
