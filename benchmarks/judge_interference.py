@@ -180,6 +180,7 @@ def worked(problem: world.Problem, text: str, said: dict[str, list[bool]]) -> No
 def main(cells: Sequence[str], problems: int, others: int) -> None:
     with tempfile.TemporaryDirectory() as out:
         study = Study(Path(out), problems, others)
+        print("\n".join([*averaged(study.rows), ""]))
         print(
             "| rate, epochs, beta, nll, judgements, more | pass@1 | pairs | verdicts | common | rare | sums | broken |"
         )
