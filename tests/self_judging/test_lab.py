@@ -60,7 +60,9 @@ def test_the_judge_is_measured_by_round_and_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["meta-rewarding", "alma", "self-rewarding-oracle", "self-rewarding-sft"])
+@pytest.mark.parametrize(
+    "method", ["meta-rewarding", "alma", "alma-random", "alma-oracle", "self-rewarding-oracle", "self-rewarding-sft"]
+)
 def test_the_others_run_too(tmp_path: Path, method: str) -> None:
     trainer = {} if method == "meta-rewarding" or method == "alma" else {"proposed": 0}
     done = small(tmp_path, method, trainer=trainer)
