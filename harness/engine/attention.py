@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AttentionInterface
 
 IMPLEMENTATION = "harness_packed"
 
@@ -58,7 +57,12 @@ def _attention(
     return packed(layer, q, k, v, How(scaling, sliding_window, softcap)).unsqueeze(0), None
 
 
-AttentionInterface.register(IMPLEMENTATION, _attention)
+def register() -> None:
+    """Make the implementation known to transformers, whose import takes seconds: where a model is loaded, and not where
+    adapters are only read."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(IMPLEMENTATION, _attention)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, how: How, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:

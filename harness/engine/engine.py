@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
-from transformers import PreTrainedModel
 
 from .adapter import Adapter, Targets, init_lora, resolve_targets
 from .distil import Distribution, distributions
@@ -17,6 +16,9 @@ from .jobs import Generated, GenerationRow, TrainJob, TrainResult
 from .memory import MemoryPlan, is_out_of_memory
 from .score import HiddenRow, ScoreRow, hidden, likelihoods, logprobs
 from .train import train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 T = TypeVar("T")
 

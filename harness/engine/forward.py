@@ -6,24 +6,27 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from .adapter import Adapter, check_fits
-from .attention import Attend, How, PackedAttention
+from .attention import Attend, How, PackedAttention, register
 from .bank import Bank, adapted_groups
 from .dropout import Thinned, thinning
 from .kernels import Part, Segments, choose_kernel
 from .linear import Parts, Wanted, linears_by_input, routed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class FrozenModel:
     """A Hugging Face causal LM whose weights never change: eval mode, no gradients, patched only during a forward."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        register()
         as_linears(model)
         _refuse_unsupported(model)
         self.model = model.requires_grad_(False)
@@ -223,6 +226,8 @@ def _per_token(module: nn.Module) -> bool:
 def _refuse_unsupported(model: PreTrainedModel) -> None:
     """Raise ValueError for a model that cannot be packed exactly: tokens may interact in attention only, so every
     weight matrix must belong to a linear or an embedding."""
+    from transformers import PreTrainedModel
+
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"the engine takes a transformers causal LM, got {type(model).__name__}")
     if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]

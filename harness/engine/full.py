@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from .forward import FrozenModel
 from .group import ALONE, Group
@@ -23,6 +22,9 @@ from .memory import MemoryPlan, is_out_of_memory
 from .pack import Pack
 from .prepare import cost, data_problem, pad_targets
 from .schedule import learning_rate, step_batches, steps_per_epoch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from .adapter import Targets, resolve_targets
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _FP32 = 4
 

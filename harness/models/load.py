@@ -6,8 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as their_logging
 
 from harness.engine import Engine, MemoryPlan
 from harness.errors import UsageError
@@ -28,6 +26,9 @@ def load_prompts(checkpoint: Checkpoint, settings: HfSettings) -> PromptEncoder:
     Raises:
         UsageError: the tokenizer cannot be loaded, or neither it nor the configuration has an end-of-text id.
     """
+    # Not at the top: models take transformers two seconds more to import, which a driver of workers need not wait for.
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(checkpoint.folder), trust_remote_code=settings.trust_remote_code, local_files_only=True
@@ -52,6 +53,9 @@ def load_engine(
     Raises:
         UsageError: the model cannot be loaded, the engine cannot run it, or it does not fit on the device.
     """
+    from transformers import AutoModelForCausalLM, PreTrainedModel
+    from transformers.utils import logging as their_logging
+
     their_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run shows its own progress
     try:
         model = AutoModelForCausalLM.from_pretrained(
