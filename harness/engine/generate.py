@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .adapter import Adapter, stack_digest
 from .attention import CachedAttention, PackedAttention, RowCache
-from .bank import Bank
+from .bank import Banks
 from .forward import FrozenModel
 from .jobs import Generated, GenerationRow
 from .linear import Parts
@@ -102,7 +102,7 @@ class _Batch:
         self.live: list[_Live] = []
         self._cache: RowCache | None = None
         self._parts: Parts = Parts()
-        self._bank: tuple[tuple[str, ...], Bank | None] = ((), None)
+        self._bank: tuple[tuple[str, ...], Banks | None] = ((), None)
 
     def admit(self, waiting: list[_Live]) -> list[_Live]:
         """Admit rows from the front of `waiting` while there is room; returns the rows that still wait."""
@@ -160,7 +160,7 @@ class _Batch:
         counts = [sum(live.stack == stack for live in self.live) for stack in by_stack]
         self._parts = self._frozen.parts(self._banked(by_stack), counts)
 
-    def _banked(self, by_stack: Mapping[str, Sequence[Adapter]]) -> Bank | None:
+    def _banked(self, by_stack: Mapping[str, Sequence[Adapter]]) -> Banks | None:
         """The bank of these stacks, in this order. The last one is cached, as decoding needs the same bank as
         prefill."""
         if self._bank[0] != tuple(by_stack):
@@ -186,7 +186,7 @@ class _Batch:
         return RowCache.concatenate(caches).select(rows)
 
     def _prefill_pack(
-        self, pack: list[Run], units: Sequence[Prompt], stacks: Sequence[str], bank: Bank | None, room: int
+        self, pack: list[Run], units: Sequence[Prompt], stacks: Sequence[str], bank: Banks | None, room: int
     ) -> Iterator[tuple[RowCache, Tensor, list[Prompt]]]:
         """One packed forward over the runs' prefixes, and one more over what follows the shared ones.
 

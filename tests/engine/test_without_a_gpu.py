@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import harness.engine.memory as memory
-from harness.engine import Engine, GenerationRow, HyperParameters, MemoryPlan, ScoreRow, TrainJob, TrainSequence
-from tests.engine.models import small_model
+from harness.engine import Engine, GenerationRow, HyperParameters, MemoryPlan, ScoreRow, Sft, TrainJob, TrainSequence
+from harness.engine.split import device_map
+from tests.engine.models import random_adapter, small_model
 from tests.engine.pretended import DEVICE, Pretended
 
 PLAN = MemoryPlan(slots=4, tokens=256, rows=8, cache_tokens=4096)
@@ -50,6 +53,58 @@ def test_training_and_decoding_stay_on_the_device(dtype: torch.dtype) -> None:
     assert len(vectors[0]) == 32
 
 
+def halves(device: Pretended, model: torch.nn.Module) -> torch.nn.Module:
+    """The model with one of its two layers on each of two GPUs."""
+    for name, where in device_map(model, ["cuda:0", "cuda:1"]).items():
+        device.move(model.get_submodule(name), torch.device(where))
+    return model
+
+
+RESTRAINED = {"ewc": 5.0, "orthogonal": 0.5, "null_space": 0.9}
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gpt_neox"])
+def test_a_model_on_two_gpus_gives_what_it_gives_on_one(family: str) -> None:
+    """Adapters lie with their layers, only activations and gradients cross, and nothing mixes two devices."""
+    base = small_model(family)
+    below = random_adapter(base, 7)
+    work = [replace(one, stack=(below,)) for one in jobs()[:3]] + jobs()[3:]
+    kept = TrainSequence(tuple(range(20, 40)))
+    work[0] = replace(work[0], loss=Sft(**RESTRAINED), retained=(kept,))
+    work[4] = replace(work[4], hp=replace(HP, keep_optimizer=True, clip=0.05))
+    found = []
+    for split in (False, True):
+        device = Pretended()
+        model = small_model(family)
+        halves(device, model) if split else device.move(model)
+        with device:
+            there = engine(model)
+            done = sorted(there.train(work), key=lambda one: one.id)
+            adapters = [one.adapter for one in done if one.adapter]
+            again = replace(work[4], id="again", init=adapters[4], stack=())
+            done += there.train([again])
+            rows = [GenerationRow((5, 6, 7, i), (below, one), 6, i % 2) for i, one in enumerate(adapters)]
+            texts = there.generate([*rows, GenerationRow((5, 6, 7), (), max_tokens=9)])
+            asks = [ScoreRow((*range(5, 45), i), (7, 8, 9), (one,)) for i, one in enumerate(adapters)]
+            scores = there.logprobs([*asks, *(one._replace(prompt=(*one.prompt[:-1], 90)) for one in asks)])
+            vectors = there.hidden([((5, 6, 7), (one,)) for one in adapters], layer=-1)
+        assert [one.status for one in done] == ["ok"] * 7, done
+        crossed = {("cuda:0", "cuda:1"), ("cuda:1", "cuda:0")}
+        assert set(device.moved) == (crossed if split else set())
+        found.append((done, texts, scores, vectors))
+    (one, *alone), (two, *apart) = found
+    for mine, other in zip(one, two, strict=True):
+        assert mine.losses == pytest.approx(other.losses, rel=1e-5)
+        assert mine.adapter
+        assert other.adapter
+        for name, pair in mine.adapter.weights.items():
+            for a, b in zip(pair, other.adapter.weights[name], strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert [text.ids for text in alone[0]] == [text.ids for text in apart[0]]
+    for mine, other in zip([*alone[1], *alone[2]], [*apart[1], *apart[2]], strict=True):
+        assert mine == pytest.approx(other, abs=1e-4)
+
+
 def test_a_training_step_waits_for_the_host_once() -> None:
     """Norms and losses come to the host together at the end of a step; nothing else of a step does."""
     device = Pretended()
@@ -74,6 +129,14 @@ def test_what_cuda_would_refuse_is_refused() -> None:
         assert (there + there.to("cpu").to(DEVICE)).sum().item() == 6
         assert (2 * there + torch.tensor(1.0)).device == DEVICE
         assert there.cpu().device.type == "cpu"
+        other = there.to("cuda:1")
+        assert other.device == torch.device("cuda:1")
+        with pytest.raises(RuntimeError, match="found cuda:0 and cuda:1"):
+            there + other
+        x = torch.ones(3, device=DEVICE, requires_grad=True)
+        (x.to("cuda:1") * other).sum().backward()  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        assert x.grad.device == DEVICE
     assert sum(device.pulled.values()) == 3
 
 
