@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+DIVIDED = "the model is divided among several devices, where only the engine's adapters can be trained (updater lora)"
 _JOINED = "_harness_joined"
 """Attribute of a model whose borders have been set up."""
 
