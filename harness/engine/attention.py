@@ -352,6 +352,8 @@ class CachedAttention:
         self._width = max(length + count for length, count in zip(cache.lengths, counts, strict=True))
         if self._width > cache.capacity:
             raise ValueError(f"cache rows hold {cache.capacity} tokens, but {self._width} are needed")
+        if device.type != "cpu":
+            self._width = cache.capacity  # masked where nothing is yet, so that many steps have the same shapes
         rows = [row for row, count in enumerate(counts) for _ in range(count)]
         self.positions = [cache.lengths[row] + i for row, count in enumerate(counts) for i in range(count)]
         self._rows = torch.tensor(rows, device=device)

@@ -80,9 +80,10 @@ class FrozenModel:
         return banks
 
     def parts(self, banks: Banks | None, counts: Sequence[int], *, grad: bool = False) -> Parts:
-        """The argument `parts` of a forward in which slot k of the banks has `counts[k]` tokens; empty without
-        banks."""
+        """The argument `parts` of a forward in which slot k of the banks has `counts[k]` tokens, and none where there
+        is no count; empty without banks."""
         every = banks.each if banks is not None else ()
+        counts = [*counts, *[0] * (banks.slots - len(counts))] if banks is not None else counts
         return Parts(*(Part(bank, self.segments(counts, grad=grad, device=bank.device)) for bank in every))
 
     def thinned(self, networks: Sequence[Thinned | None], lengths: Sequence[int]) -> AbstractContextManager[None]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import harness.engine.memory as memory
 from harness.engine import Engine, GenerationRow, HyperParameters, MemoryPlan, ScoreRow, Sft, TrainJob, TrainSequence
+from harness.engine.attention import CachedAttention
+from harness.engine.forward import FrozenModel
 from harness.engine.split import device_map
 from tests.engine.models import random_adapter, small_model
 from tests.engine.pretended import DEVICE, Pretended
@@ -103,6 +109,65 @@ def test_a_model_on_two_gpus_gives_what_it_gives_on_one(family: str) -> None:
     assert [text.ids for text in alone[0]] == [text.ids for text in apart[0]]
     for mine, other in zip([*alone[1], *alone[2]], [*apart[1], *apart[2]], strict=True):
         assert mine == pytest.approx(other, abs=1e-4)
+
+
+def test_decoding_steps_have_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows, stacks and lengths: a forward's shapes are those of its powers of two and of its multiple of
+    64, as a captured graph needs. Texts are those of the CPU, where shapes are exact."""
+    seen: dict[tuple[int, ...], set[tuple[object, ...]]] = {}
+    forward, steps = FrozenModel.logits, 0
+
+    def recorded(
+        frozen: FrozenModel, ids: Sequence[int], positions: object, attend: object, *rest: Any
+    ) -> torch.Tensor:
+        nonlocal steps
+        if not isinstance(attend, CachedAttention) or attend._cache.capacity % 64:
+            return forward(frozen, ids, positions, attend, *rest)  # type: ignore[arg-type]  # the prompts'
+        with Shapes() as shapes:
+            logits = forward(frozen, ids, positions, attend, *rest)  # type: ignore[arg-type]
+        steps += 1
+        slots = rest[0].all[0].bank.weights.flat.shape[0] if rest[0].all else 0
+        seen.setdefault((len(ids), attend._cache.capacity, slots), set()).add(tuple(shapes.found))
+        return logits
+
+    alone, device = engine(small_model("llama")), Pretended()
+    adapters = [random_adapter(alone.model, seed) for seed in range(5)]
+    calls = [
+        [
+            GenerationRow(
+                tuple(range(3, 6 + 7 * i)),
+                (adapters[(i + call) % 5],) if i % 3 else (),
+                max_tokens=1 + (5 * i + call) % 13,
+            )
+            for i in range(count)
+        ]
+        for call, count in enumerate((1, 3, 5, 6, 7, 11))
+    ]
+    wanted = [[one.ids for one in alone.generate(rows)] for rows in calls]
+    monkeypatch.setattr(FrozenModel, "logits", recorded)
+    with device:
+        there = engine(device.move(small_model("llama")))
+        found = [[one.ids for one in there.generate(rows)] for rows in calls]
+    assert found == wanted
+    assert steps > 40
+    rows, capacities, slots = ({key[i] for key in seen} for i in range(3))
+    assert rows <= {1, 2, 4, 8}
+    assert capacities <= {64, 128}
+    assert slots <= {0, 1, 2, 4, 8}
+    assert all(len(shapes) == 1 for shapes in seen.values()), "the same work in every step of the same size"
+
+
+class Shapes(TorchDispatchMode):
+    """The operations of a block, with the shapes of their operands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[object, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        shapes = (tuple(one.shape) for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor))
+        self.found.append((str(func), *shapes))
+        return func(*args, **(kwargs or {}))
 
 
 def test_a_training_step_waits_for_the_host_once() -> None:
