@@ -122,7 +122,7 @@ def one(limit: int, name: str) -> None:
         times.append((began, time.perf_counter()))
         return answer
 
-    Pool._ask = timed  # type: ignore[method-assign]
+    Pool._ask = timed  # type: ignore[assignment,method-assign]
     executor, _, count = name.partition(":")
     workers = Workers() if name == "none" else Workers(f"cpu:{count}", executor)
     with tempfile.TemporaryDirectory() as folder:

@@ -212,10 +212,11 @@ class Banks:
 
     def norm(self, slot: int) -> Tensor:
         """The norm of a slot's gradient, on the first device."""
-        norms = [torch.linalg.vector_norm(gradients[slot]) for gradients in self.gradients]
+        norms: list[Tensor] = [torch.linalg.vector_norm(gradients[slot]) for gradients in self.gradients]
         if len(norms) == 1:
             return norms[0]
-        return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+        whole: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+        return whole
 
     def take(self, slot: int, like: Adapter, step: int | None = None) -> Adapter:
         """A copy of the slot's adapter, with the rank, alpha, targets and module names of `like`; with `step`, also of

@@ -91,7 +91,8 @@ def load_engine(
                 str(checkpoint.folder), trust_remote_code=settings.trust_remote_code, local_files_only=True
             )
             with torch.device("meta"):
-                empty = AutoModelForCausalLM.from_config(config, trust_remote_code=settings.trust_remote_code)
+                kind: Any = AutoModelForCausalLM
+                empty = kind.from_config(config, trust_remote_code=settings.trust_remote_code)
             options["device_map"] = device_map(empty, devices)
         model = AutoModelForCausalLM.from_pretrained(
             str(checkpoint.folder),

@@ -78,7 +78,7 @@ def test_a_model_on_two_gpus_gives_what_it_gives_on_one(family: str) -> None:
     kept = TrainSequence(tuple(range(20, 40)))
     work[0] = replace(work[0], loss=Sft(**RESTRAINED), retained=(kept,))
     work[4] = replace(work[4], hp=replace(HP, keep_optimizer=True, clip=0.05))
-    found = []
+    found: list[Any] = []
     for split in (False, True):
         device = Pretended()
         model = small_model(family)

@@ -49,7 +49,11 @@ def test_a_divided_model_learns_and_answers_as_a_whole_one(
     folders: Mapping[str, Path], weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two GPUs that are not there: the loader is told which module goes where, and the test puts it there."""
-    settings = {"path": str(folders["llama"]), "dtype": "float32", "memory": {"slots": 2, "tokens": 256}}
+    settings: dict[str, Any] = {
+        "path": str(folders["llama"]),
+        "dtype": "float32",
+        "memory": {"slots": 2, "tokens": 256},
+    }
     item = {"rank": 4, "epochs": 3}
     ready, device = AutoModelForCausalLM.from_pretrained(settings["path"], dtype=torch.float32), Pretended()
 
