@@ -24,14 +24,15 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Runs everything on `model`, on its device and in its dtype, and never changes its weights.
+    """Runs everything on `model`, on its device (or devices, see `split.py`) and in its dtype, and never changes its
+    weights.
 
     Between calls the model is an ordinary transformers model in eval mode, without gradients; nothing stays patched.
     Only the `Conv1D` of GPT-2 stay replaced by the `nn.Linear` that they are (`forward.as_linears`).
 
     Raises:
         ValueError: the model is not a causal LM made of plain `nn.Linear` and `nn.Embedding` (the message names the
-            module), texts that are packed together change each other, or it is spread over several devices.
+            module), texts that are packed together change each other, or a part of it is offloaded.
     """
 
     def __init__(
