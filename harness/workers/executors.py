@@ -145,14 +145,17 @@ class Processes(Executor):
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        with self._lock:
-            nursery = self._nursery
-            if nursery is None or nursery.poll() is not None:  # it was killed, and its children with it
-                nursery = Processes._nursery = Nursery()
-        try:
-            return nursery.fork(address, environment)
-        except (OSError, EOFError) as error:
-            raise WorkerLost(f"the process that workers are forked from is gone: {error}") from error
+        for _ in range(2):
+            with self._lock:
+                nursery = Processes._nursery = self._nursery or Nursery()
+            try:
+                return nursery.fork(address, environment)
+            except (OSError, EOFError):  # it was killed, and its children with it
+                with self._lock:
+                    if self._nursery is nursery:
+                        nursery.close()
+                        Processes._nursery = None
+        raise WorkerLost("the process that workers are forked from ends before it forks one")
 
 
 class _Process(Remote):

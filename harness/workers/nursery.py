@@ -69,7 +69,8 @@ class Nursery:
         """End it, with all of its children."""
         self._process.kill()
         self._process.wait()
-        self._line.close()
+        with self._lock:
+            self._line.close()
 
 
 class Forked:
