@@ -86,7 +86,7 @@ class Layers:
                 raise UsageError(f"judge: evaluator {graded_by!r} of method {method.name!r} grades without a judge")
             slots = {**slots, "evaluator": judged or slots["evaluator"]}
         samples = (variant and variant.settings.samples) or options.samples
-        return Arm(method, plugin.info.name, slots, roles, self._protocol(method, same_update), samples)
+        return Arm(method, plugin.info.name, slots, roles, self._protocol(method, own, same_update), samples)
 
     def _roles(self, method: Method, own: JSON, options: Options, variant: Variant | None) -> dict[str, Any]:
         """Role -> the table of the model that holds it, or the role that it follows."""
@@ -100,13 +100,13 @@ class Layers:
                 raise UsageError(f"roles.{role}: method {method.name!r} has no such role.{nearest(role, method.roles)}")
         return {role: role_table(self.plugins, who, self.model, options.max_cost) for role, who in wanted.items()}
 
-    def _protocol(self, method: Method, same_update: bool) -> dict[str, Any]:
-        """A method's protocol: its own, under what the configuration asks for.
+    def _protocol(self, method: Method, preset: JSON, same_update: bool) -> dict[str, Any]:
+        """A method's protocol: its own, with its own preset, under what the configuration asks for.
 
         A setting without a name is one of the main method's protocol, and reaches the methods that are measured by it.
         """
         asked = self.shared("protocol")
-        own = slot_table(method.protocol)
+        own = overlay(slot_table(method.protocol), slot_table(preset.get("protocol")), strict=True)
         use = asked.get("use")
         if use is None:
             use = slot_table(self.main.protocol)["use"]

@@ -100,3 +100,13 @@ def test_all_of_a_task_need_no_method() -> None:
     assert wanted <= {arm.method.name for arm in config.arms}
     assert config.model["use"] == "lab-maths"
     assert resolve({"preset": "quick", "all": True}, Plugins()).options.method == "seal"
+
+
+def test_a_row_beside_the_main_one_keeps_its_presets_protocol() -> None:
+    config = resolve({"preset": "quick", "all": True, "task": "lab-maths"}, Plugins())
+    [alone] = [one for one in resolve({"method": "ace-online", "preset": "quick"}, Plugins()).arms
+               if one.method.name == "ace-online"]  # fmt: skip
+    [beside] = [one for one in config.arms if one.method.name == "ace-online"]
+    assert config.options.method != "ace-online"
+    assert beside.protocol == alone.protocol
+    assert beside.protocol["dialect"] == "notes"
