@@ -38,6 +38,8 @@ def main() -> None:
     for seed in args.seeds:
         rng = random.Random(seed)
         rewritten = merged = [full(rng) for _ in range(args.playbooks)]
+        bare = accuracy(bench, [Playbook()] * args.playbooks, args.problems, seed)
+        print(f"| {seed} | no playbook | | 0 | 0 | {100 * bare:.1f} |", flush=True)
         for step in range(max(args.after) + 1):
             if step in args.after:
                 for name, books in (("rewrite", rewritten), ("delta", merged)):
