@@ -56,7 +56,7 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
     with tempfile.TemporaryDirectory() as folder:
         probe = {**given, "method": arm.method.name, "all": False, "beside": [], "out": folder, "leaderboard": "",
                  "limit": PROBE, "seeds": 1, "validation": 0, "also": {}, "samples": 1, "trainer": {"use": "none"},
-                 "edits": "", "reuse": ""}  # fmt: skip
+                 "edits": "", "reuse": "", "variants": {}}  # fmt: skip
         began = time.perf_counter()
         done = runner.run(probe, plugin_files=files)
         whole = time.perf_counter() - began

@@ -128,13 +128,6 @@ def test_the_edit_is_tethered_under_the_prompt_that_asked_for_it(tmp_path: Path)
     assert data[2:] == [Distillation("Write about page3:", "written for page3", teacher="base", weight=0.5)]
 
 
-def test_context_distillation_reads_the_context_of_the_edit(tmp_path: Path) -> None:
-    data, _ = learnt(tmp_path / "whole", reading=1.0)
-    assert data == [Distillation("", text, "text of page 3\n\n", "base") for text in ("a3", "b3")]
-    mixed, _ = learnt(tmp_path / "mixed", reading=0.25)
-    assert [(type(one).__name__, one.weight) for one in mixed[:2]] == [("Example", 0.75), ("Distillation", 0.25)]
-
-
 @pytest.mark.parametrize(("steps", "epochs"), [(0, 10), (60, 30), (1, 1)])
 def test_steps_may_be_fixed_whatever_is_shown(steps: int, epochs: int, tmp_path: Path) -> None:
     s, model = opened(tmp_path, steps=steps)

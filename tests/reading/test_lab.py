@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_skill_vector_is_trained_and_deployed(tmp_path: Path) -> None:
     assert done.complete
     [row] = done.result.rows
     assert row.costs["labels"] > 0
+
+
+@pytest.mark.slow
+def test_a_skill_vector_makes_use_of_facts_that_it_was_not_trained_on(tmp_path: Path) -> None:
+    done = runner.run({**SMALL, "method": "past", "out": str(tmp_path), "beside": ["seal-no-rl"], "limit": 16})
+    assert done.complete
+    means = {row.method: fmean(one for one in row.scores[0] if one is not None) for row in done.result.rows}
+    assert means["past"] > means["seal-no-rl"] + 0.08
 
 
 def test_a_student_learns_what_its_teacher_reads_and_not_what_the_text_says() -> None:

@@ -120,6 +120,13 @@ def test_a_method_without_a_loop_leaves_nothing_uncounted(tmp_path: Path) -> Non
     assert plan.uncounted == {}
 
 
+def test_variants_are_counted_and_do_not_disturb_the_clock(tmp_path: Path) -> None:
+    variants = {"other": {"method": "bare"}}
+    plan = make_plan({**LOOP, "method": "bare", "variants": variants, "out": str(tmp_path)}, [ANIMALS], [])
+    assert set(plan.work) == {"bare", "other"}
+    assert plan.seconds > 0
+
+
 def test_workers_and_what_they_leave_to_the_driver_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = make_plan({**LOOP, "out": str(tmp_path)}, [ANIMALS], [])
     show_plan(plan, as_json=False, workers=Workers("cpu:3"))

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+from harness_lab_maths import world
+from harness_lab_maths.maths_model import LabMathsModel
+from harness_lab_maths.maths_task import LabMaths
+from harness_selection.evolve import EvolInstruct
+from harness_selection.methods import EVOL_INSTRUCT
 
+from harness.api import Request
+from harness.books.store import WeightStore
 from harness.evidence.result import Row
+from harness.models.hf_settings import HfSettings
 from harness.runs import runner
+from harness.testing.scripted import open_session
+from tests.selection.test_icm import Learner
 
 
 def rows(folder: Path, method: str, **more: Any) -> dict[str, Row]:
@@ -40,6 +51,46 @@ def test_icm_comes_near_to_right_labels_and_far_from_random_ones(tmp_path: Path)
     assert said(found["icm"], "label, batch 1") > said(found["icm-zero-shot"], "label, batch 1")
     labels = {name: row.costs["labels"] for name, row in found.items()}
     assert labels == {"icm": 0, "icm-zero-shot": 0, "icm-random": 0, "icm-oracle": 40}
+
+
+def test_what_is_eliminated_of_the_embedded_models_questions_is_bad(tmp_path: Path) -> None:
+    """At a temperature at which it writes badly. Good is the parent with one more event; the rules do not see that."""
+    (tmp_path / "weights").mkdir()
+    weights = WeightStore(tmp_path / "weights")
+    model = LabMathsModel(HfSettings(path="", device="cpu"), weights)
+    generate, written = model.generate, {}
+
+    def heard(asks: Sequence[Request], /) -> Any:
+        rows = generate(asks)
+        written.update({str(ask.prompt): row[0].text for ask, row in zip(asks, rows, strict=True)})
+        return rows
+
+    model.generate = heard  # type: ignore[method-assign]
+    task, slots = LabMaths(LabMaths.Settings(train=60, test=2)), {"sft": ("updater", Learner())}
+    s = open_session(tmp_path, task, {"teacher": model}, slots, weights=weights, sees="context+queries")
+    own = {**EVOL_INSTRUCT.presets["quick"]["trainer"], "generations": 1, "samples": 1, "backward": "", "learn": 1}
+    list(EvolInstruct(EvolInstruct.Settings(**{**own, "temperature": 2.0})).run(s.sealed))
+    kept = {episode.queries[0].text for episode in s.episodes("made")}
+    bad: dict[bool, list[bool]] = {True: [], False: []}
+    for problem in (world.parse(episode.queries[0].text) for episode in s.episodes("train")):
+        assert problem is not None
+        found = re.search(own["pattern"], written[world.ask_harder(problem.text)])
+        child = world.parse(found[1]) if found else None
+        fine = child is not None and child.events[:-1] == problem.events and child.start == problem.start
+        bad[bool(found and found[1] in kept)].append(not fine)
+    assert min(len(bad[True]), len(bad[False])) >= 10
+    assert fmean(bad[False]) > fmean(bad[True]) + 0.3
+
+
+@pytest.mark.slow
+def test_where_a_models_errors_are_at_random_reliable_votes_are_better_than_its_own_labels(tmp_path: Path) -> None:
+    found = rows(
+        tmp_path, "simple", beside=["simple-plain", "simple-voted"], preset="lab-maths", task={"gap": 89},
+        trainer={"noise": 0.3, "dropout": 0.1, "layer": 2, "neighbours": 50}, sft={"epochs": 16},
+    )  # fmt: skip
+    right = {name: said(row, "; label") for name, row in found.items()}
+    assert said(found["simple"], "kept pass") > said(found["simple"], "dropped pass") + 20
+    assert right["simple"] > max(right["simple-plain"], right["simple-voted"]) + 1
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ _QUICK: Mapping[str, Any] = {
 def _method(
     name: str, paper: str, summary: str, updater: JSON, beside: tuple[str, ...] = (), **protocol: Any
 ) -> Method:
-    shown_more = {"rehearse", "words", "prompts", "reading"} & updater.keys()
+    shown_more = {"rehearse", "words", "prompts"} & updater.keys()
     settings = MIXED if shown_more else {"epochs": 5, "batch_size": 2} if updater["use"] == "osf" else PLAIN
     return Method(
         name=name,
@@ -101,10 +101,16 @@ TETHERED = _method(
     "tethered", "", "every update is held to the untouched model, on its own words and on the prompts of its edits",
     {"use": "retain", **_TETHER, "prompts": 2.0}, ("chain",),
 )  # fmt: skip
-READING = _method(
-    "distilled-chain", "arXiv 2209.15189", "learns what the model says of an edit with the page in view",
-    {"use": "retain", "reading": 1.0}, ("chain",),
-)  # fmt: skip
+# The edit of context distillation (plugin reading), under the protocol of this one.
+DISTILLED = replace(
+    CHAIN,
+    name="distilled-chain",
+    paper="arXiv 2412.14964",
+    summary="learns what the model answers to its own questions with the page in view",
+    components={**CHAIN.components, "editor": {"use": "distilled", "inner": {"use": "self-qa"}}},
+    beside=("chain",),
+    presets={name: {**preset, "editor": {"inner": preset["editor"]}} for name, preset in CHAIN.presets.items()},
+)
 EWC = _method(
     "ewc", "arXiv 1612.00796", "weights that earlier edits and own words depend on are held where they are",
     {"use": "retain", "ewc": 0.1}, ("chain",),
@@ -155,7 +161,7 @@ NAMES = {
     "rehearsal": "REHEARSAL",
     "own-words": "OWN_WORDS",
     "tethered": "TETHERED",
-    "distilled-chain": "READING",
+    "distilled-chain": "DISTILLED",
     "ewc": "EWC",
     "o-lora": "O_LORA",
     "null-space": "NULL_SPACE",

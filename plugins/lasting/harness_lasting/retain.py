@@ -26,7 +26,6 @@ from harness.api import (
     Request,
     SelfEdit,
     Session,
-    Split,
     State,
     Updated,
     UpdateJob,
@@ -62,9 +61,6 @@ class RetainSettings(AdapterSettings):
     """Weight of their tokens beside those of the edit."""
     prompts: Weight = 0.0
     """Weight of the tether on the new edit as it was written: after the prompt that asked for it, passage and all."""
-    reading: Weight = 0.0
-    """Weight of context distillation: the untouched model reads the context before each of the new edit's sequences,
-    and the update learns what it then says. 1 replaces the sequences' tokens, less is a mixture."""
     ewc: Weight = field(default=0.0, metadata={"added_later": True})
     """Weight of the penalty on moving the weights that what is retained depends on; for ``start_as = "continue"``."""
     orthogonal: Weight = field(default=0.0, metadata={"added_later": True})
@@ -134,7 +130,6 @@ class Retain(Updater):
         """All sequences of an update, and how many there are of each kind."""
         own = self._settings
         new = [one for one in s.expand(job) if isinstance(one, Example)]
-        learnt: list[Data] = self._read(job, new, s) if own.reading else list(new)
         again = self._earlier(job, s)
         tethered = [
             Distillation(action.request.prompt, action.text, teacher="base", weight=own.prompts)
@@ -144,7 +139,7 @@ class Retain(Updater):
         ]
         said = [_as(Example(prompt, text, own.words_weight), own.words_as) for prompt, text in words]
         counts = {"new": len(new), "rehearsed": len(again), "words": len(said), "tethered": len(tethered)}
-        return [*learnt, *again, *said, *tethered], counts
+        return [*new, *again, *said, *tethered], counts
 
     def _earlier(self, job: UpdateJob, s: Session) -> list[Data]:
         """The share of the earlier edits' sequences that is learnt again."""
@@ -164,18 +159,6 @@ class Retain(Updater):
         every = [one for one in s.expand(replace(job, edits=job.earlier)) if isinstance(one, Example)]
         chosen = _some(every, min(own.retained, len(every)), job.seed)
         return (*chosen, *(Example(prompt, text) for prompt, text in words))
-
-    def _read(self, job: UpdateJob, new: Sequence[Example], s: Session) -> list[Data]:
-        """Each new sequence as the untouched model continues it with the edit's context in view."""
-        passage = _context(job.edits[0].episode, s)
-        out: list[Data] = []
-        for one in new:
-            if self._settings.reading < 1:
-                out.append(replace(one, weight=one.weight * (1 - self._settings.reading)))
-            before = f"{passage}\n\n" + (one.prompt if isinstance(one.prompt, str) else "")
-            weight = one.weight * self._settings.reading
-            out.append(Distillation(one.prompt, one.target, before, "base", weight=weight))
-        return out
 
     def _words(self, jobs: Sequence[UpdateJob], s: Session) -> dict[str, list[tuple[str, str]]]:
         """Job -> texts of the untouched model's own, each with the title that it continues."""
@@ -209,10 +192,3 @@ def _some(every: Sequence[Example], count: int, seed: int) -> list[Example]:
 def _as(one: Example, how: Learnt) -> Data:
     """A sequence as it is to be learnt."""
     return one if how == "tokens" else Distillation(one.prompt, one.target, teacher=how, weight=one.weight)
-
-
-def _context(episode: str, s: Session) -> str:
-    """The text of an episode's context; an edit says only which episode it is of."""
-    splits: tuple[Split, ...] = ("test", "validation", "train", "made")
-    found = (one for split in splits for one in s.episodes(split) if one.id == episode)
-    return str(next(found).context.get("text", ""))

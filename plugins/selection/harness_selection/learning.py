@@ -62,8 +62,8 @@ def questions(s: Session, split: Literal["train", "test"], who: str) -> list[Que
     return found
 
 
-def gold(s: Session, asked: Sequence[Question], names: tuple[str, str]) -> dict[str, bool]:
-    """Query id -> the right one of two labels, by the evaluator of slot ``oracle``: a control, which costs labels.
+def gold(s: Session, asked: Sequence[Question], names: tuple[str, str], slot: str = "oracle") -> dict[str, bool]:
+    """Query id -> the right one of two labels, by the evaluator of a slot: a control, which costs labels.
 
     An answer that is neither label says nothing, and its query is left out.
 
@@ -72,14 +72,14 @@ def gold(s: Session, asked: Sequence[Question], names: tuple[str, str]) -> dict[
     """
     state = s.roles["teacher"]
     episodes = {one.episode.id: one.episode for one in asked}
-    rows = s.evaluate([Ask(state, episode, 1, s.seed("oracle")) for episode in episodes.values()], "oracle")
+    rows = s.evaluate([Ask(state, episode, 1, s.seed("oracle")) for episode in episodes.values()], slot)
     scores = {score.query: score for row in rows for score in row}
     out = {}
     for one in asked:
         score = scores[one.id]
         if score.value is None:
             raise UsageError(
-                "labels = 'oracle' needs references, and those of the test split are not handed out: set "
+                "right labels need references, and those of the test split are not handed out: set "
                 "trainer.split = 'train'"
             )
         said = s.task.extract(one.query, score.answers[0]) if score.answers else None

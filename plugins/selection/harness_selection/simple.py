@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -47,6 +48,9 @@ class SimpleSettings:
     """Share of the passes that are called unreliable."""
     unsure: bool = True
     """Whether items without a reliable pass are learnt too, with the label of the pass without dropout, as released."""
+    noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A study of noisy annotation: the model first learns the right labels (slot ``evaluator``, which costs them) with
+    this share of them turned round at random, and labels the same questions then. 0 begins with the model as it is."""
 
 
 class Simple(Trainer):
@@ -70,12 +74,22 @@ class Simple(Trainer):
         own = self._settings
         asked = questions(s, own.split, "simple")
         metrics: dict[str, Any] = {"items": len(asked)}
-        labels = self._labels(s, asked, metrics)
         said = {True: own.names[0], False: own.names[1]}
+        if own.noise:
+            given = self._noisy(s, asked)
+            s.diagnose("noisy label", {name: said[label].strip() for name, label in given.items()})
+            learn(s, [labelled(s, one, said[given[one.id]] + own.end) for one in asked if one.id in given], "noisy")
+        labels = self._labels(s, asked, metrics)
         s.diagnose("label", {name: said[label].strip() for name, label in labels.items()})
         edits = [labelled(s, one, said[labels[one.id]] + own.end) for one in asked if one.id in labels]
         metrics |= learn(s, edits, "simple", own.labels)
         yield Round(0, dict(s.roles), metrics)
+
+    def _noisy(self, s: Session, asked: Sequence[Question]) -> dict[str, bool]:
+        """The right labels, a share of them turned round."""
+        right = gold(s, asked, self._settings.names, "evaluator")
+        turned = random.Random(s.seed("simple", "noise")).sample(list(right), int(self._settings.noise * len(right)))
+        return {name: label != (name in turned) for name, label in right.items()}
 
     def _labels(self, s: Session, asked: Sequence[Question], metrics: dict[str, Any]) -> Mapping[str, bool]:
         own = self._settings
