@@ -5,8 +5,8 @@ sees an answer or a label:
 
 * ``words``: the adapter whose edit's words make the question's most probable (query likelihood, Ponte & Croft 1998,
   with Jelinek-Mercer smoothing).
-* ``nearest``: the adapter whose edit's sequences have the mean hidden state, of the untouched model, that the question's
-  has the highest cosine with (nearest centroid).
+* ``nearest``: the adapter whose edit's sequences have the mean hidden state, in the untouched model, that is nearest
+  to the question's by cosine.
 * ``learnt``: ridge regression from the untouched model's hidden states of the edits' sequences to the adapter.
 
 Every other way merges the adapters learnt so far (:meth:`harness.api.Session.merge`), so that nothing has to be picked,
