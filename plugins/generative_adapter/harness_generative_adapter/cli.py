@@ -30,7 +30,7 @@ def train(
       harness adapter train --out lab-generator --task-seeds 100-119 --set generator.keys=64
     """
     from harness.errors import UsageError, nearest
-    from harness.runs.config import parse_set
+    from harness.runs.tables import parse_set
     from harness_generative_adapter.prepare import opened, prepared
 
     given: dict[str, Any] = parse_set(assign or [])
