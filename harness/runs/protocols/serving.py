@@ -142,21 +142,21 @@ class Serving:
         base, flat = self._student, [text for mine in texts for text in mine]
         hidden = self.bench.session.lm(base).hidden([(base, text) for text in [*flat, *queries]], layer=-1)
         x = np.asarray(hidden, dtype=np.float64)
-        x -= x[: len(flat)].mean(0)
-        x = _unit(x)
+        x = _unit(x - x[: len(flat)].mean(0))
         labels = np.repeat(np.eye(len(texts)), [len(mine) for mine in texts], axis=0)
         known, asked = x[: len(flat)], x[len(flat) :]
         if self.how == "nearest":
             weights = _unit(labels.T @ known).T
         else:
-            weights = np.linalg.solve(known.T @ known + _RIDGE * np.eye(x.shape[1]), known.T @ labels)
+            gram = known.T @ known + _RIDGE * np.eye(x.shape[1])
+            weights = np.linalg.solve(gram, known.T @ labels).astype(np.float64)
         return [int(place) for place in (asked @ weights).argmax(1)]
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows of length 1; those of zeros stay."""
-    length: NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / (length + 1e-12)
+    unit: NDArray[np.float64] = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12)
+    return unit
 
 
 def _by_words(texts: Sequence[Sequence[str]], queries: Sequence[str]) -> list[int]:
