@@ -27,6 +27,10 @@ class Point:
     """What is shown when it is pointed at."""
     low: float | None = None
     high: float | None = None
+    """Ends of its interval along y."""
+    left: float | None = None
+    right: float | None = None
+    """Ends of its interval along x."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,19 @@ def plot(name: str, caption: str, x: Axis, y: Axis, series: Sequence[Series], *,
         for at, point in points:
             if point.low is not None and point.high is not None:
                 parts.append((one.colour, [(at, point.low), (at, point.high)], {"show_dots": False}))
+            if point.left is not None and point.right is not None:
+                ends = [(_place(end, x), point.y) for end in (point.left, point.right)]
+                parts.append((one.colour, ends, {"show_dots": False}))
         values = [{"value": (at, point.y), "label": terminal(point.said)} for at, point in points]
         parts.append((one.colour, values, {"stroke": one.line and len(points) > 1, "show_dots": one.dots}))
     flat = [(at, point) for _, points in placed for at, point in points]
+    across = [_place(end, x) for _, point in flat for end in (point.left, point.right) if end is not None]
     chart = pygal.XY(
         **_look([colour for colour, _, _ in parts]),
         dots_size=3.5,
         x_title=x.title + (" (log scale)" if x.logarithmic else ""),
         y_title=y.title,
-        xrange=_range([at for at, _ in flat], zero=x.zero and not x.logarithmic),
+        xrange=_range([at for at, _ in flat] + across, zero=x.zero and not x.logarithmic),
         range=_range([v for _, p in flat for v in (p.y, p.low, p.high) if v is not None], zero=y.zero),
     )
     if x.logarithmic:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import escape
-from harness.api import Evaluator, Task
+from harness.api import EvaluationProtocol, Evaluator, Task
+from harness.errors import UsageError
 from harness.registry.build import BuiltComponent, build
 from harness.registry.discover import Plugins
 from harness.runs import runner
@@ -54,9 +55,11 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
     if evaluators or not all(is_local(plugins, table) for table in asked):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        probe = {**given, "method": arm.method.name, "all": False, "beside": [], "out": folder, "leaderboard": "",
-                 "limit": PROBE, "seeds": 1, "validation": 0, "also": {}, "samples": 1, "trainer": {"use": "none"},
-                 "edits": "", "reuse": "", "variants": {}}  # fmt: skip
+        probe = {
+            **given, "method": arm.method.name, "all": False, "beside": [], "variants": {}, "out": folder,
+            "leaderboard": "", "limit": _few(plugins, config), "seeds": 1, "validation": 0, "also": {}, "samples": 1,
+            "trainer": {"use": "none"}, "edits": "", "reuse": "",
+        }  # fmt: skip
         began = time.perf_counter()
         done = runner.run(probe, plugin_files=files)
         whole = time.perf_counter() - began
@@ -69,6 +72,18 @@ def measure_pace(given: Mapping[str, Any], files: Sequence[Path]) -> Pace | None
         parts["update"] / contexts,
         parts["grading"] / max(1, row.expected),
     )
+
+
+def _few(plugins: Plugins, config: Config) -> int:
+    """The fewest test contexts, from :data:`PROBE` on, that the main method's protocol takes."""
+    protocol = build(plugins, EvaluationProtocol, config.arms[0].protocol, "protocol").instance
+    for contexts in range(PROBE, max(config.options.limit, 16 * PROBE)):
+        try:
+            protocol.work(contexts, contexts, 1)
+        except UsageError:
+            continue
+        return contexts
+    return config.options.limit or PROBE
 
 
 def _evaluators(plugins: Plugins, config: Config) -> list[BuiltComponent[Evaluator]]:

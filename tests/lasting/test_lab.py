@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import harness
+from harness.evidence.view.read import read_run
 
 SIZE = 12
 
@@ -49,3 +50,24 @@ def test_a_router_of_words_is_nearly_as_good_as_the_oracle(tmp_path: Path) -> No
     assert routed["routed"] > 0.5
     assert oracle["acc"] >= routed["acc"] > oracle["acc"] / 2
     assert merged["acc"] < routed["acc"]
+
+
+@pytest.mark.slow
+def test_a_writer_is_paid_for_what_its_edits_teach_less_how_far_they_move_the_model(tmp_path: Path) -> None:
+    """The outer loop from end to end, with the forecast in place of others: one update for each candidate."""
+    config = {
+        "method": "seal-retention", "preset": "quick", "model": "lab", "beside": [], "out": str(tmp_path),
+        "leaderboard": "", "reward": {"forecast": 8, "weight": 0.3},
+    }  # fmt: skip
+    done = harness.run(config)
+    assert done.complete
+    assert {"learning", "acc", "bwt"} <= {table.name for table in done.result.tables}
+    [first, *_] = [one for one in read_run(Path(done.folder)).rows["seal-retention"].rounds[0] if one["candidates"]]
+    paid = [reward for one in first["candidates"] for reward in one["rewards"].values()]
+    assert len(paid) >= 32, "those of the round, and what the guard holds out"
+    for one in paid:
+        assert one["value"] == pytest.approx(one["measures"]["gain"] - 0.3 * one["measures"]["kl"])
+    moved = [one["measures"]["kl"] for one in paid]
+    assert fmean(moved) > 0.05, "every update moves the model"
+    assert max(moved) > 1.5 * min(moved), "and some more than others"
+    assert first["updates"], "the writer has learnt from the best of them"

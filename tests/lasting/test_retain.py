@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness_lab.facts_task import LabFactsSettings
+from harness_lasting.methods import NAMES
 from harness_lasting.retain import Retain, RetainSettings
 
 from harness.api import (
@@ -23,6 +25,8 @@ from harness.api import (
     UpdateJob,
 )
 from harness.errors import RunError
+from harness.registry.discover import Plugins
+from harness.runs.config import resolve
 from harness.session.service import SessionService
 from harness.testing import ScriptedLM, ScriptedTask, UpdaterContract, open_session
 
@@ -195,3 +199,15 @@ def test_what_holds_back_a_new_adapter_does_not_continue_one(setting: str, tmp_p
     on = UpdateJob("two", done.state, (edit(s, "page2", "b"),), 1, start_as="continue")
     with pytest.raises(HarnessError, match=r"set protocol\.start_as to 'stack' or 'fold'"):
         s.update("updater", [on])
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("preset", ["lab", "quick"])
+def test_a_preset_has_whole_sequences(name: str, preset: str) -> None:
+    """Of as many pages as its task has."""
+    config = resolve({"method": name, "preset": preset, "model": "lab", "beside": []}, Plugins())
+    pages = min(config.options.limit, {"test": LabFactsSettings().test, **config.task}["test"])
+    length = config.arms[0].protocol["length"]
+    assert pages == config.options.limit
+    assert pages % length == 0
+    assert preset == "quick" or pages // length >= 4

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness import hookimpl
 from harness.api import (
@@ -18,6 +20,7 @@ from harness.api import (
     Score,
     SelfEdit,
     Session,
+    State,
     Updated,
     UpdateJob,
     Updater,
@@ -25,6 +28,7 @@ from harness.api import (
 from harness.books.store import WeightStore
 from harness.testing import ScriptedLM
 
+NAMES = [f"{kind}{number}" for number in range(12) for kind in ("cats", "dogs")]
 SEEN: list[tuple[str, tuple[str, ...]]] = []
 """(job, episodes of its earlier edits) of every update that was made."""
 
@@ -34,6 +38,10 @@ class Talks(ScriptedLM):
 
     def __init__(self, weights: WeightStore) -> None:
         super().__init__(lambda request, index: "and so on", name="talks")
+
+    def hidden(self, asks: Sequence[tuple[State, str]], /, **_: Any) -> list[list[float]]:
+        """How often a text names each animal."""
+        return [[float(re.findall(r"\w+", text).count(name)) for name in NAMES] for _, text in asks]
 
 
 class Restate(Editor):

@@ -13,6 +13,7 @@ import pytest
 
 from harness.registry.build import BASES, component_class
 from harness.registry.discover import KINDS, Plugins
+from harness.runs import runner
 from harness.runs.config import resolve
 from harness.runs.dry_run import make_plan, show_plan
 from harness.runs.full_settings import commented_toml, full_settings
@@ -133,3 +134,22 @@ def test_workers_and_what_they_leave_to_the_driver_are_said(tmp_path: Path, caps
     shown = " ".join(capsys.readouterr().out.split())
     assert "workers: 3 (processes, cpu:3); in the driver stay full fine-tunes, merges" in shown
     assert "whatever borrows the module" in shown
+
+
+def test_what_is_timed_is_as_many_contexts_as_the_protocol_takes_and_no_variant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sequences of three are made of nine contexts, not of eight; a variant would be a second row."""
+    probed = []
+    real = runner.run
+
+    def run(given: Mapping[str, Any], **more: Any) -> Any:
+        probed.append(given)
+        return real(given, **more)
+
+    monkeypatch.setattr(runner, "run", run)
+    given = {**LOOP, "limit": 6, "trainer": {"use": "none"}, "variants": {"other": {"method": "animals"}},
+             "protocol": {"use": "sequence", "length": 3, "neutral": 0, "start_as": "stack"}}  # fmt: skip
+    plan = make_plan(given, [ANIMALS, ANIMALS.with_name("chain.py")], ())
+    assert plan.seconds is not None
+    assert [(one["limit"], one["variants"]) for one in probed] == [(9, {})]

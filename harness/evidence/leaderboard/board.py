@@ -15,6 +15,7 @@ from harness.evidence.leaderboard.summary import Entry, Summary, said_of_reward,
 from harness.evidence.leaderboard.table import by_step
 from harness.evidence.result import Kind, ResultFile, Row
 from harness.evidence.result_file import ResultError, read, result_paths
+from harness.evidence.retained import FINAL, Retained, retained
 
 _UNSHOWN = frozenset({"task", "version", "items", "metric"})
 """Conditions that the section's title or its numbers already say."""
@@ -81,6 +82,8 @@ class Section:
     """"" for shares in [0, 1]."""
     source: str
     lines: tuple[Line, ...]
+    retained: tuple[Retained, ...] = ()
+    """Of the table ``acc``: what its rows learnt and what is left of it; drawn, and not among the JSON's values."""
 
     @property
     def groups(self) -> dict[str, list[Line]]:
@@ -125,7 +128,8 @@ def sections(files: Sequence[ResultFile]) -> list[Section]:
         name = _Name(found.kind, _title(found, metric, one.table), one.table, metric)
         made.setdefault(name, []).append((one, summary))
     order = sorted(made, key=lambda name: (name.kind != "measured", name.title))
-    return [_section(name, made[name]) for name in order]
+    kept = {(found.task.name, found.run): retained(found) for found in files}
+    return [_section(name, made[name], kept) for name in order]
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,9 @@ def _title(found: ResultFile, metric: str, table: str) -> str:
     return f"{title}: {table}" if table else title
 
 
-def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
+def _section(
+    name: _Name, rows: Sequence[tuple[_Shown, Summary]], kept: Mapping[tuple[str, str], Sequence[Retained]]
+) -> Section:
     groups: dict[tuple[str, str, object], list[tuple[_Shown, Summary]]] = {}
     for one, summary in rows:
         groups.setdefault(one.entry.group, []).append((one, summary))
@@ -173,7 +179,9 @@ def _section(name: _Name, rows: Sequence[tuple[_Shown, Summary]]) -> Section:
     task = rows[0][0].entry.found.task
     source = "; ".join(sorted({one.entry.found.source for one, _ in rows}))
     lines = tuple(line for block in blocks for line in block)
-    return Section(name.kind, name.title, name.table, task.average, name.metric, task.unit, source, lines)
+    shown = {(one.entry.found.task.name, one.entry.found.run, one.entry.row.method) for one, _ in rows}
+    drawn = [one for at, mine in kept.items() for one in mine if name.table == FINAL and (*at, one.method) in shown]
+    return Section(name.kind, name.title, name.table, task.average, name.metric, task.unit, source, lines, tuple(drawn))
 
 
 def _order(line: Line) -> tuple[bool, int, float, str, str]:
@@ -241,7 +249,7 @@ def _per_seed(row: Row, name: str) -> float | None:
 
 def as_json(made: Sequence[Section]) -> list[dict[str, Any]]:
     """The sections as plain JSON values, rounded to what a reader can use."""
-    return [_rounded(asdict(one)) for one in made]
+    return [_rounded({name: value for name, value in asdict(one).items() if name != "retained"}) for one in made]
 
 
 def _rounded(value: Any) -> Any:

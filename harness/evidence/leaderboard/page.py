@@ -12,6 +12,7 @@ from harness.evidence.leaderboard.board import Line, Section
 from harness.evidence.leaderboard.render import COLUMNS, FIRST, RANKS, cost
 from harness.evidence.leaderboard.table import interval, percent, seconds
 from harness.evidence.plots import Axis, Point, Series
+from harness.evidence.retained import figures
 
 
 def to_html(made: Sequence[Section]) -> str:
@@ -30,10 +31,12 @@ def _section(index: int, section: Section) -> str:
     groups = "".join(
         _group(f"s{index}g{at}", words, lines, section, of) for at, (words, lines) in enumerate(section.groups.items())
     )
+    kept = figures(f"s{index}-retained", [(one.method, f"var(--c{of[one.method]})", one) for one in section.retained])
+    drawn = f'<div class="plots">{"".join(kept)}</div>' if kept else ""
     return (
         f'<section data-title="{html(section.title)}" data-kind="{section.kind}"><h2>{html(section.title)} '
-        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {html(section.source)}.</p>{groups}'
-        "</section>"
+        f'<small class="{section.kind}">{section.kind}</small></h2><p>Source: {html(section.source)}.</p>{drawn}'
+        f"{groups}</section>"
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.escape import html
 from harness.evidence import colours, plots
 from harness.evidence.leaderboard.summary import summarise
+from harness.evidence.strengths import settings, told_apart
 from harness.evidence.view import sections
 from harness.evidence.view.data import LEVELS, Shown, page_data
 from harness.evidence.view.read import RunFiles, read_run
@@ -70,17 +71,24 @@ def page(runs: Sequence[RunFiles], *, references: bool = True) -> str:
 
 
 def _rows(runs: Sequence[RunFiles]) -> list[Shown]:
-    """Every method of every run; where two runs have the same one, its name says which run it is of."""
-    names = [(run, row.method) for run in runs for row in run.found.rows]
-    often = Counter(method for _, method in names)
-    of = colours.places(method for _, method in names)
+    """Every method of every run; where two runs have the same one, its name says in what they differ, or else which
+    run it is of."""
+    named = [(run, row) for run in runs for row in run.found.rows]
+    of = colours.places(row.method for _, row in named)
+    alike: dict[str, list[int]] = {}
+    for place, (_, row) in enumerate(named):
+        alike.setdefault(row.method, []).append(place)
+    said: dict[int, str] = {}
+    for places in alike.values():
+        apart = told_apart([settings(named[place][0].found, named[place][1]) for place in places])
+        said |= {place: one or named[place][0].found.run for place, one in zip(places, apart, strict=True)}
     labels: Counter[str] = Counter()
     rows = []
-    for run, method in names:
-        label = method if often[method] == 1 else f"{method} ({run.found.run})"
+    for place, (run, row) in enumerate(named):
+        label = row.method if len(alike[row.method]) == 1 else f"{row.method} ({said[place]})"
         labels[label] += 1
         label = label if labels[label] == 1 else f"{label} {labels[label]}"
-        rows.append(Shown(label, run, method, of[method]))
+        rows.append(Shown(label, run, row.method, of[row.method]))
     return rows
 
 

@@ -24,6 +24,7 @@ from harness.evidence.leaderboard.table import (
 )
 from harness.evidence.plots import Axis, Point, Series, bars, heat_map, plot
 from harness.evidence.result import Row, Table
+from harness.evidence.retained import figures, retained
 from harness.evidence.view.data import Shown
 
 WIDEST = 48
@@ -88,8 +89,10 @@ def held_equal(rows: Sequence[Shown]) -> str:
 
 
 def plots(rows: Sequence[Shown], summaries: Mapping[str, Summary]) -> str:
-    """Score against cost, validation by round, every further measure against the headline and by step."""
+    """Score against cost, validation by round, learning against retention, every further measure against the headline
+    and by step."""
     made = [one for one in (_cost_plot(rows, summaries), _validation(rows)) if one]
+    made += _retained(rows)
     tables_there = list(dict.fromkeys(t.name for row in rows for t in row.run.found.tables))
     for at, name in enumerate(tables_there):
         made += _measure_plots(f"m{at}", name, rows, summaries)
@@ -144,6 +147,14 @@ def _validation(rows: Sequence[Shown]) -> str:
         return ""
     return plot("validation", "Validation score by round of the outer loop, averaged over seeds; round 0 is the start.",
                 Axis("round", whole=True), Axis("points", zero=True), series)  # fmt: skip
+
+
+def _retained(rows: Sequence[Shown]) -> list[str]:
+    kept = {
+        id(run): {one.method: one for one in retained(run.found)} for run in {id(r.run): r.run for r in rows}.values()
+    }
+    shown = [(row.label, colour(row), kept[id(row.run)][row.method]) for row in rows if row.method in kept[id(row.run)]]
+    return figures("retained", shown)
 
 
 def _measure_plots(name: str, table_name: str, rows: Sequence[Shown], summaries: Mapping[str, Summary]) -> list[str]:

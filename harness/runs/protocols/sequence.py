@@ -36,7 +36,7 @@ from harness.runs.protocols.serving import Serving
 Count = Annotated[int, Field(ge=0)]
 StartAs = Literal["continue", "stack", "fold", "merge", "apart", "joint"]
 Serve = Literal[
-    "oracle", "words", "learnt", "superposition", "cat", "svd", "linear", "ties", "dare_linear", "dare_ties",
+    "oracle", "words", "nearest", "learnt", "superposition", "cat", "svd", "linear", "ties", "dare_linear", "dare_ties",
     "ties_svd", "dare_linear_svd", "dare_ties_svd",
 ]  # fmt: skip
 SAID = ("norm", "loss")
@@ -58,7 +58,7 @@ class SequenceSettings:
     edits so far, and only where everything is measured; it is not a sequence, but a ceiling for one."""
     serve: Serve = field(default="oracle", metadata={"added_later": True})
     """Where adapters are ``apart``, how they answer. ``oracle``: each context by its own, the rest by the last one.
-    ``words`` and ``learnt``: a router picks one for every question, of the rest too; see
+    ``words``, ``nearest`` and ``learnt``: a router picks one for every question, of the rest too; see
     :mod:`harness.runs.protocols.serving`. ``superposition``: all in one, read through the context's own key. The others
     merge all that were learnt so far; see :mod:`harness.engine.merge`."""
     weight: Annotated[float, Field(ge=0)] = field(default=0.0, metadata={"added_later": True})

@@ -5,6 +5,8 @@ sees an answer or a label:
 
 * ``words``: the adapter whose edit's words make the question's most probable (query likelihood, Ponte & Croft 1998,
   with Jelinek-Mercer smoothing).
+* ``nearest``: the adapter whose edit's sequences have the mean hidden state, in the untouched model, that is nearest
+  to the question's by cosine.
 * ``learnt``: ridge regression from the untouched model's hidden states of the edits' sequences to the adapter.
 
 Every other way merges the adapters learnt so far (:meth:`harness.api.Session.merge`), so that nothing has to be picked,
@@ -21,11 +23,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.api import HEADLINE, Bench, Episode, Example, Measure, Measurement, Score, SelfEdit, State, UpdateJob
 
 ORACLE, SUPERPOSITION = "oracle", "superposition"
-ROUTERS = ("words", "learnt")
+ROUTERS = ("words", "nearest", "learnt")
 _KNOWN_SHARE = 0.5
 """How much of a word's probability is the edit's own; the rest is that of all edits."""
 _RIDGE = 1.0
@@ -119,7 +122,7 @@ class Serving:
         known = sorted(one.own)
         texts = [self._texts(one, j) for j in known]
         queries = [query.text for episode in asked for query in episode.queries]
-        picked = iter(_by_words(texts, queries) if self.how == "words" else self._learnt(texts, queries))
+        picked = iter(_by_words(texts, queries) if self.how == "words" else self._by_states(texts, queries))
         out: list[Sequence[State]] = []
         for episode, place in zip(asked, places, strict=True):
             mine = [known[next(picked)] for _ in episode.queries]
@@ -135,16 +138,25 @@ class Serving:
         data = self.bench.session.expand(UpdateJob(f"read/{one.name}/{j}", self._student, tuple(one.edits[j]), 0))
         return [f"{x.prompt if isinstance(x.prompt, str) else ''}{x.target}" for x in data if isinstance(x, Example)]
 
-    def _learnt(self, texts: Sequence[Sequence[str]], queries: Sequence[str]) -> list[int]:
+    def _by_states(self, texts: Sequence[Sequence[str]], queries: Sequence[str]) -> list[int]:
         base, flat = self._student, [text for mine in texts for text in mine]
         hidden = self.bench.session.lm(base).hidden([(base, text) for text in [*flat, *queries]], layer=-1)
         x = np.asarray(hidden, dtype=np.float64)
-        x -= x[: len(flat)].mean(0)
-        x /= np.linalg.norm(x, axis=1, keepdims=True) + 1e-12
+        x = _unit(x - x[: len(flat)].mean(0))
         labels = np.repeat(np.eye(len(texts)), [len(mine) for mine in texts], axis=0)
         known, asked = x[: len(flat)], x[len(flat) :]
-        weights = np.linalg.solve(known.T @ known + _RIDGE * np.eye(x.shape[1]), known.T @ labels)
+        if self.how == "nearest":
+            weights = _unit(labels.T @ known).T
+        else:
+            gram = known.T @ known + _RIDGE * np.eye(x.shape[1])
+            weights = np.linalg.solve(gram, known.T @ labels).astype(np.float64)
         return [int(place) for place in (asked @ weights).argmax(1)]
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of length 1; those of zeros stay."""
+    unit: NDArray[np.float64] = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-12)
+    return unit
 
 
 def _by_words(texts: Sequence[Sequence[str]], queries: Sequence[str]) -> list[int]:

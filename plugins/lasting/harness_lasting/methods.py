@@ -21,6 +21,7 @@ MIXED: JSON = {**_SHAPE, "learning_rate": 4e-3, "epochs": 4, "batch_size": 8}
 """
 _LAB: Mapping[str, Any] = {
     "limit": 128,
+    "task": {"use": "lab-facts", "test": 128},
     # What is asked beside the contexts: pages that no edit is about, with the page in the prompt, what pre-training
     # taught, and how probable the accepted answers are.
     "also": {
