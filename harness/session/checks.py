@@ -27,18 +27,20 @@ from harness.errors import PluginError, RunError
 from harness.registry.build import BuiltComponent
 from harness.registry.discover import blaming
 from harness.session import typed
+from harness.session.ambient import put_back
 
 _DATA = get_args(Data)
 
 
 def guarded(slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
-    """Run a component's code; an exception (or ``sys.exit``) becomes one line that names the component.
+    """Run a component's code; an exception (or ``sys.exit``) becomes one line that names the component. What it
+    changes of the process is put back.
 
     Raises:
         RunError: for an error of the operating system, such as a full disk.
         PluginError: for any other exception that is not one of the harness's own.
     """
-    with blaming(f"{_who(slot)} raised"):
+    with blaming(f"{_who(slot)} raised"), put_back(_who(slot)):
         try:
             return run()
         except OSError as error:
@@ -59,7 +61,8 @@ def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk
     An edit becomes an error where one of the completions that wrote it is one.
     """
     rows = _rows(slot, answered, len(asks), "asks")
-    for ask, row in zip(asks, rows, strict=True):
+    named: dict[str, int] = {}
+    for place, (ask, row) in enumerate(zip(asks, rows, strict=True)):
         if len(row) > ask.n:
             raise PluginError(
                 f"{_who(slot)} gave {len(row)} edits for episode {ask.episode.id!r}, and was asked for {ask.n}"
@@ -70,6 +73,10 @@ def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk
                 raise PluginError(
                     f"{_who(slot)} gave edit {edit.id!r} of episode {edit.episode!r} for episode {ask.episode.id!r}"
                 )
+            before = named.setdefault(edit.id, place)
+            named[edit.id] = place
+            if asks[before].episode.id != ask.episode.id or sum(one.id == edit.id for one in row) > 1:
+                raise PluginError(f"{_who(slot)} gave two edits the id {edit.id!r}; an edit's id is its own")
             if not isinstance(edit.data, list | tuple):
                 raise PluginError(f"{_who(slot)}: edit {edit.id!r} has the data {edit.data!r:.40}, which is no tuple")
             for data in edit.data:
