@@ -22,7 +22,7 @@ def fault(record: Any, but: Collection[str] = ()) -> str:
     for name, said, right in _fields(type(record)):
         value = getattr(record, name)
         if name not in but and not right(value):
-            return f"the field {name} of a {type(record).__name__} is {value!r:.60}, and must be {said}"
+            return f"the field {name} of {type(record).__name__} is {value!r:.60}, and must be {said}"
     return ""
 
 
