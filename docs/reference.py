@@ -22,7 +22,7 @@ from harness.models import loss_settings
 from harness.registry.build import BASES
 from harness.registry.catalogue import entries, presets_of, settings_in
 from harness.registry.discover import Plugins
-from harness.runs import config, runner, variants
+from harness.runs import options, runner, variants
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/build_plugins.py from the sources; do not edit. -->\n"
@@ -292,9 +292,9 @@ From Python, `Session.fit(jobs, loss=...)` also takes any callable ([torch](../t
 def configuration() -> Iterator[str]:
     example = (HERE / "examples" / "run.toml").read_text("utf-8")
     yield LAYERS.replace("EXAMPLE", example)
-    yield from settings(config.Options)
+    yield from settings(options.Options)
     yield SLOTS
-    yield from settings(config.AlsoSettings)
+    yield from settings(options.AlsoSettings)
     yield VARIANTS
     yield from settings(variants.VariantSettings)
     yield PRESETS

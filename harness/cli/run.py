@@ -89,7 +89,7 @@ def command(
     from harness.cli.output import answer_alone, finish
     from harness.registry.discover import Plugins
     from harness.runs import runner
-    from harness.runs.config import parse_set, read_file
+    from harness.runs.tables import parse_set, read_file
     from harness.session.progress import on_terminal
     from harness.workers.chosen import Workers
 

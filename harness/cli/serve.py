@@ -96,7 +96,7 @@ def _local(model: str, device: str, dtype: str, url: str) -> VllmModel:
     from harness.models.vllm.settings import VllmSettings
     from harness.registry.build import build
     from harness.registry.discover import Plugins
-    from harness.runs.config import model_table
+    from harness.runs.named import model_table
 
     plugins = Plugins()
     found = build(plugins, Model, model_table(plugins, model), "model").instance

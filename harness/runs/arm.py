@@ -19,8 +19,9 @@ from harness.registry.discover import Plugins, blaming
 from harness.registry.settings import check_settings
 from harness.runs.bench import OpenAlso, RunBench
 from harness.runs.collect import Outcome, RoundRecord, outcome
-from harness.runs.config import Arm, Config
+from harness.runs.config import Config
 from harness.runs.edits import read_edits
+from harness.runs.layers import Arm
 from harness.runs.measured import take
 from harness.session import checks
 from harness.session.ambient import put_back

@@ -29,9 +29,10 @@ from harness.models.prices import undated
 from harness.registry.build import BuiltComponent, compared
 from harness.runs import readable
 from harness.runs.bench import RunBench
-from harness.runs.config import Arm, Config
+from harness.runs.config import Config
 from harness.runs.edits import edit_lines
 from harness.runs.facts import SeedFacts, happened, seed_facts, why_unranked
+from harness.runs.layers import Arm
 from harness.runs.measured import SeedTable, sample_status
 from harness.session.context import RunContext
 from harness.session.service import SessionService

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.runs.config import assigned
+from harness.runs.tables import assigned
 
 WHERE_AND_WHEN = frozenset({"out", "leaderboard", "reuse", "max_hours"})
 """Settings of where a run is kept, what it reuses and when it stops; none of them changes a score."""
@@ -57,7 +57,7 @@ def _task_and_protocol(rest: dict[str, Any]) -> list[str]:
 
 
 def _assignments(table: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted path and value, as :func:`harness.runs.config.parse_set` reads them."""
+    """Dotted path and value, as :func:`harness.runs.tables.parse_set` reads them."""
     for key, value in table.items():
         path = f"{under}.{key}" if under else key
         if isinstance(value, Mapping) and value and all(map(_BARE_KEY.fullmatch, value)):

@@ -12,7 +12,7 @@ from harness.errors import PluginError, nearest
 from harness.registry.build import BuiltComponent
 from harness.registry.discover import blaming
 from harness.runs.bench import RunBench
-from harness.runs.config import TABLE_NAME
+from harness.runs.options import TABLE_NAME
 
 Cell = tuple[float | None, str]
 """A query's value (the mean over its samples) and its status, a letter of :mod:`harness.evidence.result`."""

@@ -8,7 +8,8 @@ from harness.api import EvaluationProtocol, Example, RewardFunction, Task, Train
 from harness.books.episodes import EpisodeBook
 from harness.registry.build import BuiltComponent, C, build
 from harness.registry.discover import Plugins
-from harness.runs.config import Arm, Config
+from harness.runs.config import Config
+from harness.runs.layers import Arm
 
 
 @dataclass(frozen=True)

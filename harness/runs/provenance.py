@@ -14,7 +14,7 @@ from harness.registry import fingerprint
 from harness.registry.build import resolve
 from harness.registry.discover import ComponentClass
 from harness.runs.arm import OpenRun
-from harness.runs.config import Arm
+from harness.runs.layers import Arm
 
 
 def provenance(opened: OpenRun) -> Provenance:

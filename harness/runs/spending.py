@@ -17,7 +17,8 @@ from harness.books.records import derive_seed
 from harness.registry.build import build, component_class
 from harness.registry.discover import Plugins, blaming
 from harness.registry.settings import check_settings
-from harness.runs.config import Arm, Config
+from harness.runs.config import Config
+from harness.runs.layers import Arm
 from harness.runs.plan import only_tests
 
 _CHARACTERS_PER_TOKEN = 4

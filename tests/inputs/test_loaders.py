@@ -26,8 +26,9 @@ from harness.models.prices import price_of
 from harness.registry.discover import Plugins
 from harness.registry.prompt_files import load
 from harness.runs import record as records
-from harness.runs.config import parse_set, read_file, resolve
+from harness.runs.config import resolve
 from harness.runs.edits import read_edits
+from harness.runs.tables import parse_set, read_file
 from harness.tasks.arc.load import read_puzzles, select
 from harness.tasks.file import FileSettings, FileTask, read_task
 from harness.tasks.squad.passages import Passage

@@ -137,7 +137,7 @@ def test_a_passage_with_half_an_emoji_is_learnt_and_said(tmp_path: Path) -> None
 
 def test_files_and_configurations_are_repaired_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from harness.reading import read_json
-    from harness.runs.config import parse_set
+    from harness.runs.tables import parse_set
 
     path = tmp_path / "x.json"
     path.write_text('{"a": "\\ud83d"}')

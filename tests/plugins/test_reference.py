@@ -25,7 +25,9 @@ from harness.registry.build import BASES
 from harness.registry.build import resolve as resolve_table
 from harness.registry.catalogue import entries, settings_in
 from harness.registry.discover import Plugins
-from harness.runs.config import AlsoSettings, Options, parse_set, resolve
+from harness.runs.config import resolve
+from harness.runs.options import AlsoSettings, Options
+from harness.runs.tables import parse_set
 from harness.runs.variants import VariantSettings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -17,8 +17,9 @@ import typer
 
 from harness import cli
 from harness.registry.discover import Plugins
-from harness.runs.config import parse_set, resolve
+from harness.runs.config import resolve
 from harness.runs.full_settings import full_settings
+from harness.runs.tables import parse_set
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ("README.md", "docs/**/*.md", "plugins/*/README.md", "leaderboards/*.md", "benchmarks/*.md")

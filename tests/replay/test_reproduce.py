@@ -29,7 +29,8 @@ from harness.evidence.result import (
 )
 from harness.registry.build import resolve as resolve_table
 from harness.registry.discover import Plugins
-from harness.runs.config import Arm, resolve
+from harness.runs.config import resolve
+from harness.runs.layers import Arm
 from harness.runs.runner import open_run
 
 NAMES = tuple(tables.names())

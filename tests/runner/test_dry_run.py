@@ -13,9 +13,10 @@ import pytest
 
 from harness.registry.build import BASES, component_class
 from harness.registry.discover import KINDS, Plugins
-from harness.runs.config import Options, resolve
+from harness.runs.config import resolve
 from harness.runs.dry_run import make_plan, show_plan
 from harness.runs.full_settings import commented_toml, full_settings
+from harness.runs.options import Options
 from harness.workers.chosen import Workers
 
 ANIMALS = Path(__file__).parent / "animals.py"

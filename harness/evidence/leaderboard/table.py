@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FEW = 6
 """Tables beside the headline that still fit beside it as columns."""
 RANK_NOTE = (
-    "rank: 1 + the comparable rows that are better beyond noise, up to their number less those that are worse; "
+    "rank: from the best to the worst place among comparable rows that noise leaves open to a row; "
     f"{stats.MIN_SEEDS} or more seeds that differ, and {stats.MIN_CONTEXTS} or more contexts, are ranked"
 )
 

@@ -66,7 +66,7 @@ def configured(
     shares: tuple[float, ...], plugin: str, preset: str, model: str, assign: list[str] | tuple[()]
 ) -> dict[str, Any]:
     """The run's configuration: the method with all its text, and a variant for each smaller share."""
-    from harness.runs.config import parse_set
+    from harness.runs.tables import parse_set
 
     lab = model in ("", "lab")
     given: dict[str, Any] = {

@@ -31,7 +31,7 @@ def train(
     """
     from harness.errors import UsageError, nearest
     from harness.files import made_folder
-    from harness.runs.config import parse_set
+    from harness.runs.tables import parse_set
     from harness_generative_adapter.prepare import opened, prepared
 
     given: dict[str, Any] = parse_set(assign or [])

@@ -16,7 +16,7 @@ from harness.models.hf import HfModel
 from harness.registry.build import build
 from harness.registry.discover import Plugins
 from harness.registry.settings import check_settings
-from harness.runs.config import model_table
+from harness.runs.named import model_table
 from harness_generative_adapter.generator import Generator, GeneratorConfig
 from harness_generative_adapter.training import Document, TrainingSettings
 

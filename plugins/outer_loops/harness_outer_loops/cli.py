@@ -39,7 +39,7 @@ def command(
     """
     from harness.cli.output import answer_alone
     from harness.runs import runner
-    from harness.runs.config import parse_set
+    from harness.runs.tables import parse_set
     from harness.session.progress import on_terminal
 
     settings = {"contexts": contexts, "samples": samples, "repeats": repeats, "truth_seeds": truth_seeds}

@@ -59,7 +59,7 @@ def command(
     from harness.cli.output import answer_alone
     from harness.errors import UsageError
     from harness.runs import runner
-    from harness.runs.config import parse_set
+    from harness.runs.tables import parse_set
     from harness.session.progress import on_terminal
     from harness_replay.reproduce import tables
 

@@ -19,7 +19,8 @@ from harness.errors import UsageError, nearest
 from harness.models.prices import price_of
 from harness.reading import parse_toml
 from harness.registry.discover import Plugins
-from harness.runs.config import Arm, Config, resolve
+from harness.runs.config import Config, resolve
+from harness.runs.layers import Arm
 from harness.runs.plan import Sizes, Work, measuring, outer_loop
 from harness.runs.spending import is_local
 from harness_replay.reproduce.tables import Lengths, PublishedTable, Size
