@@ -27,7 +27,7 @@ def fault(record: Any, but: Collection[str] = ()) -> str:
 
 
 @cache
-def _fields(cls: type) -> tuple[tuple[str, str, _Check], ...]:
+def _fields(cls: Any) -> tuple[tuple[str, str, _Check], ...]:
     """Name, type in words, and check of every field."""
     hints = get_type_hints(cls)
     return tuple((one.name, str(one.type), _check(hints[one.name])) for one in dataclasses.fields(cls))
@@ -52,9 +52,10 @@ def _check(hint: Any) -> _Check:
         )
     if hint is float:
         return lambda value: isinstance(value, int | float)
-    if dataclasses.is_dataclass(hint):
+    kind: type = hint
+    if dataclasses.is_dataclass(kind):
         return lambda value: isinstance(value, hint) and not fault(value)
-    return lambda value: isinstance(value, hint)
+    return lambda value: isinstance(value, kind)
 
 
 def _listed(inner: Sequence[Any]) -> _Check:
