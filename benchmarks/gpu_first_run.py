@@ -5,6 +5,7 @@
 
 Every stage prints a line as it ends and goes on where one fails; the last line is a JSON object to send with an issue.
 Stages: ``parity`` (fp32 on the device against fp32 on the CPU, then bf16 by grouped products against bf16 by a loop),
+``divided`` (a model divided among two GPUs against the same on one; left out where there is one),
 ``memory`` (what the plan allows, and what was used), ``speed`` (edits per second by pack size; tokens per second),
 ``table`` (the GPU rows of benchmarks/RESULTS.md; left out with ``--small``).
 """
@@ -29,6 +30,7 @@ from workload import cuda_cases, edit_lengths, jobs_for, qwen2, tokens
 import harness.engine.forward as forward
 from harness.engine import Engine, GenerationRow, HyperParameters, MemoryPlan, ScoreRow, TrainResult
 from harness.engine.memory import free_memory
+from harness.engine.split import device_map
 
 SHORT = HyperParameters(rank=8, alpha=16, targets="all-linear", epochs=2)
 
@@ -83,6 +85,31 @@ def parity(device: torch.device, small: bool) -> dict[str, Any]:
         "greedy_equal": f"{sum(a == b for a, b in zip(*texts, strict=True))}/{len(asks)}",
         "bf16_kernels_loss_apart": apart,
         "ok": loss < 1e-3 and score < 1e-3 and apart < 0.05,
+    }
+
+
+def divided(device: torch.device, small: bool) -> dict[str, Any]:
+    """Losses, texts and log-probabilities of a model of which each of two GPUs holds a half."""
+    if device.type != "cuda" or torch.cuda.device_count() < 2:
+        return {"left_out": True, "ok": True}
+    torch.backends.cuda.matmul.allow_tf32 = False
+    whole, halves = qwen2(64, 2, 4, 2, 128, 512).to("cuda:0"), qwen2(64, 2, 4, 2, 128, 512)
+    for name, where in device_map(halves, ["cuda:0", "cuda:1"]).items():
+        halves.get_submodule(name).to(where)
+    found = []
+    for model in (whole, halves):
+        results = trained(model, 6)
+        adapters = [one.adapter for one in results if one.adapter]
+        scores = engine(model).logprobs([ScoreRow((5, 6, 7), tuple(range(10, 40)), (one,)) for one in adapters])
+        texts = engine(model).generate([GenerationRow((5, 6, 7), (one,), max_tokens=16) for one in adapters])
+        losses = [loss for one in results for loss in one.losses]
+        found.append((losses, [score for row in scores for score in row], [one.ids for one in texts]))
+    loss, score = (max(abs(a - b) for a, b in zip(found[0][i], found[1][i], strict=True)) for i in (0, 1))
+    return {
+        "loss_apart": loss,
+        "logprob_apart": score,
+        "greedy_equal": f"{sum(a == b for a, b in zip(found[0][2], found[1][2], strict=True))}/{len(found[0][2])}",
+        "ok": loss < 1e-4 and score < 1e-4,
     }
 
 
@@ -157,7 +184,7 @@ def facts(device: torch.device) -> dict[str, Any]:
     return out
 
 
-STAGES: tuple[Callable[[torch.device, bool], dict[str, Any]], ...] = (parity, memory, speed, table)
+STAGES: tuple[Callable[[torch.device, bool], dict[str, Any]], ...] = (parity, divided, memory, speed, table)
 
 
 def main() -> int:

@@ -1,13 +1,16 @@
 """Workers: the same results with any, what they cost, and how far they go.
 
     OMP_NUM_THREADS=1 python benchmarks/workers.py equality --workers processes:1 processes:2 processes:3
+    OMP_NUM_THREADS=1 python benchmarks/workers.py speed --limit 64 --workers none processes:2 none processes:2
     OMP_NUM_THREADS=1 python benchmarks/workers.py overhead
     OMP_NUM_THREADS=1 python benchmarks/workers.py journal
     python benchmarks/workers.py simulate
 
 ``equality`` runs the method ``passage`` with the embedded model in one process and then with each set of workers named,
-and compares every item of the journals, whose keys hold the digests of the adapters that were trained. ``simulate``
-plays one outer round of SEAL at 7B; what it assumes stands at the top of its output.
+and compares every item of the journals, whose keys hold the digests of the adapters that were trained. ``speed`` runs
+``passage-repeat``, whose updates have many steps, in a process of its own for each set of workers: wall time, CPU time
+of all processes, and the share of their time that workers had no pack, from the first pack's begin to the last one's
+end. ``simulate`` plays one outer round of SEAL at 7B; what it assumes stands at the top of its output.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import os
 import random
 import resource
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -92,6 +96,40 @@ def equality(limit: int, names: Sequence[str]) -> None:
             float(row.costs.get(f"{part}_s") or 0) for row in done.result.rows for part in ("update", "grading")
         )
         print(f"{name:14} {len(found[name]):6} {same:6} {wall:8.1f} {cpu:8.1f} {booked:9.1f}", flush=True)
+
+
+def speed(limit: int, names: Sequence[str]) -> None:
+    print(f"{'workers':14} {'wall s':>8} {'CPU s':>8} {'packs s':>8} {'idle':>6}", flush=True)
+    for name in names:
+        wall, cpu = time.perf_counter(), cpu_seconds()
+        command = [sys.executable, __file__, "one", "--limit", str(limit), "--workers", name]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+        packs, span = map(float, done.stdout.split())
+        count = int(name.partition(":")[2] or 1)
+        idle = f"{1 - packs / count / span:6.1%}" if packs else ""
+        print(f"{name:14} {wall:8.1f} {cpu:8.1f} {packs:8.1f} {idle:>6}", flush=True)
+
+
+def one(limit: int, name: str) -> None:
+    """A run; prints the seconds of all packs together, and those from the first one's begin to the last one's end."""
+    times: list[tuple[float, float]] = []
+    ask = Pool._ask
+
+    def timed(self: Pool, *what: Any) -> Any:
+        began = time.perf_counter()
+        answer = ask(self, *what)
+        times.append((began, time.perf_counter()))
+        return answer
+
+    Pool._ask = timed  # type: ignore[assignment,method-assign]
+    executor, _, count = name.partition(":")
+    workers = Workers() if name == "none" else Workers(f"cpu:{count}", executor)
+    with tempfile.TemporaryDirectory() as folder:
+        config = {"method": "passage-repeat", "limit": limit, "out": folder, "leaderboard": "", "beside": []}
+        harness.run(config, workers=workers)
+    begins, ends = zip(*times, strict=True) if times else ((0.0,), (0.0,))
+    print(sum(ends) - sum(begins), max(ends) - min(begins))
 
 
 def overhead() -> None:
@@ -202,12 +240,16 @@ def _makespan(packs: Sequence[float], workers: int, home: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["equality", "overhead", "journal", "simulate"])
+    parser.add_argument("what", choices=["equality", "speed", "one", "overhead", "journal", "simulate"])
     parser.add_argument("--workers", nargs="*", help="executor:count, such as processes:2 or ray:2")
     parser.add_argument("--limit", type=int, default=32)
     given = parser.parse_args()
     if given.what == "equality":
         equality(given.limit, given.workers or ["processes:1", "processes:2", "processes:3"])
+    elif given.what == "speed":
+        speed(given.limit, given.workers or ["none", "processes:2"])
+    elif given.what == "one":
+        one(given.limit, given.workers[0])
     else:
         {"overhead": overhead, "journal": journal, "simulate": simulate}[given.what]()
 

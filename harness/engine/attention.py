@@ -9,13 +9,12 @@ device. No row of a group ever reads another sequence, so a sequence that diverg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AttentionInterface
 
 IMPLEMENTATION = "harness_packed"
 
@@ -58,7 +57,12 @@ def _attention(
     return packed(layer, q, k, v, How(scaling, sliding_window, softcap)).unsqueeze(0), None
 
 
-AttentionInterface.register(IMPLEMENTATION, _attention)
+def register() -> None:
+    """Make the implementation known to transformers, whose import takes seconds: where a model is loaded, and not where
+    adapters are only read."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(IMPLEMENTATION, _attention)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, how: How, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
@@ -205,6 +209,7 @@ class PackedAttention:
     record: dict[int, tuple[Tensor, Tensor]] | None = None
 
     def __post_init__(self) -> None:
+        self._elsewhere: dict[torch.device, PackedAttention] = {}  # the same for layers on other devices
         nodes = self.nodes or [0] * len(self.lengths)
         starts, node_starts, at = [], [], 0
         for length, count in zip(self.lengths, nodes, strict=True):
@@ -236,6 +241,10 @@ class PackedAttention:
             self._order[order] = torch.arange(len(order), device=self.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
+        if q.device != self.device:
+            if q.device not in self._elsewhere:
+                self._elsewhere[q.device] = replace(self, device=q.device)
+            return self._elsewhere[q.device](layer, q, k, v, how)
         if self.record is not None:
             self.record[layer] = (k, v)
         grid, window = self._real, how.window
@@ -287,9 +296,14 @@ class RowCache:
         their own order."""
         if list(rows) == list(range(len(self.lengths))):
             return self
-        device = next(iter(self.layers.values()))[0].device
-        index = torch.tensor(list(rows), dtype=torch.long, device=device)
-        layers = {layer: (k.index_select(0, index), v.index_select(0, index)) for layer, (k, v) in self.layers.items()}
+        index = {
+            device: torch.tensor(list(rows), dtype=torch.long, device=device)
+            for device in {k.device for k, _ in self.layers.values()}
+        }
+        layers = {
+            layer: (k.index_select(0, index[k.device]), v.index_select(0, index[k.device]))
+            for layer, (k, v) in self.layers.items()
+        }
         return RowCache([self.lengths[row] for row in rows], layers)
 
     def resized(self, capacity: int) -> RowCache:
@@ -327,7 +341,9 @@ class CachedAttention:
     """Attention of `counts[r]` new tokens of every cached row r over that row's past and, causally, over themselves."""
 
     def __init__(self, cache: RowCache, counts: Sequence[int], device: torch.device) -> None:
-        self._cache = cache
+        self._cache, self._device = cache, device
+        self._begun = (RowCache(cache.lengths, cache.layers), counts)
+        self._elsewhere: dict[torch.device, CachedAttention] = {}  # the same for layers on other devices
         starts = [0]
         for count in counts[:-1]:
             starts.append(starts[-1] + count)
@@ -336,6 +352,8 @@ class CachedAttention:
         self._width = max(length + count for length, count in zip(cache.lengths, counts, strict=True))
         if self._width > cache.capacity:
             raise ValueError(f"cache rows hold {cache.capacity} tokens, but {self._width} are needed")
+        if device.type != "cpu":
+            self._width = cache.capacity  # masked where nothing is yet, so that many steps have the same shapes
         rows = [row for row, count in enumerate(counts) for _ in range(count)]
         self.positions = [cache.lengths[row] + i for row, count in enumerate(counts) for i in range(count)]
         self._rows = torch.tensor(rows, device=device)
@@ -350,6 +368,10 @@ class CachedAttention:
         cache.lengths = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
+        if q.device != self._device:
+            if q.device not in self._elsewhere:
+                self._elsewhere[q.device] = CachedAttention(*self._begun, q.device)
+            return self._elsewhere[q.device](layer, q, k, v, how)
         keys, values = self._cache.layers[layer]
         window = how.window
         keys[self._rows, self._at] = k

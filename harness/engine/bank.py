@@ -90,7 +90,7 @@ class Bank:
         dtype: torch.dtype,
         trains: bool = False,
     ) -> None:
-        self.groups = groups
+        self.groups, self.device = groups, device
         self._members = {key: tuple(members) for key, members in groups.items()}
         self.rank = rank if device.type == "cpu" else -(-rank // 8) * 8  # grouped matmul needs rows of 16 bytes
 
@@ -133,10 +133,6 @@ class Bank:
         if self.masters is not self.weights:
             self.weights.flat[slot].copy_(self.masters.flat[slot])
 
-    def take(self, slot: int, like: Adapter) -> Adapter:
-        """A copy of the slot's adapter, with the rank, alpha, targets and module names of `like`."""
-        return Adapter(self.read(self.masters, slot, like), like.rank, like.alpha, like.targets)
-
     def put_moments(self, moments: Tensor, slot: int, state: AdamState) -> None:
         """Fill a slot's rows of `moments` `[2, K, n]`, which are laid out like the weights, with AdamW's two
         moments."""
@@ -151,17 +147,13 @@ class Bank:
                 a[: len(one_a)].copy_(one_a)
                 bt[: one_b.shape[1]].copy_(one_b.t())
 
-    def take_moments(self, moments: Tensor, slot: int, step: int, like: Adapter) -> AdamState:
-        """A copy of a slot's rows of `moments`, in the shapes of the adapter `like`."""
-        mean, square = (self.read(Rows(flat, self.groups, self.rank), slot, like) for flat in moments)
-        return AdamState(step, mean, square)
-
     def read(self, rows: Rows, slot: int, like: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
-        """Copies of a slot's A `[rank, in]` and B `[out, rank]` on the CPU, for the modules and the rank of `like`."""
-        found = self.modules(rows, slot)
+        """Copies of a slot's A `[rank, in]` and B `[out, rank]` on the CPU, for the rank of `like` and those of its
+        modules that are here."""
         copies = {}
-        for name in like.weights:
-            a, bt = found[name]
+        for name, (a, bt) in self.modules(rows, slot).items():
+            if name not in like.weights:
+                continue
             b = bt[: like.rank].t().to("cpu", copy=True).contiguous()
             copies[name] = (a[: like.rank].to("cpu", copy=True), b)
         return copies
@@ -174,6 +166,73 @@ class Bank:
             parts = zip(names, a[slot].chunk(len(bts)), bts, strict=True)
             found |= {name: (one, bt[slot]) for name, one, bt in parts}
         return found
+
+
+class Banks:
+    """One bank for each device on which adapted linears lie (`places`: group -> device), all with the same slots.
+
+    `moments` of a training bank are AdamW's two `[2, K, n]`.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        groups: Groups,
+        rank: int,
+        *,
+        places: Mapping[int, torch.device],
+        dtype: torch.dtype,
+        trains: bool = False,
+    ) -> None:
+        self.each: list[Bank] = []
+        for device in dict.fromkeys(places[key] for key in groups):
+            mine = {key: members for key, members in groups.items() if places[key] == device}
+            self.each.append(Bank(slots, mine, rank, device=device, dtype=dtype, trains=trains))
+        self.slots = slots
+        self.values = [bank.masters.flat for bank in self.each]
+        self.gradients = [bank.gradients.flat for bank in self.each if bank.gradients is not None]
+        self.moments = [flat.new_zeros(2, *flat.shape) for flat in self.gradients]
+
+    def put(self, slot: int, stack: Sequence[Adapter]) -> None:
+        """See `Bank.put`."""
+        for bank in self.each:
+            bank.put(slot, stack)
+
+    def refresh(self, slot: int) -> None:
+        """See `Bank.refresh`."""
+        for bank in self.each:
+            bank.refresh(slot)
+
+    def begin(self, slot: int, state: AdamState | None) -> None:
+        """Set a slot's moments to AdamW's `state`, or to zero."""
+        for bank, moments in zip(self.each, self.moments, strict=True):
+            moments[:, slot].zero_()
+            if state is not None:
+                bank.put_moments(moments, slot, state)
+
+    def norm(self, slot: int) -> Tensor:
+        """The norm of a slot's gradient, on the first device."""
+        norms: list[Tensor] = [torch.linalg.vector_norm(gradients[slot]) for gradients in self.gradients]
+        if len(norms) == 1:
+            return norms[0]
+        whole: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+        return whole
+
+    def take(self, slot: int, like: Adapter, step: int | None = None) -> Adapter:
+        """A copy of the slot's adapter, with the rank, alpha, targets and module names of `like`; with `step`, also of
+        AdamW's state after so many steps."""
+        state = None
+        if step is not None:
+            mean, square = (self.read([one[moment] for one in self.moments], slot, like) for moment in (0, 1))
+            state = AdamState(step, mean, square)
+        return Adapter(self.read(self.values, slot, like), like.rank, like.alpha, like.targets, state)
+
+    def read(self, flats: Sequence[Tensor], slot: int, like: Adapter) -> dict[str, tuple[Tensor, Tensor]]:
+        """`Bank.read` of `flats`, one laid out like each bank's weights."""
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for bank, flat in zip(self.each, flats, strict=True):
+            found |= bank.read(Rows(flat, bank.groups, bank.rank), slot, like)
+        return {name: found[name] for name in like.weights}
 
 
 def adapted_groups(

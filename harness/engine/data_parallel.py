@@ -18,17 +18,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging
 
 from .full import FullResult, full_finetune
 from .group import Group
 from .jobs import HyperParameters, TrainSequence
 from .memory import MemoryPlan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _START = "from harness.engine.data_parallel import serve; serve()"
 _LOOPBACK = Path("/sys/class/net/lo")
@@ -117,6 +118,9 @@ def _run(folder: Path, devices: Sequence[str]) -> str:
 
 def serve() -> None:
     """One process of the group: the command line has the folder and its rank."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     folder, rank = Path(sys.argv[1]), int(sys.argv[2])
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
-from transformers import PreTrainedModel
 
 from .adapter import Adapter, Targets, init_lora, resolve_targets
 from .distil import Distribution, distributions
@@ -18,18 +17,22 @@ from .memory import MemoryPlan, is_out_of_memory
 from .score import HiddenRow, ScoreRow, hidden, likelihoods, logprobs
 from .train import train
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 T = TypeVar("T")
 
 
 class Engine:
-    """Runs everything on `model`, on its device and in its dtype, and never changes its weights.
+    """Runs everything on `model`, on its device (or devices, see `split.py`) and in its dtype, and never changes its
+    weights.
 
     Between calls the model is an ordinary transformers model in eval mode, without gradients; nothing stays patched.
     Only the `Conv1D` of GPT-2 stay replaced by the `nn.Linear` that they are (`forward.as_linears`).
 
     Raises:
         ValueError: the model is not a causal LM made of plain `nn.Linear` and `nn.Embedding` (the message names the
-            module), texts that are packed together change each other, or it is spread over several devices.
+            module), texts that are packed together change each other, or a part of it is offloaded.
     """
 
     def __init__(

@@ -6,35 +6,41 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from .adapter import Adapter, check_fits
-from .attention import Attend, How, PackedAttention
-from .bank import Bank, adapted_groups
+from .attention import Attend, How, PackedAttention, register
+from .bank import Banks, adapted_groups
 from .dropout import Thinned, thinning
 from .kernels import Part, Segments, choose_kernel
 from .linear import Parts, Wanted, linears_by_input, routed
+from .split import join
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class FrozenModel:
     """A Hugging Face causal LM whose weights never change: eval mode, no gradients, patched only during a forward."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        register()
         as_linears(model)
         _refuse_unsupported(model)
         self.model = model.requires_grad_(False)
         self.model.train(False)
         weight = next(model.parameters())
         self.device, self.dtype = weight.device, weight.dtype
+        self.devices = join(model)
         uses_window = getattr(model.config, "use_sliding_window", True)
         self.window: int | None = getattr(model.config, "sliding_window", None) if uses_window else None
         self._linears = {name: m for name, m in model.named_modules() if type(m) is nn.Linear}
         self._by_input = linears_by_input(model, self._linears)
         self.groups = self._by_input.groups
+        self.places = {key: next(iter(members.values())).weight.device for key, members in enumerate(self.groups)}
         self._reached = {name for linears in self.groups for name in linears}
         self._anchor: Tensor | None = None
         self._wanted = Wanted()
@@ -42,13 +48,14 @@ class FrozenModel:
         self._last_layer = max((index for index in indices if isinstance(index, int)), default=-1)
         self._refuse_inexact()
 
-    def segments(self, counts: Sequence[int], *, grad: bool = False) -> Segments:
+    def segments(self, counts: Sequence[int], *, grad: bool = False, device: torch.device | None = None) -> Segments:
         """Segments for slots with `counts[k]` tokens each, with the fastest kernel for the device and the sizes."""
+        device = device or self.device
         ends, at = [], 0
         for count in counts:
             at += count
             ends.append(at)
-        return Segments(ends, choose_kernel(self.device, counts, grad), self.device)
+        return Segments(ends, choose_kernel(device, counts, grad), device)
 
     def check(self, adapter: Adapter) -> None:
         """Raise ValueError, naming the module, unless the engine can apply all of `adapter` to this model."""
@@ -57,8 +64,8 @@ class FrozenModel:
             if name not in self._reached:
                 raise ValueError(f"adapter {adapter.digest()[:12]} adapts {name!r}, which the engine cannot adapt")
 
-    def bank(self, stacks: Sequence[Sequence[Adapter]]) -> Bank | None:
-        """A bank without gradients whose slot k holds the stack `stacks[k]`; None when every stack is empty."""
+    def bank(self, stacks: Sequence[Sequence[Adapter]]) -> Banks | None:
+        """Banks without gradients whose slot k holds the stack `stacks[k]`; None when every stack is empty."""
         adapters = [adapter for stack in stacks for adapter in stack]
         if not adapters:
             return None
@@ -66,16 +73,18 @@ class FrozenModel:
             self.check(adapter)
         groups = adapted_groups(self.groups, [name for adapter in adapters for name in adapter.weights])
         rank = max(sum(adapter.rank for adapter in stack) for stack in stacks)
-        bank = Bank(len(stacks), groups, rank, device=self.device, dtype=self.dtype)
+        banks = Banks(len(stacks), groups, rank, places=self.places, dtype=self.dtype)
         for slot, stack in enumerate(stacks):
             if stack:
-                bank.put(slot, stack)
-        return bank
+                banks.put(slot, stack)
+        return banks
 
-    def parts(self, bank: Bank | None, counts: Sequence[int], *, grad: bool = False) -> Parts:
-        """The argument `parts` of a forward in which slot k of the bank has `counts[k]` tokens; empty without a
-        bank."""
-        return Parts() if bank is None else Parts(Part(bank, self.segments(counts, grad=grad)))
+    def parts(self, banks: Banks | None, counts: Sequence[int], *, grad: bool = False) -> Parts:
+        """The argument `parts` of a forward in which slot k of the banks has `counts[k]` tokens, and none where there
+        is no count; empty without banks."""
+        every = banks.each if banks is not None else ()
+        counts = [*counts, *[0] * (banks.slots - len(counts))] if banks is not None else counts
+        return Parts(*(Part(bank, self.segments(counts, grad=grad, device=bank.device)) for bank in every))
 
     def thinned(self, networks: Sequence[Thinned | None], lengths: Sequence[int]) -> AbstractContextManager[None]:
         """Forwards within the block read text i, of `lengths[i]` packed tokens, with its own thinned network."""
@@ -97,7 +106,7 @@ class FrozenModel:
         The model is free for another forward on return: the backward pass needs only the banks and the frozen weights,
         which must not change before it.
         """
-        index = self._tensor(keep)
+        index = self._tensor(keep).to(self.devices[-1])
         if not grad and len(keep) < len(ids) and parts.all:
             attend = self._narrowing(attend, parts, list(keep), index)
         output = self._run(ids, positions, attend, parts, grad, logits_to_keep=index)
@@ -114,7 +123,7 @@ class FrozenModel:
         layer: int,
     ) -> Tensor:
         """Hidden states `[N, hidden]` after one layer (0: the embeddings, -1: after the final norm)."""
-        keep = self._tensor([0])
+        keep = self._tensor([0]).to(self.devices[-1])
         output = self._run(ids, positions, attend, parts, False, logits_to_keep=keep, output_hidden_states=True)
         states = output.hidden_states[layer][0]
         assert isinstance(states, Tensor)
@@ -125,7 +134,8 @@ class FrozenModel:
 
         def narrowed(part: Part) -> Part:
             ends = [bisect_left(keep, end) for end in part.segments.ends]
-            return Part(part.bank, self.segments([end - start for start, end in pairwise([0, *ends])]))
+            counts = [end - start for start, end in pairwise([0, *ends])]
+            return Part(part.bank, self.segments(counts, device=part.bank.device))
 
         def attended(layer: int, q: Tensor, k: Tensor, v: Tensor, how: How) -> Tensor:
             out = attend(layer, q, k, v, how)
@@ -223,6 +233,8 @@ def _per_token(module: nn.Module) -> bool:
 def _refuse_unsupported(model: PreTrainedModel) -> None:
     """Raise ValueError for a model that cannot be packed exactly: tokens may interact in attention only, so every
     weight matrix must belong to a linear or an embedding."""
+    from transformers import PreTrainedModel
+
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"the engine takes a transformers causal LM, got {type(model).__name__}")
     if model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]
@@ -235,7 +247,3 @@ def _refuse_unsupported(model: PreTrainedModel) -> None:
                 f"{type(model).__name__} cannot be used by the engine: {name!r} is a {type(module).__name__}, and only "
                 "plain nn.Linear and nn.Embedding weights are supported (Llama, Qwen, Mistral, GPT-NeoX, Phi ...)"
             )
-    if len({p.device for p in model.parameters()}) != 1:
-        raise ValueError(
-            f"{type(model).__name__} is spread over several devices; the engine needs a model on one device"
-        )

@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from .forward import FrozenModel
 from .group import ALONE, Group
@@ -23,6 +22,10 @@ from .memory import MemoryPlan, is_out_of_memory
 from .pack import Pack
 from .prepare import cost, data_problem, pad_targets
 from .schedule import learning_rate, step_batches, steps_per_epoch
+from .split import DIVIDED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,17 @@ def full_finetune(
     no effect. `lean` (the default on CUDA) uses `LeanAdamW` instead of AdamW: for a bf16 model 6 bytes per weight in
     all (weight, gradient, first moment) instead of 12.
 
+    Raises:
+        ValueError: the model is divided among several devices.
+
     In a `group`, every process calls this with the same arguments, each with a copy of the model of its own, and gets
     the same result: each computes a share of every step's gradient. See :mod:`harness.engine.data_parallel`.
     """
     plan = plan or MemoryPlan.resolve(model)
     began = time.perf_counter()
     frozen = FrozenModel(model)
+    if len(frozen.devices) > 1:
+        raise ValueError(DIVIDED)
     problem = hp.problem() or data_problem(sequences, model.config.vocab_size, frozen.window)
     if problem:
         return FullResult("failed", problem)

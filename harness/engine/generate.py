@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .adapter import Adapter, stack_digest
 from .attention import CachedAttention, PackedAttention, RowCache
-from .bank import Bank
+from .bank import Banks
 from .forward import FrozenModel
 from .jobs import Generated, GenerationRow
 from .linear import Parts
@@ -27,6 +27,11 @@ from .prefix import Run, common_beginnings
 Prompt = tuple[str, tuple[int, ...]]  # (stack, ids)
 
 _GROW = 64  # cache positions added at a time
+
+
+def _rounded(count: int) -> int:
+    """The next power of two."""
+    return 1 << max(0, count - 1).bit_length()
 
 
 @dataclass
@@ -95,14 +100,20 @@ def _canonical(live: _Live) -> tuple[object, ...]:
 
 
 class _Batch:
-    """The rows decoded together, their cache, and the adapters they need; rows of one stack are adjacent."""
+    """The rows decoded together, their cache, and the adapters they need; rows of one stack are adjacent.
+
+    On a GPU the numbers of rows and of stacks are powers of two, filled up with rows that are done and with empty
+    stacks, and the cache grows to multiples of 64: the forwards of all decoding steps have few different shapes.
+    """
 
     def __init__(self, frozen: FrozenModel, plan: MemoryPlan, eos: frozenset[int]) -> None:
         self._frozen, self._plan, self._eos = frozen, plan, eos
+        self._fixed = frozen.device.type != "cpu"
         self.live: list[_Live] = []
+        self._decoding = 0  # rows of `live` that were not done when they were chosen
         self._cache: RowCache | None = None
         self._parts: Parts = Parts()
-        self._bank: tuple[tuple[str, ...], Bank | None] = ((), None)
+        self._bank: tuple[tuple[str, ...], Banks | None] = ((), None)
 
     def admit(self, waiting: list[_Live]) -> list[_Live]:
         """Admit rows from the front of `waiting` while there is room; returns the rows that still wait."""
@@ -121,22 +132,29 @@ class _Batch:
         cache = self._prefill(fresh)
         merged = [*self.live, *fresh]
         order = sorted((i for i in range(len(merged)) if merged[i].done is None), key=lambda i: (merged[i].stack, i))
-        if order:
-            caches = [cache] if self._cache is None else [self._cache, cache]
-            self._cache = RowCache.concatenate(caches).select(order)
-        else:
-            self._cache = None
-        self.live = [merged[i] for i in order]
-        self._load()
+        caches = [cache] if self._cache is None else [self._cache, cache]
+        self._keep(merged, RowCache.concatenate(caches), order)
         return waiting[count:]
+
+    def _keep(self, rows: Sequence[_Live], cache: RowCache, order: list[int]) -> None:
+        """Go on with the rows at `order`, which may be none."""
+        self.live, self._decoding = [rows[i] for i in order], len(order)
+        if self._fixed and order:
+            more = min(_rounded(len(order)), max(len(order), self._plan.rows)) - len(order)
+            last = self.live[-1]
+            filler = _Live(last.row, last.place, last.stack, [0], done=Generated((), "length"))
+            self.live += [filler] * more
+            order = [*order, *[order[-1]] * more]
+        self._cache = cache.select(order) if order else None
+        self._load()
 
     def step(self) -> None:
         """Decode one token for every row (rows that are done are carried along until the next compaction)."""
         if not self.live or self._cache is None:
             return
         width = max(self._cache.lengths) + 1
-        if width > self._cache.capacity:
-            self._cache = self._cache.resized(width + _GROW)
+        if width > self._cache.capacity or (self._fixed and self._cache.capacity % _GROW):
+            self._cache = self._cache.resized(-(-width // _GROW) * _GROW if self._fixed else width + _GROW)
         attend = CachedAttention(self._cache, [1] * len(self.live), self._frozen.device)
         logits = self._frozen.logits(
             [live.ids[-1] if live.ids else live.row.prompt[-1] for live in self.live],
@@ -147,24 +165,24 @@ class _Batch:
     def compact(self, *, waiting: bool) -> None:
         """Drop finished rows once they are half of the batch, or earlier where others can take their places."""
         left = [i for i, live in enumerate(self.live) if live.done is None]
-        if len(left) == len(self.live) or (
+        if len(left) == self._decoding or (
             2 * len(left) > len(self.live) and not (waiting and len(left) <= self._plan.rows // 2)
         ):
             return
-        self.live = [self.live[i] for i in left]
-        self._cache = self._cache.select(left) if left and self._cache is not None else None
-        self._load()
+        assert self._cache is not None
+        self._keep(self.live, self._cache, left)
 
     def _load(self) -> None:
         by_stack = {live.stack: live.row.adapters for live in self.live}
         counts = [sum(live.stack == stack for live in self.live) for stack in by_stack]
         self._parts = self._frozen.parts(self._banked(by_stack), counts)
 
-    def _banked(self, by_stack: Mapping[str, Sequence[Adapter]]) -> Bank | None:
+    def _banked(self, by_stack: Mapping[str, Sequence[Adapter]]) -> Banks | None:
         """The bank of these stacks, in this order. The last one is cached, as decoding needs the same bank as
         prefill."""
         if self._bank[0] != tuple(by_stack):
-            self._bank = (tuple(by_stack), self._frozen.bank(list(by_stack.values())))
+            empty = _rounded(len(by_stack)) - len(by_stack) if self._fixed else 0
+            self._bank = (tuple(by_stack), self._frozen.bank([*by_stack.values(), *[()] * empty]))
         return self._bank[1]
 
     def _prefill(self, fresh: list[_Live]) -> RowCache:
@@ -186,7 +204,7 @@ class _Batch:
         return RowCache.concatenate(caches).select(rows)
 
     def _prefill_pack(
-        self, pack: list[Run], units: Sequence[Prompt], stacks: Sequence[str], bank: Bank | None, room: int
+        self, pack: list[Run], units: Sequence[Prompt], stacks: Sequence[str], bank: Banks | None, room: int
     ) -> Iterator[tuple[RowCache, Tensor, list[Prompt]]]:
         """One packed forward over the runs' prefixes, and one more over what follows the shared ones.
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from .attention import IMPLEMENTATION
 from .kernels import Part, add_adapters, backpropagate
 from .product import pays, products
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class _GroupLinear(torch.autograd.Function):

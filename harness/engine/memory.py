@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel
 
 from .adapter import Targets, resolve_targets
+from .split import layers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _FP32 = 4
 
@@ -48,12 +52,15 @@ class MemoryPlan:
         capped where more would not be faster (16 slots fill a CPU cache; 128 on an accelerator). `free` (bytes)
         overrides the measurement, for tests and for shared machines.
         """
-        device = next(model.parameters()).device
-        room = int((free_memory(device) if free is None else free) * budget)
+        slots = tokens = cache = 1 << 62
+        devices = dict.fromkeys(parameter.device for parameter in model.parameters())
+        for device in devices:  # each has room for what lies with its own layers
+            room = int((free_memory(device) if free is None else free) * budget)
+            here = device if len(devices) > 1 else None
+            slots = min(slots, room // 4 // max(1, adapter_bytes(model, rank, targets, here)))
+            tokens = min(tokens, room // 2 // max(1, activation_bytes_per_token(model, here)))
+            cache = min(cache, room // 4 // max(1, cache_bytes_per_token(model, here)))
         cpu = device.type == "cpu"
-        slots = room // 4 // adapter_bytes(model, rank, targets)
-        tokens = room // 2 // activation_bytes_per_token(model)
-        cache = room // 4 // cache_bytes_per_token(model)
         return cls(
             slots=max(1, min(16 if cpu else 128, slots)),
             tokens=max(256, min(2048 if cpu else 8192, tokens)),
@@ -97,35 +104,46 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def adapter_bytes(model: PreTrainedModel, rank: int, targets: Targets) -> int:
-    """Bytes of one adapter in training: value, gradient, AdamW's two moments in fp32, and a copy in the model's
-    dtype."""
+def adapter_bytes(model: PreTrainedModel, rank: int, targets: Targets, device: torch.device | None = None) -> int:
+    """Bytes of one adapter in training, or of its part on a device: value, gradient, AdamW's two moments in fp32, and a
+    copy in the model's dtype."""
     names, _ = resolve_targets(model, targets)
     numbers = 0
     for name in names:
         module = model.get_submodule(name)
         assert isinstance(module, torch.nn.Linear)
-        numbers += rank * (module.in_features + module.out_features)
+        if device is None or module.weight.device == device:
+            numbers += rank * (module.in_features + module.out_features)
     copy = 0 if model.dtype == torch.float32 else model.dtype.itemsize
     return numbers * (4 * _FP32 + copy)
 
 
-def activation_bytes_per_token(model: PreTrainedModel) -> int:
-    """Bytes that one token position keeps for the backward pass: every linear's input and output, norms, and fp32
-    logits.
+def activation_bytes_per_token(model: PreTrainedModel, device: torch.device | None = None) -> int:
+    """Bytes that one token position keeps for the backward pass, everywhere or on a device: every linear's input and
+    output, norms, and fp32 logits.
 
     Counted are each linear's input and output once, four times the hidden size per layer in fp32 for norms and
     residuals, and three vocabulary-sized fp32 rows (logits, log-softmax, its gradient).
     """
     config = model.config
-    linears = sum(m.in_features + m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear))
-    norms = 2 * 2 * config.hidden_size * config.num_hidden_layers
-    return int(model.dtype.itemsize * linears + _FP32 * norms + 3 * _FP32 * config.vocab_size)
+    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and device in (None, m.weight.device)]
+    sizes = sum(m.in_features + m.out_features for m in linears)
+    norms = 2 * 2 * config.hidden_size * _layers(model, device)
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    vocabulary = config.vocab_size if device in (None, head.weight.device) else 0
+    return int(model.dtype.itemsize * sizes + _FP32 * norms + 3 * _FP32 * vocabulary)
 
 
-def cache_bytes_per_token(model: PreTrainedModel) -> int:
-    """Bytes of one token's keys and values in all layers."""
+def cache_bytes_per_token(model: PreTrainedModel, device: torch.device | None = None) -> int:
+    """Bytes of one token's keys and values in all layers, or in those on a device."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * dim * model.dtype.itemsize)
+    return int(2 * _layers(model, device) * heads * dim * model.dtype.itemsize)
+
+
+def _layers(model: PreTrainedModel, device: torch.device | None) -> int:
+    """Decoder layers, or those on a device."""
+    if device is None:
+        return int(model.config.num_hidden_layers)
+    return sum(next(layer.parameters()).device == device for layer in layers(model))

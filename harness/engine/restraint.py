@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .adapter import Adapter, Weights
 from .attention import PackedAttention
-from .bank import Bank, Rows, adapted_groups
+from .bank import Banks, Rows, adapted_groups
 from .forward import FrozenModel
 from .jobs import TrainSequence
 from .losses import Sft
@@ -36,62 +36,66 @@ from .score import packs
 
 @dataclass
 class Restraint:
-    """The restraints of one slot. ``fisher`` and ``anchor`` are rows `[n]` of the bank's layout, or None."""
+    """The restraints of one slot. ``fisher`` and ``anchor`` are a row `[n]` of each bank's layout, or none."""
 
     loss: Sft
-    fisher: Tensor | None = None
-    anchor: Tensor | None = None
+    fisher: Sequence[Tensor] = ()
+    anchor: Sequence[Tensor] = ()
     below: Mapping[str, Tensor] = field(default_factory=dict)
     """Module -> the As of all adapters below, `[sum of their ranks, in]`."""
     kept: Mapping[str, Tensor] = field(default_factory=dict)
     """Module -> U `[in, k]` with orthonormal columns."""
 
-    def pull(self, bank: Bank, slot: int) -> Tensor:
-        """Add the penalties' gradient to the slot's; returns their value, a scalar."""
-        assert bank.gradients is not None
-        weights, gradients = bank.masters, bank.gradients
-        value = weights.flat.new_zeros(())
-        if self.fisher is not None and self.anchor is not None:
-            moved = weights.flat[slot] - self.anchor
-            pulled = self.loss.ewc * self.fisher * moved
-            gradients.flat[slot].add_(pulled)
-            value = value + (pulled * moved).sum() / 2
-        if self.below:
-            into = bank.modules(gradients, slot)
-            for name, (a, _) in bank.modules(weights, slot).items():
+    def pull(self, banks: Banks, slot: int) -> Tensor:
+        """Add the penalties' gradient to the slot's; returns their value, a scalar on the first device."""
+        value = banks.values[0].new_zeros(())
+        rows = zip(self.fisher, self.anchor, banks.values, banks.gradients, strict=True) if self.fisher else ()
+        for fisher, anchor, values, gradients in rows:
+            moved = values[slot] - anchor
+            pulled = self.loss.ewc * fisher * moved
+            gradients[slot].add_(pulled)
+            value = value + ((pulled * moved).sum() / 2).to(value.device)
+        for bank in banks.each if self.below else ():
+            assert bank.gradients is not None
+            into = bank.modules(bank.gradients, slot)
+            for name, (a, _) in bank.modules(bank.masters, slot).items():
                 if name in self.below:
                     overlap = self.below[name] @ a.t()
                     into[name][0].add_(overlap.sign().t() @ self.below[name], alpha=self.loss.orthogonal)
-                    value = value + self.loss.orthogonal * overlap.abs().sum()
+                    value = value + (self.loss.orthogonal * overlap.abs().sum()).to(value.device)
         return value
 
-    def project(self, bank: Bank, slot: int) -> None:
+    def project(self, banks: Banks, slot: int) -> None:
         """Take the kept directions out of the slot's As."""
-        if self.kept:
+        for bank in banks.each if self.kept else ():
             for name, (a, _) in bank.modules(bank.masters, slot).items():
                 a.sub_(a @ self.kept[name] @ self.kept[name].t())
 
 
-def restraint(frozen: FrozenModel, plan: MemoryPlan, work: Prepared, bank: Bank, slot: int) -> Restraint | None:
+def restraint(frozen: FrozenModel, plan: MemoryPlan, work: Prepared, banks: Banks, slot: int) -> Restraint | None:
     """The restraints of a job that was put into a slot; None where it has none. A null-space job's A is projected."""
     loss, job = work.loss, work.job
     if not isinstance(loss, Sft) or not loss.restrains:
         return None
     made = Restraint(loss)
     if loss.ewc and job.retained:
-        row = torch.zeros_like(bank.masters.flat[:1])
-        bank.write(Rows(row, bank.groups, bank.rank), 0, fisher(frozen, plan, job.stack, work.start, job.retained))
-        made.fisher, made.anchor = row[0], bank.masters.flat[slot].clone()
+        found = fisher(frozen, plan, job.stack, work.start, job.retained)
+        rows = [torch.zeros_like(values[:1]) for values in banks.values]
+        for bank, row in zip(banks.each, rows, strict=True):
+            bank.write(Rows(row, bank.groups, bank.rank), 0, found)
+        made.fisher, made.anchor = [row[0] for row in rows], [values[slot].clone() for values in banks.values]
     if loss.orthogonal and job.stack:
         made.below = {
-            name: torch.cat([one.weights[name][0] for one in job.stack if name in one.weights]).to(frozen.device)
-            for name in work.start.weights
-            if any(name in one.weights for one in job.stack)
+            name: torch.cat([one.weights[name][0] for one in job.stack if name in one.weights]).to(bank.device)
+            for bank in banks.each
+            for members in bank.groups.values()
+            for name in members
+            if name in work.start.weights and any(name in one.weights for one in job.stack)
         }
     if loss.null_space and job.retained:
         made.kept = directions(frozen, plan, job.stack, tuple(work.start.weights), job.retained, loss.null_space)
-        made.project(bank, slot)
-        bank.refresh(slot)
+        made.project(banks, slot)
+        banks.refresh(slot)
     return made
 
 
@@ -104,12 +108,11 @@ def fisher(
     """
     groups = adapted_groups(frozen.groups, list(adapter.weights))
     slots = min(plan.slots, len(texts))
-    bank = Bank(slots, groups, adapter.rank, device=frozen.device, dtype=frozen.dtype, trains=True)
-    assert bank.gradients is not None
+    banks = Banks(slots, groups, adapter.rank, places=frozen.places, dtype=frozen.dtype, trains=True)
     for slot in range(slots):
-        bank.put(slot, (adapter,))
+        banks.put(slot, (adapter,))
     below = frozen.bank([tuple(stack)])
-    total = torch.zeros_like(bank.gradients.flat[:1])
+    totals = [torch.zeros_like(gradients[:1]) for gradients in banks.gradients]
     for part in _parts(texts, slots, plan.tokens):
         pack, counts = Pack(), [0] * slots
         for slot, text in enumerate(part):
@@ -119,12 +122,13 @@ def fisher(
             mine = [weights[t] for t in targets]
             pack.add(text, targets, mine, (sum(mine) + pad_targets(text)) or 1.0, f"fisher/{slot}")
             counts[slot] = len(pack.ids) - begins
-        parts = frozen.parts(below, [sum(counts)], grad=True) + frozen.parts(bank, counts, grad=True)
+        parts = frozen.parts(below, [sum(counts)], grad=True) + frozen.parts(banks, counts, grad=True)
         losses, weighed = pack.losses(frozen, parts)
         (losses * weighed).sum().backward()  # type: ignore[no-untyped-call]
-        total += bank.gradients.flat.square().sum(0, keepdim=True)
-        bank.gradients.flat.zero_()
-    found = bank.read(Rows(total, groups, bank.rank), 0, adapter)
+        for total, gradients in zip(totals, banks.gradients, strict=True):
+            total += gradients.square().sum(0, keepdim=True)
+            gradients.zero_()
+    found = banks.read(totals, 0, adapter)
     return {name: (_levelled(a), _levelled(b)) for name, (a, b) in found.items()}
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .adapter import Adapter
-from .bank import Bank, adapted_groups
+from .bank import Banks, adapted_groups
 from .forward import FrozenModel
 from .jobs import Loss, TrainJob, TrainResult
 from .linear import Parts
@@ -35,7 +35,7 @@ class _Slot:
 
     index: int
     work: Prepared
-    optimizer: torch.optim.AdamW
+    optimizers: list[torch.optim.AdamW]  # one for each device
     step: int = 0
     batches: list[list[int]] = field(default_factory=list)  # chunks of sequence indices still to run in this step
     weight: float = 1.0  # the step's normaliser
@@ -71,13 +71,10 @@ class _Trainer:
         names = [name for work in todo for name in work.start.weights]
         self._groups = adapted_groups(frozen.groups, names)
         self._rank = max(work.start.rank for work in todo)
-        self._bank, self._moments = self._allocate(min(plan.slots, len(todo)))
-        assert self._bank.gradients is not None
-        self._gradients = self._bank.gradients.flat
-        self._values = self._bank.masters.flat
-        self._slots: list[_Slot | None] = [None] * len(self._gradients)
+        self._banks = self._allocate(min(plan.slots, len(todo)))
+        self._slots: list[_Slot | None] = [None] * self._banks.slots
         self._stacks: tuple[str, ...] = ()
-        self._below: Bank | None = None
+        self._below: Banks | None = None
         self._turn = 0
 
     def run(self) -> Iterator[TrainResult]:
@@ -87,13 +84,12 @@ class _Trainer:
             if chosen:
                 yield from self._step(chosen)
 
-    def _allocate(self, slots: int) -> tuple[Bank, Tensor]:
-        """The bank and AdamW's two moments `[2, K, n]`, for as many slots as memory allows."""
-        device, dtype = self._frozen.device, self._frozen.dtype
+    def _allocate(self, slots: int) -> Banks:
+        """Banks for as many slots as memory allows."""
+        places, dtype = self._frozen.places, self._frozen.dtype
         while True:
             try:
-                bank = Bank(slots, self._groups, self._rank, device=device, dtype=dtype, trains=True)
-                return bank, torch.zeros(2, *bank.masters.flat.shape, device=device)
+                return Banks(slots, self._groups, self._rank, places=places, dtype=dtype, trains=True)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or slots == 1:
                     raise
@@ -106,27 +102,34 @@ class _Trainer:
                 work = self._todo.pop(0)
                 try:
                     work = self._with_reference(work)
-                    self._bank.put(index, (work.start,))
-                    held = restraint(self._frozen, self._plan, work, self._bank, index)
+                    self._banks.put(index, (work.start,))
+                    held = restraint(self._frozen, self._plan, work, self._banks, index)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise
                     yield TrainResult(work.job.id, "error", f"out of memory: {error}")
                     continue
-                hp = work.job.hp
-                row = self._values[index].detach().requires_grad_()
-                row.grad = self._gradients[index]
-                optimizer = torch.optim.AdamW(
-                    [row], lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay, fused=True
-                )
-                moments = self._moments[:, index].zero_()
-                step = torch.zeros((), device=row.device)
-                if hp.keep_optimizer and work.start.optimizer is not None:
-                    self._bank.put_moments(self._moments, index, work.start.optimizer)
-                    step.fill_(work.start.optimizer.step)
-                optimizer.state[row] = {"step": step, "exp_avg": moments[0], "exp_avg_sq": moments[1]}
-                slot = self._slots[index] = _Slot(index, work, optimizer, reduced=self._reduced, restraint=held)
+                optimizers = self._optimizers(work, index)
+                slot = self._slots[index] = _Slot(index, work, optimizers, reduced=self._reduced, restraint=held)
                 self._begin(slot)
+
+    def _optimizers(self, work: Prepared, index: int) -> list[torch.optim.AdamW]:
+        """AdamW on each bank's row of a slot, from its beginning or where the start's stopped."""
+        hp, banks = work.job.hp, self._banks
+        state = work.start.optimizer if hp.keep_optimizer else None
+        banks.begin(index, state)
+        made = []
+        for values, gradients, moments in zip(banks.values, banks.gradients, banks.moments, strict=True):
+            row = values[index].detach().requires_grad_()
+            row.grad = gradients[index]
+            optimizer = torch.optim.AdamW(
+                [row], lr=hp.learning_rate, betas=hp.betas, eps=hp.eps, weight_decay=hp.weight_decay, fused=True
+            )
+            step = torch.full((), float(state.step) if state else 0.0, device=row.device)
+            mean, square = moments[:, index]
+            optimizer.state[row] = {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+            made.append(optimizer)
+        return made
 
     def _with_reference(self, work: Prepared) -> Prepared:
         """Add `meta["reference"]` where the loss needs it: log-probabilities under the model the job starts from."""
@@ -261,7 +264,7 @@ class _Trainer:
         if stacks != self._stacks:
             self._stacks, self._below = stacks, self._frozen.bank([adapters for _, adapters, _ in runs])
         below = self._frozen.parts(self._below, [count for _, _, count in runs], grad=True)
-        return below + self._frozen.parts(self._bank, counts, grad=True)
+        return below + self._frozen.parts(self._banks, counts, grad=True)
 
     def _update(self, complete: list[_Slot]) -> list[tuple[_Slot, str]]:
         """Clip and step every complete slot; returns the finished slots, each with a reason if it failed, else ""."""
@@ -269,12 +272,13 @@ class _Trainer:
             return []
         for slot in complete:
             if slot.restraint is not None:
-                slot.loss.append(slot.restraint.pull(self._bank, slot.index))
-        norms = torch.stack([torch.linalg.vector_norm(self._gradients[slot.index]) for slot in complete])
+                slot.loss.append(slot.restraint.pull(self._banks, slot.index).to(slot.loss[-1].device))
+        norms = torch.stack([self._banks.norm(slot.index) for slot in complete])
         losses = torch.stack([torch.stack(slot.loss).sum() for slot in complete])
         ended = []
         for slot, norm, loss in zip(complete, norms.tolist(), losses.tolist(), strict=True):
-            work, hp, row = slot.work, slot.work.job.hp, self._gradients[slot.index]
+            work, hp = slot.work, slot.work.job.hp
+            rows = [gradients[slot.index] for gradients in self._banks.gradients]
             slot.losses.append(loss)
             slot.step += 1
             reason = ""
@@ -282,15 +286,19 @@ class _Trainer:
                 reason = f"diverged in step {slot.step} of {work.total_steps}: loss {loss:g}, gradient norm {norm:g}"
             else:
                 if hp.clip and norm > hp.clip:
-                    row.mul_(hp.clip / (norm + 1e-6))
-                slot.optimizer.param_groups[0]["lr"] = learning_rate(hp, slot.step - 1, work.total_steps)
-                slot.optimizer.step()
+                    for row in rows:
+                        row.mul_(hp.clip / (norm + 1e-6))
+                for optimizer in slot.optimizers:
+                    optimizer.param_groups[0]["lr"] = learning_rate(hp, slot.step - 1, work.total_steps)
+                    optimizer.step()
                 if slot.restraint is not None:
-                    slot.restraint.project(self._bank, slot.index)
-                self._bank.refresh(slot.index)
-                if slot.step == work.total_steps and not self._values[slot.index].isfinite().all():
+                    slot.restraint.project(self._banks, slot.index)
+                self._banks.refresh(slot.index)
+                last = slot.step == work.total_steps
+                if last and not all(values[slot.index].isfinite().all() for values in self._banks.values):
                     reason = f"diverged in the last step of {work.total_steps}: weights are not finite"
-            row.zero_()
+            for row in rows:
+                row.zero_()
             if reason or slot.step == work.total_steps:
                 ended.append((slot, reason))
             else:
@@ -316,12 +324,8 @@ class _Trainer:
     def _taken(self, slot: _Slot) -> Adapter:
         """A finished job's adapter, with its optimiser state where the job keeps it."""
         start, keeps = slot.work.start, slot.work.job.hp.keep_optimizer
-        adapter = self._bank.take(slot.index, start)
-        if not keeps:
-            return adapter
         before = start.optimizer.step if start.optimizer else 0
-        state = self._bank.take_moments(self._moments, slot.index, before + slot.step, start)
-        return replace(adapter, optimizer=state)
+        return self._banks.take(slot.index, start, before + slot.step if keeps else None)
 
     def _shrink(self, chosen: list[_Slot], message: str) -> Iterator[TrainResult]:
         """After running out of memory: halve the forward, and repeat the interrupted steps, which changed no
@@ -338,7 +342,8 @@ class _Trainer:
             if slot is not None:
                 slot.reduced = True
         for slot in chosen:
-            self._gradients[slot.index].zero_()
+            for gradients in self._banks.gradients:
+                gradients[slot.index].zero_()
             self._begin(slot)
 
 

@@ -475,6 +475,10 @@ class HfModel(Model):
     def _device(self) -> str:
         import torch
 
+        if self.settings.device_map:
+            from harness.models.load import devices_of
+
+            return devices_of(self.settings)[0]
         if self.settings.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:

@@ -20,6 +20,8 @@ class HfSettings:
     """Whether Python code that comes with the model may be executed."""
     device: str = "auto"
     """``auto`` (CUDA where available), ``cpu``, ``cuda``, ``cuda:1``, ..."""
+    device_map: str = field(default="", metadata={"added_later": True})
+    """For a model larger than one GPU: ``auto`` divides its layers among all GPUs, ``cuda:0,1`` among these."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """``auto`` is float32 on the CPU and bfloat16 on CUDA."""
     chat: bool | Literal["auto"] = "auto"

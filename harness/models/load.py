@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as their_logging
 
 from harness.engine import Engine, MemoryPlan
+from harness.engine.split import device_map
 from harness.errors import UsageError
 from harness.models.checkpoint import Checkpoint
 from harness.models.prompts import PromptEncoder
@@ -28,6 +27,9 @@ def load_prompts(checkpoint: Checkpoint, settings: HfSettings) -> PromptEncoder:
     Raises:
         UsageError: the tokenizer cannot be loaded, or neither it nor the configuration has an end-of-text id.
     """
+    # Not at the top: models take transformers two seconds more to import, which a driver of workers need not wait for.
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(checkpoint.folder), trust_remote_code=settings.trust_remote_code, local_files_only=True
@@ -44,23 +46,64 @@ def load_prompts(checkpoint: Checkpoint, settings: HfSettings) -> PromptEncoder:
     return PromptEncoder(tokenizer, ends, checkpoint.name, today=settings.today, thinking=settings.thinking)
 
 
+def devices_of(settings: HfSettings) -> list[str]:
+    """The GPUs that the setting ``device_map`` names; none where it names none.
+
+    Raises:
+        UsageError: it is not a list of GPUs, they are not there, or ``device`` is set as well.
+    """
+    asked, count = settings.device_map, torch.cuda.device_count()
+    if not asked:
+        return []
+    kind, _, numbers = asked.partition(":")
+    listed = numbers.split(",")
+    if asked != "auto" and not (kind == "cuda" and all(map(str.isdecimal, listed)) and len({*listed}) > 1):
+        raise UsageError(f"model hf: device_map {asked!r}: write auto (all GPUs) or cuda:0,1 (these; two at least)")
+    if settings.device != "auto":
+        raise UsageError(
+            f"model hf: device_map ({asked}) says where the model lies, so device ({settings.device}) cannot; workers "
+            "(--devices) have a device each, and no divided model"
+        )
+    devices = [f"cuda:{i}" for i in (range(count) if asked == "auto" else map(int, listed))]
+    if asked == "auto" and count < 2:
+        raise UsageError(f"model hf: device_map auto divides a model among GPUs, and torch sees {count} of them")
+    if absent := [device for device in devices if int(device.partition(":")[2]) >= count]:
+        raise UsageError(f"model hf: device_map {asked!r}: there is no {absent[0]}; torch sees {count} GPUs")
+    return devices
+
+
 def load_engine(
     checkpoint: Checkpoint, settings: HfSettings, device: str, dtype: str, prompts: PromptEncoder
 ) -> Engine:
-    """An engine with the checkpoint's weights on ``device``.
+    """An engine with the checkpoint's weights on ``device``, or on those of the setting ``device_map``.
 
     Raises:
         UsageError: the model cannot be loaded, the engine cannot run it, or it does not fit on the device.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+    from transformers.utils import logging as their_logging
+
     their_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the run shows its own progress
+    options: dict[str, Any] = {}
     try:
+        if devices := devices_of(settings):
+            config = AutoConfig.from_pretrained(
+                str(checkpoint.folder), trust_remote_code=settings.trust_remote_code, local_files_only=True
+            )
+            with torch.device("meta"):
+                kind: Any = AutoModelForCausalLM
+                empty = kind.from_config(config, trust_remote_code=settings.trust_remote_code)
+            options["device_map"] = device_map(empty, devices)
         model = AutoModelForCausalLM.from_pretrained(
             str(checkpoint.folder),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             trust_remote_code=settings.trust_remote_code,
             local_files_only=True,
+            **options,
         )
+    except UsageError:
+        raise
     except Exception as error:  # transformers raises anything, from ValueError to safetensors' own exceptions
         raise UsageError(f"model {checkpoint.name!r} cannot be loaded: {_line(error)}") from error
     assert isinstance(model, PreTrainedModel)
@@ -68,7 +111,8 @@ def load_engine(
         _set_threads(settings.threads, model.num_parameters())
     pad = prompts.tokenizer.pad_token_id
     try:
-        model.to(device)  # type: ignore[arg-type]
+        if not options:
+            model.to(device)  # type: ignore[arg-type]
         if getattr(model.config, "attn_logit_softcapping", None) is not None:
             _log.info(
                 "model %r caps the logits of its attention, which no fused kernel computes: slower", checkpoint.name
@@ -82,7 +126,8 @@ def load_engine(
         )
     except torch.OutOfMemoryError as error:
         raise UsageError(
-            f"model {checkpoint.name!r} does not fit on {device} as {dtype}; use a smaller model or another dtype"
+            f"model {checkpoint.name!r} does not fit on {settings.device_map or device} as {dtype}; use a smaller "
+            "model, another dtype, or more GPUs (device_map)"
         ) from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"model {checkpoint.name!r}: {_line(error)}") from error

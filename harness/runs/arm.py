@@ -95,6 +95,7 @@ class OpenRun:
             context.progress.say(f"model {built.name!r} stays in the driver's process: {why}")
             return built, own, limits
         settings = check_settings(type(own).Settings, built.settings, "model", f"model {built.name!r}")
+        reads.call(built.reads, lambda: own.can)  # what the driver imports for it takes as long as a worker's start
         pool, facts = self.workers.pool(own, settings, context.progress.say)
         self.pools.append(pool)
         fact = f"workers/{json.dumps(table, sort_keys=True)}"

@@ -115,16 +115,17 @@ def run(
         UsageError: the configuration names something that does not exist.
         RunError: the run could not go on; :func:`resume` continues it.
     """
-    plugins = Plugins(tuple(plugin_files))
-    given = dict(within_limits(dict(config or {}), "configuration"))
-    for file in plugin_files:
-        if writable(str(file)) != str(file):
-            raise UsageError(f"plugin file {str(file)!r}: its name is not UTF-8 and cannot be kept; rename it")
-    resolved = configuration.resolve(given, plugins, layers)
-    folder = _new_folder(resolved)
-    said = command({**given, "method": resolved.options.method}, plugin_files)
-    record = records.make(folder.name, given, plugin_files, layers, resolved, said)
-    return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True, workers=workers)
+    with workers.ahead():
+        plugins = Plugins(tuple(plugin_files))
+        given = dict(within_limits(dict(config or {}), "configuration"))
+        for file in plugin_files:
+            if writable(str(file)) != str(file):
+                raise UsageError(f"plugin file {str(file)!r}: its name is not UTF-8 and cannot be kept; rename it")
+        resolved = configuration.resolve(given, plugins, layers)
+        folder = _new_folder(resolved)
+        said = command({**given, "method": resolved.options.method}, plugin_files)
+        record = records.make(folder.name, given, plugin_files, layers, resolved, said)
+        return _execute(folder, plugins, resolved, record, progress or Quiet(), fresh=True, workers=workers)
 
 
 def resume(
@@ -150,26 +151,27 @@ def resume(
         UsageError: there is no run in that folder, or it would not be the same run any more.
         Damaged: something in the folder is not what was written there.
     """
-    folder = Path(folder)
-    record = records.read(folder)
-    check_trust(folder, record, trust)
-    files = [Path(file) for file in record["plugin_files"]]
-    plugins = Plugins(tuple(files))
-    resolved = configuration.resolve(record["given"], plugins, record["layers"])
-    changed = _differences(record["resolved"], resolved.as_json())
-    if changed and not recompute:
-        raise UsageError(
-            f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or a default changed. "
-            "`harness resume --recompute` takes the new one and runs again what it affects"
+    with workers.ahead():
+        folder = Path(folder)
+        record = records.read(folder)
+        check_trust(folder, record, trust)
+        files = [Path(file) for file in record["plugin_files"]]
+        plugins = Plugins(tuple(files))
+        resolved = configuration.resolve(record["given"], plugins, record["layers"])
+        changed = _differences(record["resolved"], resolved.as_json())
+        if changed and not recompute:
+            raise UsageError(
+                f"{folder}: the configuration now resolves to another one ({changed[0]}); a preset or a default "
+                "changed. `harness resume --recompute` takes the new one and runs again what it affects"
+            )
+        if recompute:
+            record = records.make(
+                _name(record, folder), record["given"], files, record["layers"], resolved, record.get("command", "")
+            )
+        progress = progress or Quiet()
+        return _execute(
+            folder, plugins, resolved, record, progress, recompute=recompute, max_cost=max_cost, workers=workers
         )
-    if recompute:
-        record = records.make(
-            _name(record, folder), record["given"], files, record["layers"], resolved, record.get("command", "")
-        )
-    progress = progress or Quiet()
-    return _execute(
-        folder, plugins, resolved, record, progress, recompute=recompute, max_cost=max_cost, workers=workers
-    )
 
 
 def open_run(folder: str | Path) -> Run:

@@ -72,7 +72,10 @@ class Full(Updater):
             if group := _group(settings, f"job {job.id!r}"):
                 done = full_finetune_together(module, sequences, hp, group, seed=job.seed, plan=plan)
             else:
-                done = full_finetune(module, sequences, hp, seed=job.seed, plan=plan)
+                try:
+                    done = full_finetune(module, sequences, hp, seed=job.seed, plan=plan)
+                except ValueError as error:
+                    raise UsageError(f"updater full: {error}") from error
         log: dict[str, Any] = {
             "steps": done.steps,
             "tokens": done.tokens,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from harness.engine import Adapter, HyperParameters, TrainSequence, init_lora, step_batches
+from harness.engine.split import DIVIDED
 from harness.models.loss_curve import thinned
 
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -33,8 +34,10 @@ def finetune(
         (positions computed), ``seconds``, ``loss`` of the last step.
 
     Raises:
-        ValueError: the model lacks a target module.
+        ValueError: the model lacks a target module, or is divided among several devices.
     """
+    if len({parameter.device for parameter in module.parameters()}) > 1:
+        raise ValueError(DIVIDED)
     start = init_lora(module, rank=hp.rank, alpha=hp.alpha, targets=hp.targets, seed=seed)
     with seeded(seed), _injected(module, start, dropout) as (model, pairs):
         finite, log = fit(model, [parameter for pair in pairs.values() for parameter in pair], sequences, hp, seed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,16 @@ class Workers:
         if not (isinstance(found, type) and issubclass(found, Executor)):
             raise UsageError(f"executor {name!r}: {attribute} of {module} is no harness.workers.executors.Executor")
         return found
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Within the block the executor prepares what all workers need, while the driver does other things."""
+        executor = self.executor_class()(places(self.devices), self.address) if self.devices else None
+        try:
+            yield
+        finally:
+            if executor is not None:
+                executor.close()
 
     def pool(self, model: Model, settings: Any, say: Callable[[str], None]) -> tuple[Pool, Facts]:
         """A pool for a model with its first worker started, and what that one found."""

@@ -7,13 +7,16 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import ClassVar
+from weakref import WeakSet
 
 from harness.errors import UsageError
+from harness.workers.nursery import Forked, Nursery
 from harness.workers.worker import KEY, prove
 
 
@@ -66,11 +69,35 @@ class Executor(ABC):
 
 
 class Processes(Executor):
-    """Child processes on this machine. A command that starts the worker elsewhere makes other executors of it."""
+    """Processes on this machine. A command that starts the worker elsewhere makes other executors of it.
+
+    Workers on the CPU are forked from a :class:`harness.workers.nursery.Nursery`, of which this process has one for all
+    its executors, from the first one's beginning to the last one's end.
+    """
 
     name = "processes"
     start_within: ClassVar[float] = 120.0
     """Seconds that a worker has to call back."""
+    _nursery: ClassVar[Nursery | None] = None
+    _using: ClassVar[WeakSet[Processes]] = WeakSet()
+    """Executors that may ask the nursery."""
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, places: Sequence[str], address: str = "", patience: float = 600.0) -> None:
+        super().__init__(places, address, patience)
+        # A process that has touched a GPU cannot be forked, and macOS forks none that has used its libraries.
+        self._forks = "cpu" in places and sys.platform == "linux" and type(self).command is Processes.command
+        if self._forks:
+            with self._lock:
+                self._using.add(self)
+                Processes._nursery = self._nursery or Nursery()
+
+    def close(self) -> None:
+        with self._lock:
+            self._using.discard(self)
+            if not self._using and self._nursery is not None:
+                self._nursery.close()
+                Processes._nursery = None
 
     def command(self, place: str, worker: Sequence[str]) -> list[str]:
         """The command that runs the worker's command somewhere: by default here."""
@@ -82,16 +109,10 @@ class Processes(Executor):
 
     def start(self, place: str, /) -> Remote:
         key = secrets.token_bytes(32)
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        environment = {**os.environ, KEY: key.hex(), "PYTHONPATH": path}
         with socket.create_server((self.listen(), 0)) as door:
             door.settimeout(0.2)
             host, port = door.getsockname()[:2]
-            worker = [sys.executable, "-m", "harness.workers", f"{host}:{port}"]
-            # In a session of its own: Ctrl-C is the driver's, which ends its workers itself.
-            process = subprocess.Popen(
-                self.command(place, worker), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+            process = self._launch(place, f"{host}:{port}", {**os.environ, KEY: key.hex()})
             until = time.monotonic() + self.start_within
             while True:
                 try:
@@ -108,9 +129,37 @@ class Processes(Executor):
                     process.kill()
                     raise WorkerLost(f"it did not call back within {self.start_within:.0f} s")
 
+    def _launch(self, place: str, address: str, environment: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
+        """A process that calls the address.
+
+        Raises:
+            WorkerLost: it cannot be started.
+        """
+        if not (self._forks and place == "cpu"):
+            path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+            worker = [sys.executable, "-m", "harness.workers", address]
+            # In a session of its own: Ctrl-C is the driver's, which ends its workers itself.
+            return subprocess.Popen(
+                self.command(place, worker),
+                env={**environment, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        for _ in range(2):
+            with self._lock:
+                nursery = Processes._nursery = self._nursery or Nursery()
+            try:
+                return nursery.fork(address, environment)
+            except (OSError, EOFError):  # it was killed, and its children with it
+                with self._lock:
+                    if self._nursery is nursery:
+                        nursery.close()
+                        Processes._nursery = None
+        raise WorkerLost("the process that workers are forked from ends before it forks one")
+
 
 class _Process(Remote):
-    def __init__(self, process: subprocess.Popen[bytes], line: Connection, patience: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, line: Connection, patience: float) -> None:
         self._process = process
         self._line = line
         self._patience = patience

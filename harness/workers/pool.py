@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,8 @@ class Pool:
         self._living: set[int] = set()
         self._threads: list[threading.Thread] = []
         self._facts: Facts | None = None
+        self._unfit: BaseException | None = None
+        """Why a worker is refused, and with it the run."""
 
     @property
     def size(self) -> int:
@@ -116,11 +119,11 @@ class Pool:
         """
         task = _Task(pack, weights)
         with self._changed:
-            if self._living:
+            if self._unfit is None and self._living:
                 self._queue.append(task)
                 self._changed.notify_all()
             else:
-                task.answer.set_exception(self._deserted())
+                task.answer.set_exception(self._unfit or self._deserted())
         return task.answer
 
     def close(self) -> None:
@@ -132,8 +135,9 @@ class Pool:
             self._changed.notify_all()
         for remote in remotes:
             remote.end()
-        for thread in self._threads:
-            thread.join(5)  # one that waits for a worker to start may do so for long, and holds nobody up
+        until = time.monotonic() + 5
+        for thread in self._threads:  # one that waits for a worker to start may do so for long, and holds nobody up
+            thread.join(max(0.0, until - time.monotonic()))
         self._executor.close()
 
     # --- in the threads of the workers ---
@@ -141,6 +145,14 @@ class Pool:
     def _serve(self, index: int) -> None:
         holds: set[str] = set()
         failed = 0
+        if index not in self._remotes:
+            try:
+                self._begin(index)  # before there is work for it, which those that are ready should get
+            except WorkerLost:
+                pass  # its first pack tries again, and counts
+            except BaseException as error:
+                self._refuse(error)
+                return
         while (task := self._next(index, holds)) is not None:
             try:
                 remote = self._remotes.get(index)
@@ -244,6 +256,15 @@ class Pool:
         with self._changed:
             self._queue.insert(0, task)
             self._changed.notify_all()
+
+    def _refuse(self, error: BaseException) -> None:
+        """A worker is not like the others, or cannot hold the model: the run goes no further."""
+        with self._changed:
+            self._unfit = error
+            abandoned = list(self._queue)
+            self._queue.clear()
+        for task in abandoned:
+            task.answer.set_exception(error)
 
     def _retire(self, index: int, why: str) -> None:
         """Nothing comes up in a place any more: the others go on without it."""

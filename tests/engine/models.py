@@ -20,9 +20,9 @@ def small_model(family: str, seed: int = 0, dtype: torch.dtype = torch.float32, 
     if family in ("qwen3", "mistral", "llama"):
         heads["head_dim"] = 16
     config = CONFIG_MAPPING[family](
-        vocab_size=VOCAB, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False,
-        **{"hidden_size": 32, **heads, **more},
+        vocab_size=VOCAB, intermediate_size=48, num_attention_heads=4,
+        max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        **{"hidden_size": 32, "num_hidden_layers": 2, "tie_word_embeddings": False, **heads, **more},
     )  # fmt: skip
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)

@@ -14,7 +14,7 @@ from harness.evaluators.sampled import Sampled
 from harness.registry.discover import Plugins
 from harness.runs.config import resolve
 from harness.testing import EvaluatorContract, TrainerContract
-from tests.label_free.test_loops import Learner
+from tests.learning import Learner
 
 SMALL = {"rounds": 2, "steps": 2, "contexts": 2, "samples": 4, "trained": 3, "split": "train"}
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from harness_lab_maths import world
@@ -14,17 +11,7 @@ from harness_lab_maths.maths_task import LabMaths, LabMathsSettings
 
 from harness.evidence.result import Card, Row, TaskItems
 from harness.runs import runner
-
-
-def league() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "league.py"
-    spec = importlib.util.spec_from_file_location("league", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["league"] = module
-    spec.loader.exec_module(module)
-    return module
+from tests.scripts import benchmark
 
 
 @pytest.mark.slow
@@ -52,7 +39,7 @@ def test_methods_and_controls_in_one_table(tmp_path: Path) -> None:
     assert any("round 1 100.0%" in note for note in rows["ttrl-oracle"].notes)
     names = {table.name for table in done.result.tables}
     assert names == {"score", "maj-at-16"}
-    text, verdicts = league().report(done.result)
+    text, verdicts = benchmark("league").report(done.result)
     assert "| `untrained` |" in text
     assert "oracle labels pass the votes" in text
     assert set(verdicts) == {"one seed"}
@@ -81,7 +68,7 @@ def test_the_league_tells_kinds_of_problems_apart() -> None:
     parsed = [world.parse(episode.queries[0].text) for episode, _ in loaded]
     kinds = [one.kind for one in parsed if one]
     asked = TaskItems("lab-maths", "1", "test", "exact", items)
-    module = league()
+    module = benchmark("league")
     assert module.kinds(asked) == kinds
     scores = tuple(i / 30 for i in range(30))
     row = Row(

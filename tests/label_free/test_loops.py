@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +12,15 @@ from harness_label_free.lmsi import Lmsi
 from harness_label_free.r_zero import RZero
 from harness_label_free.ttrl import Ttrl
 
-from harness.api import Example, Request, Rollout, Round, Session, Updated, UpdateJob, Updater
+from harness.api import Request, Rollout, Round
 from harness.errors import RunError, UsageError
 from harness.evaluators.sampled import Sampled
 from harness.session.service import SessionService
-from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
+from harness.testing.scripted import ScriptedLM, open_session
+from tests.learning import Learner, lose, numbers
 
-QUESTIONS = {split: {f"{split}{n}": f"What is {n} of {split}?" for n in range(4)} for split in ("train", "test")}
 WRITTEN = ["a: 7", "b: 7", "c: 3", "?", "a: 7", "d: 5"]
 """Answers by sample index: three say 7 in two ways, one says nothing."""
-
-
-class Numbers(ScriptedTask):
-    """Answers follow a colon."""
-
-    def extract(self, query: Any, answer: str, /) -> str | None:
-        return answer.partition(": ")[2].strip() or None
-
-    def solutions(self, query: Any, /) -> Sequence[str]:
-        return ("7",) if "made" in query.text else ()
-
-
-class Learner(Updater):
-    """Remembers what it was given."""
-
-    accepts = frozenset({Example, Rollout})
-    continues = True
-
-    def __init__(self) -> None:
-        self.jobs: list[UpdateJob] = []
-
-    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        self.jobs += jobs
-        yield from s.fit([UpdateJob(j.id, j.start, j.edits, j.seed, {"rank": 1}, j.start_as) for j in jobs])
 
 
 def answer(request: Request, n: int) -> str:
@@ -56,20 +32,13 @@ def answer(request: Request, n: int) -> str:
 def opened(
     folder: Path, gold: str = "7", rule: Any = answer, slots: Sequence[str] = ("policy", "sft"), told: str = ""
 ) -> tuple[SessionService, ScriptedLM, Learner]:
-    splits = {
-        split: {
-            name: (told if told and split == "test" else f"a text about {name}", {asked: [gold]})
-            for name, asked in mine.items()
-        }
-        for split, mine in QUESTIONS.items()
-    }
     model, learner = ScriptedLM(rule), Learner()
     built: dict[str, tuple[str, Any]] = {"evaluator": ("evaluator", Sampled(Sampled.Settings(samples=6)))}
     built |= dict.fromkeys(slots, ("updater", learner))
     built |= {"oracle": ("evaluator", Sampled(Sampled.Settings(samples=1)))}
     roles = {"student": model} if "solver" in slots else {"embedder": model}
     follows = {} if "solver" in slots else {"student": "@teacher"}
-    task = Numbers(splits)
+    task = numbers(gold, ("train", "test"), told or "a text")
     s = open_session(folder, task, {"teacher": model, **roles}, built, roles=follows, sees="context+queries")
     return s, model, learner
 
@@ -121,16 +90,9 @@ def test_another_life_repeats_it_from_the_journal(tmp_path: Path, name: str) -> 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_lost_answer_stops_the_loop_and_is_no_wrong_answer(tmp_path: Path, name: str) -> None:
-    class Losing(ScriptedLM):
-        def generate(self, asks: Sequence[Request], /) -> Any:
-            import dataclasses
-
-            rows = super().generate(asks)
-            return [[dataclasses.replace(one, finish="error", reason="gone") for one in row] for row in rows]
-
     method, slots = METHODS[name]
     s, model, _ = opened(tmp_path, slots=slots)
-    model.generate = Losing(answer).generate  # type: ignore[method-assign]
+    lose(model)
     with pytest.raises(RunError, match="gone"):
         list(method.run(s.sealed))
 
@@ -265,6 +227,6 @@ def test_the_oracle_has_no_labels_of_the_test(tmp_path: Path) -> None:
 def test_random_labels_are_drawn_among_the_answers(tmp_path: Path) -> None:
     s, _, learner = opened(tmp_path)
     list(Lmsi(Lmsi.Settings(samples=6, labels="random", rounds=3)).run(s.sealed))
-    texts = {example.target for job in learner.jobs for edit in job.edits for example in edit.data}
+    texts = {example.target for example in learner.data}
     assert texts <= {"a: 7", "b: 7", "c: 3", "d: 5"}
     assert texts & {"c: 3", "d: 5"}

@@ -57,3 +57,13 @@ def test_the_contract_imports_the_standard_library_alone() -> None:
     if done.returncode:  # without site-packages there is no pluggy for harness/__init__.py
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_reading_an_adapter_imports_no_models() -> None:
+    """A driver of workers reads and writes adapters; transformers' models would cost it two seconds more."""
+    code = (
+        "import sys; import harness.books.artefacts, harness.models.load\n"
+        "print(*[name for name in ('torch', 'transformers', 'peft') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["torch"]

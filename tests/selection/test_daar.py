@@ -19,7 +19,7 @@ from harness.errors import UsageError
 from harness.session.service import SessionService
 from harness.testing import TaskContract, TrainerContract, components
 from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
-from tests.selection.test_icm import Learner
+from tests.learning import Learner
 
 SEEDS = {"one": ("a b", "a c"), "two": ("d e",)}
 QUICK: Mapping[str, Any] = {"rate": 1e-2, "epochs": 2, "batch": 8}

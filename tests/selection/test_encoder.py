@@ -17,8 +17,8 @@ from harness.api import Dropout, Request, State
 from harness.books.store import WeightStore
 from harness.errors import UsageError
 from harness.testing.scripted import ScriptedLM, open_session
+from tests.learning import Learner
 from tests.selection.test_daar import QUICK, SEEDS
-from tests.selection.test_icm import Learner
 
 WORDS = ("[PAD]", "[UNK]", "Kim", "has", "coins", "finds", "many", "how")
 

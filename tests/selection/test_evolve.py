@@ -21,7 +21,7 @@ from harness.evaluators.sampled import Sampled
 from harness.session.service import SessionService
 from harness.testing import TrainerContract
 from harness.testing.scripted import ScriptedLM, open_session
-from tests.selection.test_icm import Learner
+from tests.learning import Learner
 
 SMALL: Mapping[str, Any] = {
     "generations": 2, "operators": {"harder": "harder Q {question} then Q"}, "phrases": ("harder",), "samples": 2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from harness_lab_maths.maths_model import LabMathsModel
 from harness_selection.claims import LabClaims
 from harness_selection.icm import Icm
 
-from harness.api import Example, Round, Session, State, Updated, UpdateJob, Updater
+from harness.api import Round, State
 from harness.books.store import WeightStore
 from harness.errors import UsageError
 from harness.evaluators.closed_book import ClosedBook
@@ -19,29 +19,12 @@ from harness.models.hf_settings import HfSettings
 from harness.session.service import SessionService
 from harness.testing import TaskContract, TrainerContract
 from harness.testing.scripted import ScriptedLM, open_session
+from tests.learning import Learner
 
 SMALL: Mapping[str, Any] = {
     "names": (" true", " false"), "end": ". ", "key": r"(\d+ more \d+)", "rule": "mirror", "demonstrations": 6,
     "steps": 25, "seeds": 4,
 }  # fmt: skip
-
-
-class Learner(Updater):
-    """Remembers what it was given."""
-
-    accepts = frozenset({Example})
-
-    def __init__(self) -> None:
-        self.jobs: list[UpdateJob] = []
-
-    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        self.jobs += jobs
-        yield from s.fit(
-            [
-                UpdateJob(j.id, j.start, j.edits, j.seed, {"rank": 1, "epochs": 1, "batch_size": 64}, j.start_as)
-                for j in jobs
-            ]
-        )
 
 
 class Asked(ScriptedLM):

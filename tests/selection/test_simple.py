@@ -22,7 +22,8 @@ from harness.evaluators.closed_book import ClosedBook
 from harness.session.service import SessionService
 from harness.testing import TrainerContract
 from harness.testing.scripted import ScriptedLM, open_session
-from tests.selection.test_icm import Asked, Learner, embedded
+from tests.learning import Learner
+from tests.selection.test_icm import Asked, embedded
 
 SMALL: Mapping[str, Any] = {"names": (" true", " false"), "end": ".", "passes": 3, "neighbours": 4}
 

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.registry.discover import Plugins
 from harness.runs.config import Config, resolve
 from harness.testing import EvaluatorContract, TrainerContract
-from tests.self_judging.test_loops import Learner
+from tests.learning import Learner
 
 SLOTS: Mapping[str, tuple[str, Any]] = {"policy": ("updater", Learner()), "sft": ("updater", Learner())}
 RANDOM: Mapping[str, Any] = {"rounds": 2, "samples": 3, "contexts": 2, "rated_by": "random"}

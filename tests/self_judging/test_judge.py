@@ -13,7 +13,8 @@ from harness_self_judging.judge import Contest, Judge, JudgeSettings, MetaJudge
 
 from harness.api import Ask, Prompt, Request, Score, State
 from harness.testing.scripted import ScriptedLM, open_session
-from tests.self_judging.test_loops import Numbers, chatting
+from tests.learning import Numbers
+from tests.self_judging.test_loops import chatting
 
 WRITTEN = ["a: 7", "b: 7", "c: 3", "d: 5", "?", "a: 7"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +9,19 @@ import pytest
 from harness_self_judging.alma import Alma
 from harness_self_judging.rewarding import MetaRewarding, SelfRewarding
 
-from harness.api import Example, Preference, Request, Round, Session, State, Updated, UpdateJob, Updater
+from harness.api import Example, Preference, Request, Round, State
 from harness.errors import RunError, UsageError
 from harness.evaluators.sampled import Sampled
 from harness.session.service import SessionService
-from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
+from harness.testing.scripted import ScriptedLM, open_session
+from tests.learning import Learner, lose, numbers
 
-QUESTIONS = {
-    split: {f"{split}{n}": f"What is {n} of {split}?" for n in range(4)} for split in ("train", "validation", "test")
-}
 WRITTEN = ["six or so: 6", "it is seven: 7", "it must be seven by all means: 7", "three: 3"]
 """Answers by sample index."""
 MARKS = {"six": 2, "it is": 5, "it must": 5, "three": 0}
 """What the judge gives an answer by its first words."""
 JUDGED = "Review an answer"
 COMPARED = "Two reviewers"
-
-
-class Numbers(ScriptedTask):
-    def extract(self, query: Any, answer: str, /) -> str | None:
-        return answer.rsplit(": ", 1)[1] if ": " in answer else None
-
-    def prompt(self, query: Any, memory: Any, /, *, chat: bool) -> Any:
-        return (("user", query.text),) if chat else f"Q {query.text} A"
-
-
-class Learner(Updater):
-    """Trains nothing, remembers its jobs, and gives each result a state of its own."""
-
-    accepts = frozenset({Example, Preference})
-    continues = True
-
-    def __init__(self) -> None:
-        self.jobs: list[UpdateJob] = []
-
-    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        self.jobs += jobs
-        bare = [dataclasses.replace(job, settings={}) for job in jobs]
-        yield from s.fit(bare, loss="dpo" if any(isinstance(d, Preference) for d in jobs[0].edits[0].data) else "sft")
 
 
 def answer(request: Request, n: int) -> str:
@@ -75,7 +48,6 @@ def opened(
     folder: Path, gold: str = "7", rule: Any = answer, roles: dict[str, str] | None = None
 ) -> tuple[SessionService, ScriptedLM, Learner]:
     model, learner = chatting(rule), Learner()
-    splits = {split: {name: (text, {text: [gold]}) for name, text in of.items()} for split, of in QUESTIONS.items()}
     slots: dict[str, tuple[str, Any]] = {
         "evaluator": ("evaluator", Sampled(Sampled.Settings(samples=4))),
         "oracle": ("evaluator", Sampled(Sampled.Settings(samples=1, temperature=0.7, top_p=0.9, max_tokens=512))),
@@ -86,7 +58,7 @@ def opened(
     fixed = [role for role, who in follows.items() if who == "model"]
     models = {"teacher": model, "proposer": model, **dict.fromkeys(fixed, model)}
     follows = {role: who for role, who in follows.items() if who != "model"}
-    s = open_session(folder, Numbers(splits), models, slots, roles=follows, sees="context+queries")
+    s = open_session(folder, numbers(gold), models, slots, roles=follows, sees="context+queries")
     return s, model, learner
 
 
@@ -95,6 +67,9 @@ METHODS: dict[str, Any] = {
     "positives": SelfRewarding(SelfRewarding.Settings(rounds=2, learn="best")),
     "proposing": SelfRewarding(SelfRewarding.Settings(rounds=2, proposed=3)),
     "meta-rewarding": MetaRewarding(MetaRewarding.Settings(rounds=2, samples=4, judgements=3, contexts=2)),
+    "by agreement": MetaRewarding(
+        MetaRewarding.Settings(rounds=2, samples=4, judgements=3, contexts=2, judge_pairs="agreement")
+    ),
     "alma": Alma(Alma.Settings(rounds=3, samples=6, contexts=2)),
     "alma, spread": Alma(Alma.Settings(rounds=2, samples=4, contexts=2, spread=True)),
 }
@@ -132,21 +107,13 @@ def test_another_life_repeats_it_from_the_journal(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("lost", [JUDGED, COMPARED, "What is"])
 def test_what_is_lost_stops_the_loop_and_is_no_bad_mark(tmp_path: Path, lost: str) -> None:
     s, model, _ = opened(tmp_path)
-    real = model.generate
-
-    def losing(asks: Sequence[Request], /) -> Any:
-        return [
-            [dataclasses.replace(c, finish="error", reason="gone") if lost in str(c.request.prompt) else c for c in row]
-            for row in real(asks)
-        ]
-
-    model.generate = losing  # type: ignore[method-assign]
+    lose(model, lost)
     with pytest.raises(RunError, match="gone"):
         list(METHODS["meta-rewarding"].run(s.sealed))
 
 
 def preferences(learner: Learner) -> list[Preference]:
-    return [item for job in learner.jobs for edit in job.edits for item in edit.data if isinstance(item, Preference)]
+    return [item for item in learner.data if isinstance(item, Preference)]
 
 
 def test_the_best_is_preferred_to_the_worst(tmp_path: Path) -> None:
@@ -185,9 +152,8 @@ def test_every_failure_makes_a_pair(tmp_path: Path) -> None:
 
 def test_positives_alone_are_examples(tmp_path: Path) -> None:
     _, _, learner, _ = ran(tmp_path, "positives")
-    data = [item for job in learner.jobs for edit in job.edits for item in edit.data]
-    assert {item.target for item in data if isinstance(item, Example)} == {WRITTEN[1]}
-    assert not any(isinstance(item, Preference) for item in data)
+    assert {item.target for item in learner.data if isinstance(item, Example)} == {WRITTEN[1]}
+    assert not preferences(learner)
 
 
 def test_a_judge_without_opinion_teaches_nothing(tmp_path: Path) -> None:
@@ -233,6 +199,29 @@ def test_the_meta_judge_makes_pairs_of_judgements(tmp_path: Path) -> None:
     assert "judge_pairs" not in second.metrics, "later rounds train the actor alone"
     compared = [request for request in model.asked if COMPARED in str(request.prompt)]
     assert len(compared) == 2
+
+
+def test_judgements_that_most_agree_with_are_preferred(tmp_path: Path) -> None:
+    """Without a meta-judge. One of four judgements has no mark; of the answer marked 3, 3 and 2, two of three pass."""
+    marks = {"six": [3, 2], "it is": [5, 4], "it must": [5, 4], "three": [1, 0]}
+
+    def rule(request: Request, n: int) -> str:
+        asked = str(request.prompt)
+        if JUDGED not in asked:
+            return answer(request, n)
+        high, low = next(mark for words, mark in marks.items() if words in asked.split("Answer:")[1][:12])
+        return ["No mark.", f"Fine. Score: {high}", f"Good. Score: {high}", f"Poor. Score: {low}"][n % 4]
+
+    s, model, learner = opened(tmp_path, rule=rule)
+    shared: Any = {"rounds": 1, "samples": 4, "judgements": 4, "contexts": 2, "judge_pairs": "agreement"}
+    [done] = MetaRewarding(MetaRewarding.Settings(**shared, agreement=0.6)).run(s.sealed)
+    judged = [one for one in preferences(learner) if JUDGED in str(one.prompt)]
+    assert {(one.chosen, one.rejected) for one in judged} == {("Fine. Score: 3", "Poor. Score: 2")}
+    assert done.metrics["judge_pairs"] == 2, "one per question: on all other answers every judgement says the same"
+    assert not any(COMPARED in str(request.prompt) for request in model.asked)
+    s, _, learner = opened(tmp_path / "strict", rule=rule)
+    list(MetaRewarding(MetaRewarding.Settings(**shared)).run(s.sealed))
+    assert not any(JUDGED in str(one.prompt) for one in preferences(learner)), "two of three are too few"
 
 
 def test_a_long_judgement_is_not_learnt(tmp_path: Path) -> None:

@@ -234,8 +234,8 @@ def test_a_pool_shares_answers_evenly_among_different_checkpoints() -> None:
     a, b, c = (State("base", (name,)) for name in "abc")
     pool = Pool((a, b), a)
     assert pool.members() == [a, b]
-    assert Pool((a, b), c).shares(11) == [4, 4, 3]
-    assert pool.shares(1) == [1, 0]
+    assert Pool((a, b), c).shares(11) == [(a, 4), (b, 4), (c, 3)]
+    assert pool.shares(1) == [(a, 1), (b, 0)]
 
 
 def test_ranks_leave_out_what_has_no_score() -> None:

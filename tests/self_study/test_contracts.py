@@ -14,7 +14,7 @@ from harness_self_study.by_round import ByRound
 from harness.registry.discover import Plugins
 from harness.runs.config import resolve
 from harness.testing import ProtocolContract, TrainerContract
-from tests.self_study.world import Learner
+from tests.learning import Learner
 
 LEARNERS: Mapping[str, tuple[str, Any]] = {"sft": ("updater", Learner()), "dpo": ("updater", Learner())}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,13 @@ from harness_self_study.alas import Alas
 from harness_self_study.by_round import ByRound
 from harness_self_study.learning import kept
 
-from harness.api import Example, Preference, Request, Round, Trainer
+from harness.api import Example, Preference, Round, Trainer
 from harness.errors import RunError, UsageError
 from harness.registry.build import BuiltComponent
 from harness.runs.bench import RunBench
 from harness.runs.measured import take
-from tests.self_study.world import FACTS, WORDINGS, Learner, opened, reader, text
+from tests.learning import Learner, lose
+from tests.self_study.world import FACTS, WORDINGS, opened, reader, text
 
 TOPICS = {"topic_template": "harness_lab:templates/entigraph-1.toml", "topic_prompt": "entities"}
 METHODS: dict[str, Trainer] = {
@@ -64,12 +63,7 @@ def test_another_life_repeats_it_from_the_journal(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_lost_text_stops_the_loop_and_is_no_wrong_answer(tmp_path: Path, name: str) -> None:
     s, model, *_ = opened(tmp_path)
-    whole = model.generate
-
-    def losing(asks: Sequence[Request], /) -> Any:
-        return [[dataclasses.replace(one, finish="error", reason="gone") for one in row] for row in whole(asks)]
-
-    model.generate = losing  # type: ignore[method-assign]
+    lose(model)
     with pytest.raises(RunError, match="gone"):
         list(METHODS[name].run(s.sealed))
 

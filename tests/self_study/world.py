@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness_baselines.open_book import OpenBook
 
-from harness.api import Example, Preference, Query, Request, Session, Updated, UpdateJob, Updater
+from harness.api import Query, Request
 from harness.evaluators.closed_book import ClosedBook
 from harness.session.service import SessionService
 from harness.testing.scripted import ScriptedLM, ScriptedTask, open_session
+from tests.learning import Learner
 
 FACTS = {"Arbo": "red", "Belto": "blue", "Cando": "green", "Dervi": "black"}
 """Entity -> its colour; every document is about one of them."""
@@ -47,20 +48,6 @@ WORDINGS = (
     ("What colour has", "Which colour is", "Of what colour is"),
     ("How is the colour of", "Name the colour of", "Which colour is"),
 )
-
-
-class Learner(Updater):
-    """Remembers what it was given."""
-
-    accepts = frozenset({Example, Preference})
-    continues = True
-
-    def __init__(self) -> None:
-        self.jobs: list[UpdateJob] = []
-
-    def apply(self, jobs: Sequence[UpdateJob], s: Session, /) -> Iterator[Updated]:
-        self.jobs += jobs
-        yield from s.fit([UpdateJob(j.id, j.start, j.edits, j.seed, {"rank": 1}, j.start_as) for j in jobs])
 
 
 def opened(

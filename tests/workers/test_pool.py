@@ -90,7 +90,8 @@ def test_any_number_of_workers_gives_the_same(opened: Open, shared: Shared) -> N
 def test_a_worker_unlike_the_others_is_refused(opened: Open) -> None:
     pooled = opened("pooled", model=Elsewhere)
     with pytest.raises(UsageError, match=r"made-up:another.*two such workers are not mixed"):
-        pooled.answers(PROMPTS)
+        # The first one goes to work while the second one starts.
+        [pooled.answers([f"slow {i}"]) for i in range(20)]
 
 
 def test_a_model_that_no_worker_can_hold_is_said_at_once(opened: Open) -> None:

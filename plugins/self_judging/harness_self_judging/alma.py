@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from harness_label_free.answering import answered, measured, votes
+from harness_label_free.answering import answered
 
-from harness.api import Episode, Example, Round, SelfEdit, Session, State
+from harness.api import Episode, Example, SelfEdit, Session, State
 from harness_self_judging.judge import Positive, Share, Temperature
-from harness_self_judging.loop import JudgedLoop, LoopSettings, Rated, diagnosed, merged, of_answers, of_ratings
+from harness_self_judging.loop import JudgedLoop, LoopSettings, Rated, merged
 from harness_self_judging.pairs import Scores
 
 
@@ -45,10 +45,11 @@ class Pool:
         newest = [self.newest] if self.newest is not None and self.newest not in self.fixed else []
         return [*self.fixed, *newest]
 
-    def shares(self, count: int) -> list[int]:
+    def shares(self, count: int) -> list[tuple[State, int]]:
         """How many answers each member gives; the first ones one more where it does not come out even."""
-        size = len(self.members())
-        return [count // size + (place < count % size) for place in range(size)]
+        members = self.members()
+        least, rest = divmod(count, len(members))
+        return [(state, least + (place < rest)) for place, state in enumerate(members)]
 
 
 class Alma(JudgedLoop):
@@ -57,58 +58,37 @@ class Alma(JudgedLoop):
     Settings: ClassVar[type[AlmaSettings]] = AlmaSettings
     name: ClassVar[str] = "alma"
     _settings: AlmaSettings
+    _base: State
+    _pool: Pool
+    _gathered: list[SelfEdit]
 
-    def run(self, s: Session, /) -> Iterator[Round]:
-        """One checkpoint per round.
+    def begin(self, s: Session) -> Sequence[Episode]:
+        self._base = s.roles["teacher"]
+        self._pool, self._gathered = Pool((self._base,)), []
+        return super().begin(s)
 
-        Raises:
-            UsageError: the split is empty.
-            RunError: answers, judgements or an update were lost; or nothing new was proposed.
-        """
-        own = self._settings
-        episodes = self.begin(s)
-        base = s.roles["teacher"]
-        pool = Pool((base,))
-        gathered: list[SelfEdit] = []
-        before = self.probed(s, base, 1)
-        for index in range(own.rounds):
-            asked, metrics = self.questions(s, episodes, index)
-            found = self._answers(s, pool, asked, index)
-            diagnosed(s, found, f"round {index + 1}: ")
-            groups = [one.group for one in found]
-            metrics |= {**measured(groups, votes(s, groups, "class")), **of_answers(found)}
-            metrics |= {**of_ratings(found, self._judge.scale.share), "pool": len(pool.members())}
-            edits = [edit for one in found if (edit := self._edit(one, index)).data]
-            gathered = [*gathered, *edits] if own.restart else edits
-            start = base if own.restart else s.roles["teacher"]
-            metrics["learnt"] = sum(len(edit.data) for edit in gathered)
-            old = s.roles["teacher"]
-            new, said = self.update(s, "sft", start, gathered, "merge", index)
-            metrics |= said
-            if new is not None:
-                s.roles["teacher"] = new
-                if index == 0:
-                    others = (
-                        self.update(s, "sft", base, gathered, "merge", 0, seed)[0] for seed in range(1, own.firsts)
-                    )
-                    pool = Pool((new, *(other for other in others if other is not None)))
-                pool.newest = new
-                if index and old not in pool.members() and old not in s.roles.values():
-                    s.release([old])  # the core keeps what may still be chosen
-            metrics |= self.probed(s, base, index + 2)
-            if index == 0 and before:
-                metrics |= {f"{name}_start": value for name, value in before.items()}
-            yield Round(index, dict(s.roles), metrics)
-
-    def _answers(self, s: Session, pool: Pool, asked: Sequence[Episode], index: int) -> list[Rated]:
-        """Every question's answers of all members, with their scores."""
+    def answers(self, s: Session, asked: Sequence[Episode], index: int) -> list[Rated]:
+        """Every question's answers of all members of the pool, with their scores."""
         parts: list[list[Rated]] = []
-        members = pool.members()
-        for place, (state, count) in enumerate(zip(members, pool.shares(self._settings.samples), strict=True)):
+        for place, (state, count) in enumerate(self._pool.shares(self._settings.samples)):
             if count:
                 groups = answered(s, state, asked, self.sampling(count), self.name, index, place)
                 parts.append(self.rated(s, groups, self.name, index, place))
         return [merged(row) for row in zip(*parts, strict=True)]
+
+    def learn(self, s: Session, found: Sequence[Rated], index: int) -> tuple[State | None, dict[str, Any]]:
+        own, base = self._settings, self._base
+        metrics: dict[str, Any] = {"pool": len(self._pool.members())}
+        edits = [edit for one in found if (edit := self._edit(one, index)).data]
+        gathered = self._gathered = [*self._gathered, *edits] if own.restart else edits
+        metrics["learnt"] = sum(len(edit.data) for edit in gathered)
+        new, said = self.update(s, "sft", base if own.restart else s.roles["teacher"], gathered, "merge", index)
+        if new is not None:
+            if index == 0:
+                others = (self.update(s, "sft", base, gathered, "merge", 0, seed)[0] for seed in range(1, own.firsts))
+                self._pool = Pool((new, *(other for other in others if other is not None)))
+            self._pool.newest = new
+        return new, {**metrics, **said}
 
     def _edit(self, one: Rated, index: int) -> SelfEdit:
         places = [place for place in ranked(one.scores) if one.group.completions[place].text.strip()]

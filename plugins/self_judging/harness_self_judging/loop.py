@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 from typing import Any, ClassVar, Literal
 
-from harness_label_free.answering import Answered, Sampling, answered, labels, votes
+from harness_label_free.answering import Answered, Sampling, answered, labels, measured, votes
+from harness_self_study.learning import keep
 
-from harness.api import Episode, SelfEdit, Session, StartAs, State, Trainer, UpdateJob
+from harness.api import Episode, Round, SelfEdit, Session, StartAs, State, Trainer, UpdateJob
 from harness.errors import RunError, UsageError
 from harness.votes import classes
 from harness_self_judging.judge import Judge, JudgeSettings, Positive, Rating, Share, Temperature
@@ -68,7 +70,7 @@ class Rated:
 
 
 class JudgedLoop(Trainer):
-    """Asks, has the answers scored, and leaves to its subclasses what is learnt."""
+    """Asks, has the answers scored, and leaves to its subclasses who answers and what is learnt."""
 
     Settings: ClassVar[type[LoopSettings]] = LoopSettings
     name: ClassVar[str]
@@ -83,6 +85,43 @@ class JudgedLoop(Trainer):
         own = self._settings
         there = own.proposed or contexts
         return own.rounds * own.samples * min(own.contexts or there, there)
+
+    def run(self, s: Session, /) -> Iterator[Round]:
+        """One checkpoint per round: M2, M3, ... All are noted for the protocol ``by-round``, so none is released.
+
+        Raises:
+            UsageError: the split is empty.
+            RunError: answers, judgements or an update were lost; or nothing new was proposed.
+        """
+        episodes = self.begin(s)
+        start = s.roles["teacher"]
+        keep(s, 0, start)
+        before = self.probed(s, start, 1)
+        for index in range(self._settings.rounds):
+            asked, metrics = self.questions(s, episodes, index)
+            found = self.answers(s, asked, index)
+            diagnosed(s, found, f"round {index + 1}: ")
+            groups = [one.group for one in found]
+            metrics |= {**measured(groups, votes(s, groups, "class")), **of_answers(found)}
+            metrics |= of_ratings(found, self._judge.scale.share)
+            new, said = self.learn(s, found, index)
+            metrics |= said
+            if new is not None:
+                s.roles["teacher"] = new
+            keep(s, index + 1, s.roles["teacher"])
+            metrics |= self.probed(s, start, index + 2)
+            if index == 0 and before:
+                metrics |= {f"{name}_start": value for name, value in before.items()}
+            yield Round(index, dict(s.roles), metrics)
+
+    def answers(self, s: Session, asked: Sequence[Episode], index: int) -> list[Rated]:
+        """A round's answers with their scores: here, of the policy alone."""
+        groups = answered(s, s.roles["teacher"], asked, self.sampling(), self.name, index)
+        return self.rated(s, groups, self.name, index)
+
+    @abstractmethod
+    def learn(self, s: Session, found: Sequence[Rated], index: int) -> tuple[State | None, dict[str, Any]]:
+        """The policy that a round's answers make, and what is reported of it; None where it stays as it was."""
 
     def begin(self, s: Session) -> Sequence[Episode]:
         """The split's questions; the proposer knows these and nothing else.

@@ -14,13 +14,16 @@ _QUICK: Mapping[str, Any] = {"task": {"train": 48, "test": 48}, "trainer": {"pro
 
 
 def _of(method: str) -> dict[str, JSON]:
-    """Presets of the files that are named ``PRESET.METHOD.toml``; ``quick`` is ``lab-maths`` on fewer problems."""
-    found = {
-        name.removesuffix(f".{method}"): dict(table) for name, table in _PRESETS.items() if name.endswith(f".{method}")
-    }
-    lab = found["lab-maths"]
-    small = {slot: {**lab[slot], **table} for slot, table in _QUICK.items()}
-    return {**found, "quick": {**lab, **small, "model": "lab-maths"}}
+    """Presets of the files that are named ``PRESET.METHOD.toml``, each on top of ``PRESET.toml`` where there is one;
+    ``quick`` is ``lab-maths`` on fewer problems."""
+    own = {name.removesuffix(f".{method}"): name for name in _PRESETS if name.endswith(f".{method}")}
+    found = {preset: _on_top(_PRESETS.get(preset, {}), _PRESETS[name]) for preset, name in own.items()}
+    return {**found, "quick": {**_on_top(found["lab-maths"], _QUICK), "model": "lab-maths"}}
+
+
+def _on_top(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of two presets; a setting of ``over`` is taken where both have it."""
+    return {**under, **{slot: {**under.get(slot, {}), **table} for slot, table in over.items()}}
 
 
 _ROLES: Mapping[str, str] = {

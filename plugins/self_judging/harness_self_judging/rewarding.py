@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Any, ClassVar, Literal
 
-from harness_label_free.answering import answered, measured, votes
 from pydantic import Field
 
-from harness.api import Data, Example, Preference, Round, SelfEdit, Session, StartAs
+from harness.api import Data, Example, Preference, SelfEdit, Session, StartAs, State
 from harness.errors import UsageError
 from harness_self_judging import elo
-from harness_self_judging.judge import Contest, Judgement, MetaJudge, Positive, Temperature, matches
-from harness_self_judging.loop import JudgedLoop, LoopSettings, Rated, diagnosed, of_answers, of_ratings
+from harness_self_judging.judge import Contest, Judgement, MetaJudge, Positive, Share, Temperature, matches
+from harness_self_judging.loop import JudgedLoop, LoopSettings, Rated
 from harness_self_judging.pairs import best, extremes, failures
 from harness_self_judging.proposer import Count
 
@@ -46,41 +45,13 @@ class SelfRewarding(JudgedLoop):
     name: ClassVar[str] = "self-rewarding"
     _settings: SelfRewardingSettings
 
-    def run(self, s: Session, /) -> Iterator[Round]:
-        """One checkpoint per round: M2, M3, ...
-
-        Raises:
-            UsageError: the split is empty.
-            RunError: answers, judgements or an update were lost; or nothing new was proposed.
-        """
+    def learn(self, s: Session, found: Sequence[Rated], index: int) -> tuple[State | None, dict[str, Any]]:
         own = self._settings
-        episodes = self.begin(s)
-        start = s.roles["teacher"]
-        before = self.probed(s, start, 1)
-        for index in range(own.rounds):
-            asked, metrics = self.questions(s, episodes, index)
-            groups = answered(s, s.roles["teacher"], asked, self.sampling(), self.name, index)
-            found = self.rated(s, groups, self.name, index)
-            diagnosed(s, found, f"round {index + 1}: ")
-            metrics |= {**measured(groups, votes(s, groups, "class")), **of_answers(found)}
-            metrics |= of_ratings(found, self._judge.scale.share)
-            edits = self.learnt(found, index)
-            metrics |= _of_edits(edits, own.learn)
-            more, said = self.more(s, found, index)
-            metrics |= said
-            slot = "policy" if own.learn == "pairs" else "sft"
-            old = s.roles["teacher"]
-            new, said = self.update(s, slot, old, [*edits, *more], own.start_as, index)
-            metrics |= said
-            if new is not None:
-                s.roles["teacher"] = new
-                if index and old not in s.roles.values():
-                    s.release([old])  # the core keeps what may still be chosen
-            now = self.probed(s, start, index + 2)
-            metrics |= now
-            if index == 0 and before:
-                metrics |= {f"{name}_start": value for name, value in before.items()}
-            yield Round(index, dict(s.roles), metrics)
+        edits = self.learnt(found, index)
+        more, metrics = self.more(s, found, index)
+        slot = "policy" if own.learn == "pairs" else "sft"
+        new, said = self.update(s, slot, s.roles["teacher"], [*edits, *more], own.start_as, index)
+        return new, {**_of_edits(edits, own.learn), **metrics, **said}
 
     def learnt(self, found: Sequence[Rated], index: int) -> list[SelfEdit]:
         """An edit per question that teaches something."""
@@ -128,6 +99,13 @@ class MetaRewardingSettings(SelfRewardingSettings):
     rho: tuple[Rho, ...] = (0.0, 0.32, 0.32, 0.40)
     judge_rounds: Count = 2
     """Rounds in which judgements are compared and learnt from; later ones train the actor alone."""
+    judge_pairs: Literal["elo", "agreement"] = "elo"
+    """``elo``, the paper's: of the answer of each question on which the judge varies most, the judgement with the
+    highest Elo against that with the lowest, as the meta-judge compares them. ``agreement``: of every answer on which
+    enough judgements agree, one of the majority against one of the minority, and no meta-judge is asked; these are the
+    preferences of Self-Consistency Preference Optimization (Prasad et al. 2024, arXiv 2411.04109), of judgements."""
+    agreement: Share = 0.75
+    """Least share of an answer's judgements on one side of ``passing``, for ``agreement``."""
     meta_prompt: str = "meta"
     """A key in ``prompts``; the placeholders are ``{question}``, ``{answer}``, ``{first}`` and ``{second}``."""
     meta_questions: Count = 0
@@ -165,41 +143,73 @@ class MetaRewarding(SelfRewarding):
         own = self._settings
         if index >= own.judge_rounds or own.rated_by != "judge" or own.learn != "pairs":
             return [], {}
+        if own.judge_pairs == "agreement":
+            pairs = [(one, pair) for one in found for pair in agreed(one, own.passing, own.agreement)]
+            said: dict[str, Any] = {}
+        else:
+            pairs, said = self._compared(s, found, index)
+        pairs = [(one, pair) for one, pair in pairs if not 0 < own.longest_judgement <= len(pair[0].text)]
+        edits = [
+            SelfEdit(
+                f"{one.group.query.id}/judge-{index}-{place}",
+                one.group.episode.id,
+                (Preference(good.prompt, good.text, bad.text),),
+            )
+            for place, (one, (good, bad)) in enumerate(pairs)
+        ]
+        return edits, {"judge_pairs": len(edits), **said}
+
+    def _compared(
+        self, s: Session, found: Sequence[Rated], index: int
+    ) -> tuple[list[tuple[Rated, tuple[Judgement, Judgement]]], dict[str, Any]]:
+        """The best and the worst judgement by Elo, of the answer of each question on which the judge varies most."""
+        own = self._settings
         disputed = [(one, players) for one in found if len(players := _disputed(one, own.meta_players)) > 1]
         disputed = disputed[: own.meta_questions or len(disputed)]
-        pairings = [elo.pairings(len(players)) for _, players in disputed]
+        orders = [elo.pairings(len(players)) for _, players in disputed]
         contests = [
             Contest(
                 one.group.query.text, _answer_judged(one, players), players[a].text.strip(), players[b].text.strip()
             )
-            for (one, players), pairs in zip(disputed, pairings, strict=True)
-            for a, b in pairs
+            for (one, players), order in zip(disputed, orders, strict=True)
+            for a, b in order
         ]
         wins = self._meta.compare(
             s, s.roles["meta-judge"], contests, own.meta_temperature, own.meta_max_tokens, self.name, index
         )
         left = iter(wins)
-        played = [matches(pairs, [next(left) for _ in pairs]) for pairs in pairings]
+        played = [matches(order, [next(left) for _ in order]) for order in orders]
         weights = elo.position_weights([match for row in played for match in row])
-        edits = []
+        pairs = []
         gaps = []
         for (one, players), row in zip(disputed, played, strict=True):
             ratings = elo.elo(elo.battles(len(players), row, weights))
             ends = elo.best_and_worst(ratings)
             if ends is None:
                 continue
-            good, bad = players[ends[0]], players[ends[1]]
-            if own.longest_judgement and len(good.text) >= own.longest_judgement:
-                continue
             gaps.append(ratings[ends[0]] - ratings[ends[1]])
-            pair = Preference(good.prompt, good.text, bad.text)
-            edits.append(SelfEdit(f"{one.group.query.id}/judge-{index}", one.group.episode.id, (pair,)))
+            pairs.append((one, (players[ends[0]], players[ends[1]])))
         unread = sum(win is None for win in wins) / max(1, len(wins))
         said = {
-            "judge_pairs": len(edits), "meta_contests": len(wins), "meta_unread": unread,
-            "meta_first_place": weights[1], "meta_elo_gap": fmean(gaps) if gaps else 0.0,
+            "meta_contests": len(wins), "meta_unread": unread, "meta_first_place": weights[1],
+            "meta_elo_gap": fmean(gaps) if gaps else 0.0,
         }  # fmt: skip
-        return edits, said
+        return pairs, said
+
+
+def agreed(one: Rated, passing: float, least: float) -> list[tuple[Judgement, Judgement]]:
+    """Per answer, the first judgement of the majority and the first of the minority, where the share ``least`` of the
+    judgements that could be read is on one side of ``passing`` and not all are."""
+    out = []
+    for rating in one.ratings:
+        sides: dict[bool, list[Judgement]] = {True: [], False: []}
+        for judgement in rating.judgements:
+            if judgement.score is not None:
+                sides[judgement.score >= passing].append(judgement)
+        few, many = sorted(sides.values(), key=len)
+        if few and len(many) > len(few) and len(many) >= least * (len(few) + len(many)):
+            out.append((many[0], few[0]))
+    return out
 
 
 def _disputed(one: Rated, most: int) -> list[Judgement]:
