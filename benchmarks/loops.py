@@ -20,7 +20,11 @@ import torch
 from harness.runs import runner
 from harness.stats import Clustered, difference, mean_interval
 
-METHODS = {"restem": "seal-probability", "rloo": "seal-rloo", "grpo": "seal-grpo", "dpo": "seal-dpo"}
+METHODS = {
+    "restem": "seal-probability", "rloo": "seal-rloo", "grpo": "seal-grpo", "dpo": "seal-dpo", "ppo": "seal-ppo",
+    "ppo-cross-fitted": "seal-ppo-cross-fitted",
+}  # fmt: skip
+PPO = Path(__file__).parent / "ppo_loop.py"
 REWARDS: dict[str, dict[str, Any]] = {
     "probability 5x1": {"use": "trial-probability"},
     "trial 5x3": {"use": "trial", "inner_seeds": 3},
@@ -40,7 +44,7 @@ def cell(loop: str, reward: str, seed: int, options: argparse.Namespace) -> dict
         "leaderboard": "", "reuse": "auto", "task": {"use": "lab-facts", "seed": options.pages_seed},
     }  # fmt: skip
     stopped = [path for path in sorted(runs.glob(f"*-{METHODS[loop]}-*")) if not (path / "result.json").exists()]
-    done = runner.resume(stopped[-1]) if stopped else runner.run(given)
+    done = runner.resume(stopped[-1]) if stopped else runner.run(given, plugin_files=(PPO,) * loop.startswith("ppo"))
     pages: dict[str, list[float]] = {}
     for score in done.scores():
         pages.setdefault(score["episode"], []).append(score["value"] or 0.0)
@@ -94,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("loops"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--loops", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--loops", nargs="+", choices=METHODS, default=["restem", "rloo", "grpo", "dpo"])
     parser.add_argument("--rewards", nargs="+", choices=REWARDS, default=list(REWARDS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--contexts", type=int, default=16)

@@ -135,8 +135,8 @@ class EpisodeBook:
         return self._full[episode_id]
 
     def references(self, episode_ids: Sequence[str]) -> dict[str, References]:
-        """Episode id -> references, for an evaluator."""
-        return {self.full(episode).id: self._references[episode] for episode in episode_ids}
+        """Episode id -> references, for an evaluator, which may do with its copy what it likes."""
+        return {self.full(episode).id: _unshared(self._references[episode]) for episode in episode_ids}
 
     def identity(self, episode_id: str) -> str:
         """Digest of an episode and its references, on both of which a score depends."""
@@ -155,8 +155,22 @@ def _unborn(episode: Episode) -> Episode:
 
 
 def shown(episode: Episode, sees: str) -> Episode:
-    """The episode as a method may see it, given what its card ``sees``."""
-    return episode if sees == "context+queries" else dataclasses.replace(episode, queries=())
+    """A copy of the episode as a method may see it, given what its card ``sees``."""
+    return copied(episode if sees == "context+queries" else dataclasses.replace(episode, queries=()))
+
+
+def copied(episode: Episode) -> Episode:
+    """The episode with tables and lists of its own, so that whoever changes them changes no other row's."""
+    queries = tuple(dataclasses.replace(query, meta=_unshared(query.meta)) for query in episode.queries)
+    return dataclasses.replace(episode, context=_unshared(episode.context), queries=queries)
+
+
+def _unshared(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _unshared(one) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_unshared, value))
+    return value
 
 
 def texts(value: Any) -> list[str]:

@@ -142,6 +142,13 @@ def _run(words: list[str]) -> int:
             raise
         print(f"harness: {line(str(error))}", file=sys.stderr)
         code = error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a file that the user named: missing, not allowed, a folder, no space
+        if verbose or error.filename is None:
+            raise
+        print(f"harness: {line(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        code = UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:

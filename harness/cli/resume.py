@@ -36,10 +36,13 @@ def command(
     Example:  harness resume runs/20261120-101500-seal-lab-facts
     """
     from harness.cli.output import answer_alone, finish
+    from harness.errors import UsageError
     from harness.runs import runner
     from harness.session.progress import on_terminal
     from harness.workers.chosen import Workers
 
+    if max_cost == float("inf"):
+        raise UsageError("--max-cost inf is no number of US dollars; leave it out for the run's own limit")
     with answer_alone(as_json):
         workers = Workers(devices, executor, address)
         done = runner.resume(

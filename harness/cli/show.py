@@ -34,7 +34,7 @@ def command(
     from harness.errors import UsageError
 
     if not puzzle and run is None:
-        raise UsageError("harness show: name a puzzle, or a run with --run")
+        raise UsageError("name a puzzle, or a run with --run")
     table: dict[str, Any] = {"use": task or ("arc" if data else embedded()), **({"data": data} if data else {})}
     if run is not None and not (data or task):
         table = task_of(run)

@@ -7,6 +7,7 @@ thing on every machine. A judge's own failure is an ``error`` and has no value; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Literal, Protocol
 
 from harness import metrics
 from harness.api import Ledger
+from harness.errors import UsageError
 
 DEFAULT = "offline-2"
 OFFLINE = ("offline-1", "offline-2")
@@ -106,3 +108,9 @@ class Budget:
     """Folder of verdicts; None keeps none."""
     batch: bool = False
     """Whether verdicts are asked by OpenAI's batch mode, which parks the run (:mod:`harness.models.batch`)."""
+
+    def __post_init__(self) -> None:
+        if self.max_calls < 0 or not 0 <= self.max_cost < math.inf:
+            raise UsageError(
+                f"a judge's limits are 0 (none) or more, not {self.max_calls} calls and {self.max_cost:g} US dollars"
+            )

@@ -24,6 +24,7 @@ from harness.runs.edits import read_edits
 from harness.runs.layers import Arm
 from harness.runs.measured import take
 from harness.session import checks
+from harness.session.ambient import put_back
 from harness.session.context import RunContext
 from harness.session.packs import PackSizes
 from harness.session.roles import Roles
@@ -301,11 +302,17 @@ def observe(plugins: Plugins, hook: str, event: Any) -> None:
 
 def _rounds(trainer: BuiltComponent[Trainer], session: SessionService) -> Iterator[Round]:
     """A trainer's rounds; an exception of its own code becomes one line that names it."""
-    with blaming(f"{trainer.plugin}: trainer {trainer.name!r} raised"):
+    who = f"{trainer.plugin}: trainer {trainer.name!r}"
+    with blaming(f"{who} raised"):
         rounds = trainer.instance.run(session.sealed)
         if not isinstance(rounds, Iterable):
-            raise PluginError(f"{trainer.plugin}: trainer {trainer.name!r}: run must yield rounds, or return none: []")
-        for done in rounds:
+            raise PluginError(f"{who}: run must yield rounds, or return none: []")
+        iterator, end = iter(rounds), object()
+        while True:
+            with put_back(who):
+                done = next(iterator, end)
+            if done is end:
+                return
             yield checks.round_of(trainer, done)
 
 

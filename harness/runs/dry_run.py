@@ -131,6 +131,7 @@ def make_plan(given: Mapping[str, Any], files: Sequence[Path], layers: Sequence[
     plugins = Plugins(tuple(files))
     config = resolve(given, plugins, layers)
     check_models(config, plugins)
+    runner.check_folders(config)
     _evaluators(plugins, config)
     task = build(plugins, Task, config.task, "task")
     plan = Plan(

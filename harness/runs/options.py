@@ -43,13 +43,13 @@ class Options:
     """Methods to run beside this one; by default those that the method itself names."""
     all: bool = False
     """Run every other method that has the preset as well, with the methods that each of them names."""
-    max_cost: Annotated[float, Field(ge=0)] = 0.0
+    max_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """US dollars that may be spent on each remote model that sets no limit of its own; 0 is no limit."""
     out: str = "runs"
     """Folder in which the run's folder is made."""
     leaderboard: str = "leaderboards"
     """Folder into which the result file is copied; "" copies it nowhere."""
-    max_hours: Annotated[float, Field(ge=0)] = 0.0
+    max_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Hours after which the run stops and can be resumed; 0 is no limit."""
     edits: str = ""
     """Folder of a run whose test edits are used instead of writing new ones: those of the same method and seed, or else

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -401,6 +402,27 @@ def _changed(journal: Journal, config: Config) -> list[str]:
     return list(dict.fromkeys(out))
 
 
+def check_folders(config: Config) -> None:
+    """Refuse what a run would refuse of the folders that its configuration names, without making any.
+
+    Raises:
+        UsageError: nothing can be written under ``out``, or a run that is named is none.
+    """
+    options = config.options
+    out = Path(options.out).absolute()
+    there = next(one for one in (out, *out.parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise _unwritable(out, "Not a directory" if not there.is_dir() else "Permission denied")
+    if options.edits:
+        read_edits(Path(options.edits), config.arms[0].method.name, options.seed)
+    if options.reuse:
+        ReuseSource(options.reuse, out / "new", describe_environment())
+
+
+def _unwritable(out: Path, why: str | None) -> UsageError:
+    return UsageError(f"no run can be written under {out}: {why}; choose another folder with --out")
+
+
 def _new_folder(config: Config) -> Path:
     """A folder with a name of its own, even among runs started in the same second under another ``out``."""
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
@@ -409,9 +431,7 @@ def _new_folder(config: Config) -> Path:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise UsageError(
-            f"no run can be written under {folder.parent}: {error.strerror}; choose another folder with --out"
-        ) from error
+        raise _unwritable(folder.parent, error.strerror) from error
     return folder
 
 

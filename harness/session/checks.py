@@ -26,18 +26,21 @@ from harness.books.records import canonical
 from harness.errors import PluginError, RunError
 from harness.registry.build import BuiltComponent
 from harness.registry.discover import blaming
+from harness.session import typed
+from harness.session.ambient import put_back
 
 _DATA = get_args(Data)
 
 
 def guarded(slot: BuiltComponent[Component], run: Callable[[], Any]) -> Any:
-    """Run a component's code; an exception (or ``sys.exit``) becomes one line that names the component.
+    """Run a component's code; an exception (or ``sys.exit``) becomes one line that names the component. What it
+    changes of the process is put back.
 
     Raises:
         RunError: for an error of the operating system, such as a full disk.
         PluginError: for any other exception that is not one of the harness's own.
     """
-    with blaming(f"{_who(slot)} raised"):
+    with blaming(f"{_who(slot)} raised"), put_back(_who(slot)):
         try:
             return run()
         except OSError as error:
@@ -58,20 +61,29 @@ def edits(slot: BuiltComponent[Component], answered: Any, asks: Sequence[EditAsk
     An edit becomes an error where one of the completions that wrote it is one.
     """
     rows = _rows(slot, answered, len(asks), "asks")
-    for ask, row in zip(asks, rows, strict=True):
+    named: dict[str, int] = {}
+    for place, (ask, row) in enumerate(zip(asks, rows, strict=True)):
         if len(row) > ask.n:
             raise PluginError(
                 f"{_who(slot)} gave {len(row)} edits for episode {ask.episode.id!r}, and was asked for {ask.n}"
             )
         for edit in row:
-            _of_kind(slot, SelfEdit, edit)
+            _of_kind(slot, SelfEdit, edit, but=("data", "status"))
             if edit.episode != ask.episode.id:
                 raise PluginError(
                     f"{_who(slot)} gave edit {edit.id!r} of episode {edit.episode!r} for episode {ask.episode.id!r}"
                 )
-            if not all(isinstance(data, _DATA) for data in edit.data):
-                wrong = next(type(data).__name__ for data in edit.data if not isinstance(data, _DATA))
-                raise PluginError(f"{_who(slot)}: edit {edit.id!r} holds a {wrong}, which is not training data")
+            before = named.setdefault(edit.id, place)
+            named[edit.id] = place
+            if asks[before].episode.id != ask.episode.id or sum(one.id == edit.id for one in row) > 1:
+                raise PluginError(f"{_who(slot)} gave two edits the id {edit.id!r}; an edit's id is its own")
+            if not isinstance(edit.data, list | tuple):
+                raise PluginError(f"{_who(slot)}: edit {edit.id!r} has the data {edit.data!r:.40}, which is no tuple")
+            for data in edit.data:
+                if not isinstance(data, _DATA):
+                    wrong = type(data).__name__
+                    raise PluginError(f"{_who(slot)}: edit {edit.id!r} holds a {wrong}, which is not training data")
+                _typed(slot, data)
             _status(slot, edit.status, f"edit {edit.id!r}")
             _writable(slot, edit, f"edit {edit.id!r}")
     return [[_with_errors(edit) for edit in row] for row in rows]
@@ -85,7 +97,7 @@ def rewards(slot: BuiltComponent[Component], answered: Any, groups: Sequence[Gro
     for group, row in zip(groups, rows, strict=True):
         for edit, reward in zip(group.edits, row, strict=True):
             what = f"the reward of edit {edit.id!r}"
-            _of_kind(slot, Reward, reward)
+            _of_kind(slot, Reward, reward, but=("value", "status"))
             _status(slot, reward.status, what)
             _number(slot, reward.value, what)
             if (reward.value is None) != (reward.status == "error"):
@@ -100,7 +112,7 @@ def updates(slot: BuiltComponent[Component], results: Any, jobs: Collection[str]
         raise PluginError(f"{_who(slot)} gave {_a(results)}, not an answer for each of the {len(jobs)} jobs")
     seen: set[str] = set()
     for updated in results:
-        _of_kind(slot, Updated, updated)
+        _of_kind(slot, Updated, updated, but=("state", "status"))
         if updated.job not in jobs or updated.job in seen:
             raise PluginError(
                 f"{_who(slot)} answered for job {updated.job!r}, which it was not given or has answered already"
@@ -126,11 +138,16 @@ def scores(slot: BuiltComponent[Component], answered: Any, asks: Sequence[Ask]) 
     rows = _rows(slot, answered, len(asks), "asks")
     for ask, row in zip(asks, rows, strict=True):
         for score in row:
-            _of_kind(slot, Score, score)
+            _of_kind(slot, Score, score, but=("value", "status"))
         if [score.query for score in row] != [query.id for query in ask.episode.queries]:
             raise PluginError(f"{_who(slot)}: one score for every query of episode {ask.episode.id!r}, in order")
         for score in row:
             what = f"query {score.query!r}"
+            if score.episode != ask.episode.id:
+                raise PluginError(
+                    f"{_who(slot)}: {what} belongs to episode {ask.episode.id!r}, and its score names "
+                    f"{score.episode!r:.60}"
+                )
             _status(slot, score.status, what)
             if (score.value is None) != (score.status == "error"):
                 raise PluginError(f"{_who(slot)}: {what} must have a value exactly when its status is not error")
@@ -143,9 +160,11 @@ def scores(slot: BuiltComponent[Component], answered: Any, asks: Sequence[Ask]) 
 
 def round_of(slot: BuiltComponent[Component], answered: Any) -> Round:
     """What a trainer yields: a round whose roles hold states, with metrics that the journal can hold."""
-    done: Round = _of_kind(slot, Round, answered)
+    done: Round = _of_kind(slot, Round, answered, but=("roles",))
     if not isinstance(done.roles, Mapping) or not all(isinstance(state, State) for state in done.roles.values()):
         raise PluginError(f"{_who(slot)}: round {done.index!r}: its roles must map names to states")
+    for state in done.roles.values():
+        _typed(slot, state)
     _writable(slot, done, f"round {done.index!r}")
     return done
 
@@ -202,10 +221,17 @@ def _writable(slot: BuiltComponent[Component], record: Any, what: str) -> None:
         raise PluginError(f"{_who(slot)}: {what} cannot be written to the journal: {error}") from error
 
 
-def _of_kind(slot: BuiltComponent[Component], kind: type, value: Any) -> Any:
+def _of_kind(slot: BuiltComponent[Component], kind: type, value: Any, but: Collection[str] = ()) -> Any:
+    """The value, which must be such a record, its fields but some checked too."""
     if not isinstance(value, kind):
         raise PluginError(f"{_who(slot)} gave {_a(value)}, not a {kind.__name__}")
+    _typed(slot, value, but)
     return value
+
+
+def _typed(slot: BuiltComponent[Component], record: Any, but: Collection[str] = ()) -> None:
+    if wrong := typed.fault(record, but):
+        raise PluginError(f"{_who(slot)}: {wrong}")
 
 
 def _with_errors(edit: SelfEdit) -> SelfEdit:

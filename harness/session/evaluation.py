@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from harness.api import Ask, Episode, Evaluator, Score, Updated
+from harness.books.episodes import copied
 from harness.books.item import Item
 from harness.books.records import decode, digest, encode
 from harness.registry.build import BuiltComponent
@@ -65,7 +66,7 @@ class Evaluation:
     def grade(self, slot: BuiltComponent[Evaluator], asks: Sequence[Ask]) -> list[Sequence[Score]]:
         """One list of scores per ask, from the component itself."""
         scope = self._scope
-        full = [dataclasses.replace(ask, episode=scope.context.episodes.full(ask.episode.id)) for ask in asks]
+        full = [dataclasses.replace(ask, episode=copied(scope.context.episodes.full(ask.episode.id))) for ask in asks]
         references = scope.context.episodes.references([ask.episode.id for ask in asks])
         if not full:
             return []

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness import reads
-from harness.api import JSON, Completion, Dropout, Finish, Likelihood, Model, Prompt, Request, State
+from harness.api import JSON, Completion, Dropout, Likelihood, Model, Prompt, Request, State
 from harness.books.item import Item, writable_item
 from harness.books.records import digest
-from harness.errors import PluginError, UsageError
+from harness.errors import UsageError
+from harness.session import answers as answered
 from harness.session.packs import missing, packs
 from harness.session.progress import Piece
 
 if TYPE_CHECKING:
     from harness.session.scope import Scope
-
-_FINISHES: tuple[str, ...] = get_args(Finish)
 
 
 class BookedLM:
@@ -34,8 +33,7 @@ class BookedLM:
         """Completions by request. One that failed at our end has ``finish="error"``, and ``resume`` asks it again."""
 
         def run(part: Sequence[Request]) -> Sequence[Any]:
-            answers = self._backend.generate(part)
-            self._check(answers)
+            answers = answered.completions(self.base, self._backend.generate(part), part)
             return [
                 [{"text": c.text, "tokens": c.tokens, "logprobs": c.logprobs, "finish": c.finish, "cost": c.cost,
                   "reason": c.reason}
@@ -79,7 +77,7 @@ class BookedLM:
         options, variant = self._thinned(dropout)
 
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
-            return [list(row) for row in self._backend.logprobs(part, **options)]
+            return answered.logprobs(self.base, self._backend.logprobs(part, **options), len(part))
 
         if self._scope.watch:
             self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
@@ -87,7 +85,8 @@ class BookedLM:
 
     def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
         def run(part: Sequence[tuple[State, Prompt, str]]) -> Sequence[Any]:
-            return [{"logprobs": list(one.logprobs), "greedy": one.greedy} for one in self._backend.likelihoods(part)]
+            found = answered.likelihoods(self.base, self._backend.likelihoods(part), len(part))
+            return [{"logprobs": list(one.logprobs), "greedy": one.greedy} for one in found]
 
         if self._scope.watch:
             self._scope.watch.prompted(self.base, [prompt for _, prompt, _ in asks])
@@ -106,7 +105,7 @@ class BookedLM:
         options, variant = self._thinned(dropout)
 
         def run(part: Sequence[tuple[State, str]]) -> Sequence[Any]:
-            return [list(row) for row in self._backend.hidden(part, layer=layer, pool=pool, **options)]
+            return answered.vectors(self.base, self._backend.hidden(part, layer=layer, pool=pool, **options), len(part))
 
         return self._booked(f"hidden/{layer}/{pool}", self._scope.writable(list(asks)), run, _free, _ok, variant)
 
@@ -123,14 +122,6 @@ class BookedLM:
         if not 0 < dropout.rate < 1:
             raise UsageError(f"a dropout rate lies between 0 and 1, not {dropout.rate}")
         return {"dropout": dropout}, f"/dropout/{dropout.rate!r}/{dropout.seed}"
-
-    def _check(self, answers: Sequence[Sequence[Completion]]) -> None:
-        for completion in (one for row in answers for one in row):
-            if completion.finish not in _FINISHES:
-                raise PluginError(
-                    f"model {self.base}: a completion has the finish {completion.finish!r:.60}; it may be "
-                    f"{', '.join(_FINISHES)}, and a reason belongs into the field reason"
-                )
 
     def _booked(
         self,
@@ -159,8 +150,6 @@ class BookedLM:
             lacking = missing(pack, known)
             part = pack if whole else lacking
             results = self._run(run, list(part.values()))
-            if len(results) != len(part):
-                raise PluginError(f"model {self.base}: {len(results)} answers to {len(part)} requests")
             seconds = scope.clock.lap() / len(part)
             files = self._reader.files()
             made = (
@@ -183,7 +172,7 @@ class BookedLM:
         return [known[key] for key in keys]
 
     def _run(self, run: Callable[[Sequence[Any]], Sequence[Any]], part: Sequence[Any]) -> Sequence[Any]:
-        return reads.call(self._reader, lambda: run(part))
+        return answered.asked(self.base, lambda: reads.call(self._reader, lambda: run(part)))
 
 
 def _samples(asks: Mapping[str, Any]) -> int:

@@ -175,7 +175,7 @@ class SessionService:
                 self.context.episodes.full(ask.episode.id)
             if self.scope.watch:
                 self.scope.watch.asked([ask.episode for ask in asks])
-            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.propose(asks, self.sealed)))
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.propose(list(asks), self.sealed)))
             return checks.edits(slot, answered, asks)
 
         def status(rows: Any) -> str:
@@ -193,7 +193,7 @@ class SessionService:
         groups = [self.scope.writable(group) for group in groups]
 
         def run() -> Any:
-            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.score(groups, self.sealed)))
+            answered = self._calls.guard(slot, lambda: checks.drawn(slot.instance.score(list(groups), self.sealed)))
             return checks.rewards(slot, answered, groups)
 
         def status(rows: Any) -> str:

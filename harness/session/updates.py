@@ -35,7 +35,7 @@ from harness.books.item import Item
 from harness.books.records import decode, derive_seed, digest, encode
 from harness.errors import PluginError, UsageError
 from harness.registry.build import BuiltComponent
-from harness.session import checks
+from harness.session import answers, checks
 from harness.session.calls import Calls
 from harness.session.evaluation import Evaluation
 from harness.session.scope import Scope
@@ -205,7 +205,8 @@ class Updates:
 
     def _train(self, base: str, items: Sequence[Any], loss: str | Any) -> Iterator[Any]:
         reader, backend = self._scope.reader(base), self._scope.backend(base)
-        return reads.iterate(reader, reads.call(reader, lambda: backend.train(items, loss=loss)))
+        results = answers.asked(base, lambda: reads.call(reader, lambda: backend.train(items, loss=loss)))
+        return answers.trained(base, reads.iterate(reader, results), items)
 
     def expand(self, job: UpdateJob) -> Sequence[Data]:
         out: list[Data] = []

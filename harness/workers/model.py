@@ -13,6 +13,7 @@ from harness.api import (
     Completion,
     Dropout,
     Example,
+    Likelihood,
     Model,
     Prompt,
     Request,
@@ -65,6 +66,9 @@ class PooledModel(Model):
     ) -> Sequence[Sequence[float]]:
         pack = Pack("logprobs", list(asks), _given(dropout=dropout))
         return self._compute(pack, (state for state, _, _ in asks))
+
+    def likelihoods(self, asks: Sequence[tuple[State, Prompt, str]], /) -> Sequence[Likelihood]:
+        return self._compute(Pack("likelihoods", list(asks)), (state for state, _, _ in asks))
 
     def hidden(
         self,

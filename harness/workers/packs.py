@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,10 @@ from typing import Any, Literal
 
 from harness.api import JSON, Model
 
-Op = Literal["generate", "logprobs", "hidden", "train"]
+_DIGEST = 16
+"""Bytes of the digest before every message."""
+
+Op = Literal["generate", "logprobs", "likelihoods", "hidden", "train"]
 
 
 @dataclass(frozen=True)
@@ -78,19 +82,31 @@ class Broken:
 
 
 def dumps(value: Any) -> bytes:
-    """Bytes of a message; weights go as safetensors.
+    """Bytes of a message, behind their digest; weights go as safetensors.
 
     Raises:
         pickle.PicklingError, TypeError, AttributeError: something in it cannot leave the process.
     """
     into = io.BytesIO()
     _Pickler(into, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
-    return into.getvalue()
+    message = into.getvalue()
+    return _digest(message) + message
 
 
 def loads(message: bytes) -> Any:
-    """The value of a message, which must come from a process of the run's own."""
-    return pickle.loads(message)
+    """The value of a message, which must come from a process of the run's own.
+
+    Raises:
+        ValueError: it is not the message that was sent.
+    """
+    digest, rest = message[:_DIGEST], message[_DIGEST:]
+    if digest != _digest(rest):
+        raise ValueError(f"a message of {len(message)} bytes is not what was sent")
+    return pickle.loads(rest)
+
+
+def _digest(message: bytes) -> bytes:
+    return hashlib.blake2b(message, digest_size=_DIGEST).digest()
 
 
 class _Pickler(pickle.Pickler):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.api import HarnessError, Model
 from harness.books.environment import describe_environment
@@ -23,6 +23,7 @@ from harness.errors import PluginError, RunError, UsageError
 from harness.workers.executors import Executor, Remote, WorkerLost
 from harness.workers.packs import Broken, Done, Facts, Opening, Pack, Work, dumps, loads
 
+_Answer = TypeVar("_Answer", Done, Facts)
 _TRIES = 3
 """Workers that a pack may lose, or that may fail to start one after another in one place."""
 
@@ -195,12 +196,7 @@ class Pool:
             message = dumps(Work(task.pack, lacking))
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise PluginError(f"a pack ({task.pack.op}) holds what cannot leave the process: {error}") from error
-        answer = loads(remote.call(message))
-        if isinstance(answer, Broken):
-            raise WorkerLost(f"its model broke: {answer.reason}")
-        if isinstance(answer, HarnessError):
-            raise answer
-        assert isinstance(answer, Done)
+        answer = _heard(remote.call(message), Done, "its model broke: ")
         holds.update(lacking)
         if task.pack.op == "train":
             holds.update(one.adapter.digest() for one in answer.results if one.adapter is not None)
@@ -228,13 +224,7 @@ class Pool:
         return remote
 
     def _opened(self, remote: Remote, place: str) -> Facts:
-        answer = loads(remote.call(dumps(replace(self._opening, place=place))))
-        if isinstance(answer, Broken):
-            raise WorkerLost(answer.reason)
-        if isinstance(answer, HarnessError):
-            raise answer
-        assert isinstance(answer, Facts)
-        return answer
+        return _heard(remote.call(dumps(replace(self._opening, place=place))), Facts)
 
     def _unlike(self, facts: Facts) -> str:
         """What of a worker is other than the first one's; "" where nothing is that results depend on."""
@@ -293,6 +283,26 @@ class Pool:
         return RunError(f"no worker is left ({self._why}); what is booked is safe, and `harness resume` goes on")
 
     _why = "none was started"
+
+
+def _heard(message: bytes, kind: type[_Answer], broke: str = "") -> _Answer:
+    """A worker's answer, of the kind that was asked for.
+
+    Raises:
+        WorkerLost: its model broke, or what arrived is no such answer.
+        HarnessError: what the model refused.
+    """
+    try:
+        answer = loads(message)
+    except Exception as error:  # what is no message may raise anything
+        raise WorkerLost(f"its answer cannot be read: {type(error).__name__}: {error}") from error
+    if isinstance(answer, Broken):
+        raise WorkerLost(f"{broke}{answer.reason}")
+    if isinstance(answer, HarnessError):
+        raise answer
+    if not isinstance(answer, kind):
+        raise WorkerLost(f"it answered with a {type(answer).__name__}")
+    return answer
 
 
 def _mine(facts: Facts, here: Mapping[str, Any]) -> dict[str, Any]:

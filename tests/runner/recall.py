@@ -71,7 +71,7 @@ class ShelfSettings:
 class Shelf(Updater):
     """Puts the edits' episodes on a shelf that has room for so many, the latest last.
 
-    With an episode in the environment's ``SHELF_BREAKS``, its updates are errors.
+    With an episode (or ``all``) in the environment's ``SHELF_BREAKS``, its updates are errors.
     """
 
     Settings = ShelfSettings
@@ -84,7 +84,7 @@ class Shelf(Updater):
         broken = os.environ.get("SHELF_BREAKS", "")
         for job in jobs:
             SEEN.append((job.id, tuple(edit.episode for edit in job.earlier)))
-            if any(edit.episode == broken for edit in job.edits):
+            if any(broken in (edit.episode, "all") for edit in job.edits):
                 yield Updated(job.id, None, "error", "the shelf broke")
             elif any(edit.episode.endswith(self._settings.fails) for edit in job.edits):
                 yield Updated(job.id, None, "failed", "no such shelf")

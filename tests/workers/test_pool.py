@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.api import Example, SelfEdit, TrialJob, UpdateJob
+from harness.api import Example, Model, SelfEdit, TrialJob, UpdateJob
 from harness.errors import RunError, UsageError
-from harness.workers.executors import Processes, places
+from harness.workers.executors import Processes, Remote, places
+from harness.workers.model import PooledModel
+from harness.workers.packs import Broken, Facts, Opening, dumps, loads
 from harness.workers.pool import can_cross
+from harness.workers.worker import Worker
 from tests.workers.conftest import Open, Opened, Shared
 from tests.workers.made_up import Elsewhere, MadeUp, MadeUpSettings, NoHome
 
@@ -127,6 +132,72 @@ def test_a_driver_unlike_its_workers_computes_nothing(opened: Open, shared: Shar
     model.identity = {"device": "cuda", "dtype": "bfloat16"}
     with pytest.raises(UsageError, match="start the run on a machine like theirs"):
         model.borrow(pooled.session.roles["student"])
+
+
+def test_every_call_of_a_model_is_answered_by_workers_or_handed_to_the_drivers_own() -> None:
+    """One that the pooled model forgot would be answered by the contract's default: another result than without
+    workers."""
+    calls = {name for name, one in vars(Model).items() if inspect.isfunction(one)}
+    assert calls - vars(PooledModel).keys() == set()
+
+
+class Damaging(Processes):
+    """A worker in this process, whose first answers on the way are damaged; the opening's is the very first."""
+
+    def __init__(self, damages: list[Callable[[bytes], bytes]]) -> None:
+        super().__init__(["cpu"])
+        self.damages = damages
+
+    def start(self, place: str, /) -> Remote:
+        return _Line(Worker(), self.damages)
+
+
+class _Line(Remote):
+    def __init__(self, worker: Worker, damages: list[Callable[[bytes], bytes]]) -> None:
+        self._worker, self._damages = worker, damages
+
+    def call(self, message: bytes, /) -> bytes:
+        answer = self._worker(message)
+        return self._damages.pop(0)(answer) if self._damages else answer
+
+    def end(self) -> None: ...
+
+
+def _flipped(at: int) -> Callable[[bytes], bytes]:
+    def damage(answer: bytes) -> bytes:
+        data = bytearray(answer)
+        data[at] ^= 1
+        return bytes(data)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "the first byte": _flipped(0),
+    "a byte of the answer": _flipped(-9),
+    "cut off": lambda answer: answer[:-3],
+    "empty": lambda answer: b"",
+    "something else": lambda answer: dumps("hello"),
+    "a list": lambda answer: dumps([1]),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_answer_is_a_lost_worker_and_never_a_result(opened: Open, what: str) -> None:
+    executor = Damaging([bytes, DAMAGES[what], DAMAGES[what]])
+    pooled = opened("pooled", executor=executor)
+    assert pooled.answers(PROMPTS) == opened("alone", workers=0).answers(PROMPTS)
+    assert not executor.damages
+    assert sum("was lost: it" in said for said in pooled.said) >= 1
+
+
+def test_a_damaged_question_is_a_lost_worker_too(opened: Open) -> None:
+    worker = Worker()
+    found = loads(worker(dumps(Opening(MadeUp, MadeUpSettings(""), "cpu"))))
+    assert isinstance(found, Facts)
+    broken = loads(worker(_flipped(-1)(dumps(Opening(MadeUp, MadeUpSettings(""), "cpu")))))
+    assert isinstance(broken, Broken)
+    assert "is not what was sent" in broken.reason
 
 
 def test_devices_are_places() -> None:

@@ -30,6 +30,7 @@ def train(
       harness adapter train --out lab-generator --task-seeds 100-119 --set generator.keys=64
     """
     from harness.errors import UsageError, nearest
+    from harness.files import made_folder
     from harness.runs.tables import parse_set
     from harness_generative_adapter.prepare import opened, prepared
 
@@ -40,6 +41,7 @@ def train(
             f"--set {next(iter(given))}: there are task, generator and training.{nearest(next(iter(given)), tables)}"
         )
     language_model = opened(model)
+    made_folder(out, "--out")
     generator, settings, documents = prepared(language_model, task, task_seeds, tables)
     from harness.api import State
     from harness_generative_adapter import training

@@ -52,7 +52,7 @@ def export(
 @app.command()
 def card(
     model: Annotated[str, typer.Option(help="A model folder; by default the packaged model.")] = "",
-    pages: Annotated[int, typer.Option(help="Pages of the test split.")] = 100,
+    pages: Annotated[int, typer.Option(min=1, help="Pages of the test split.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the pages.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -66,8 +66,8 @@ def card(
 @app.command()
 def data(
     out: Annotated[Path, typer.Argument(help="Folder for the files.")],
-    pages: Annotated[int, typer.Option(help="Pages of each split.")] = 100,
-    grids: Annotated[int, typer.Option(help="Grid puzzles of each split.")] = 60,
+    pages: Annotated[int, typer.Option(min=0, help="Pages of each split.")] = 100,
+    grids: Annotated[int, typer.Option(min=0, help="Grid puzzles of each split.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of pages and puzzles.")] = 1,
 ) -> None:
     """Write the world as SQuAD v1.1 and ARC files, for other tools."""

@@ -49,8 +49,8 @@ def export(
 @app.command()
 def card(
     model: Annotated[str, typer.Option(help="A model folder; the packaged model unless told.")] = "",
-    problems: Annotated[int, typer.Option(help="Problems of the test split.")] = 200,
-    samples: Annotated[int, typer.Option(help="Chains per problem.")] = 16,
+    problems: Annotated[int, typer.Option(min=1, help="Problems of the test split.")] = 200,
+    samples: Annotated[int, typer.Option(min=1, help="Chains per problem.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of the problems and of the chains.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
