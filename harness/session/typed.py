@@ -19,7 +19,7 @@ def fault(record: Any, but: Collection[str] = ()) -> str:
         record: of a dataclass of the contract.
         but: fields that are not looked at.
     """
-    for name, said, right in _fields(type(record)):
+    for name, said, right in _fields(record.__class__):
         value = getattr(record, name)
         if name not in but and not right(value):
             return f"the field {name} of {type(record).__name__} is {value!r:.60}, and must be {said}"
