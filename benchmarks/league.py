@@ -85,8 +85,12 @@ SIGNATURES = (
 )
 
 
-def run(out: Path, seeds: int, only: list[str], preset: str = "lab-maths") -> ResultFile:
-    """The league; resumed by `harness resume` where it was interrupted."""
+def run(out: Path, seeds: int, only: list[str], preset: str = "lab-maths", steps: int = 0) -> ResultFile:
+    """The league; resumed by `harness resume` where it was interrupted.
+
+    Args:
+        steps: policy steps per round of TTRL, its controls and EVOL-RL; 0 leaves the preset's.
+    """
     given: dict[str, Any] = {
         "method": "ttrl-inductive",
         "model": "lab-maths",
@@ -97,6 +101,9 @@ def run(out: Path, seeds: int, only: list[str], preset: str = "lab-maths") -> Re
         "reuse": "auto",
     }
     given |= {"beside": only} if only else {"all": True}
+    if steps:
+        given["trainer"] = {"steps": steps}
+        given["variants"] = {"evol-rl": {"method": "evol-rl", "trainer": {"steps": steps}}}
     return runner.run(given).result
 
 
@@ -199,12 +206,13 @@ def main() -> None:
     parser.add_argument(
         "--preset", choices=["lab-maths", "quick"], default="lab-maths", help="quick: half the problems"
     )
+    parser.add_argument("--steps", type=int, default=0, help="policy steps per round of TTRL and EVOL-RL")
     parser.add_argument("--result", type=Path, help="a result file that is there already")
     options = parser.parse_args()
     if options.result:
         found = result_file.read(options.result)
     else:
-        found = run(options.out, options.seeds, options.only, options.preset)
+        found = run(options.out, options.seeds, options.only, options.preset, options.steps)
     text, verdicts = report(found)
     print(text)
     if not options.result:
