@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,16 @@ from harness.evidence.result import ResultFile, Row
 from harness.evidence.result import Table as ResultTable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.measure import Measurement
     from rich.table import Table
 
 FEW = 6
 """Tables beside the headline that still fit beside it as columns."""
+ACROSS, NARROW = 5, 10
+"""Tables that stand side by side, and characters of a title before it goes on in another line: 80 columns hold them."""
+LONG = 160
+"""Characters of a note before the rest is left to the run's page."""
 RANK_NOTE = (
     "rank: from the best to the worst place among comparable rows that noise leaves open to a row; "
     f"{stats.MIN_SEEDS} or more seeds that differ, and {stats.MIN_CONTEXTS} or more contexts, are ranked"
@@ -98,8 +104,12 @@ def total_seconds(summary: Summary) -> float | None:
     return sum(known) if known else None
 
 
-def notes(summary: Summary) -> str:
-    """Why a row is unranked, and what it was allowed beyond the others."""
+def notes(summary: Summary, longest: int = 0) -> str:
+    """Why a row is unranked, what it was allowed beyond the others, and what a run noted of it.
+
+    Args:
+        longest: characters of each of the run's notes; 0 is no limit.
+    """
     card = summary.row.card
     said = [summary.why_unranked] if summary.why_unranked else []
     for name in ("transductive", "open_book", "outside_teacher"):
@@ -108,7 +118,9 @@ def notes(summary: Summary) -> str:
     if once := summary.row.costs.get("meta_s"):
         said.append(f"trained once before, {seconds(once / len(summary.row.seeds))}, not in its cost")
     graded = judge_error.note(summary.row) if summary.row.scored else ""
-    return "; ".join([*said, *summary.row.notes, *said_of_reward(summary.row), *([graded] if graded else [])])
+    cut = " ... (the rest: harness view)"
+    own = [textwrap.shorten(note, longest, placeholder=cut) if longest else note for note in summary.row.notes]
+    return "; ".join([*said, *own, *said_of_reward(summary.row), *([graded] if graded else [])])
 
 
 def render(found: ResultFile) -> RenderableType:
@@ -120,30 +132,48 @@ def render(found: ResultFile) -> RenderableType:
 
     if len(found.tables) - 1 <= FEW:
         return _headline(found, beside(found))
-    return Group(_headline(found, {}), _measures(found))
+    return Group(_headline(found, {}), *_measures(found))
 
 
-def _measures(found: ResultFile) -> Table:
-    """A line for each table beside the headline, a column for each method."""
+def _measures(found: ResultFile) -> list[Table]:
+    """The tables beside the headline: a line for each with intervals, and a column for each method; where there are
+    more methods than tables, a line for each method and the figures alone, a few tables at a time."""
+    others = [other for other in found.tables if other.name != found.headline]
+    methods = list(dict.fromkeys(row.method for other in others for row in other.rows))
+    by_method = len(methods) > len(others)
+    cells: dict[str, dict[str, str]] = {}
+    for other in others:
+        unit = other.task.unit
+        for one in summarise(found.of_table(other.name)):
+            spread = "" if by_method or one.low is None else f" [{interval(one.low, one.high, unit)}]"
+            cells.setdefault(one.row.method, {})[other.name] = f"{shown(one.score, unit)}{spread}"
+    out = []
+    if by_method:
+        for start in range(0, len(others), ACROSS):
+            table = _plain("beside it, at the last step")
+            table.add_column("method", no_wrap=True)
+            part = others[start : start + ACROSS]
+            for other in part:
+                title = "\n".join(map(rich, textwrap.wrap(other.name, NARROW)))
+                table.add_column(title, justify="right", no_wrap=True)
+            for method in methods:
+                table.add_row(rich(method), *(cells.get(method, {}).get(other.name, "–") for other in part))
+            out.append(table)
+        return out
+    table = _plain("beside it, at the last step, with 95% intervals")
+    for name in ("measure", "of", *map(rich, methods)):
+        table.add_column(name, justify="left" if name in ("measure", "of") else "right", overflow="fold")
+    for other in others:
+        figures = (cells.get(method, {}).get(other.name, "–") for method in methods)
+        table.add_row(rich(other.name), rich(metrics(found.of_table(other.name))), *figures)
+    return [table]
+
+
+def _plain(title: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title="beside it, at the last step, with 95% intervals", title_justify="left", box=SIMPLE_HEAD,
-                  padding=(0, 1, 0, 0))  # fmt: skip
-    methods = list(dict.fromkeys(row.method for other in found.tables for row in other.rows))
-    for name in ("measure", "of", *map(rich, methods)):
-        table.add_column(name, justify="left" if name in ("measure", "of") else "right", overflow="fold")
-    for other in found.tables:
-        if other.name == found.headline:
-            continue
-        unit = other.task.unit
-        view = found.of_table(other.name)
-        cells = {}
-        for one in summarise(view):
-            spread = f" [{interval(one.low, one.high, unit)}]" if one.low is not None else ""
-            cells[one.row.method] = f"{shown(one.score, unit)}{spread}"
-        table.add_row(rich(other.name), rich(metrics(view)), *(cells.get(method, "–") for method in methods))
-    return table
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
 def _headline(found: ResultFile, others: Mapping[str, Mapping[str, str]]) -> Table:
@@ -162,7 +192,7 @@ def _headline(found: ResultFile, others: Mapping[str, Mapping[str, str]]) -> Tab
     )
     kinds = [name for name in ("failed", "unparsed", "errors") if name == "failed" or _any(summaries, name)]
     table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("method", overflow="fold", min_width=8)
+    table.add_column("method")
     headers = ("score", "95%\ninterval", "contexts/\nqueries", "seeds", "scored/\nexpected", *kinds)
     for name in (*headers, *("\n".join(map(rich, name.split("\n"))) for name in others), "cost"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -170,7 +200,7 @@ def _headline(found: ResultFile, others: Mapping[str, Mapping[str, str]]) -> Tab
         for one in group:
             table.add_row(
                 rank(one),
-                rich(one.row.method),
+                _Name(one.row.method),
                 shown(one.score, task.unit),
                 interval(one.low, one.high, task.unit),
                 f"{one.contexts}/{one.queries}",
@@ -184,6 +214,22 @@ def _headline(found: ResultFile, others: Mapping[str, Mapping[str, str]]) -> Tab
     return table
 
 
+class _Name:
+    """A name that goes on in another line after a hyphen where a column is narrow."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        least = max(map(len, textwrap.wrap(self._name, 1, break_long_words=False)), default=1)
+        return Measurement(least, max(least, len(self._name)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield "\n".join(map(rich, textwrap.wrap(self._name, max(1, options.max_width))))
+
+
 def _any(summaries: Sequence[Summary], name: str) -> bool:
     return any(getattr(one.row, name) for one in summaries)
 
@@ -192,7 +238,7 @@ def _footnotes(table: ResultTable, summaries: Sequence[Summary]) -> list[str]:
     """What is to be said of single rows; rows of which the same is said stand together."""
     said: dict[str, list[str]] = {}
     for one in summaries:
-        if text := "; ".join(filter(None, (notes(one), by_step(table, one.row)))):
+        if text := "; ".join(filter(None, (notes(one, LONG), by_step(table, one.row)))):
             said.setdefault(text, []).append(one.row.method)
     return [f"{', '.join(methods)}: {text}" for text, methods in said.items()]
 

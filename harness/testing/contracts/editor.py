@@ -190,7 +190,7 @@ class _RecordingLM:
 class _Down(ScriptedLM):
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
         rows = super().generate(asks)
-        lost: dict[str, Any] = {"text": "", "tokens": (), "finish": "error", "reason": "HTTP 503"}
+        lost: dict[str, Any] = {"text": "", "tokens": (), "logprobs": None, "finish": "error", "reason": "HTTP 503"}
         return [[dataclasses.replace(one, **lost) for one in row] for row in rows]
 
 

@@ -155,7 +155,7 @@ class EvaluatorContract(Contract):
 class _Finishes(ScriptedLM):
     def __init__(self, answers: Any, finish: Finish, reason: str) -> None:
         super().__init__(answers)
-        self._ending: dict[str, Any] = {"text": "", "tokens": (), "finish": finish, "reason": reason}
+        self._ending: dict[str, Any] = {"text": "", "tokens": (), "logprobs": None, "finish": finish, "reason": reason}
 
     def generate(self, asks: Sequence[Request], /) -> list[list[Completion]]:
         rows = super().generate(asks)
