@@ -247,9 +247,17 @@ def _declined(code: str, text: str) -> Declined | None:
     return Declined("content filter") if _FILTERED.search(code + " " + text) else None
 
 
-@functools.cache
+_starting = threading.Lock()
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     """The event loop in which this process's calls run; asyncio is needed to end an attempt at its deadline."""
+    with _starting:  # a cache alone lets two threads start one each, and a client's connections belong to one
+        return _started_loop()
+
+
+@functools.cache
+def _started_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="endpoint", daemon=True).start()
     return loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.models.prices import Price, price_of
 pytest.importorskip("openai")
 pytest.importorskip("tenacity")
 
+from harness.models import endpoint
 from harness.models.openai import OpenAIModel, OpenAISettings
 from tests.models.fake_endpoint import Fake, Reply, chat, failure, serve
 
@@ -51,6 +53,24 @@ def test_request_and_answer() -> None:
     assert lm.can == {"generate", "schema", "chat"}
     assert lm.base == "openai:m-1"
     assert fake.keys == [f"Bearer {SECRET}"]
+
+
+def test_first_calls_at_once_run_in_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client's connections belong to one event loop, and the first calls come from many threads."""
+    started, real = [], asyncio.new_event_loop
+
+    def slow() -> asyncio.AbstractEventLoop:
+        time.sleep(0.1)
+        started.append(real())
+        return started[-1]
+
+    endpoint._started_loop.cache_clear()
+    monkeypatch.setattr(asyncio, "new_event_loop", slow)
+    with serve(lambda i, body: chat(body["messages"][-1]["content"].upper())) as fake:
+        lm = model(fake)
+        rows = lm.generate([ask(lm, f"q{place}") for place in range(8)])
+    assert [one.text for [one] in rows] == [f"Q{place}" for place in range(8)]
+    assert len(started) == 1
 
 
 def test_order_is_kept_when_answers_overtake() -> None:
