@@ -20,3 +20,25 @@ def presets(package: str) -> Mapping[str, JSON]:
             if item.name.endswith(".toml")
         }
     )
+
+
+def presets_of(package: str, *names: str) -> dict[str, JSON]:
+    """A method's presets from the files ``PRESET.NAME.toml`` of a package, each of the first name that has one; a file
+    ``PRESET.toml``, if there is one, lies under it."""
+    found = presets(package)
+    out: dict[str, JSON] = {}
+    for preset in dict.fromkeys(file.rsplit(".", 1)[0] for file in found):
+        own = next((found[f"{preset}.{name}"] for name in names if f"{preset}.{name}" in found), None)
+        if own is not None:
+            out[preset] = on_top(found.get(preset, {}), own)
+    return out
+
+
+def on_top(under: JSON, over: JSON) -> dict[str, JSON]:
+    """``over`` on top of ``under``, setting by setting within the tables that both have."""
+    both = {
+        name: {**under[name], **table}
+        for name, table in over.items()
+        if isinstance(table, Mapping) and isinstance(under.get(name), Mapping)
+    }
+    return {**under, **over, **both}

@@ -6,17 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.api import JSON, Method
-from harness.registry.presets import presets
-
-_PRESETS = presets("harness_ace")
-
-
-def _of(name: str) -> dict[str, JSON]:
-    """Presets of the files ``PRESET.NAME.toml``."""
-    ending = f".{name}"
-    return {file.removesuffix(ending): table for file, table in _PRESETS.items() if file.endswith(ending)}
-
+from harness.api import Method
+from harness.registry.presets import presets_of
 
 _SLOTS: Mapping[str, Any] = {
     "playbook": {"kind": "updater", "use": "memory"},
@@ -37,7 +28,7 @@ ACE = Method(
     sees="context+queries",
     needs=frozenset({"generate"}),
     beside=("untrained", "ace-hidden", "ace-rewrite"),
-    presets=_of("offline"),
+    presets=presets_of("harness_ace", "offline"),
 )
 HIDDEN = replace(
     ACE,
@@ -66,7 +57,7 @@ ONLINE = Method(
     needs=frozenset({"generate"}),
     protocol={"use": "ace-online"},
     beside=("untrained", "ace-online-hidden"),
-    presets=_of("online"),
+    presets=presets_of("harness_ace", "online"),
 )
 ONLINE_HIDDEN = replace(
     ONLINE,

@@ -7,33 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api import JSON, Method
-from harness.registry.presets import presets
+from harness.registry.presets import on_top, presets_of
 
-_PRESETS = presets("harness_label_free")
 _QUICK, _WHOLE = "quick", "lab-maths"
 
 
 def _of(*parts: str) -> dict[str, JSON]:
-    """Presets of the files that are named ``PRESET.METHOD.toml``, the first of the methods that has one.
-
-    A quick preset says what differs from that of the embedded model.
-    """
-    names = dict.fromkeys(name.rsplit(".", 1)[0] for name in _PRESETS)
-    out: dict[str, JSON] = {}
-    for preset in names:
-        found = next((_PRESETS[f"{preset}.{part}"] for part in parts if f"{preset}.{part}" in _PRESETS), None)
-        if found is not None:
-            out[preset] = found
-    return {**out, _QUICK: _on_top(out[_WHOLE], out[_QUICK])}
-
-
-def _on_top(under: JSON, over: JSON) -> dict[str, JSON]:
-    return {
-        name: {**under.get(name, {}), **over[name]}
-        if isinstance(over.get(name), Mapping)
-        else over.get(name, under.get(name))
-        for name in {**under, **over}
-    }
+    """The presets of the first of the methods that has a file of it; a quick preset says what differs from that of the
+    embedded model."""
+    out = presets_of("harness_label_free", *parts)
+    return {**out, _QUICK: on_top(out[_WHOLE], out[_QUICK])}
 
 
 def _without(given: Mapping[str, JSON], *slots: str) -> dict[str, JSON]:

@@ -6,19 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api import JSON, Method
-from harness.registry.presets import presets
-
-_PRESETS = presets("harness_reading")
-
-
-def _of(*names: str) -> dict[str, JSON]:
-    """Presets of the files ``PRESET.NAME.toml``, for the first of the names that has one."""
-    out: dict[str, JSON] = {}
-    for preset in dict.fromkeys(file.rsplit(".", 1)[0] for file in _PRESETS):
-        found = next((_PRESETS[f"{preset}.{name}"] for name in names if f"{preset}.{name}" in _PRESETS), None)
-        if found is not None:
-            out[preset] = found
-    return out
+from harness.registry.presets import presets_of
 
 
 def _method(name: str, paper: str, summary: str, editor: JSON, beside: tuple[str, ...], **more: Any) -> Method:
@@ -35,7 +23,7 @@ def _method(name: str, paper: str, summary: str, editor: JSON, beside: tuple[str
         components=components,
         needs=frozenset({"generate", "train"}),
         beside=beside,
-        presets=_of(name, more.get("like", "context-distill")),
+        presets=presets_of("harness_reading", name, more.get("like", "context-distill")),
     )
 
 
@@ -77,7 +65,7 @@ SDFT = replace(
     summary="context distillation on the student's own answers, sampled anew as it learns",
     components={**CONTEXT_DISTILL.components, "updater": {"use": "on-policy"}},
     beside=("none", "self-qa", "context-distill"),
-    presets=_of("sdft", "context-distill"),
+    presets=presets_of("harness_reading", "sdft", "context-distill"),
 )
 
 ACTIVE_READING = _method(
@@ -116,7 +104,7 @@ PAST = Method(
     sees="context+queries",
     needs=frozenset({"generate", "train"}),
     beside=("none", "seal-no-rl", "past-random", "seal"),
-    presets=_of("past"),
+    presets=presets_of("harness_reading", "past"),
 )  # fmt: skip
 PAST_RANDOM = replace(
     PAST,

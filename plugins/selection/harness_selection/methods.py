@@ -7,20 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api import JSON, Method
-from harness.registry.presets import presets
+from harness.registry.presets import presets_of
 
-_PRESETS = presets("harness_selection")
 _SFT: Mapping[str, Any] = {"kind": "updater", "use": "lora", "targets": "all-linear"}
 _ORACLE: Mapping[str, Any] = {"kind": "evaluator", "use": "closed-book", "max_tokens": 4}
 
 
 def _of(method: str, *left_out: str) -> dict[str, JSON]:
-    """Presets of the files ``PRESET.METHOD.toml``, without some slots."""
-    return {
-        name.removesuffix(f".{method}"): {key: value for key, value in table.items() if key not in left_out}
-        for name, table in _PRESETS.items()
-        if name.endswith(f".{method}")
-    }
+    """The method's presets, without some slots."""
+    found = presets_of("harness_selection", method)
+    return {name: {key: value for key, value in table.items() if key not in left_out} for name, table in found.items()}
 
 
 def _control(method: Method, labels: str, summary: str, beside: tuple[str, ...] = ()) -> Method:

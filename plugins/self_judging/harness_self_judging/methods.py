@@ -7,23 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api import JSON, Method
-from harness.registry.presets import presets
+from harness.registry.presets import on_top, presets_of
 
-_PRESETS = presets("harness_self_judging")
 _QUICK: Mapping[str, Any] = {"task": {"train": 48, "test": 48}, "trainer": {"probe": 16}}
 
 
 def _of(method: str) -> dict[str, JSON]:
-    """Presets of the files that are named ``PRESET.METHOD.toml``, each on top of ``PRESET.toml`` where there is one;
-    ``quick`` is ``lab-maths`` on fewer problems."""
-    own = {name.removesuffix(f".{method}"): name for name in _PRESETS if name.endswith(f".{method}")}
-    found = {preset: _on_top(_PRESETS.get(preset, {}), _PRESETS[name]) for preset, name in own.items()}
-    return {**found, "quick": {**_on_top(found["lab-maths"], _QUICK), "model": "lab-maths"}}
-
-
-def _on_top(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of two presets; a setting of ``over`` is taken where both have it."""
-    return {**under, **{slot: {**under.get(slot, {}), **table} for slot, table in over.items()}}
+    """The method's presets; ``quick`` is ``lab-maths`` on fewer problems."""
+    found = presets_of("harness_self_judging", method)
+    return {**found, "quick": {**on_top(found["lab-maths"], _QUICK), "model": "lab-maths"}}
 
 
 _ROLES: Mapping[str, str] = {

@@ -6,17 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.api import JSON, Method
-from harness.registry.presets import presets
-
-_PRESETS = presets("harness_self_study")
-
-
-def _of(method: str) -> dict[str, JSON]:
-    """The presets of the files that are named ``PRESET.METHOD.toml``."""
-    end = f".{method}"
-    return {name.removesuffix(end): table for name, table in _PRESETS.items() if name.endswith(end)}
-
+from harness.api import Method
+from harness.registry.presets import presets_of
 
 _TRAINED: Mapping[str, Any] = {
     "evaluator": {"use": "closed-book"},
@@ -33,7 +24,7 @@ AL = Method(
     needs=frozenset({"generate", "train"}),
     protocol="by-round",
     beside=("al-dpo", "al-random", "al-oracle"),
-    presets=_of("al"),
+    presets=presets_of("harness_self_study", "al"),
 )
 
 ALAS = Method(
@@ -45,7 +36,7 @@ ALAS = Method(
     needs=frozenset({"generate", "train"}),
     protocol="by-round",
     beside=("alas-random", "alas-oracle"),
-    presets=_of("alas"),
+    presets=presets_of("harness_self_study", "alas"),
 )
 
 
