@@ -28,6 +28,8 @@ class Damage:
     """What is wrong with it, for people."""
     item: str = ""
     """The key of the damaged item of the journal; "" for anything else."""
+    fatal: bool = False
+    """Whether nothing can go on from it: ``resume --recompute`` has to be able to read configuration and journal."""
 
 
 @dataclass
@@ -49,9 +51,12 @@ def verify(run: Path, said: Callable[[str, int, int], None] = lambda what, done,
         UsageError: there is no run in the folder, or another version of the harness wrote it.
     """
     path = run / "journal.sqlite"
-    if not path.is_file():
-        raise UsageError(f"no run at {run}: there is no {path}")
     report = Report()
+    if not path.is_file():
+        if not (run / "config.json").is_file():
+            raise UsageError(f"no run at {run}: there is no {path}")
+        report.damaged.append(Damage(path.name, "is missing"))
+        return report
     report.damaged += [Damage(_below(run, link), "is a symbolic link") for link in links(run)]
     if report.damaged:
         return report
@@ -60,7 +65,8 @@ def verify(run: Path, said: Callable[[str, int, int], None] = lambda what, done,
             check_format(database, path)
             held, files = _journal(database, report, said)
     except sqlite3.Error as error:
-        report.damaged.append(Damage(path.name, f"cannot be read: {error}"))
+        emptied = "no such table" in str(error)
+        report.damaged.append(Damage(path.name, f"cannot be read: {error}", fatal=not emptied))
         return report
     _weights(run, held, report, said)
     _files(run, files, report, said)
@@ -123,9 +129,26 @@ def _files(run: Path, files: dict[str, str], report: Report, said: Callable[[str
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
         if what:
-            report.damaged.append(Damage(name, what))
+            report.damaged.append(Damage(name, what, fatal=name == "config.json" and not _is_json(run / name)))
         said("files", at, len(files))
     report.checked["files"] = len(files)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def remedy(run: Path, report: Report) -> str:
+    """What can be done about the damage, for people; "" where there is none."""
+    fatal = {damage.path for damage in report.damaged if damage.fatal}
+    if fatal:
+        kept = "" if "journal.sqlite" in fatal else f" with --reuse {run}"
+        return f"nothing can go on from this run: restore a copy of it, or run its command again{kept}"
+    return f"`harness resume {run} --recompute` computes again what is damaged" if report.damaged else ""
 
 
 def _below(run: Path, path: Path) -> str:

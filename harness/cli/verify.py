@@ -38,7 +38,6 @@ def command(
         for damage in report.damaged:
             print(line(f"{run / damage.path}: {damage.what}"))
         print(", ".join(f"{count} {what}" for what, count in report.checked.items()))
-        remedy = f"`harness resume {run} --recompute` computes again what is damaged"
-        print(line(remedy) if report.damaged else "everything is as it was written")
+        print(line(verify.remedy(run, report)) or "everything is as it was written")
     if report.damaged:
         raise typer.Exit(4)

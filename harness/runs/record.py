@@ -97,11 +97,16 @@ def check(journal: Journal, folder: Path) -> None:
     """Check that the record is the one that was written.
 
     Raises:
-        Damaged: it was changed since.
+        Damaged: it was changed since, or the journal that knew it was emptied or removed.
     """
     path = folder / NAME
     known = journal.fact(FILE + NAME)
-    if known is not None and known != sha256(path.read_bytes()):
+    if known is None:
+        # The record is written before its digest is noted. After a kill in between there is nothing but the record;
+        # a folder that holds more has lost its journal, and to begin again silently could pay for everything twice.
+        if any(found.is_dir() for found in folder.iterdir()):
+            raise Damaged(journal.path)
+    elif known != sha256(path.read_bytes()):
         raise Damaged(path)
 
 

@@ -193,7 +193,9 @@ def test_verify_finds_it(copy: harness.Run, what: str, capsys: pytest.CaptureFix
     assert found["sound"] is False
     assert {damage["path"].startswith(what) for damage in found["damaged"]} == {True}
     assert _verify(copy.folder) == 4
-    assert f"resume {copy.folder} --recompute" in capsys.readouterr().out
+    cannot_go_on = what == "config.json"  # its last byte ends the JSON
+    remedy = f"--reuse {copy.folder}" if cannot_go_on else f"resume {copy.folder} --recompute"
+    assert remedy in capsys.readouterr().out
 
 
 def test_verify_counts_what_it_looked_at(copy: harness.Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,6 +222,39 @@ def test_an_altered_configuration_is_not_resumed(copy: harness.Run) -> None:
         harness.resume(copy.folder)
     assert rows(harness.resume(copy.folder, recompute=True, trust=True)) == rows(copy)
     assert rows(harness.resume(copy.folder)) == rows(copy), "it was written anew"
+
+
+def test_a_lost_journal_is_not_begun_again_silently(copy: harness.Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would run, and pay for, everything a second time."""
+    for lose in (Path.unlink, lambda path: path.write_bytes(b"")):
+        lose(copy.folder / "journal.sqlite")
+        assert _verify(copy.folder) == 4
+        assert "--recompute` computes again" in capsys.readouterr().out
+        with pytest.raises(Damaged, match=r"journal\.sqlite"):
+            harness.resume(copy.folder)
+    again = harness.resume(copy.folder, recompute=True)
+    assert rows(again) == rows(copy)
+    assert _verify(copy.folder) == 0
+
+
+def test_a_run_that_was_killed_before_its_first_note_goes_on(copy: harness.Run) -> None:
+    for path in copy.folder.iterdir():
+        if path.name != "config.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert rows(harness.resume(copy.folder)) == rows(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("config.json", "run its command again with --reuse"), ("journal.sqlite", "or run its command again\n")],
+)
+def test_verify_does_not_advise_what_cannot_be_done(
+    copy: harness.Run, name: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy.folder / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2 - 7])
+    assert _verify(copy.folder) == 4
+    assert remedy in capsys.readouterr().out
 
 
 def test_what_a_kill_left_is_swept(copy: harness.Run) -> None:
