@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import api, events, hookspecs
-from harness.registry.discover import KINDS
+from harness.registry.plugin import KINDS
 from harness.testing.contracts import CONTRACTS
 
 HERE = Path(__file__).parent

@@ -101,7 +101,8 @@ def _command(verb: str) -> Any:
     if verb in _VERBS:
         module = importlib.import_module(f"harness.cli.{_MODULES.get(verb, verb)}")
         return module.app if hasattr(module, "app") else module.command
-    from harness.registry.discover import Plugins, import_target
+    from harness.registry.discover import Plugins
+    from harness.registry.plugin import import_target
 
     plugin, command = Plugins().commands()[verb]
     return import_target(plugin, "verb", verb, command.target)

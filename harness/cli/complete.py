@@ -96,7 +96,8 @@ def _plugins() -> Iterator[Offer]:
 
 def _named(kind: str) -> Iterator[Offer]:
     from harness.registry.catalogue import entries
-    from harness.registry.discover import KINDS, Plugins
+    from harness.registry.discover import Plugins
+    from harness.registry.plugin import KINDS
 
     return ((entry.name, entry.summary) for entry in entries(kind, Plugins())) if kind in KINDS else iter(())
 

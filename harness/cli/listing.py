@@ -17,7 +17,8 @@ from harness.escape import line, terminal
 if TYPE_CHECKING:
     from harness.api import Method
     from harness.registry.catalogue import Entry
-    from harness.registry.discover import PluginInfo, Plugins
+    from harness.registry.discover import Plugins
+    from harness.registry.plugin import PluginInfo
 
 WHAT: Mapping[str, str] = {
     "methods": "what `harness run --plugin` takes",
@@ -212,7 +213,7 @@ def _settings(name: str, plugins: Plugins) -> list[dict[str, Any]]:
 def _in_full(found: PluginInfo, plugins: Plugins) -> list[str]:
     """One plugin: where it comes from, its hooks, what it provides, and the cards of its methods."""
     from harness.errors import PluginError
-    from harness.registry.discover import KINDS
+    from harness.registry.plugin import KINDS
 
     head = f"{found.name}  {found.distribution} {found.version}  {found.module}"
     try:

@@ -33,7 +33,8 @@ from harness.api import (
 )
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry import fingerprint
-from harness.registry.discover import ComponentClass, Plugins, blaming
+from harness.registry.discover import Plugins
+from harness.registry.plugin import ComponentClass, blaming
 from harness.registry.settings import check_settings
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

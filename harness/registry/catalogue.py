@@ -25,7 +25,8 @@ from typing import Annotated, Any, Literal, Union
 from harness.api import JSON, Component
 from harness.errors import PluginError, UsageError, nearest
 from harness.registry.build import BASES
-from harness.registry.discover import Plugin, PluginInfo, Plugins, import_target
+from harness.registry.discover import Plugins
+from harness.registry.plugin import Plugin, PluginInfo, import_target
 
 
 @dataclass(frozen=True)

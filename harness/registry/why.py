@@ -8,7 +8,8 @@ import sys
 from importlib import metadata
 
 from harness.errors import PluginError, UsageError, nearest
-from harness.registry.discover import GROUP, KINDS, Plugins
+from harness.registry.discover import GROUP, Plugins
+from harness.registry.plugin import KINDS
 
 _HOW = {"method": "--plugin ", "task": "--task ", "model": "--model ", "protocol": "--protocol "}
 

@@ -15,7 +15,8 @@ from harness.books import world
 from harness.errors import PluginError, UsageError
 from harness.events import RoundFinished
 from harness.registry.build import BASES, BuiltComponent, build, hand_ledger
-from harness.registry.discover import Plugins, blaming
+from harness.registry.discover import Plugins
+from harness.registry.plugin import blaming
 from harness.registry.settings import check_settings
 from harness.runs.bench import OpenAlso, RunBench
 from harness.runs.collect import Outcome, RoundRecord, outcome

@@ -19,7 +19,8 @@ from harness.errors import UsageError, nearest
 from harness.reading import within_limits
 from harness.registry.build import component_class
 from harness.registry.build import resolve as resolve_table
-from harness.registry.discover import KINDS, Plugin, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import KINDS, Plugin
 from harness.registry.settings import check_settings
 from harness.runs.layers import Arm, Layers, untrained_starts
 from harness.runs.named import default_model, leader, model_table, with_preset

@@ -16,7 +16,8 @@ from typing import Any
 from harness.api import JSON, Method
 from harness.errors import UsageError, nearest
 from harness.registry.build import component_class
-from harness.registry.discover import KINDS, Plugin, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import KINDS, Plugin
 from harness.runs.named import role_table
 from harness.runs.options import Options
 from harness.runs.tables import fill, overlay, slot_table

@@ -10,7 +10,7 @@ from typing import Any
 from harness.api import HEADLINE, EvaluationProtocol, Measure, Measurement, Score
 from harness.errors import PluginError, nearest
 from harness.registry.build import BuiltComponent
-from harness.registry.discover import blaming
+from harness.registry.plugin import blaming
 from harness.runs.bench import RunBench
 from harness.runs.options import TABLE_NAME
 

@@ -12,7 +12,7 @@ from harness.books.records import digest
 from harness.evidence.result import Provenance, UsedComponent
 from harness.registry import fingerprint
 from harness.registry.build import resolve
-from harness.registry.discover import ComponentClass
+from harness.registry.plugin import ComponentClass
 from harness.runs.arm import OpenRun
 from harness.runs.layers import Arm
 

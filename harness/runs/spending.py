@@ -15,7 +15,8 @@ from harness.api import JSON, Completion, EditAsk, Editor, Model, Prompt, Quote,
 from harness.books.episodes import EpisodeBook, shown
 from harness.books.records import derive_seed
 from harness.registry.build import build, component_class
-from harness.registry.discover import Plugins, blaming
+from harness.registry.discover import Plugins
+from harness.registry.plugin import blaming
 from harness.registry.settings import check_settings
 from harness.runs.config import Config
 from harness.runs.layers import Arm

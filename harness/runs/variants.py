@@ -15,7 +15,8 @@ from pydantic import Field
 
 from harness.api import JSON, Method
 from harness.errors import UsageError, nearest
-from harness.registry.discover import Plugin, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import Plugin
 from harness.registry.settings import check_settings
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 from harness.api import Completion, Finish, Likelihood, Request, Status, Trained, TrainItem
 from harness.errors import PluginError, RunError
-from harness.registry.discover import blaming
+from harness.registry.plugin import blaming
 from harness.session.checks import drawn
 
 _T = TypeVar("_T")

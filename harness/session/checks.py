@@ -25,7 +25,7 @@ from harness.api import (
 from harness.books.records import canonical
 from harness.errors import PluginError, RunError
 from harness.registry.build import BuiltComponent
-from harness.registry.discover import blaming
+from harness.registry.plugin import blaming
 from harness.session import typed
 from harness.session.ambient import put_back
 

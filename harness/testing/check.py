@@ -17,7 +17,8 @@ from harness.api import JSON, HarnessError, Task
 from harness.books.store import WeightStore
 from harness.errors import PluginError, UsageError
 from harness.registry.build import build, check_class
-from harness.registry.discover import Plugin, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import Plugin
 from harness.runs import config as configuration
 from harness.testing import components
 from harness.testing.contracts import CONTRACTS, Contract

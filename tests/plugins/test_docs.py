@@ -13,7 +13,8 @@ import pytest
 
 import harness
 from harness import api
-from harness.registry.discover import KINDS, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import KINDS
 from harness.testing import UpdaterContract
 from harness.testing.check import check, run_contract
 

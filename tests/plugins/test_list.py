@@ -19,7 +19,8 @@ from harness.cli.listing import WHAT
 from harness.judges.base import JUDGES
 from harness.judges.load import load
 from harness.registry.catalogue import first_sentence, settings_in, type_in_words
-from harness.registry.discover import KINDS, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import KINDS
 from tests.packaging.test_imports import imported_by
 from tests.plugins.made_up import install
 

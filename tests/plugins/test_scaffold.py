@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from harness.registry.discover import KINDS, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import KINDS
 from harness.testing import scaffold, two_items
 from harness.testing.check import check
 

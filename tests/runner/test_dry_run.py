@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from harness.registry.build import BASES, component_class
-from harness.registry.discover import KINDS, Plugins
+from harness.registry.discover import Plugins
+from harness.registry.plugin import KINDS
 from harness.runs import runner
 from harness.runs.config import resolve
 from harness.runs.dry_run import make_plan, show_plan
