@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,24 @@ def test_a_run_of_an_older_harness_is_shown_without_what_it_did_not_keep(animals
     data = data_of(tmp_path / "page.html")
     assert len(data["queries"]) == 3
     assert data["tables"][0]["answers"][0]
+
+
+def test_rounds_of_many_measures_have_a_line_per_measure(animals: Path, tmp_path: Path) -> None:
+    """Side by side, twenty of them run out of the page."""
+    many = tmp_path / animals.name
+    shutil.copytree(animals, many)
+    for path in many.glob("history/animals-*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for one in lines:
+            if one["kind"] == "round":
+                one["metrics"] = {f"measure_{at}": one["round"] + at for at in range(20)}
+        path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    write_page([animals], tmp_path / "few.html")
+    write_page([many], tmp_path / "many.html")
+    assert '<th scope="col">validation</th>' in (tmp_path / "few.html").read_text(encoding="utf-8")
+    text = (tmp_path / "many.html").read_text(encoding="utf-8")
+    assert "<tr><td>measure 7</td><td>7</td><td>8</td>" in text
+    assert '<th scope="col">round</th><th scope="col">0</th>' in text
 
 
 def test_a_methods_colour_is_its_own_whoever_else_is_shown() -> None:

@@ -15,7 +15,7 @@ from harness.escape import html
 from harness.evidence import colours, plots
 from harness.evidence.leaderboard.summary import summarise
 from harness.evidence.strengths import settings, told_apart
-from harness.evidence.view import sections
+from harness.evidence.view import figures, loops, sections
 from harness.evidence.view.data import LEVELS, Shown, page_data
 from harness.evidence.view.read import RunFiles, read_run
 
@@ -44,15 +44,14 @@ def page(runs: Sequence[RunFiles], *, references: bool = True) -> str:
     kinds = "".join(
         f'<p class="source"><b>{html(run.found.run)}</b> <code>{html(run.found.source)}</code></p>' for run in runs
     )
-    loops = sections.outer_loops(rows)
     parts = {
         "title": html(title),
         "style": f"{colours.css()}\n{plots.STYLE}",
         "runs": kinds,
         "table": sections.scores_table(rows, summaries),
         "equal": sections.held_equal(rows),
-        "plots": sections.plots(rows, summaries),
-        "loops": loops or "<p>No method of this run has an outer loop.</p>",
+        "plots": figures.plots(rows, summaries),
+        "loops": loops.outer_loops(rows) or "<p>No method of this run has an outer loop.</p>",
         "costs": sections.spending(rows),
         "configuration": sections.configuration(rows),
         "notes": sections.warnings(rows, summaries),
