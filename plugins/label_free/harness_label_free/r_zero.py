@@ -103,7 +103,8 @@ class RZero(Trainer):
             steps = [self._challenge(s, index, place) for place in range(own.challenger_steps)]
             metrics = {f"challenger_{name}": value for name, value in averaged(steps[-1:]).items()}
             if steps:
-                metrics["challenger_agreement_first"] = steps[0].get("agreement", 0.0)
+                first = {f"challenger_{name}_first": steps[0].get(name, 0.0) for name in ("agreement", "medium")}
+                metrics |= first
             kept, found = self._pool(s, index)
             metrics |= found
             if kept:
