@@ -1,7 +1,7 @@
 """Self-Rewarding and Meta-Rewarding round by round: the judge, the policy and the length of its answers, M1 to M3.
 
     python benchmarks/judges_by_round.py --out judges            # three seeds; run again, it goes on where it was
-    python benchmarks/judges_by_round.py --out judges --seeds 1  # a first look
+    python benchmarks/judges_by_round.py --out judges --seeds 1 --preset quick  # a first look
     python benchmarks/judges_by_round.py --result judges/RUN/result.json
 
 Every round's model answers the test problems, and marks the same answers of the start model. A signature is what a
@@ -21,7 +21,10 @@ from harness.runs import runner
 from harness.stats import Difference, difference
 
 SELF, META, SFT = "self-rewarding", "meta-rewarding", "self-rewarding-sft"
-COLUMNS = {"score": "pass@1", "maj-at-8": "maj@8", "length": "length", "judge-pairs": "judge's pairs"}
+COLUMNS = {
+    "score": "pass@1", "maj-at-8": "maj@8", "length": "length", "judge-pairs": "judge's pairs",
+    "judge-pairs-integer": "by its likeliest mark", "start-weighted-votes-8": "weighted votes",
+}  # fmt: skip
 """Tables of the preset, and what they are called here."""
 
 
@@ -44,11 +47,16 @@ class Signature:
 
 SIGNATURES = (
     Signature("the judge improves", "judge-pairs", (SELF, 0), (SELF, -1)),
+    Signature("also by its likeliest mark", "judge-pairs-integer", (SELF, 0), (SELF, -1)),
+    Signature("and as a weight of the start's votes", "start-weighted-votes-8", (SELF, 0), (SELF, -1)),
     Signature("so does the policy", "score", (SELF, 0), (SELF, -1)),
     Signature("its answers grow longer", "length", (SELF, 0), (SELF, -1)),
     Signature("pairs gain more than positives alone", "score", (SFT, -1), (SELF, -1)),
     Signature("Meta-Rewarding's judge improves", "judge-pairs", (META, 0), (META, -1)),
+    Signature("Meta-Rewarding's by its likeliest mark", "judge-pairs-integer", (META, 0), (META, -1)),
+    Signature("Meta-Rewarding's as a weight of the start's votes", "start-weighted-votes-8", (META, 0), (META, -1)),
     Signature("more than Self-Rewarding's", "judge-pairs", (SELF, -1), (META, -1)),
+    Signature("more by its likeliest mark", "judge-pairs-integer", (SELF, -1), (META, -1)),
     Signature("its policy improves", "score", (META, 0), (META, -1)),
     Signature("its answers are shorter than Self-Rewarding's", "length", (SELF, -1), (META, -1), falls=True),
 )
@@ -105,7 +113,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("judges"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=[SELF, META, SFT])
-    parser.add_argument("--preset", choices=["lab-maths", "quick"], default="quick")
+    parser.add_argument("--preset", choices=["lab-maths", "quick"], default="lab-maths")
     parser.add_argument("--result", type=Path, help="a result file that is there already")
     options = parser.parse_args()
     if options.result:
