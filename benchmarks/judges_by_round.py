@@ -12,6 +12,7 @@ lies beyond 0 on its side, `fails` where it lies on the other, and is `open` bet
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from harness.evidence import result_file
@@ -81,6 +82,12 @@ def at(table: Table, method: str, step: int) -> Any:
     return tables(one.task, next(row for row in one.rows if row.method == method))
 
 
+def scores(table: Table, method: str) -> list[list[float]]:
+    """A row's scores after the last round, seed by seed; what has no value is left out."""
+    last = next(row for row in table.at(table.steps[-1]).rows if row.method == method)
+    return [[value for value in seed if value is not None] or [float("nan")] for seed in last.scores]
+
+
 def report(found: ResultFile) -> tuple[str, dict[str, str]]:
     """Figures by round and the signatures in Markdown; what each signature says -> its verdict."""
     by_round = {table.name.removeprefix("by-round."): table for table in found.tables if table.steps}
@@ -94,6 +101,10 @@ def report(found: ResultFile) -> tuple[str, dict[str, str]]:
             )
             for name in shown
         ]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    lines += ["", f"| last round, by seed | {' | '.join(shown.values())} |", "|---" * (len(shown) + 1) + "|"]
+    for method in methods:
+        cells = [", ".join(f"{100 * fmean(seed):.1f}" for seed in scores(by_round[name], method)) for name in shown]
         lines.append(f"| `{method}` | {' | '.join(cells)} |")
     lines += ["", "| signature | table | difference | 95% | |", "|---|---|---|---|---|"]
     verdicts = {}

@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from harness_lab_maths import world
@@ -37,6 +38,7 @@ COLUMNS = {
 }
 KINDS = ("plain", "common", "rare")
 KIND_COLUMNS = ("score", "maj-at-16", "pass-at-16")
+SEED_COLUMNS = ("score", "pass-at-16", "styles")
 MIN_SEEDS = 3
 
 
@@ -164,6 +166,20 @@ def by_kind(found: ResultFile) -> list[str]:
     return lines
 
 
+def by_seed(found: ResultFile) -> list[str]:
+    """What every method's seeds have in the tables in which collapse shows, in Markdown."""
+    rows = {(table.name, row.method): row for table in found.tables for row in table.rows}
+    shown = [name for name in SEED_COLUMNS if any(table.name == name for table in found.tables)]
+    lines = [f"| by seed | {' | '.join(COLUMNS[name] for name in shown)} |", "|---" * (len(shown) + 1) + "|"]
+    for method in dict.fromkeys(method for _, method in rows):
+        cells = []
+        for name in shown:
+            scores = rows[name, method].scores if (name, method) in rows else ()
+            cells.append(", ".join("–" if None in seed else f"{100 * fmean(seed):.0f}" for seed in scores) or "–")
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return lines
+
+
 def report(found: ResultFile) -> tuple[str, list[str]]:
     """The table and the signatures in Markdown, and the verdicts."""
     figures = means(found)
@@ -171,7 +187,15 @@ def report(found: ResultFile) -> tuple[str, list[str]]:
     for method, values in sorted(figures.items(), key=lambda item: -(item[1].get("score") or 0.0)):
         cells = ["–" if (value := values.get(name)) is None else f"{value:.1f}" for name in COLUMNS]
         lines.append(f"| `{method}` | {' | '.join(cells)} |")
-    lines += ["", *by_kind(found), "", "| signature | table | difference | interval | |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        *by_kind(found),
+        "",
+        *by_seed(found),
+        "",
+        "| signature | table | difference | interval | |",
+        "|---|---|---|---|---|",
+    ]
     verdicts = []
     rows = {(table.name, row.method): (table.task, row) for table in found.tables for row in table.rows}
     for one in SIGNATURES:
