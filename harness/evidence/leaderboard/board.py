@@ -113,7 +113,10 @@ def build(folder: str | Path, paths: Sequence[Path] | None = None) -> list[Secti
 
 
 def sections(files: Sequence[ResultFile]) -> list[Section]:
-    """Result files as sections, headlines first; rows of different files share one where conditions and items agree."""
+    """Result files as sections, of each task its headline first.
+
+    Rows of different files share a section where conditions and items agree.
+    """
     views = [(found, "") for found in files]
     views += [(found.of_table(one.name), one.name) for found in files for one in found.tables if one is not found.head]
     shown = [
@@ -125,9 +128,9 @@ def sections(files: Sequence[ResultFile]) -> list[Section]:
     for one, summary in zip(shown, summarise_all([one.entry for one in shown]), strict=True):
         found, row = one.entry.found, one.entry.row
         metric = str(row.conditions.get("metric") or found.task.metric)
-        name = _Name(found.kind, _title(found, metric, one.table), one.table, metric)
+        name = _Name(found.kind, _task(found), _title(found, metric, one.table), one.table, metric)
         made.setdefault(name, []).append((one, summary))
-    order = sorted(made, key=lambda name: (name.kind != "measured", name.title))
+    order = sorted(made, key=lambda name: (name.kind != "measured", name.task, name.table != "", name.title))
     kept = {(found.task.name, found.run): retained(found) for found in files}
     return [_section(name, made[name], kept) for name in order]
 
@@ -144,14 +147,18 @@ class _Name:
     """What the rows of one section share."""
 
     kind: Kind
+    task: str
     title: str
     table: str
     metric: str
 
 
+def _task(found: ResultFile) -> str:
+    return f"{found.task.name} {found.task.version}, {found.task.split}"
+
+
 def _title(found: ResultFile, metric: str, table: str) -> str:
-    task = found.task
-    title = f"{task.name} {task.version}, {task.split}, {metric}, {task.average} average"
+    title = f"{_task(found)}, {metric}, {found.task.average} average"
     return f"{title}: {table}" if table else title
 
 
