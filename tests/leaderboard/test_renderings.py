@@ -82,6 +82,17 @@ def test_the_order_of_files_does_not_matter() -> None:
         assert to_markdown(sections(files)) == wanted
 
 
+def test_of_each_task_the_headline_comes_first() -> None:
+    """Not the measure whose name comes first."""
+    found = result_file()
+    [head] = found.tables
+    measure = replace(head, name="answers", task=replace(head.task, metric="a measure"))
+    measure = replace(measure, rows=[replace(one, conditions={**one.conditions, "metric": "a"}) for one in head.rows])
+    made = sections([replace(found, tables=(head, measure))])
+    assert [one.table for one in made] == ["", "answers"]
+    assert made[1].title < made[0].title
+
+
 def test_csv_and_json_hold_every_row() -> None:
     made = sections(_files())
     rows = list(csv.DictReader(io.StringIO(to_csv(made))))
