@@ -183,6 +183,7 @@ def test_r_zero_trains_each_role_while_the_other_is_frozen(tmp_path: Path) -> No
     assert metrics["challenger_well_formed"] == pytest.approx(2 / 3)
     # Half of ten answers agree: 0.5, and each problem is a third of the batch; the malformed one is at -1 - 1/3.
     assert metrics["challenger_reward"] == pytest.approx((0.5 + 0.5 - 1) / 3 - 1 / 3)
+    assert metrics["challenger_medium_first"] == 1, "both that can be read are answered alike half of the time"
 
 
 def test_pseudo_labels_of_made_problems_are_diagnosed_where_the_task_can_solve_them(tmp_path: Path) -> None:
