@@ -53,6 +53,13 @@ def test_icm_comes_near_to_right_labels_and_far_from_random_ones(tmp_path: Path)
     assert labels == {"icm": 0, "icm-zero-shot": 0, "icm-random": 0, "icm-oracle": 40}
 
 
+@pytest.mark.slow
+def test_what_daar_selects_teaches_more_than_as_many_random_stories(tmp_path: Path) -> None:
+    """On the preset's pool, in which what the model does not know is rare; the README has other pools."""
+    found = rows(tmp_path, "daar", beside=["daar-random"])
+    assert score(found["daar"]) > score(found["daar-random"]) + 0.05
+
+
 def test_what_is_eliminated_of_the_embedded_models_questions_is_bad(tmp_path: Path) -> None:
     """At a temperature at which it writes badly. Good is the parent with one more event; the rules do not see that."""
     (tmp_path / "weights").mkdir()

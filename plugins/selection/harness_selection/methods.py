@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from harness.api import JSON, Method
-from harness.registry.presets import presets_of
+from harness.registry.presets import on_top, presets_of
 
 _SFT: Mapping[str, Any] = {"kind": "updater", "use": "lora", "targets": "all-linear"}
 _ORACLE: Mapping[str, Any] = {"kind": "evaluator", "use": "closed-book", "max_tokens": 4}
 
 
 def _of(method: str, *left_out: str) -> dict[str, JSON]:
-    """The method's presets, without some slots."""
+    """The method's presets, without some slots; ``quick`` is on top of ``lab-maths``."""
     found = presets_of("harness_selection", method)
+    found["quick"] = on_top(found["lab-maths"], found["quick"])
     return {name: {key: value for key, value in table.items() if key not in left_out} for name, table in found.items()}
 
 
