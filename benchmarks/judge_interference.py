@@ -37,7 +37,7 @@ from harness.testing.scripted import open_session
 
 CELLS = (
     "3e-3,2,0.1,3,1,-", "3e-3,2,0.1,3,4,-", "3e-3,2,0.1,3,oracle,-", "3e-3,2,0.1,3,4,elo", "3e-3,2,0.1,3,4,agreement",
-    "1e-3,4,0.1,3,4,-", "1e-3,4,0.1,3,4,agreement", "3e-3,2,1,3,4,-", "3e-3,2,1,3,4,agreement",
+    "1e-3,4,0.1,3,4,-", "1e-3,4,0.1,3,4,elo", "1e-3,4,0.1,3,4,agreement", "3e-3,2,1,3,4,-", "3e-3,2,1,3,4,agreement",
     "1e-3,4,1,3,4,agreement", "1e-3,4,1,10,4,-", "1e-3,4,1,10,4,elo", "1e-3,4,1,10,4,agreement",
 )  # fmt: skip
 HOW = Sampling(8, 1.0, 1.0, 96)

@@ -82,10 +82,10 @@ def at(table: Table, method: str, step: int) -> Any:
     return tables(one.task, next(row for row in one.rows if row.method == method))
 
 
-def scores(table: Table, method: str) -> list[list[float]]:
-    """A row's scores after the last round, seed by seed; what has no value is left out."""
+def by_seed(table: Table, method: str) -> str:
+    """A row's means after the last round, seed by seed; a dash for a seed of which something has no value."""
     last = next(row for row in table.at(table.steps[-1]).rows if row.method == method)
-    return [[value for value in seed if value is not None] or [float("nan")] for seed in last.scores]
+    return ", ".join("–" if None in seed else f"{100 * fmean(seed):.1f}" for seed in last.scores)
 
 
 def report(found: ResultFile) -> tuple[str, dict[str, str]]:
@@ -104,8 +104,7 @@ def report(found: ResultFile) -> tuple[str, dict[str, str]]:
         lines.append(f"| `{method}` | {' | '.join(cells)} |")
     lines += ["", f"| last round, by seed | {' | '.join(shown.values())} |", "|---" * (len(shown) + 1) + "|"]
     for method in methods:
-        cells = [", ".join(f"{100 * fmean(seed):.1f}" for seed in scores(by_round[name], method)) for name in shown]
-        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+        lines.append(f"| `{method}` | {' | '.join(by_seed(by_round[name], method) for name in shown)} |")
     lines += ["", "| signature | table | difference | 95% | |", "|---|---|---|---|---|"]
     verdicts = {}
     for one in SIGNATURES:

@@ -73,6 +73,14 @@ def write_recorded(journal: Journal, folder: Path, name: str, text: str) -> None
     journal.set_fact(FILE + name, sha256(text.encode()))
 
 
+def has_lost_its_journal(folder: Path, known: object) -> bool:
+    """Whether a run's journal does not know the run's configuration (``known`` is None) although work was done.
+
+    The configuration is written before its digest is noted: after a kill in between there are only files.
+    """
+    return known is None and any(found.is_dir() for found in folder.iterdir())
+
+
 def goes_on(folder: Path) -> str:
     """The command that continues a run, as it can be pasted into a shell."""
     return f"harness resume {shlex.quote(str(folder))}"

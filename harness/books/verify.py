@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.books import ledger
-from harness.books.folder import FILE, links, sha256
+from harness.books.folder import FILE, has_lost_its_journal, links, sha256
 from harness.books.item import COLUMNS, is_sealed
 from harness.books.journal import check_format, open_read_only
 from harness.books.store import check_weights
@@ -57,6 +57,9 @@ def verify(run: Path, said: Callable[[str, int, int], None] = lambda what, done,
             raise UsageError(f"no run at {run}: there is no {path}")
         report.damaged.append(Damage(path.name, "is missing"))
         return report
+    if not path.stat().st_size:
+        report.damaged.append(Damage(path.name, "is empty"))
+        return report
     report.damaged += [Damage(_below(run, link), "is a symbolic link") for link in links(run)]
     if report.damaged:
         return report
@@ -65,9 +68,10 @@ def verify(run: Path, said: Callable[[str, int, int], None] = lambda what, done,
             check_format(database, path)
             held, files = _journal(database, report, said)
     except sqlite3.Error as error:
-        emptied = "no such table" in str(error)
-        report.damaged.append(Damage(path.name, f"cannot be read: {error}", fatal=not emptied))
+        report.damaged.append(Damage(path.name, f"cannot be read: {error}", fatal=True))
         return report
+    if has_lost_its_journal(run, files.get("config.json")):
+        report.damaged.append(Damage(path.name, "has lost what it held"))
     _weights(run, held, report, said)
     _files(run, files, report, said)
     return report

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.books.folder import FILE, sha256, write_recorded
+from harness.books.folder import FILE, has_lost_its_journal, sha256, write_recorded
 from harness.books.journal import Journal
 from harness.errors import Damaged, UsageError, nearest
 from harness.reading import conform, read_json, user_path
@@ -101,12 +101,12 @@ def check(journal: Journal, folder: Path) -> None:
     """
     path = folder / NAME
     known = journal.fact(FILE + NAME)
+    if has_lost_its_journal(folder, known):  # to begin again silently could pay for everything twice
+        raise Damaged(journal.path)
+    now = sha256(path.read_bytes())
     if known is None:
-        # The record is written before its digest is noted. After a kill in between there is nothing but the record;
-        # a folder that holds more has lost its journal, and to begin again silently could pay for everything twice.
-        if any(found.is_dir() for found in folder.iterdir()):
-            raise Damaged(journal.path)
-    elif known != sha256(path.read_bytes()):
+        journal.set_fact(FILE + NAME, now)
+    elif known != now:
         raise Damaged(path)
 
 

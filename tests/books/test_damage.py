@@ -232,6 +232,7 @@ def test_a_lost_journal_is_not_begun_again_silently(copy: harness.Run, capsys: p
         assert "--recompute` computes again" in capsys.readouterr().out
         with pytest.raises(Damaged, match=r"journal\.sqlite"):
             harness.resume(copy.folder)
+        assert _verify(copy.folder) == 4, "the refused one has left a journal that holds nothing"
     again = harness.resume(copy.folder, recompute=True)
     assert rows(again) == rows(copy)
     assert _verify(copy.folder) == 0
@@ -241,7 +242,9 @@ def test_a_run_that_was_killed_before_its_first_note_goes_on(copy: harness.Run) 
     for path in copy.folder.iterdir():
         if path.name != "config.json":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert rows(harness.resume(copy.folder)) == rows(copy)
+    for _ in range(2):
+        assert rows(harness.resume(copy.folder)) == rows(copy)
+        assert _verify(copy.folder) == 0
 
 
 @pytest.mark.parametrize(

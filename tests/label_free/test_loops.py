@@ -186,6 +186,14 @@ def test_r_zero_trains_each_role_while_the_other_is_frozen(tmp_path: Path) -> No
     assert metrics["challenger_medium_first"] == 1, "both that can be read are answered alike half of the time"
 
 
+def test_of_no_problem_at_all_there_is_no_agreement(tmp_path: Path) -> None:
+    """Not an agreement of 0, which would be a solver that never agrees with itself."""
+    [first, _], *_ = ran(tmp_path, "r-zero", rule=lambda request, n: "I would rather not.")
+    assert first.metrics["challenger_well_formed"] == first.metrics["survivors"] == 0
+    assert not [name for name in first.metrics if "agreement" in name or "medium" in name]
+    assert "solver stays" in str(first.metrics["note"])
+
+
 def test_pseudo_labels_of_made_problems_are_diagnosed_where_the_task_can_solve_them(tmp_path: Path) -> None:
     *_, s = ran(tmp_path, "r-zero")
     assert s.diagnoses == {"pseudo-label, iteration 1": (2, 2), "pseudo-label, iteration 2": (2, 2)}

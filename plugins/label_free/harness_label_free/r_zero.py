@@ -103,8 +103,8 @@ class RZero(Trainer):
             steps = [self._challenge(s, index, place) for place in range(own.challenger_steps)]
             metrics = {f"challenger_{name}": value for name, value in averaged(steps[-1:]).items()}
             if steps:
-                first = {f"challenger_{name}_first": steps[0].get(name, 0.0) for name in ("agreement", "medium")}
-                metrics |= first
+                shown = [name for name in ("agreement", "medium") if name in steps[0]]
+                metrics |= {f"challenger_{name}_first": steps[0][name] for name in shown}
             kept, found = self._pool(s, index)
             metrics |= found
             if kept:
@@ -140,11 +140,12 @@ class RZero(Trainer):
         known = [share for share in shares if share is not None]
         out: dict[str, Any] = {
             "well_formed": len(known) / len(written),
-            "agreement": sum(known) / max(1, len(known)),
-            "medium": sum(own.lowest <= share <= own.highest for share in known) / max(1, len(known)),
             "repetition": sum(copied) / len(copied),
             "reward": sum(rewards) / len(rewards),
         }
+        if known:  # of no problem at all there is no agreement, not one of 0
+            out["agreement"] = sum(known) / len(known)
+            out["medium"] = sum(own.lowest <= share <= own.highest for share in known) / len(known)
         return out | step(s, "teacher", "challenger", edits, *name)
 
     def _write(self, s: Session, count: int, *name: object) -> list[Completion]:
@@ -193,14 +194,12 @@ class RZero(Trainer):
         ]
         s.diagnose(f"pseudo-label, iteration {index + 1}", {g.query.id: str(vote.answer) for g, vote in kept})
         shares = [vote.share_of_valid for vote in found]
-        return kept, {
-            "pool": len(written),
-            "pool_different": len(texts),
-            "pool_medium": len(kept) / max(1, len(groups)),
-            "pool_easy": sum(share > own.highest for share in shares) / max(1, len(shares)),
-            "survivors": len(kept),
-            "pool_agreement": sum(shares) / max(1, len(shares)),
-        }
+        out: dict[str, Any] = {"pool": len(written), "pool_different": len(texts), "survivors": len(kept)}
+        if shares:
+            out["pool_medium"] = len(kept) / len(shares)
+            out["pool_easy"] = sum(share > own.highest for share in shares) / len(shares)
+            out["pool_agreement"] = sum(shares) / len(shares)
+        return kept, out
 
     def _solve(
         self, s: Session, episodes: Sequence[Episode], known: dict[str, str], index: int, place: int
