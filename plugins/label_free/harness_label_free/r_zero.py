@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from harness.api import Completion, Episode, HarnessError, Query, Request, Round, Session, Trainer
-from harness.errors import RunError, UsageError
+from harness.api import Completion, Episode, Query, Request, Round, Session, Trainer
+from harness.errors import PluginError, RunError, UsageError
 from harness.trainers.advantages import Scale, group_advantages
 from harness.votes import Vote
 from harness_label_free.answering import Answered, Positive, Sampling, answered, measured, votes
@@ -171,7 +171,7 @@ class RZero(Trainer):
         for text in dict.fromkeys(text for text in texts if text):
             try:
                 [episodes[text]] = s.make([_made("problem", text)], {})
-            except HarnessError:  # it wrote what it will be tested on, which nobody may learn from
+            except PluginError:  # it wrote what it will be tested on, which nobody may learn from
                 continue
         how = Sampling(count, self._settings.temperature, self._settings.top_p, self._settings.max_tokens)
         groups = answered(s, s.roles["student"], list(episodes.values()), how, *name)
