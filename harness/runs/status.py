@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.books.folder import goes_on, refuse_links
+from harness.books.folder import FILE, goes_on, has_lost_its_journal, refuse_links
 from harness.books.item import is_sealed
 from harness.books.journal import check_format, open_read_only
 from harness.errors import RunError, UsageError
@@ -94,9 +94,10 @@ def _status(run: Path, record: Mapping[str, Any], database: sqlite3.Connection) 
     finished = (run / "result.json").exists() and all(state == "finished" for state in rows.values())
     state: State = "running" if running else "finished" if finished else "broken off"
     plan = _fact(database, PLAN) or {}
+    lost = has_lost_its_journal(run, _fact(database, FILE + records.NAME))
     said = {
         "running": "another process is writing it",
-        "broken off": f"`{goes_on(run)}` goes on",
+        "broken off": f"its journal is lost; see `harness verify {run}`" if lost else f"`{goes_on(run)}` goes on",
         "finished": f"`harness view {run}` shows it",
     }
     return Status(

@@ -19,6 +19,7 @@ from harness.cli import main
 from harness.errors import Damaged, RunError, UsageError
 from harness.evidence.result_file import ResultError, parse
 from harness.runs.export import export_policy
+from harness.runs.status import status
 from tests.runner.test_runner import PLUGIN, config, run
 
 
@@ -233,6 +234,7 @@ def test_a_lost_journal_is_not_begun_again_silently(copy: harness.Run, capsys: p
         with pytest.raises(Damaged, match=r"journal\.sqlite"):
             harness.resume(copy.folder)
         assert _verify(copy.folder) == 4, "the refused one has left a journal that holds nothing"
+        assert "its journal is lost" in status(copy.folder).now
     again = harness.resume(copy.folder, recompute=True)
     assert rows(again) == rows(copy)
     assert _verify(copy.folder) == 0
